@@ -1,0 +1,68 @@
+# Two commands matter on a fresh machine: `make train` and `make test`. Each makes its own .venv first.
+# Written for GNU make 3.81 and later, which is what macOS has.
+
+PYTHON ?= python3
+GAME   ?= ALE/Pong-v5
+STEPS  ?= 60000
+TRAIN_FLAGS ?= --env $(GAME) --steps $(STEPS) --freeze-at 20000 --eval-every 10000
+
+# PyPI's torch for Linux brings several GB of CUDA packages. Without an NVIDIA GPU they are dead weight, so torch
+# alone is then looked for in PyTorch's own CPU index first. `TORCH_INDEX=` (empty) always takes pip's usual index.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN  := .venv/bin
+PIP  := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DONE := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint types unit format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(DONE)  ## make .venv and install the pinned dependencies
+
+train: $(DONE)  ## train on one game: make train GAME=ALE/Breakout-v5
+	$(BIN)/seer train $(TRAIN_FLAGS)
+
+test: lint types unit  ## everything: lint, types, import floors, tests
+
+lint: $(DONE)  ## ruff: rules and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(DONE)  ## mypy --strict on src
+	$(BIN)/mypy
+
+unit: $(DONE)  ## pytest, import floors among the tests
+	$(BIN)/pytest
+
+format: $(DONE)  ## let ruff fix what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## remove .venv, caches and builds; never runs/
+	rm -rf .venv dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamp is touched last: an interrupted installation starts again.
+$(DONE): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "seer needs Python 3.11 or later, which '$(PYTHON)' is not: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@# Debian splits ensurepip off into python3-venv; the interpreter's own pip can stand in for it.
+	@if $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then \
+	    $(PYTHON) -m venv .venv; \
+	elif $(PYTHON) -c 'import venv, pip' 2>/dev/null; then \
+	    $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --quiet --python $(BIN)/python install pip; \
+	else \
+	    echo "'$(PYTHON)' can't make virtual environments: apt install python3-venv" >&2; exit 1; \
+	fi
+	@echo "Installing into .venv, once; torch is about 200 MB, several GB with CUDA."
+	@# A step of its own, with --no-deps, so that one request decides: an unreachable extra index would be asked,
+	@# and waited for, once per package. 2.13.0+cpu then satisfies torch==2.13.0, and the next step keeps it.
+	@if [ -n "$(TORCH_INDEX)" ] && [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
+	    $(PIP) --retries 1 --timeout 15 install --no-deps --index-url $(TORCH_INDEX) -c constraints.txt torch \
+	        2>/dev/null || echo "No torch from $(TORCH_INDEX): taking pip's usual index."; \
+	fi
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@

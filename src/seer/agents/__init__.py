@@ -1,0 +1,1 @@
+"""Agents: what learns from the replay, before and after the freeze."""

@@ -1,0 +1,229 @@
+"""Rainbow (Hessel et al. 2018) and, with its parts off, DQN (Mnih et al. 2015), with SEER's freeze.
+
+Which parts are on is decided by what the agent is made of: the head (dueling, noisy), the value (categorical or
+scalar), `double`, `epsilon`; n-step returns and priorities are the replay's.
+
+Axes: B batch, S stack, C channels, H, W, K crops (1), N encoders (1), L latent, A actions, Z atoms.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from seer.agents.agent import Update
+from seer.agents.losses import CategoricalValue, ScalarValue
+from seer.flops import Cost
+from seer.networks.encoders import ConvEncoder
+from seer.networks.heads import ValueHead
+from seer.phase import Phase
+from seer.replay import Batch, RowFormat
+
+
+class QNetwork(nn.Module):
+    """An encoder, frozen at T_f, and the head above it, which always learns."""
+
+    def __init__(self, encoder: ConvEncoder, head: ValueHead) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """Exploration of agents without noisy layers: epsilon falls linearly from `start` to `end` over `steps` steps."""
+
+    start: float
+    end: float
+    steps: int
+
+    def at(self, step: int) -> float:
+        """Epsilon at training step `step`."""
+        return self.start + (self.end - self.start) * min(1.0, step / max(1, self.steps))
+
+
+class Rainbow:
+    """Q-learning from frames, then from stored latents.
+
+    Args:
+        double: choose the next action with the online network (van Hasselt et al. 2016).
+        target_every: updates between copies of the online network to the target.
+        make_optimizer: an optimiser for some parameters; called once for the encoder and once for the head.
+        max_gradient_norm: over encoder and head together.
+        epsilon: epsilon-greedy exploration in `decide`; `act` is always greedy.
+        generator: noise of noisy layers, on the network's device.
+        rng: epsilon-greedy choices.
+    """
+
+    def __init__(
+        self,
+        network: QNetwork,
+        value: CategoricalValue | ScalarValue,
+        *,
+        double: bool,
+        batch_size: int,
+        target_every: int,
+        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        max_gradient_norm: float,
+        epsilon: Epsilon,
+        generator: torch.Generator,
+        rng: np.random.Generator,
+    ) -> None:
+        self.online, self.target, self.value = network, copy.deepcopy(network), value
+        self.target.requires_grad_(False)
+        self.double, self.target_every, self.max_gradient_norm = double, target_every, max_gradient_norm
+        self.epsilon, self.generator, self.rng = epsilon, generator, rng
+        self.optimizers = {
+            "head": make_optimizer(network.head.parameters()),
+            "encoder": make_optimizer(network.encoder.parameters()),
+        }
+        self.device = next(network.parameters()).device
+        self.phase = Phase.FRAMES
+        self.updates = 0
+        self.decisions = 0
+        self.latent = RowFormat((1, 1, network.encoder.latent_size), torch.float32)
+        # F: online on the observation, target on the next one, and with double Q online on the next one too.
+        self.cost = Cost(
+            encoder=network.encoder.multiply_adds(),
+            heads=network.head.multiply_adds(),
+            batch_size=batch_size,
+            forwards=3 if double else 2,
+            backwards=1,
+        )
+
+    # Acting ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decide(self, observation: np.ndarray) -> tuple[int, Tensor]:
+        """Exploring action for one observation [S, C, H, W] uint8, and the row the replay stores for it."""
+        self.online.head.resample_noise(self.generator)
+        latents = self.encode(self._to_device(observation[None]))  # [1, K, N, L]
+        action = int(self.value.expected(self.online.head(latents.flatten(1))).argmax())
+        if self.rng.random() < self.epsilon.at(self.decisions):
+            action = int(self.rng.integers(self.online.head.num_actions))
+        self.decisions += 1
+        stores_latents = self.phase is Phase.LATENTS
+        return action, latents[0] if stores_latents else torch.from_numpy(observation[-1])
+
+    def row(self, observation: np.ndarray) -> Tensor:
+        """What the replay stores for an observation: its newest frame [C, H, W], or its latents [1, 1, L]."""
+        if self.phase is Phase.LATENTS:
+            return self.encode(self._to_device(observation[None]))[0]
+        return torch.from_numpy(observation[-1])
+
+    @torch.no_grad()
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Greedy actions [B] int64 for observations [B, S, C, H, W] uint8, without noise."""
+        self.online.head.eval()
+        latents = self.encode(self._to_device(observations)).flatten(1)
+        values = self.value.expected(self.online.head(latents))  # [B, A]
+        self.online.head.train()
+        return values.argmax(-1).cpu().numpy()
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """Latents [B, 1, 1, L] float32 of stacked frames [B, S, C, H, W] uint8."""
+        encoder = self.online.encoder
+        latents: Tensor = encoder(encoder.pixels(frames))
+        return latents.view(-1, *self.latent.shape)
+
+    # Learning --------------------------------------------------------------------------------------------------
+
+    def update(self, batch: Batch) -> Update:
+        """One gradient step on the mean importance-weighted error; the errors [B] are the new priorities."""
+        now, next_online, next_target = self.embed(batch)
+        error, values = self.errors(batch, now, next_online, next_target)
+        loss = (batch.weight * error).mean()
+        gradient_norm = self._descend(loss)
+        self.updates += 1
+        if self.updates % self.target_every == 0:
+            self.target.load_state_dict(self.online.state_dict())
+        metrics = {"loss": loss.detach(), "q_mean": values.mean(), "gradient_norm": gradient_norm}
+        return Update(metrics, priority=error.detach())
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents [B, L] of `now` (online), `next` (online) and `next` (target): all that knows the phase."""
+        if self.phase is Phase.LATENTS:
+            now, following = batch.now.flatten(1), batch.next.flatten(1)
+            return now, following, following
+        if self.phase is Phase.FROZEN_FRAMES:
+            now, following = self.encode(batch.now).flatten(1), self.encode(batch.next).flatten(1)
+            return now, following, following
+        encoder = self.online.encoder
+        now = encoder(encoder.pixels(batch.now))
+        with torch.no_grad():
+            pixels = encoder.pixels(batch.next)
+            next_target = self.target.encoder(pixels)
+            next_online = encoder(pixels) if self.double else next_target
+        return now, next_online, next_target
+
+    def errors(self, batch: Batch, now: Tensor, next_online: Tensor, next_target: Tensor) -> tuple[Tensor, Tensor]:
+        """Errors [B] of the taken actions, and the Q-values [B] they were given."""
+        self.online.head.resample_noise(self.generator)
+        self.target.head.resample_noise(self.generator)
+        samples = torch.arange(len(now), device=self.device)
+        outputs = self.online.head(now)[samples, batch.action]  # [B, Z]
+        with torch.no_grad():
+            next_outputs = self.target.head(next_target)  # [B, A, Z]
+            chooser = self.online.head(next_online) if self.double else next_outputs
+            best = self.value.expected(chooser).argmax(-1)  # [B]
+            values = self.value.expected(outputs)
+        return self.value.error(outputs, next_outputs[samples, best], batch.reward, batch.discount), values
+
+    def _descend(self, loss: Tensor) -> Tensor:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        loss.backward()
+        parameters = [p for p in self.online.parameters() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(parameters, self.max_gradient_norm)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return norm
+
+    # The freeze ------------------------------------------------------------------------------------------------
+
+    def freeze(self, phase: Phase) -> None:
+        """Stop the encoder's learning for good: one encoder for both networks, no gradient, no optimiser.
+
+        `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
+        """
+        self.online.encoder.requires_grad_(False)
+        self.online.encoder.zero_grad()  # or its last gradient would count in the norm for ever
+        self.target.encoder = self.online.encoder
+        del self.optimizers["encoder"]
+        self.phase = phase
+
+    # State -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue exactly: networks, optimisers, generators, phase, counters."""
+        return {
+            "phase": str(self.phase),
+            "updates": self.updates,
+            "decisions": self.decisions,
+            "online": self.online.state_dict(),
+            "target": self.target.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "generator": self.generator.get_state(),
+            "rng": self.rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; a fresh agent is frozen first if the saved one was."""
+        phase = Phase(state["phase"])
+        if phase is not Phase.FRAMES:
+            self.freeze(phase)
+        self.updates, self.decisions = state["updates"], state["decisions"]
+        self.online.load_state_dict(state["online"])
+        self.target.load_state_dict(state["target"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.generator.set_state(state["generator"])
+        self.rng.bit_generator.state = state["rng"]
+
+    def _to_device(self, observations: np.ndarray) -> Tensor:
+        return torch.from_numpy(observations).to(self.device)

@@ -1,0 +1,163 @@
+"""The commands: read the flags, build, call."""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+
+from seer.config import Config, validate
+from seer.errors import SettingError
+from seer.presets import preset
+
+Settings = TypeVar("Settings")
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Continue an interrupted run from its last checkpoint."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Play whole games with the agent of a run's last checkpoint."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder."""
+
+    episodes: int = 10
+    """Games."""
+
+    seed: int = 0
+    """Seed of the games."""
+
+    video: Path | None = None
+    """Write the first game to this MP4 file (needs the extra seer-rl[video])."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """Draw the learning curves of runs; runs that differ in their seed alone are averaged."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders."""
+
+    x: Literal["steps", "flops", "seconds"] = "steps"
+    """Horizontal axis; FLOPs are multiply-adds as the paper counts them."""
+
+    out: Path = Path("learning_curve.png")
+    """Picture to write, PNG or SVG."""
+
+
+def main() -> None:
+    """The `seer` command; a user's mistake is one line on stderr and exit code 2."""
+    commands: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
+        "train": (train, "train an agent"),
+        "resume": (resume, "continue an interrupted run"),
+        "eval": (evaluate, "play whole games with a trained agent"),
+        "plot": (plot, "draw learning curves"),
+        "flops": (flops, "table of what a step costs before and after the freeze"),
+        "memory": (memory, "table of what the replay holds before and after the freeze"),
+    }
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print("usage: seer COMMAND [flags]; seer COMMAND --help explains them\n")
+        print("\n".join(f"  {command:8} {text}" for command, (_, text) in commands.items()))
+        return
+    try:
+        if name not in commands:
+            raise SettingError(f"unknown command {name!r}; use one of {', '.join(commands)}")
+        commands[name][0](arguments)
+    except SettingError as error:
+        print(f"seer: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def train(arguments: Sequence[str]) -> None:
+    """`seer train`: a new run."""
+    config = parse_config("train", arguments)
+    from seer.commands import start_run
+
+    start_run(config)
+
+
+def resume(arguments: Sequence[str]) -> None:
+    """`seer resume`: an interrupted run."""
+    settings = parse(Resume, "resume", arguments)
+    from seer.commands import resume_run
+
+    resume_run(settings.folder)
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """`seer eval`: a trained agent."""
+    settings = parse(Evaluate, "eval", arguments)
+    from seer.commands import evaluate_run
+
+    evaluate_run(settings.folder, episodes=settings.episodes, seed=settings.seed, video=settings.video)
+
+
+def plot(arguments: Sequence[str]) -> None:
+    """`seer plot`: learning curves."""
+    settings = parse(Plot, "plot", arguments)
+    from seer.experiments.plots import plot_runs
+
+    print(f"wrote {plot_runs(settings.folders, x=settings.x, out=settings.out)}")
+
+
+def flops(arguments: Sequence[str]) -> None:
+    """`seer flops`: cost per step."""
+    config = parse_config("flops", arguments)
+    from seer.commands import print_flops
+
+    print_flops(config)
+
+
+def memory(arguments: Sequence[str]) -> None:
+    """`seer memory`: replay capacity."""
+    config = parse_config("memory", arguments)
+    from seer.commands import print_memory
+
+    print_memory(config)
+
+
+def parse_config(command: str, arguments: Sequence[str]) -> Config:
+    """The paper's settings for `--env` and `--agent`, overridden by the other flags."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--env", default=None)
+    first.add_argument("--agent", default="rainbow")
+    chosen, _ = first.parse_known_args(list(arguments))
+    wants_help = bool({"-h", "--help"} & set(arguments))
+    if chosen.env is None and not wants_help:
+        raise SettingError(f"--env is missing; write for example: seer {command} --env ALE/Pong-v5")
+    default = preset(chosen.env or "ALE/Pong-v5", "dqn" if chosen.agent == "dqn" else "rainbow")
+    return validate(parse(Config, command, arguments, default=default))
+
+
+def parse(
+    settings: type[Settings], command: str, arguments: Sequence[str], default: Settings | None = None
+) -> Settings:
+    """Flags to a dataclass; what the parser says about a bad flag becomes one line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                settings,
+                prog=f"seer {command}",
+                args=list(arguments),
+                default=default,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        words = complaint.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─┃━"), " ")).split()
+        raise SettingError(f"{' '.join(words)} (seer {command} --help lists the flags)") from None

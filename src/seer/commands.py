@@ -1,0 +1,116 @@
+"""What each command does, from a config or a run folder to the last printed line."""
+
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from seer.build import PARALLEL_GAMES, build, build_agent, build_environment, build_evaluator, pick_device, replay_bytes
+from seer.config import Config, config_from_json, config_to_json, validate
+from seer.errors import SettingError
+from seer.experiments.plots import plot_runs
+from seer.experiments.tables import flops_table, memory_table
+from seer.replay import RowFormat
+from seer.training.checkpoint import latest_checkpoint, load_checkpoint
+from seer.training.journal import Journal
+from seer.training.loop import train
+from seer.training.parts import Training
+from seer.training.run import SUMMARY_FILE, Metrics, RunFolder
+from seer.training.terminal import Terminal
+from seer.training.video import recording
+
+
+def start_run(config: Config) -> None:
+    """Train from the first step, in a new folder."""
+    run = build(config)
+    with RunFolder.create(_new_folder(config), config_to_json(config)) as folder:
+        _train_to_the_end(run, Journal(run, folder, Metrics(folder.path), Terminal()))
+
+
+def resume_run(path: Path) -> None:
+    """Train on from the last checkpoint."""
+    with RunFolder.open(path, writing=True) as folder:
+        if (path / SUMMARY_FILE).exists():
+            raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
+        run = build(_config_of(folder))
+        state = load_checkpoint(latest_checkpoint(folder.checkpoints))
+        run.load_state_dict(state)
+        journal = Journal(run, folder, Metrics(folder.path), Terminal())
+        journal.load_state_dict(state["journal"])
+        journal.terminal.say(f"resuming {path} at step {run.step:,}")
+        _train_to_the_end(run, journal)
+
+
+def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) -> None:
+    """Play whole games with the agent of the last checkpoint; record the first one if asked to."""
+    if episodes < 1:
+        raise SettingError(f"--episodes {episodes} must be 1 or more")
+    folder = RunFolder.open(path)
+    config = _config_of(folder)
+    environment = build_environment(config, training=False)
+    agent = build_agent(config, environment, pick_device(config.device), seeds=[0, 0, 0])
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    agent.load_state_dict(load_checkpoint(checkpoint)["agent"])
+    evaluator = build_evaluator(config, games=min(episodes, PARALLEL_GAMES), seed=seed)
+    with recording(video, frames_per_second=60 / environment.action_repeat) as watch:
+        evaluation = evaluator(agent, episodes=episodes, step=0, watch=watch)
+    terminal = Terminal()
+    terminal.table(
+        f"{config.env}, {config.agent}, {checkpoint.name}",
+        {
+            "score": f"{evaluation.mean:,.1f} ± {evaluation.std:,.1f}",
+            "scores": ", ".join(f"{score:,.0f}" for score in evaluation.returns),
+            "steps": ", ".join(f"{length:,}" for length in evaluation.lengths),
+        },
+    )
+    if video is not None:
+        terminal.say(f"wrote {video}")
+
+
+def print_flops(config: Config) -> None:
+    """Print what a step costs before and after the freeze."""
+    agent = build_agent(config, build_environment(config, training=False), torch.device("cpu"), seeds=[0, 0, 0])
+    table = flops_table(
+        config.env,
+        agent.cost,
+        updates=config.learning.updates_per_step,
+        steps=config.steps,
+        first_update=config.learning.first_update,
+        frozen_at=config.freeze_step,
+    )
+    Console().print(table)
+
+
+def print_memory(config: Config) -> None:
+    """Print what the replay holds before and after the freeze."""
+    environment = build_environment(config, training=False)
+    agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0])
+    frame = RowFormat(environment.frame_shape, torch.uint8)
+    table = memory_table(config.env, num_bytes=replay_bytes(config, frame), frame=frame, latent=agent.latent)
+    Console().print(table)
+
+
+def _train_to_the_end(run: Training, journal: Journal) -> None:
+    with journal:
+        train(run, journal)
+        if run.step < run.schedule.steps:
+            journal.checkpoint()
+    folder = journal.folder.path
+    if run.step < run.schedule.steps:
+        journal.terminal.say(f"stopped at step {run.step:,}; go on with: seer resume {folder}")
+        raise SystemExit(130)
+    journal.finish()
+    picture = plot_runs([folder], x="steps", out=folder / "learning_curve.png")
+    journal.terminal.say(f"learning curve: {picture}\nrun folder: {folder}")
+
+
+def _config_of(folder: RunFolder) -> Config:
+    return validate(config_from_json(folder.config))
+
+
+def _new_folder(config: Config) -> Path:
+    if config.out is not None:
+        return Path(config.out)
+    moment = time.strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{config.env.replace('/', '-')}-{config.agent}-{config.seed}-{moment}"

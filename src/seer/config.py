@@ -1,0 +1,278 @@
+"""Every setting of a run, as frozen dataclasses: what it means, its unit, its source.
+
+Sources: SEER (Chen et al. 2021), DER (data-efficient Rainbow, van Hasselt et al. 2019), Rainbow (Hessel et al.
+2018), DQN (Mnih et al. 2015). A step is one agent decision, a frame one tick of the game, an update one gradient
+step. The command line makes one flag of each field; `presets.py` fills in the paper's values per environment.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from seer.errors import SettingError
+
+AgentName = Literal["rainbow", "dqn"]
+EncoderName = Literal["data-efficient", "canonical"]
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Replay memory."""
+
+    memory: Annotated[str | None, tyro.conf.arg(name="replay-memory", metavar="BYTES")] = None
+    """Memory for observations, such as 70MB, 1.5GB or 64MiB, before and after the freeze. Instead of --replay-capacity."""
+
+    capacity: Annotated[int | None, tyro.conf.arg(name="replay-capacity", metavar="N|None")] = None
+    """Memory for observations, given as the number of frames it holds before the freeze (SEER: number of training
+    steps; 10,000 in its small-memory runs). Default: --steps."""
+
+    prioritized: bool = True
+    """Prioritised replay; otherwise uniform (the authors' published code is uniform)."""
+
+    priority_exponent: float = 0.5
+    """Exponent on priorities (Rainbow, table 1)."""
+
+    importance_exponent: float = 0.4
+    """Exponent of the importance weights at the start; rises linearly to 1 at the end (Rainbow, table 1)."""
+
+    n_step: int = 20
+    """Steps of the return (DER, table 1)."""
+
+
+@dataclass(frozen=True)
+class FreezeConfig:
+    """The freeze (SEER, algorithm 1)."""
+
+    at: Annotated[str, tyro.conf.arg(name="freeze-at", metavar="N|never")] = "50000"
+    """Training step T_f at which the encoder is frozen and the replay turned into latents, or never."""
+
+    num_crops: int = 1
+    """Latents stored per observation, K. 1 where the agent uses no augmentation (Rainbow, DQN)."""
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """Learning."""
+
+    encoder: EncoderName = "data-efficient"
+    """Convolutional encoder (DER, appendix E; DQN's for canonical)."""
+
+    batch_size: int = 32
+    """Samples per update (DER, table 1)."""
+
+    hidden_units: int = 256
+    """Units of each hidden layer (DER, table 1)."""
+
+    discount: float = 0.99
+    """Discount per step (Rainbow, table 1)."""
+
+    learning_rate: float = 1e-4
+    """Adam's learning rate (DER; SEER's own scripts use it too, its table prints 1e-3)."""
+
+    adam_epsilon: float = 1.5e-4
+    """Adam's epsilon (Rainbow, table 1)."""
+
+    max_gradient_norm: float = 10.0
+    """Gradients are scaled down to this norm (DER)."""
+
+    first_update: int = 1600
+    """Step of the first update (DER, table 1)."""
+
+    updates_per_step: int = 1
+    """Updates per step (DER)."""
+
+    target_every: int = 2000
+    """Updates between copies of the online network to the target (DER, table 1)."""
+
+
+@dataclass(frozen=True)
+class ValueConfig:
+    """Parts of Rainbow; --agent dqn turns them off."""
+
+    double: bool = True
+    """Choose the next action with the online network."""
+
+    dueling: bool = True
+    """Separate streams for value and advantage."""
+
+    noisy: bool = True
+    """Noisy layers instead of epsilon-greedy exploration."""
+
+    distributional: bool = True
+    """C51: learn the distribution of returns instead of its mean."""
+
+    noisy_sigma: float = 0.1
+    """Initial noise of noisy layers (DER, table 1)."""
+
+    num_atoms: int = 51
+    """Atoms of the return distribution (Rainbow, table 1)."""
+
+    min_return: float = -10.0
+    """Lowest atom (Rainbow, table 1)."""
+
+    max_return: float = 10.0
+    """Highest atom (Rainbow, table 1)."""
+
+    epsilon_end: float = 0.05
+    """Last epsilon of epsilon-greedy exploration, where layers are not noisy."""
+
+    epsilon_steps: int = 10_000
+    """Steps over which epsilon falls from 1."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run."""
+
+    env: str
+    """Environment id, such as ALE/Alien-v5."""
+
+    agent: AgentName = "rainbow"
+    """Learning algorithm."""
+
+    seed: int = 0
+    """Seed of every random generator."""
+
+    steps: int = 500_000
+    """Training steps (agent decisions; 4 frames each on Atari)."""
+
+    eval_every: int = 10_000
+    """Steps between evaluations."""
+
+    eval_episodes: int = 10
+    """Whole games per evaluation."""
+
+    checkpoint_every: int = 50_000
+    """Steps between checkpoints. One holds the whole replay: up to the replay's memory on disk, twice."""
+
+    log_every: int = 1000
+    """Steps between training records."""
+
+    device: str = "auto"
+    """Where networks and replay live: cpu, cuda, cuda:1; auto takes a GPU if there is one."""
+
+    threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """CPU threads. Default: one per core. Give each of several runs on one machine its share, or all crawl."""
+
+    out: Annotated[str | None, tyro.conf.arg(metavar="DIR|None")] = None
+    """Run folder; must not exist. Default: runs/<env>-<agent>-<seed>-<time>."""
+
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    freeze: FreezeConfig = field(default_factory=FreezeConfig)
+    learning: LearningConfig = field(default_factory=LearningConfig)
+    value: ValueConfig = field(default_factory=ValueConfig)
+
+    @property
+    def freeze_step(self) -> int | None:
+        """T_f in training steps, or None for never."""
+        return None if self.freeze.at == "never" else int(self.freeze.at)
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of a size such as 70MB, 1.5 GB or 64MiB (decimal and binary units; a bare number is bytes).
+
+    Raises:
+        SettingError: the text is no size.
+    """
+    units = {"": 1, "B": 1} | {
+        prefix + unit: base**power
+        for power, prefix in enumerate("KMGT", start=1)
+        for unit, base in (("B", 1000), ("iB", 1024))
+    }
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B|)\s*", text)
+    if match is None or match[2] not in units or float(match[1]) == 0:
+        raise SettingError(f"--replay-memory {text!r} is no size; write it as 70MB, 1.5GB or 64MiB")
+    return int(float(match[1]) * units[match[2]])
+
+
+def validate(config: Config) -> Config:
+    """Check everything that can be known before anything is built.
+
+    Raises:
+        SettingError: naming the first setting that is wrong, and the remedy.
+    """
+    learning, replay = config.learning, config.replay
+    positive = {
+        "--steps": config.steps, "--eval-every": config.eval_every, "--eval-episodes": config.eval_episodes,
+        "--checkpoint-every": config.checkpoint_every, "--log-every": config.log_every,
+        "--batch-size": learning.batch_size, "--hidden-units": learning.hidden_units,
+        "--learning-rate": learning.learning_rate, "--adam-epsilon": learning.adam_epsilon,
+        "--max-gradient-norm": learning.max_gradient_norm, "--target-every": learning.target_every,
+        "--updates-per-step": learning.updates_per_step, "--n-step": replay.n_step,
+        "--num-crops": config.freeze.num_crops, "--epsilon-steps": config.value.epsilon_steps,
+    }  # fmt: skip
+    for flag, number in positive.items():
+        _require(number > 0, f"{flag} {number} must be more than 0")
+    _require(config.seed >= 0, f"--seed {config.seed} must be 0 or more")
+    _require(learning.first_update >= 0, f"--first-update {learning.first_update} must be 0 or more")
+    fractions = {
+        "--discount": learning.discount, "--priority-exponent": replay.priority_exponent,
+        "--importance-exponent": replay.importance_exponent, "--epsilon-end": config.value.epsilon_end,
+    }  # fmt: skip
+    for flag, number in fractions.items():
+        _require(0 <= number <= 1, f"{flag} {number} must lie between 0 and 1")
+    _require(config.value.num_atoms >= 2, f"--num-atoms {config.value.num_atoms} must be 2 or more")
+    _require(config.value.noisy_sigma >= 0, f"--noisy-sigma {config.value.noisy_sigma} must be 0 or more")
+    _require(
+        config.value.min_return < config.value.max_return,
+        f"--min-return {config.value.min_return} must be less than --max-return {config.value.max_return}",
+    )
+    _require(config.threads is None or config.threads > 0, f"--threads {config.threads} must be more than 0")
+    _validate_replay(replay, learning.batch_size)
+    _validate_freeze(config)
+    return config
+
+
+def _validate_replay(replay: ReplayConfig, batch_size: int) -> None:
+    if replay.memory is not None:
+        _require(replay.capacity is None, "--replay-memory and --replay-capacity say the same thing; give one of them")
+        parse_memory(replay.memory)
+    if replay.capacity is not None:
+        needed = batch_size + replay.n_step
+        _require(
+            replay.capacity >= needed,
+            f"--replay-capacity {replay.capacity} is less than batch size + n-step; give at least {needed}",
+        )
+
+
+def _validate_freeze(config: Config) -> None:
+    at = config.freeze.at
+    _require(at == "never" or at.isdecimal(), f"--freeze-at {at!r} is no step; give a whole number or never")
+    if at != "never":
+        _require(int(at) >= 1, f"--freeze-at {at}: the first step is 1; give 1 or more, or never")
+        _require(
+            int(at) <= config.steps,
+            f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
+        )
+    _require(
+        config.freeze.num_crops == 1,
+        f"--num-crops {config.freeze.num_crops}: --agent {config.agent} uses no augmentation, "
+        "so every crop would be the same; use --num-crops 1",
+    )
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise SettingError(message)
+
+
+def config_to_json(config: Config) -> dict[str, Any]:
+    """The config as nested JSON objects, for `config.json`."""
+    return dataclasses.asdict(config)
+
+
+def config_from_json(record: dict[str, Any]) -> Config:
+    """The config that `config_to_json` wrote.
+
+    Raises:
+        SettingError: a setting is unknown, missing or of the wrong type.
+    """
+    try:
+        groups = {f.name: f.default_factory for f in dataclasses.fields(Config) if callable(f.default_factory)}
+        built = {name: group(**record[name]) for name, group in groups.items()}  # type: ignore[call-arg]
+        return Config(**(record | built))
+    except (TypeError, KeyError) as error:
+        raise SettingError(f"config.json doesn't fit this version of seer: {error}; start a new run") from None

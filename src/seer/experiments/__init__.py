@@ -1,0 +1,1 @@
+"""Comparing runs: pictures and tables from the folders that training leaves."""

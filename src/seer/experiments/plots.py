@@ -1,0 +1,306 @@
+"""Learning curves from run folders: score over steps, FLOPs or seconds.
+
+Runs that differ in nothing but the seed make one curve, their mean, with a band of one standard deviation
+over seeds. A single run has the spread of its evaluation episodes as its band, and its training episodes as
+dots if it is alone in the picture.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from seer.errors import SettingError
+from seer.training.run import Record, RunFolder, read_metrics
+
+XAxis = Literal["steps", "flops", "seconds"]
+
+COLUMNS: dict[XAxis, str] = {"steps": "step", "flops": "flops", "seconds": "wall_seconds"}
+AGENT_NAMES = {"rainbow": "Rainbow", "dqn": "DQN", "sac": "SAC", "curl": "CURL"}
+# Settings that don't set curves apart: the picture says them elsewhere, or learning doesn't depend on them.
+UNCOMPARED = {"env", "agent", "freeze.at", "seed", "out", "device", "log_every", "checkpoint_every"}
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; markers for readers without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+GREY = "#666666"
+PANEL_INCHES = (5.6, 3.3)
+STYLE: dict[Any, Any] = {
+    "font.size": 11, "axes.titlesize": 12, "legend.fontsize": 10, "savefig.dpi": 200, "svg.fonttype": "none",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+    "lines.linewidth": 2.0, "lines.markersize": 5,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a picture needs of one run folder."""
+
+    folder: Path
+    settings: Mapping[str, Any]  # by dotted name
+    records: Sequence[Record]
+
+    def of_kind(self, kind: str) -> list[Record]:
+        """Its records of one kind, oldest first."""
+        return [record for record in self.records if record["kind"] == kind]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One curve: the runs of one setting in one environment, a seed each."""
+
+    environment: str
+    label: str
+    runs: Sequence[Run]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Scores of an arm at its E evaluations: x [E], mean [E] and standard deviation [E]."""
+
+    x: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def plot_runs(folders: Sequence[Path], *, x: XAxis, out: Path) -> Path:
+    """Draw the learning curves of the runs in `folders`, write them to `out` (.png or .svg), return `out`.
+
+    Raises:
+        SettingError: a folder is no run or holds no evaluation, two runs have the same settings and seed, or
+            `out` can't be written.
+    """
+    if out.suffix not in (".png", ".svg"):
+        raise SettingError(f"--out {out} is no picture: let it end in .png or .svg")
+    with rc_context(STYLE):
+        figure = draw_runs(folders, x=x)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(out)
+        except OSError as error:
+            raise SettingError(
+                f"--out {out} can't be written ({error.strerror}): choose another file"
+            ) from error
+    return out
+
+
+def draw_runs(folders: Sequence[Path], *, x: XAxis) -> Figure:
+    """The figure of `plot_runs`: a panel per environment, a curve per arm, one legend below.
+
+    Raises:
+        SettingError: as `plot_runs`.
+    """
+    arms = group([read_run(folder) for folder in dict.fromkeys(folders)])
+    labels = list(dict.fromkeys(arm.label for arm in arms))
+    environments = list(dict.fromkeys(arm.environment for arm in arms))
+    num_columns = min(len(environments), 4)
+    num_rows = -(-len(environments) // num_columns)
+    width, height = PANEL_INCHES
+    figure = Figure(figsize=(width * num_columns, height * num_rows), layout="constrained")
+    panels = [figure.add_subplot(num_rows, num_columns, place + 1) for place in range(len(environments))]
+    for axes, environment in zip(panels, environments, strict=True):
+        for arm in arms:
+            if arm.environment == environment:
+                draw_arm(axes, arm, style=labels.index(arm.label), x=x)
+        if len(arms) == len(arms[0].runs) == 1:
+            draw_episodes(axes, arms[0].runs[0], x=x)
+        finish_panel(axes, environment, x=x)
+    add_legend(figure, panels, arms)
+    return figure
+
+
+# What is drawn ---------------------------------------------------------------------------------------------
+
+
+def read_run(folder: Path) -> Run:
+    """The settings and records of one run folder.
+
+    Raises:
+        SettingError: it is no run, or holds no evaluation yet.
+    """
+    settings = dict(_flatten(RunFolder.open(folder).config))
+    missing = {"env", "agent", "seed", "freeze.at"} - settings.keys()
+    if missing:
+        raise SettingError(f"{folder}/config.json lacks {', '.join(sorted(missing))}: leave that run out")
+    run = Run(folder, settings, read_metrics(folder))
+    if not run.of_kind("eval"):
+        raise SettingError(f"{folder} holds no evaluation yet: leave it out, or let it train to --eval-every")
+    return run
+
+
+def group(runs: Sequence[Run]) -> list[Arm]:
+    """Runs that differ in the seed alone, together. Arms of the same label add what sets them apart.
+
+    Raises:
+        SettingError: two runs have the same settings and the same seed.
+    """
+    members: dict[
+        tuple[str, str], dict[str, list[Run]]
+    ] = {}  # (environment, label) -> other settings -> runs
+    for run in runs:
+        others = json.dumps(_others(run), sort_keys=True)
+        named = members.setdefault((run.settings["env"], label(run.settings)), {})
+        named.setdefault(others, []).append(run)
+    arms = []
+    for (environment, name), alternatives in members.items():
+        first_of_each = [same[0] for same in alternatives.values()]
+        for same in alternatives.values():
+            _refuse_twins(same)
+            arms.append(Arm(environment, name + _difference(same[0], first_of_each), same))
+    return arms
+
+
+def label(settings: Mapping[str, Any]) -> str:
+    """What a reader calls these settings: agent, and when its encoder was frozen."""
+    agent = AGENT_NAMES.get(settings["agent"], settings["agent"])
+    at = settings["freeze.at"]
+    return f"{agent}, never frozen" if at == "never" else f"{agent} + SEER, freeze at {int(at):,}"
+
+
+def curve(arm: Arm, x: XAxis) -> Curve:
+    """Mean and sample standard deviation over seeds, at the steps at which all of them were evaluated; of a
+    single run, over its evaluation episodes, as recorded.
+
+    Raises:
+        SettingError: the seeds have no evaluated step in common.
+    """
+    by_step = [{record["step"]: record for record in run.of_kind("eval")} for run in arm.runs]
+    steps = sorted(set.intersection(*(set(records) for records in by_step)))
+    if not steps:
+        raise SettingError(
+            f"the seeds of {arm.label!r} were never evaluated at the same step: plot them one by one"
+        )
+    xs, means, stds = (
+        np.array([[records[step][name] for step in steps] for records in by_step], dtype=float)
+        for name in (COLUMNS[x], "mean", "std")
+    )
+    std = means.std(axis=0, ddof=1) if len(arm.runs) > 1 else stds[0]
+    return Curve(xs.mean(axis=0), means.mean(axis=0), std)
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _others(run: Run) -> dict[str, Any]:
+    return {name: value for name, value in run.settings.items() if name not in UNCOMPARED}
+
+
+def _difference(run: Run, alternatives: Sequence[Run]) -> str:
+    """The settings of `run` that are not the same in all `alternatives`, ready to follow a label."""
+    differing = {
+        name.rpartition(".")[2].replace("_", " "): value
+        for name, value in _others(run).items()
+        if any(other.settings.get(name) != value for other in alternatives)
+    }
+    return "".join(f", {name} {value}" for name, value in differing.items() if value is not None)
+
+
+def _refuse_twins(runs: Sequence[Run]) -> None:
+    seeds: dict[int, Run] = {}
+    for run in runs:
+        twin = seeds.setdefault(run.settings["seed"], run)
+        if twin is not run:
+            raise SettingError(
+                f"{twin.folder} and {run.folder} have the same settings and seed: leave one out"
+            )
+
+
+# Drawing ---------------------------------------------------------------------------------------------------
+
+
+def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis) -> None:
+    """The curve of an arm with its band, and a dashed line where its encoder was frozen (mean over seeds)."""
+    colour, marker = COLOURS[style % len(COLOURS)], MARKERS[style % len(MARKERS)]
+    scores = curve(arm, x)
+    axes.fill_between(
+        scores.x, scores.mean - scores.std, scores.mean + scores.std, color=colour, alpha=0.2, lw=0
+    )
+    axes.plot(scores.x, scores.mean, color=colour, marker=marker, label=arm.label, zorder=3)
+    freezes = [record[COLUMNS[x]] for run in arm.runs for record in run.of_kind("freeze")]
+    if freezes:
+        moment = float(np.mean(freezes))
+        axes.axvline(moment, color=colour, linestyle="--", linewidth=1.4, zorder=2)
+        if not axes.texts:  # one label for all lines: their colours tell whose they are
+            above = axes.get_xaxis_transform()  # x in data, y as a fraction of the panel
+            axes.text(
+                moment, 1.015, "freeze", transform=above, color=colour, fontsize=9, ha="center", va="bottom"
+            )
+
+
+def draw_episodes(axes: Axes, run: Run, *, x: XAxis) -> None:
+    """The returns of training episodes as faint dots."""
+    episodes = run.of_kind("episode")
+    if episodes:
+        axes.plot(
+            [episode[COLUMNS[x]] for episode in episodes],
+            [episode["episode_return"] for episode in episodes],
+            linestyle="",
+            marker=".",
+            markersize=4,
+            markeredgewidth=0,
+            color=GREY,
+            alpha=0.35,
+            zorder=1,
+            rasterized=True,
+            label="training episodes",
+        )
+
+
+def finish_panel(axes: Axes, environment: str, *, x: XAxis) -> None:
+    """Title, axes with units, readable numbers."""
+    axes.set_title(environment, loc="left", pad=16)
+    axes.set_xlim(left=0)
+    exponent = 0
+    if x == "flops":
+        exponent = 3 * (math.floor(math.log10(max(axes.get_xlim()[1], 1))) // 3)
+    axes.set_xlabel({
+        "steps": "training steps (agent decisions)",
+        "flops": f"FLOPs ($10^{{{exponent}}}$ multiply-adds)",
+        "seconds": "wall time (seconds)",
+    }[x])  # fmt: skip
+    axes.set_ylabel("score per episode")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 10**exponent:,.10g}")
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+
+
+def add_legend(figure: Figure, panels: Sequence[Axes], arms: Sequence[Arm]) -> None:
+    """One legend below all panels, each label once, in room of its own; its last entry explains the bands."""
+    entries: dict[str, Artist] = {}
+    for axes in panels:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, handle)
+    entries[f"± one standard deviation over {_spread(arms)}"] = Patch(color=GREY, alpha=0.3, linewidth=0)
+    entry_inches = 0.7 + 0.07 * max(map(len, entries))
+    num_columns = max(1, int(figure.get_figwidth() / entry_inches))
+    num_rows = -(-len(entries) // num_columns)
+    figure.set_figheight(figure.get_figheight() + 0.1 + 0.23 * num_rows)
+    figure.legend(
+        list(entries.values()), list(entries), loc="outside lower center", frameon=False, ncols=num_columns
+    )
+
+
+def _spread(arms: Sequence[Arm]) -> str:
+    """What the bands are a spread over."""
+    seeds = {len(arm.runs) for arm in arms}
+    several = sorted(seeds - {1})
+    over = f"{'-'.join(map(str, several))} seeds"
+    if 1 not in seeds:
+        return over
+    return f"{over}, or evaluation episodes of a single one" if several else "evaluation episodes"

@@ -1,0 +1,1 @@
+"""Networks: encoders turn stacked frames into latents, heads turn latents into values."""

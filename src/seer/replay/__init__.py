@@ -1,0 +1,8 @@
+"""The replay: a ring of observations in one fixed block of memory, as frames first and as latents later."""
+
+from seer.replay.arena import Arena, RowFormat
+from seer.replay.replay import Batch, Replay
+from seer.replay.samplers import Prioritized, Sampler, Uniform
+from seer.replay.transcode import Transcoding
+
+__all__ = ["Arena", "Batch", "Prioritized", "Replay", "RowFormat", "Sampler", "Transcoding", "Uniform"]

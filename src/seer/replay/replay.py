@@ -1,0 +1,385 @@
+"""A ring of observations: one row each, stacks and n-step windows put together when they are sampled."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from seer.errors import SettingError
+from seer.replay.arena import Arena, RowFormat
+from seer.replay.samplers import Sampler
+from seer.replay.steps import End, Steps
+from seer.replay.transcode import Encode, Progress, Transcoding, transcode_rows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sampled n-step transitions.
+
+    Axes: B batch, S stack, C channels, H, W, N encoders, L latent, A actions. `m` is the number of steps
+    until the window of n is full or the episode ends. Tensors are on the arena's device.
+
+    Attributes:
+        now: frames `[B, S, C, H, W]` uint8, or latents `[B, N, L]`: the observation at t.
+        action: `[B]` int64 or `[B, A]` float32: taken at t.
+        reward: `[B]` float32: sum of discount^k r_{t+k} over k < m.
+        next: like `now`: the observation at t+m; without meaning after a true end.
+        discount: `[B]` float32: discount^m, or 0 after a true end.
+        weight: `[B]` float32: importance weights, the largest of a batch is 1.
+        index: `[B]` int64: ids of the rows, for `Replay.update_priorities`.
+    """
+
+    now: Tensor
+    action: Tensor
+    reward: Tensor
+    next: Tensor
+    discount: Tensor
+    weight: Tensor
+    index: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How stored rows make up an observation: `stack` rows each, of which one of `crops` parts is read."""
+
+    row: RowFormat
+    stack: int
+    crops: int
+    observation_shape: tuple[int, ...]
+
+    @classmethod
+    def of_frames(cls, frame: RowFormat, stack: int) -> Self:
+        """Rows are frames `[C, H, W]`; an observation is `[S, C, H, W]`."""
+        return cls(row=frame, stack=stack, crops=1, observation_shape=(stack, *frame.shape))
+
+    @classmethod
+    def of_latents(cls, latent: RowFormat) -> Self:
+        """Rows are latents `[K, N, L]`; an observation is `[N, L]`."""
+        return cls(row=latent, stack=1, crops=latent.shape[0], observation_shape=latent.shape[1:])
+
+
+class Replay:
+    """The last observations, frames at first and latents after `transcode`, and how to sample from them.
+
+    Rows have ever-growing ids and the newest `size` ids are stored. A row can be drawn once its n-step window
+    is complete and until the write head takes the first row of its stack: nothing sampled crosses the head.
+
+    Args:
+        arena: the memory; as many rows are kept as fit.
+        frame: `[C, H, W]` uint8.
+        stack: S, frames per observation; an episode's first frame is repeated where it has no predecessors.
+        action: `()` int64 or `(A,)` float32.
+        n_step: n, the number of steps folded into one transition.
+        discount: per step.
+        sampler: which rows are drawn; the replay fills it.
+        rng: draws rows and crops; its state is part of the replay's.
+
+    Raises:
+        SettingError: the arena is too small for one window and its stack.
+    """
+
+    def __init__(
+        self,
+        *,
+        arena: Arena,
+        frame: RowFormat,
+        stack: int,
+        action: RowFormat,
+        n_step: int,
+        discount: float,
+        sampler: Sampler,
+        rng: np.random.Generator,
+    ) -> None:
+        needed = (n_step + stack + 1) * frame.num_bytes
+        if arena.num_bytes < needed:
+            raise SettingError(
+                f"replay memory is {arena.num_bytes} bytes: "
+                f"n_step {n_step} and stack {stack} need {needed} or more"
+            )
+        self._arena = arena
+        self._action_format = action
+        self._n_step = n_step
+        self._discounts = discount ** np.arange(n_step + 1)
+        self._sampler = sampler
+        self._rng = rng
+        self._count = 0  # rows ever appended: the next row's id
+        self._origin = 0  # an id whose place is 0: the place of every other is (id - origin) % capacity
+        self._age = 0  # the next row's age
+        self._pending = 0  # newest rows, all of the open episode, whose window isn't complete
+        self.holds_latents = False
+        self._frames = Layout.of_frames(frame, stack)
+        self._use(self._frames)
+        self._steps = Steps(self.capacity, action)
+        sampler.rearrange(np.empty(0, np.int64), self.capacity)
+
+    @property
+    def row(self) -> RowFormat:
+        """Format of the stored rows now."""
+        return self._layout.row
+
+    @property
+    def size(self) -> int:
+        """Rows stored, closing rows included."""
+        return min(self._count - self._origin, self.capacity)
+
+    @property
+    def num_sampleable(self) -> int:
+        """Rows that can be drawn."""
+        return self._sampler.num_sampleable
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the arena: what the memory setting buys."""
+        return self._arena.num_bytes
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes allocated beside the arena: actions, rewards, episode ends, priorities."""
+        return self._steps.num_bytes + self._sampler.num_bytes
+
+    def append(
+        self,
+        row: Tensor | NDArray[np.uint8],
+        action: ArrayLike,
+        reward: float,
+        *,
+        terminated: bool,
+        truncated: bool = False,
+        final_row: Tensor | NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Store one step.
+
+        Args:
+            row: the newest frame `[C, H, W]` of the observation the action was taken in, or, once the replay
+                holds latents, that observation's latents `[K, N, L]`.
+            action: the action taken.
+            reward: the reward that followed.
+            terminated: the step led to a true end.
+            truncated: the step was the last before a time limit. Ignored if `terminated`.
+            final_row: like `row`, of the observation after a truncated last step; read only then.
+
+        Raises:
+            ValueError: a row of the wrong shape or dtype, or a truncated step without its final row.
+        """
+        end = End.TERMINATED if terminated else End.TRUNCATED if truncated else End.GOING_ON
+        if end is End.TRUNCATED and final_row is None:
+            raise ValueError("a truncated step needs final_row, the observation after it")
+        self._write(row, action, reward, end)
+        self._pending += 1
+        self._complete(self._pending - self._n_step if end is End.GOING_ON else self._pending)
+        if end is End.TRUNCATED and final_row is not None:
+            self._write(final_row, action, 0.0, End.CLOSING)  # its action is never read
+
+    def sample(self, batch_size: int, importance_exponent: float = 1.0) -> Batch:
+        """Draw `batch_size` n-step transitions with replacement.
+
+        Args:
+            batch_size: B.
+            importance_exponent: beta in weight = probability^-beta / its maximum over the batch. (The number
+                of rows, by which Schaul et al. 2016 multiply the probability, cancels.)
+
+        Raises:
+            SettingError: no window is complete yet.
+        """
+        if self.num_sampleable == 0:
+            raise SettingError(
+                f"none of the {self.size} stored rows has a complete window of n_step {self._n_step}: "
+                "start updates later"
+            )
+        places, probability = self._sampler.sample(batch_size, self._rng)
+        reward, discount, following = self._steps.fold(places, self._discounts)
+        weight = probability**-importance_exponent
+        now, after = self._gather(np.stack([places, following]))
+        numbers = np.stack([reward, discount, weight / weight.max()], dtype=np.float32)
+        rewards, discounts, weights = self._to_device(numbers)
+        return Batch(
+            now=now,
+            action=self._to_device(self._steps.action[places]),
+            reward=rewards,
+            next=after,
+            discount=discounts,
+            weight=weights,
+            index=self._id(places),
+        )
+
+    def update_priorities(self, index: NDArray[np.int64], priority: Tensor | NDArray[np.floating]) -> None:
+        """Give the rows `index` `[B]` of a batch new priorities `[B]`; rows overwritten since are skipped.
+
+        Raises:
+            ValueError: a priority is negative or not finite.
+        """
+        values = torch.as_tensor(priority).detach().to("cpu", torch.float64).numpy()
+        stored = index >= self._count - self.size
+        self._sampler.update((index[stored] - self._origin) % self.capacity, values[stored])
+
+    def transcode(
+        self,
+        encode: Encode,
+        latent: RowFormat,
+        *,
+        chunk_rows: int = 256,
+        progress: Progress | None = None,
+    ) -> Transcoding:
+        """Replace the stored frames by their latents, inside the same memory; the capacity grows.
+
+        Order, ids, priorities, episode ends and the open episode survive. The oldest rows that have lost part
+        of their stack, S - 1 at most, are dropped. If a latent row is larger than a frame row, nothing
+        changes: a replay never shrinks.
+
+        Args:
+            encode: frames `[B, S, C, H, W]` uint8 on the arena's device to latents `[B, K, N, L]`.
+            latent: `[K, N, L]`.
+            chunk_rows: observations encoded at a time.
+            progress: called after every chunk with the rows done and the rows in all.
+
+        Raises:
+            ValueError: the replay holds latents already, or `encode` returned another shape or dtype (the
+                replay is then of no more use).
+        """
+        if self.holds_latents:
+            raise ValueError("the replay holds latents already")
+        rows_before, capacity_before, frame = self.size, self.capacity, self.row
+        dropped = 0
+        converted = latent.num_bytes <= frame.num_bytes
+        if converted:
+            dropped = self._convert(encode, latent, chunk_rows, progress)
+        return Transcoding(
+            converted=converted,
+            rows=rows_before - dropped,
+            dropped=dropped,
+            capacity_before=capacity_before,
+            capacity_after=self.capacity,
+            row_bytes_before=frame.num_bytes,
+            row_bytes_after=self.row.num_bytes,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs. Tensors and arrays are views: write them out before going on.
+
+        `memory` is the part of the arena that is in use, uint8 `[size * row.num_bytes]`.
+        """
+        return {
+            "settings": self._settings(),
+            "holds_latents": self.holds_latents,
+            "row_shape": list(self.row.shape),
+            "row_dtype": str(self.row.dtype).removeprefix("torch."),
+            "count": self._count,
+            "origin": self._origin,
+            "age": self._age,
+            "pending": self._pending,
+            "rng": self._rng.bit_generator.state,
+            "memory": self._arena.block[: self.size * self.row.num_bytes],
+            "steps": self._steps.state_dict(self.size),
+            "sampler": self._sampler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`, in the phase it was saved in.
+
+        Raises:
+            SettingError: the state comes from a replay of another memory size, frame shape, stack or n-step.
+        """
+        for name, value in self._settings().items():
+            if state["settings"][name] != value:
+                raise SettingError(
+                    f"{name} is {value} but the saved replay has {state['settings'][name]}: set it to that"
+                )
+        self.holds_latents = state["holds_latents"]
+        row = RowFormat(tuple(state["row_shape"]), getattr(torch, state["row_dtype"]))
+        self._use(Layout.of_latents(row) if self.holds_latents else self._frames)
+        self._count, self._origin = state["count"], state["origin"]
+        self._age, self._pending = state["age"], state["pending"]
+        self._rng.bit_generator.state = state["rng"]
+        self._arena.block[: len(state["memory"])] = state["memory"]
+        self._steps = Steps(self.capacity, self._action_format)
+        self._steps.load_state_dict(state["steps"])
+        self._sampler.load_state_dict(state["sampler"], self.capacity)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what a saved state must agree with."""
+        return {
+            "replay memory in bytes": self.num_bytes,
+            "frame shape": list(self._frames.row.shape),
+            "stack": self._frames.stack,
+            "n_step": self._n_step,
+        }
+
+    def _use(self, layout: Layout) -> None:
+        """Read the arena as `layout` says from now on."""
+        self._layout = layout
+        self._rows = self._arena.rows(layout.row)
+        self.capacity = len(self._rows)
+        self._parts = self._rows.view(self.capacity * layout.crops, -1)
+
+    def _convert(self, encode: Encode, latent: RowFormat, chunk_rows: int, progress: Progress | None) -> int:
+        """Turn frames, oldest first, into latents; return how many of the oldest rows were dropped."""
+        oldest = self._count - self.size
+        order = (np.arange(self.size) + self._place(oldest)) % self.capacity  # places, oldest first
+        self._arena.rotate(self.row, self._place(oldest))
+        dropped = transcode_rows(
+            self._rows,
+            self._arena.rows(latent),
+            self._steps.age[order],
+            encode,
+            stack=self._layout.stack,
+            chunk_rows=chunk_rows,
+            progress=progress,
+        )
+        self.holds_latents = True
+        self._use(Layout.of_latents(latent))
+        self._origin = oldest + dropped
+        self._steps = self._steps.rearranged(order[dropped:], self.capacity)
+        self._sampler.rearrange(order[dropped:], self.capacity)
+        return dropped
+
+    def _write(self, row: Tensor | NDArray[np.uint8], action: ArrayLike, reward: float, end: End) -> None:
+        """Put one row at the write head."""
+        row = torch.as_tensor(row)
+        if np.shape(action) != self._action_format.shape:
+            raise ValueError(f"action is {np.shape(action)}, not {self._action_format.shape}")
+        if row.shape != self.row.shape or row.dtype != self.row.dtype:
+            raise ValueError(f"row is {tuple(row.shape)} {row.dtype}, not {self.row.shape} {self.row.dtype}")
+        place = self._place(self._count)
+        if self.size == self.capacity:
+            self._retire(place)
+        self._rows[place] = row
+        self._steps.write(place, action=action, reward=reward, age=self._age, end=end)
+        self._count += 1
+        last = end in (End.TERMINATED, End.CLOSING)
+        self._age = 0 if last else min(self._age + 1, self._layout.stack - 1)
+
+    def _complete(self, num_rows: int) -> None:
+        """Start drawing the oldest `num_rows` of the pending rows, if that is any."""
+        if num_rows > 0:
+            first = self._count - self._pending
+            self._sampler.enable([self._place(row_id) for row_id in range(first, first + num_rows)])
+            self._pending -= num_rows
+
+    def _retire(self, place: int) -> None:
+        """Stop drawing the rows whose stack contains the one at `place`, which is about to be overwritten."""
+        nearby = [(place + k) % self.capacity for k in range(self._layout.stack)]
+        self._sampler.disable([near for k, near in enumerate(nearby) if self._steps.age[near] >= k])
+
+    def _gather(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Read the observations at `places` `[2, B]`, a random crop of each, in one pass over the arena."""
+        layout = self._layout
+        stacks = self._steps.stack(places.ravel(), layout.stack)  # [2 B, S]
+        parts = stacks * layout.crops + self._rng.integers(layout.crops, size=stacks.shape)
+        read = self._parts.index_select(0, self._to_device(parts.ravel()))
+        now, after = read.view(*places.shape, *layout.observation_shape)
+        return now, after
+
+    def _place(self, row_id: int) -> int:
+        """Return where a row is."""
+        return (row_id - self._origin) % self.capacity
+
+    def _id(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which rows are at `places`."""
+        oldest = self._count - self.size
+        return oldest + (places - self._place(oldest)) % self.capacity
+
+    def _to_device(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._arena.device)

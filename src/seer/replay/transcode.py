@@ -1,0 +1,82 @@
+"""Turning stored frames into latents inside the memory that holds the frames."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Encode = Callable[[Tensor], Tensor]  # frames [B, S, C, H, W] uint8 -> latents [B, K, N, L]
+Progress = Callable[[int, int], None]  # rows done, rows in all
+
+
+@dataclass(frozen=True)
+class Transcoding:
+    """What a transcoding did.
+
+    `converted` is False where a latent row would have been larger than a frame row: the frames were kept.
+    `dropped` rows had lost part of their stack to the write head and could no longer be encoded (or sampled).
+    """
+
+    converted: bool
+    rows: int
+    dropped: int
+    capacity_before: int
+    capacity_after: int
+    row_bytes_before: int
+    row_bytes_after: int
+
+
+@torch.no_grad()
+def transcode_rows(
+    frames: Tensor,
+    latents: Tensor,
+    ages: NDArray[np.uint8],
+    encode: Encode,
+    *,
+    stack: int,
+    chunk_rows: int,
+    progress: Progress | None = None,
+) -> int:
+    """Encode stored observations, oldest first, and return how many at the start had to be dropped.
+
+    `frames` and `latents` are views of the same bytes, and a latent row is no larger than a frame row: the
+    write point stays behind the read point, except for the last frames of a chunk that the next chunk's
+    stacks reach back to, which are carried along.
+
+    Args:
+        frames: `[R or more, C, H, W]` uint8, oldest first.
+        latents: `[R or more, K, N, L]`; row i becomes the latents of observation `dropped + i`.
+        ages: `[R]`, each row's predecessors in its episode, stored or not, capped at `stack - 1`.
+        encode: frames `[B, S, C, H, W]` to latents `[B, K, N, L]`.
+        stack: S.
+        chunk_rows: observations encoded at a time.
+        progress: called after every chunk.
+
+    Raises:
+        ValueError: `encode` returned another shape or dtype than the latent rows'.
+    """
+    num_rows = len(ages)
+    back = np.arange(stack - 1, -1, -1)
+    dropped = int(np.count_nonzero(ages > np.arange(num_rows)))  # their stack reaches back before row 0
+    carried = frames[:dropped]
+    for start in range(dropped, num_rows, chunk_rows):
+        stop = min(start + chunk_rows, num_rows)
+        held = torch.cat([carried, frames[start:stop]])
+        places = np.arange(start, stop)[:, None] - np.minimum(back, ages[start:stop, None])  # [B, S]
+        index = torch.from_numpy(places - (stop - len(held))).to(frames.device)
+        encoded = encode(held.index_select(0, index.flatten()).view(*index.shape, *frames.shape[1:]))
+        _check(encoded, (stop - start, *latents.shape[1:]), latents.dtype)
+        latents[start - dropped : stop - dropped] = encoded
+        carried = held[max(0, len(held) - (stack - 1)) :]
+        if progress is not None:
+            progress(stop - dropped, num_rows - dropped)
+    return dropped
+
+
+def _check(encoded: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Refuse what assignment would silently broadcast or cast."""
+    if encoded.shape != shape or encoded.dtype != dtype:
+        raise ValueError(f"encode returned {tuple(encoded.shape)} {encoded.dtype}, not {shape} {dtype}")

@@ -1,0 +1,81 @@
+"""Evaluation: whole games without exploration, several at a time in lock-step.
+
+Axes: B games being played, S stack, C, H, W.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seer.agents.agent import Agent
+from seer.environments import PixelEnvironment
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores and lengths (in steps) of whole games, in the order in which they were started."""
+
+    returns: tuple[float, ...]
+    lengths: tuple[int, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean score."""
+        return float(np.mean(self.returns))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the scores over the games (population)."""
+        return float(np.std(self.returns))
+
+
+class Evaluator:
+    """Plays whole games with an agent, as many at a time as there are environments.
+
+    Args:
+        environments: made for evaluation: whole games, raw rewards.
+        epsilon: probability of a uniformly random action (SEER, Atari protocol: 0.001).
+        seed: with the step it decides every game's start, so that an evaluation depends on nothing else.
+    """
+
+    def __init__(self, environments: Sequence[PixelEnvironment], *, epsilon: float, seed: int) -> None:
+        self.environments, self.epsilon, self.seed = environments, epsilon, seed
+
+    def __call__(
+        self, agent: Agent, *, episodes: int, step: int, watch: Callable[[PixelEnvironment], None] | None = None
+    ) -> Evaluation:
+        """Play `episodes` games; `watch` sees the environment of the first one at its start and after every step."""
+        rng = np.random.default_rng([self.seed, step])
+        waiting = deque((episode, int(seed)) for episode, seed in enumerate(rng.integers(2**31, size=episodes)))
+        results: dict[int, tuple[float, int]] = {}
+        playing: dict[int, int] = {}  # environment -> episode
+        observations: dict[int, np.ndarray] = {}
+
+        def start(index: int) -> None:
+            if not waiting:
+                return
+            playing[index], seed = waiting.popleft()
+            observations[index], _ = self.environments[index].reset(seed=seed)
+            if watch and playing[index] == 0:
+                watch(self.environments[index])
+
+        for index in range(len(self.environments)):
+            start(index)
+        while playing:
+            indices = list(playing)
+            actions = agent.act(np.stack([observations[index] for index in indices]))
+            for index, action in zip(indices, actions, strict=True):
+                environment = self.environments[index]
+                if rng.random() < self.epsilon:
+                    environment.action_space.seed(int(rng.integers(2**31)))
+                    action = environment.action_space.sample()
+                observations[index], _, terminated, truncated, info = environment.step(action)
+                if watch and playing[index] == 0:
+                    watch(environment)
+                if terminated or truncated:
+                    results[playing.pop(index)] = (info["episode"]["return"], info["episode"]["length"])
+                    start(index)
+        returns, lengths = zip(*(results[episode] for episode in range(episodes)), strict=True)
+        return Evaluation(returns, lengths)

@@ -1,0 +1,269 @@
+"""What a run tells the world: records of its figures, lines on the terminal, checkpoints, a summary.
+
+Figures that depend on the machine and not on the run have `second` or `rss` in their name, and no others do.
+"""
+
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import psutil
+import torch
+
+from seer.agents.agent import Update
+from seer.phase import Phase
+from seer.replay import Transcoding
+from seer.training.checkpoint import save_checkpoint
+from seer.training.evaluation import Evaluation
+from seer.training.parts import Training
+from seer.training.run import Metrics, RunFolder
+from seer.training.terminal import Terminal, human_bytes
+
+
+class Journal:
+    """Follows one run: call the methods in the order in which things happen.
+
+    Use `with journal:` around training; inside it Ctrl-C and SIGTERM only set `stop_requested`, so that the loop
+    ends between two steps and a checkpoint can be written.
+    """
+
+    def __init__(self, run: Training, folder: RunFolder, metrics: Metrics, terminal: Terminal) -> None:
+        self.run, self.folder, self.metrics, self.terminal = run, folder, metrics, terminal
+        self.stop_requested = False
+        self.evaluations: list[dict[str, Any]] = []
+        self.freeze: dict[str, Any] | None = None
+        self.seconds = {"before": 0.0, "after": 0.0}  # of acting and learning, without evaluations and checkpoints
+        self.updates = {"before": 0, "after": 0}
+        self.last_return: float | None = None
+        self._sums: dict[str, float | torch.Tensor] = {}
+        self._summed = 0
+        self._logged = (0.0, 0)  # seconds and updates at the last log
+        self._mark = 0.0  # when the running stretch of acting and learning began
+
+    # The stopwatch and the signals -----------------------------------------------------------------------------
+
+    def __enter__(self) -> "Journal":
+        self._handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.terminal.start()
+        self._mark = time.perf_counter()
+        self._logged = (self._trained_seconds(), sum(self.updates.values()))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._lap()
+        self.terminal.stop()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stop_requested = True
+
+    def _lap(self) -> None:
+        now = time.perf_counter()
+        self.seconds[self._half()] += now - self._mark
+        self._mark = now
+
+    def _half(self) -> str:
+        return "before" if self.run.agent.phase is Phase.FRAMES else "after"
+
+    def _trained_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep what happens inside out of the updates per second."""
+        self._lap()
+        yield
+        self._mark = time.perf_counter()
+
+    def _paused_seconds(self) -> float:
+        return time.perf_counter() - self._mark
+
+    # What happens ----------------------------------------------------------------------------------------------
+
+    def acted(self, info: dict[str, Any]) -> None:
+        """One environment step; `info["episode"]` is there when a whole game has ended."""
+        if "episode" in info:
+            self.last_return = float(info["episode"]["return"])
+            self._record("episode", episode_return=self.last_return, episode_length=int(info["episode"]["length"]))
+
+    def updated(self, update: Update) -> None:
+        """One gradient step."""
+        self.updates[self._half()] += 1
+        self._summed += 1
+        for name, value in update.metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def log(self) -> None:
+        """Record the means of the updates since the last log, and move the live line."""
+        self._lap()
+        means = {name: float(total) / self._summed for name, total in self._sums.items()}
+        seconds, updates = self._trained_seconds(), sum(self.updates.values())
+        rate = (updates - self._logged[1]) / max(1e-9, seconds - self._logged[0])
+        self._record("train", **means, updates=updates, updates_per_second=rate)
+        self._sums, self._summed, self._logged = {}, 0, (seconds, updates)
+        self._show(rate)
+
+    def freezing(self) -> None:
+        """The freeze begins: note the memory before it."""
+        self._resident_before = {"rss_bytes_before": resident_bytes(), "peak_rss_bytes_before": peak_resident_bytes()}
+
+    def converting(self, done: int, total: int) -> None:
+        """`done` of `total` stored rows are latents."""
+        self.terminal.advance("converting the replay", done, total)
+
+    def froze(self, transcoding: Transcoding) -> None:
+        """The freeze is over."""
+        seconds = self._paused_seconds()
+        figures = {
+            "rows": transcoding.rows,
+            "row_bytes_before": transcoding.row_bytes_before,
+            "row_bytes_after": transcoding.row_bytes_after,
+            "capacity_before": transcoding.capacity_before,
+            "capacity_after": transcoding.capacity_after,
+        }
+        self.freeze = figures
+        self._record("freeze", **figures, **self._resident_before, freeze_seconds=seconds)
+        self.terminal.say(self._freeze_line(transcoding, seconds))
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Whole games were played without exploration."""
+        seconds = self._paused_seconds()
+        figures = {"mean": evaluation.mean, "std": evaluation.std, "episodes": len(evaluation.returns)}
+        self.evaluations.append({"step": self.run.step} | figures)
+        self._record("eval", **figures, returns=list(evaluation.returns), eval_seconds=seconds)
+        self.terminal.say(
+            f"step {self.run.step:,}: score {evaluation.mean:,.1f} ± {evaluation.std:,.1f} "
+            f"over {len(evaluation.returns)} games ({seconds:.1f} s)"
+        )
+
+    def checkpoint(self) -> None:
+        """Save everything the run needs to continue exactly from here."""
+        parts = self.run.state_dict() | {"journal": self.state_dict()}
+        save_checkpoint(self.folder.checkpoints, self.run.step, parts)
+
+    def finish(self) -> None:
+        """Keep the agent alone of the run's state, write the summary, print the closing table."""
+        save_checkpoint(self.folder.checkpoints, self.run.step, {"agent": self.run.agent.state_dict()}, keep=1)
+        summary = self.summary()
+        self.folder.write_summary(summary)
+        self.terminal.table(f"{summary['env']}, {summary['agent']}, seed {summary['seed']}", closing_table(summary))
+
+    # State and summary -----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Figures so far, for a checkpoint."""
+        self._lap()
+        return {
+            "evaluations": self.evaluations,
+            "freeze": self.freeze,
+            "seconds": dict(self.seconds),
+            "updates": dict(self.updates),
+            "last_return": self.last_return,
+            "sums": {name: float(total) for name, total in self._sums.items()},
+            "summed": self._summed,
+            "metrics": self.metrics.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; records written after it are taken back."""
+        self.evaluations, self.freeze = state["evaluations"], state["freeze"]
+        self.seconds, self.updates = state["seconds"], state["updates"]
+        self.last_return, self._sums, self._summed = state["last_return"], state["sums"], state["summed"]
+        self.metrics.load_state_dict(state["metrics"])
+
+    def summary(self) -> dict[str, Any]:
+        """The run in figures, for `summary.json`."""
+        run, cost = self.run, self.run.ledger.cost
+        rates = {half: self.updates[half] / self.seconds[half] if self.seconds[half] else None for half in self.seconds}
+        rows = self.freeze or {
+            "row_bytes_before": run.replay.row.num_bytes,
+            "row_bytes_after": run.replay.row.num_bytes,
+            "capacity_before": run.replay.capacity,
+            "capacity_after": run.replay.capacity,
+        }
+        return {
+            "env": self.folder.config["env"],
+            "agent": self.folder.config["agent"],
+            "seed": self.folder.config["seed"],
+            "steps": run.step,
+            "frozen_at": run.frozen_at,
+            "flops": {
+                "total": run.ledger.total,
+                "baseline": run.ledger.baseline,
+                "per_step_before": cost.step(Phase.FRAMES),
+                "per_step_after": cost.step(Phase.LATENTS),
+                "freeze": run.ledger.freeze,
+            },
+            "replay": {"bytes": run.replay.num_bytes, "index_bytes": run.replay.index_bytes, "size": run.replay.size}
+            | {name: rows[name] for name in FREEZE_ROWS},
+            "updates_per_second": rates,
+            "peak_rss_bytes": peak_resident_bytes(),
+            "wall_seconds": self.metrics.wall_seconds,
+            "evaluation": self.evaluations,
+        }
+
+    def _record(self, kind: str, **figures: Any) -> None:
+        step = self.run.step
+        frames = step * self.run.environment.action_repeat
+        self.metrics.record(kind, step=step, frames=frames, flops=self.run.ledger.total, **figures)
+
+    def _show(self, rate: float) -> None:
+        run, replay = self.run, self.run.replay
+        score = "no game over yet" if self.last_return is None else f"last score {self.last_return:,.0f}"
+        status = (
+            f"{run.agent.phase} | {rate:,.0f} updates/s | {score} | "
+            f"replay {replay.size:,}/{replay.capacity:,} ({replay.size / replay.capacity:.0%})"
+        )
+        self.terminal.advance(f"step {run.step:,}", run.step, run.schedule.steps, status)
+
+    def _freeze_line(self, transcoding: Transcoding, seconds: float) -> str:
+        before, after = transcoding.row_bytes_before, transcoding.row_bytes_after
+        if not transcoding.converted:
+            return (
+                f"step {self.run.step:,}: encoder frozen; a row of latents ({self.run.agent.latent.num_bytes:,} bytes) "
+                f"would be larger than a frame ({before:,}), so the replay keeps frames and only compute is saved"
+            )
+        return (
+            f"step {self.run.step:,}: encoder frozen; {transcoding.rows:,} frames ({before:,} bytes each) became latents "
+            f"({after:,}) in {seconds:.1f} s; the same {human_bytes(self.run.replay.num_bytes)} now hold "
+            f"{transcoding.capacity_after:,} instead of {transcoding.capacity_before:,}"
+        )
+
+
+FREEZE_ROWS = ("row_bytes_before", "row_bytes_after", "capacity_before", "capacity_after")
+
+
+def closing_table(summary: dict[str, Any]) -> dict[str, str]:
+    """A finished run in a few lines: score, FLOPs, bytes, time."""
+    flops, replay, rates = summary["flops"], summary["replay"], summary["updates_per_second"]
+    last = summary["evaluation"][-1]
+    frozen = "never" if summary["frozen_at"] is None else f"at step {summary['frozen_at']:,}"
+    speeds = " -> ".join(f"{rate:,.0f}" for rate in rates.values() if rate is not None)
+    return {
+        "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {last['episodes']} games at step {last['step']:,}",
+        "encoder frozen": frozen,
+        "FLOPs": f"{flops['total']:.3g}, {1 - flops['total'] / flops['baseline']:.0%} less than without a freeze",
+        "FLOPs per step": f"{flops['per_step_before']:.3g} -> {flops['per_step_after']:.3g}",
+        "bytes per stored step": f"{replay['row_bytes_before']:,} -> {replay['row_bytes_after']:,}",
+        "replay capacity": f"{replay['capacity_before']:,} -> {replay['capacity_after']:,} in {human_bytes(replay['bytes'])}",
+        "updates per second": speeds or "none",
+        "peak memory": human_bytes(summary["peak_rss_bytes"]),
+        "time": f"{summary['wall_seconds'] / 60:.1f} minutes",
+    }
+
+
+def resident_bytes() -> int:
+    """Bytes of this process resident in memory now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_resident_bytes() -> int:
+    """Most bytes of this process ever resident in memory at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

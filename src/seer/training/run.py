@@ -1,0 +1,252 @@
+"""The folder of one run: who may write it, what the run was, and every figure it measured.
+
+config.json      the settings, resolved
+metrics.jsonl    one record a line: kind, step, frames, flops, wall_seconds, and the record's own figures
+events.out.*     the same figures for TensorBoard, as kind/name
+checkpoints/     see checkpoint.py
+summary.json     written when the run ends
+"""
+
+import json
+import math
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from tensorboardX.event_file_writer import EventsWriter  # type: ignore[import-untyped]
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+from seer.errors import SettingError
+from seer.training.checkpoint import write_atomically
+from seer.training.state_files import State
+
+Record = dict[str, Any]
+CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, LOCK_FILE = "config.json", "metrics.jsonl", "summary.json", ".lock"
+
+
+class RunFolder:
+    """A run's folder: `create` makes one, `open` finds one. `close` or `with` gives its lock back."""
+
+    def __init__(self, path: Path, config: dict[str, Any], lock: BinaryIO | None) -> None:
+        self.path, self.config, self._lock = path, config, lock
+
+    @classmethod
+    def create(cls, path: Path, config: dict[str, Any]) -> "RunFolder":
+        """Make the folder `path` for a new run of these settings (JSON), and lock it.
+
+        Raises:
+            SettingError: something is there already, or nothing can be written there.
+        """
+        text = _to_json(config)
+        try:
+            _refuse_used(path)
+            path.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as undo:
+                folder = undo.enter_context(cls(path, config, _lock(path)))
+                _refuse_used(path)  # by a process that was faster, before the lock
+                write_atomically(path / CONFIG_FILE, text)
+                undo.pop_all()
+        except OSError as error:
+            raise SettingError(
+                f"--out {path} can't be written ({error.strerror}): choose another folder"
+            ) from error
+        return folder
+
+    @classmethod
+    def open(cls, path: Path, *, writing: bool = False) -> "RunFolder":
+        """The run in `path`; `writing` takes its lock, as going on with it needs.
+
+        Raises:
+            SettingError: the folder holds no readable run, or another process is writing it.
+        """
+        file = path / CONFIG_FILE
+        if not file.is_file():
+            raise SettingError(
+                f"{path} is no run, it has no {CONFIG_FILE}: give a folder that `seer train` wrote"
+            )
+        try:
+            config = json.loads(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise SettingError(f"{file} can't be read ({error}): restore it, or start a new run") from error
+        if not isinstance(config, dict):
+            raise SettingError(f"{file} is foreign: give a folder that `seer train` wrote")
+        return cls(path, config, _lock(path) if writing else None)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the run's checkpoints."""
+        return self.path / "checkpoints"
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write `summary.json`, whole or not at all."""
+        write_atomically(self.path / SUMMARY_FILE, _to_json(_plain(summary)))
+
+    def close(self) -> None:
+        """Give the lock back. (The system does it for a process that ends, however it ends.)"""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Metrics:
+    """The figures of a run, appended to `metrics.jsonl` and to TensorBoard's events.
+
+    When `record` returns, the system has the record: a killed process loses none. `state_dict` belongs in
+    every checkpoint, taken after the last record of its step. `load_state_dict` drops what was recorded
+    later: a resumed run repeats no record, and its `wall_seconds` goes on from there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / METRICS_FILE).open("a+b")
+        # Event files are named by the second: numbered, two of the same second stay apart and in order.
+        number = len(list(folder.glob("events.out.*")))
+        self._events = EventsWriter(str(folder / "events"), filename_suffix=f".{number:04d}")
+        self._last_step = 0
+        self._seconds_before = 0.0
+        self._started = time.perf_counter()
+
+    @property
+    def wall_seconds(self) -> float:
+        """Wall time of the run in seconds, up to the checkpoint it resumed from and since."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def record(self, kind: str, *, step: int, frames: int, flops: int, **figures: Any) -> Record:
+        """Append one record, and return it as written.
+
+        A figure is a number, string, bool, None, or a list or dict of those. One that depends on the machine
+        has `second` or `rss` in its name, and no other has. JSON has no nan or infinity: they become null.
+        """
+        moment = {"step": step, "frames": frames, "flops": flops, "wall_seconds": round(self.wall_seconds, 3)}
+        figures = _plain(figures)
+        record = {"kind": kind, **_plain(moment), **figures}
+        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+        self._file.flush()
+        self._mirror(kind, step, figures)
+        self._last_step = max(step, self._last_step)
+        return record
+
+    def state_dict(self) -> State:
+        """What resuming needs; the records so far are on the disk when this returns."""
+        os.fsync(self._file.fileno())
+        return {"offset": self._file.tell(), "last_step": self._last_step, "wall_seconds": self.wall_seconds}
+
+    def load_state_dict(self, state: State) -> None:
+        """Forget all that was recorded after `state_dict`, a line cut off in the middle included.
+
+        Raises:
+            SettingError: `metrics.jsonl` doesn't hold the records that the checkpoint counts on.
+        """
+        offset = state["offset"]
+        self._file.seek(max(offset - 1, 0))
+        if offset and self._file.read(1) != b"\n":
+            raise SettingError(
+                f"{self._file.name} is damaged: no line ends at byte {offset}; restore it, or start a new run"
+            )
+        self._file.truncate(offset)
+        self._file.seek(offset)
+        self._last_step = state["last_step"]
+        self._seconds_before, self._started = state["wall_seconds"], time.perf_counter()
+        # TensorBoard hides the events from this step on that it read before.
+        self._events.write_event(
+            Event(
+                step=self._last_step + 1,
+                wall_time=time.time(),
+                session_log=SessionLog(status=SessionLog.START),
+            )
+        )
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        self._events.close()
+
+    def _mirror(self, kind: str, step: int, figures: Record) -> None:
+        values = [
+            Summary.Value(tag=f"{kind}/{name}", simple_value=value)
+            for name, value in figures.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        ]
+        if values:
+            self._events.write_event(Event(step=step, wall_time=time.time(), summary=Summary(value=values)))
+            self._events.flush()
+
+
+def read_metrics(folder: Path) -> list[Record]:
+    """The records in a run's `metrics.jsonl`, without a last line that was cut off in the middle.
+
+    Raises:
+        SettingError: the file is missing, or another line of it is no record.
+    """
+    file = folder / METRICS_FILE
+    try:
+        *lines, _torn = file.read_bytes().split(b"\n")
+    except OSError as error:
+        raise SettingError(
+            f"{file} can't be read ({error.strerror}): give a folder that `seer train` wrote"
+        ) from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or "kind" not in record:
+            raise SettingError(
+                f"{file} is damaged: line {number} is no record; restore it, or delete that line"
+            )
+        records.append(record)
+    return records
+
+
+def _refuse_used(path: Path) -> None:
+    used = any(entry.name != LOCK_FILE for entry in path.iterdir()) if path.is_dir() else path.exists()
+    if used:
+        raise SettingError(
+            f"--out {path} is in use: choose another folder, or go on with `seer resume {path}`"
+        )
+
+
+def _lock(folder: Path) -> BinaryIO | None:
+    """Lock a run folder for this process, where the system has such locks; they end with the process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = (folder / LOCK_FILE).open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise SettingError(
+            f"{folder} is being written by another process: wait for it, or choose another --out"
+        ) from error
+    except OSError:  # some network file systems have no locks
+        pass
+    return file
+
+
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: scalars of NumPy and PyTorch as numbers, tuples as lists, nan and infinity as None."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,68 @@
+"""What a person sees of a run: a live line, one line per event, a table at the end."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+class Terminal:
+    """A progress bar on a terminal; where output goes to a file, a plain line every `quiet_seconds` seconds."""
+
+    def __init__(self, console: Console | None = None, *, quiet_seconds: float = 20.0) -> None:
+        self.console = console or Console(stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.quiet_seconds, self._last_line = quiet_seconds, time.monotonic()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._tasks: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Show the live line."""
+        self._progress.start()
+
+    def stop(self) -> None:
+        """Remove the live line, so that what follows is printed plainly."""
+        self._progress.stop()
+
+    def advance(self, task: str, done: int, total: int, status: str = "") -> None:
+        """Show how far `task` is; a finished task disappears."""
+        if self.console.is_terminal:
+            if task not in self._tasks:
+                self._tasks[task] = self._progress.add_task(task, total=total, status=status)
+            self._progress.update(self._tasks[task], completed=done, status=status)  # type: ignore[arg-type]
+            if done >= total:
+                self._progress.remove_task(self._tasks.pop(task))  # type: ignore[arg-type]
+        elif time.monotonic() - self._last_line > self.quiet_seconds:
+            self._last_line = time.monotonic()
+            self.console.print(f"{task} {done:,}/{total:,}  {status}")
+
+    def say(self, line: str) -> None:
+        """One line that stays."""
+        self.console.print(line)
+
+    def table(self, title: str, rows: Mapping[str, str]) -> None:
+        """A closing table of name and value."""
+        table = Table(title=title, show_header=False, title_justify="left")
+        for name, value in rows.items():
+            table.add_row(name, value)
+        self.console.print(table)
+
+
+def human_bytes(count: float) -> str:
+    """A size in decimal units: 705600000 -> '705.6 MB'."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"

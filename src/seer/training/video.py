@@ -1,0 +1,50 @@
+"""An MP4 of what an environment shows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from seer.environments import PixelEnvironment
+from seer.errors import SettingError
+
+ENLARGE = 3
+"""Each pixel becomes a square of this side, so that small screens can be seen; frames stay multiples of 2."""
+
+
+@contextmanager
+def recording(path: Path | None, *, frames_per_second: float) -> Iterator[Callable[[PixelEnvironment], None] | None]:
+    """Give a function that appends the environment's picture to the film at `path`; None where `path` is None.
+
+    Raises:
+        SettingError: the extra is missing, or the file exists or can't be written.
+    """
+    if path is None:
+        yield None
+        return
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise SettingError("--video needs the extra: pip install 'seer-rl[video]'") from None
+    if path.exists():
+        raise SettingError(f"--video {path} exists; give another name or delete it")
+    if path.suffix != ".mp4" or not path.parent.is_dir():
+        raise SettingError(f"--video {path}: give a name that ends in .mp4, in a folder that exists")
+    writer = None
+
+    def append(environment: PixelEnvironment) -> None:
+        nonlocal writer
+        picture = environment.render().repeat(ENLARGE, 0).repeat(ENLARGE, 1)  # [H, W, 3]
+        picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]  # the codec wants even sides
+        if writer is None:
+            height, width, _ = picture.shape
+            writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=frames_per_second, macro_block_size=2)
+            writer.send(None)
+        writer.send(np.ascontiguousarray(picture))
+
+    try:
+        yield append
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,230 @@
+"""A slow and obvious twin of the replay: every row there ever was, in episodes kept as Python lists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seer.replay import Arena, Batch, Replay, RowFormat, Sampler
+
+FRAME = RowFormat((2, 5, 8), torch.uint8)  # 80 bytes
+SCALAR_ACTION = RowFormat((), torch.int64)
+
+
+def paint(number: int) -> NDArray[np.uint8]:
+    """A frame whose pixels spell its number over and over."""
+    pixels = np.frombuffer(int(number).to_bytes(4, "little"), np.uint8)
+    return np.resize(pixels, FRAME.shape)
+
+
+def read(frames: Tensor) -> NDArray[np.int64]:
+    """The numbers painted into frames `[..., C, H, W]`; fails on a frame that mixes two numbers."""
+    copies = frames.reshape(*frames.shape[:-3], -1, 4).numpy().astype(np.int64)
+    assert (copies == copies[..., :1, :]).all()
+    return np.asarray(copies[..., 0, :] @ np.array([1, 256, 256**2, 256**3]), np.int64)
+
+
+@dataclass
+class Row:
+    number: int  # the row's id, painted into its frame
+    episode: "list[Row]"
+    index: int  # in its episode
+    action: int
+    reward: float
+    end: str = ""  # "", "terminated", "truncated" or "closing"
+
+
+class SlowReplay:
+    """Answers by looking through Python lists what may be sampled, and what it is."""
+
+    def __init__(self, *, capacity: int, stack: int, n_step: int, discount: float) -> None:
+        self.capacity, self.stack, self.n_step, self.discount = capacity, stack, n_step, discount
+        self.rows: list[Row] = []
+        self.episode: list[Row] = []
+        self.dropped_before = 0
+        self.latents = False
+
+    def add(self, action: int, reward: float, end: str = "") -> None:
+        row = Row(len(self.rows), self.episode, len(self.episode), action, reward, end)
+        self.rows.append(row)
+        self.episode.append(row)
+        if end == "truncated":
+            self.add(0, 0.0, "closing")
+        elif end:
+            self.episode = []
+
+    def stored(self) -> list[Row]:
+        return self.rows[max(self.dropped_before, len(self.rows) - self.capacity) :]
+
+    def stack_of(self, row: Row) -> list[int]:
+        return [row.episode[max(0, row.index - k)].number for k in reversed(range(self.stack))]
+
+    def complete(self) -> list[Row]:
+        """Stored rows whose stack is stored too."""
+        stored = self.stored()
+        return [row for row in stored if self.latents or min(self.stack_of(row)) >= stored[0].number]
+
+    def window(self, row: Row) -> list[Row] | None:
+        """The steps that are folded into one, or None while they aren't known."""
+        window = row.episode[row.index : row.index + self.n_step]
+        for length, step in enumerate(window, 1):
+            if step.end in ("terminated", "truncated"):
+                return window[:length]
+        return window if len(row.episode) > row.index + self.n_step else None
+
+    def sampleable(self) -> list[Row]:
+        return [row for row in self.complete() if row.end != "closing" and self.window(row) is not None]
+
+    def transition(self, row: Row) -> tuple[float, float, Row | None]:
+        """Reward, discount and the row of the next observation, None after a true end."""
+        window = self.window(row)
+        assert window
+        reward = 0.0
+        for k, step in enumerate(window):
+            reward += self.discount**k * step.reward
+        if window[-1].end == "terminated":
+            return reward, 0.0, None
+        return reward, self.discount ** len(window), row.episode[row.index + len(window)]
+
+    def transcode(self, capacity: int) -> None:
+        self.dropped_before = self.complete()[0].number
+        self.latents = True
+        self.capacity = capacity
+
+
+class Everything:
+    """A sampler that draws every sampleable place once, in order: what it returns is the whole set."""
+
+    def __init__(self) -> None:
+        self.places: set[int] = set()
+        self.num_bytes = 0
+
+    @property
+    def num_sampleable(self) -> int:
+        return len(self.places)
+
+    def rearrange(self, sources: NDArray[np.int64], capacity: int) -> None:
+        self.places = {new for new, old in enumerate(sources.tolist()) if old in self.places}
+
+    def enable(self, places: Sequence[int]) -> None:
+        assert self.places.isdisjoint(places)
+        self.places.update(places)
+
+    def disable(self, places: Sequence[int]) -> None:
+        self.places.difference_update(places)
+
+    def sample(
+        self, batch_size: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        return np.array(sorted(self.places)), np.full(len(self.places), 1 / len(self.places))
+
+    def update(self, places: NDArray[np.int64], priority: NDArray[np.float64]) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def load_state_dict(self, state: dict[str, Any], capacity: int) -> None:
+        raise NotImplementedError
+
+
+class Pair:
+    """A replay and its slow twin, fed the same steps: frame i is painted with i, action and reward follow."""
+
+    def __init__(
+        self, *, sampler: Sampler, stack: int = 3, n_step: int = 3, capacity: int = 40, spare_bytes: int = 0
+    ) -> None:
+        self.arena = Arena(capacity * FRAME.num_bytes + spare_bytes)
+        self.arena.block.fill_(255)  # what was never written must not look like a frame or an end
+        self.fast = Replay(
+            arena=self.arena,
+            frame=FRAME,
+            stack=stack,
+            action=SCALAR_ACTION,
+            n_step=n_step,
+            discount=0.9,
+            sampler=sampler,
+            rng=np.random.default_rng(0),
+        )
+        self.slow = SlowReplay(capacity=capacity, stack=stack, n_step=n_step, discount=0.9)
+        self.encode: Encoder | None = None
+        self.encoded: dict[int, Tensor] = {}  # latents of rows asked for before
+
+    def add(self, end: str = "") -> None:
+        number = len(self.slow.rows)
+        action, reward = number * 7 % 11, float(number * 5 % 13 - 6)
+        self.slow.add(action, reward, end)
+        row = self.observation(self.slow.rows[number])
+        final = self.observation(self.slow.rows[number + 1]) if end == "truncated" else None
+        self.fast.append(
+            row, action, reward, terminated=end == "terminated", truncated=end == "truncated", final_row=final
+        )
+
+    def add_all(self, ends: Sequence[str]) -> None:
+        for end in ends:
+            self.add(end)
+
+    def observation(self, row: Row) -> Tensor | NDArray[np.uint8]:
+        """What is appended for a row: its frame, or the latents of its stack."""
+        return paint(row.number) if self.encode is None else self.latents(row)
+
+    def latents(self, row: Row) -> Tensor:
+        assert self.encode is not None
+        if row.number not in self.encoded:
+            stack = np.stack([paint(number) for number in self.slow.stack_of(row)])
+            self.encoded[row.number] = self.encode(torch.from_numpy(stack)[None])[0]
+        return self.encoded[row.number]
+
+    def transcode(self, encode: "Encoder", **options: Any) -> Any:
+        self.encode = encode
+        result = self.fast.transcode(encode, encode.latent, **options)
+        if result.converted:
+            self.slow.transcode(self.arena.num_bytes // encode.latent.num_bytes)
+        else:
+            self.encode = None
+        return result
+
+    def check(self, batch: Batch) -> None:
+        """Every transition of the batch is what the loops say."""
+        for b, number in enumerate(batch.index.tolist()):
+            row = self.slow.rows[number]
+            reward, discount, following = self.slow.transition(row)
+            assert batch.action[b] == row.action
+            np.testing.assert_allclose(batch.reward[b], reward, rtol=1e-6, atol=1e-5)
+            np.testing.assert_allclose(batch.discount[b], discount, rtol=1e-6)
+            self.check_observation(batch.now[b], row)
+            if following is not None:
+                self.check_observation(batch.next[b], following)
+
+    def check_observation(self, observation: Tensor, row: Row) -> None:
+        if self.encode is None:
+            assert read(observation).tolist() == self.slow.stack_of(row)
+        else:
+            assert any(torch.equal(observation, crop) for crop in self.latents(row))
+
+
+class Encoder:
+    """Whole weights on all pixels: latents are exact in float32 and differ by stack, crop and encoder."""
+
+    def __init__(self, *, crops: int, encoders: int, latent: int, stack: int) -> None:
+        self.latent = RowFormat((crops, encoders, latent), torch.float32)
+        num_pixels = stack * FRAME.num_bytes
+        rng = np.random.default_rng(1)
+        weight = rng.integers(1, 9, size=(num_pixels, crops * encoders * latent)).astype(np.float64)
+        self.weight = torch.from_numpy(weight)
+        self.largest_batch = 0
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        assert frames.dtype == torch.uint8
+        self.largest_batch = max(self.largest_batch, len(frames))
+        return ((frames.flatten(1).double() + 1) @ self.weight).float().view(-1, *self.latent.shape)
+
+
+ENDS = st.lists(
+    st.tuples(st.integers(1, 30), st.sampled_from(["terminated", "truncated"])), min_size=1, max_size=8
+).map(lambda episodes: [end for length, last in episodes for end in [""] * (length - 1) + [last]])

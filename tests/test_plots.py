@@ -1,0 +1,213 @@
+"""Learning curves: the right curves, bands, freeze lines, dots and labels from the runs' own records."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from seer.errors import SettingError
+from seer.experiments.plots import draw_runs, plot_runs
+
+STEPS = range(1000, 5001, 1000)
+BEFORE, AFTER = 10**9, 10**8  # FLOPs per step
+FROZEN, NEVER = "Rainbow + SEER, freeze at 2,000", "Rainbow, never frozen"
+
+
+def score(seed: int, step: int) -> float:
+    return step / 10 + 30 * seed
+
+
+def make_run(
+    root: Path,
+    env: str = "ALE/Alien-v5",
+    at: str = "2000",
+    seed: int = 0,
+    *,
+    steps: range = STEPS,
+    memory: Any = None,
+) -> Path:
+    """A run folder as training leaves it."""
+    folder = root / f"{env.replace('/', '-')}-{at}-{seed}-{memory}"
+    folder.mkdir(parents=True)
+    config = {
+        "env": env, "agent": "rainbow", "seed": seed, "out": str(folder), "replay": {"memory": memory},
+        "freeze": {"at": at, "num_crops": 1},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    records = []
+
+    def record(kind: str, step: int, **figures: Any) -> None:
+        frozen = step > int(at) if at != "never" else False
+        flops = int(at) * BEFORE + (step - int(at)) * AFTER if frozen else step * BEFORE
+        records.append(
+            {"kind": kind, "step": step, "frames": 4 * step, "flops": flops, "wall_seconds": step / 50 + seed}
+        )
+        records[-1].update(figures)
+
+    for step in steps:
+        record("episode", step - 500, episode_return=score(seed, step) - 5, episode_length=100)
+        if str(step) == at:
+            record("freeze", step)
+        mean = score(seed, step)
+        record("eval", step, mean=mean, std=7.0, episodes=2, returns=[mean - 7, mean + 7])
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in records))
+    return folder
+
+
+def labels(figure: Figure) -> list[str]:
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
+    (found,) = (found for found in axes.lines if found.get_label() == label)
+    return list(map(float, found.get_xdata())), list(map(float, found.get_ydata()))
+
+
+def band(axes: Axes, number: int) -> np.ndarray:
+    """Height of the band at each x."""
+    corners = axes.collections[number].get_paths()[0].vertices
+    return np.array([np.ptp(corners[corners[:, 0] == x, 1]) for x in np.unique(corners[:, 0])])
+
+
+def dashed(axes: Axes) -> list[float]:
+    return [float(found.get_xdata()[0]) for found in axes.lines if found.get_linestyle() == "--"]
+
+
+def test_a_single_run_shows_everything_it_recorded(tmp_path: Path) -> None:
+    figure = draw_runs([make_run(tmp_path)], x="steps")
+    (axes,) = figure.axes
+    assert line(axes, FROZEN) == (list(STEPS), [100, 200, 300, 400, 500])
+    assert line(axes, "training episodes") == ([500, 1500, 2500, 3500, 4500], [95, 195, 295, 395, 495])
+    assert np.allclose(band(axes, 0), 14)  # twice the std over evaluation episodes
+    assert dashed(axes) == [2000]
+    assert [text.get_text() for text in axes.texts] == ["freeze"]
+    assert axes.get_title(loc="left") == "ALE/Alien-v5"
+    assert axes.get_xlabel() == "training steps (agent decisions)"
+    assert labels(figure) == [
+        FROZEN,
+        "training episodes",
+        "± one standard deviation over evaluation episodes",
+    ]
+
+
+def test_seeds_become_mean_and_band(tmp_path: Path) -> None:
+    figure = draw_runs(
+        [make_run(tmp_path, at=at, seed=seed) for at in ("2000", "never") for seed in range(3)], x="steps"
+    )
+    (axes,) = figure.axes
+    for label in (FROZEN, NEVER):
+        assert line(axes, label) == (list(STEPS), [130, 230, 330, 430, 530])
+    for number in range(2):
+        assert np.allclose(band(axes, number), 2 * np.std([0, 30, 60], ddof=1))
+    assert dashed(axes) == [2000]
+    assert labels(figure) == [FROZEN, NEVER, "± one standard deviation over 3 seeds"]
+    assert len({found.get_color() for found in axes.lines if found.get_linestyle() == "-"}) == 2
+
+
+def test_flops_and_seconds(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path, seed=seed) for seed in (0, 1)]
+    (axes,) = (figure := draw_runs(folders, x="flops")).axes
+    assert line(axes, FROZEN)[0] == [1e12, 2e12, 2.1e12, 2.2e12, 2.3e12]
+    assert dashed(axes) == [2e12]
+    assert axes.get_xlabel() == "FLOPs ($10^{12}$ multiply-adds)"
+    figure.draw_without_rendering()
+    assert [tick.get_text() for tick in axes.get_xticklabels()][:3] == ["0", "0.5", "1"]
+    (axes,) = draw_runs(folders, x="seconds").axes
+    assert line(axes, FROZEN)[0] == [20.5, 40.5, 60.5, 80.5, 100.5]
+    assert dashed(axes) == [40.5]
+    assert axes.get_xlabel() == "wall time (seconds)"
+
+
+def test_a_panel_for_each_environment(tmp_path: Path) -> None:
+    games = [f"ALE/{name}-v5" for name in ("Alien", "BankHeist", "Qbert", "Krull", "Amidar")]
+    figure = draw_runs(
+        [make_run(tmp_path, env=game, at=at) for game in games for at in ("never", "2000")], x="steps"
+    )
+    assert [axes.get_title(loc="left") for axes in figure.axes] == games
+    assert labels(figure) == [NEVER, FROZEN, "± one standard deviation over evaluation episodes"]
+    colours = {
+        tuple(found.get_color() for found in axes.lines if found.get_label() == NEVER) for axes in figure.axes
+    }
+    assert len(colours) == 1  # a setting looks the same in every panel
+    assert not any(found.get_label() == "training episodes" for axes in figure.axes for found in axes.lines)
+
+
+def test_other_settings_are_not_mistaken_for_seeds(tmp_path: Path) -> None:
+    folders = [
+        make_run(tmp_path, at="never", seed=seed, memory=memory)
+        for memory in (None, "70MB")
+        for seed in (0, 1)
+    ]
+    figure = draw_runs(folders, x="steps")
+    assert labels(figure) == [NEVER, f"{NEVER}, memory 70MB", "± one standard deviation over 2 seeds"]
+
+
+def test_a_shorter_seed_shortens_the_mean(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path, seed=0), make_run(tmp_path, seed=1, steps=STEPS[:3])]
+    (axes,) = draw_runs(folders, x="steps").axes
+    assert line(axes, FROZEN) == ([1000, 2000, 3000], [115, 215, 315])
+
+
+def test_single_runs_beside_seeds_are_said_to_be(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path), make_run(tmp_path, seed=1), make_run(tmp_path, at="never")]
+    assert labels(draw_runs(folders, x="steps"))[-1].endswith(
+        "over 2 seeds, or evaluation episodes of a single one"
+    )
+
+
+@pytest.mark.parametrize("name", ["curve.png", "new/folder/curve.svg"])
+def test_pictures_are_written(tmp_path: Path, name: str) -> None:
+    out = plot_runs([make_run(tmp_path)], x="steps", out=tmp_path / name)
+    assert out == tmp_path / name
+    if out.suffix == ".png":
+        height, width, _ = matplotlib.image.imread(out).shape
+        assert width > 1000
+        assert height > 600
+    else:
+        assert ">Rainbow + SEER, freeze at 2,000<" in out.read_text()
+
+
+def test_no_word_leaves_the_picture(tmp_path: Path) -> None:
+    games = ("ALE/Alien-v5", "ALE/BankHeist-v5")
+    for count in (1, 2):
+        root = tmp_path / str(count)
+        figure = draw_runs(
+            [make_run(root, env=game, at=at) for game in games[:count] for at in ("2000", "never")], x="steps"
+        )
+        figure.draw_without_rendering()
+        legend = figure.legends[0].get_window_extent()
+        assert legend.x0 >= 0
+        assert legend.x1 <= figure.bbox.x1
+        for axes in figure.axes:
+            assert axes.get_tightbbox().y0 >= legend.y1
+
+
+def test_what_cannot_be_drawn_is_one_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    with pytest.raises(SettingError, match=r"--out .*curve\.pdf is no picture"):
+        plot_runs([run], x="steps", out=tmp_path / "curve.pdf")
+    with pytest.raises(SettingError, match="is no run"):
+        plot_runs([tmp_path / "missing"], x="steps", out=tmp_path / "curve.png")
+    with pytest.raises(SettingError, match="can't be written"):
+        plot_runs([run], x="steps", out=run / "config.json" / "curve.png")
+    with pytest.raises(SettingError, match="have the same settings and seed"):
+        draw_runs([run, make_run(tmp_path / "again")], x="steps")
+    with pytest.raises(SettingError, match="never evaluated at the same step"):
+        draw_runs([run, make_run(tmp_path, seed=1, steps=range(1500, 3000, 1000))], x="steps")
+    with pytest.raises(SettingError, match="holds no evaluation yet"):
+        draw_runs([make_run(tmp_path, seed=2, steps=range(0))], x="steps")
+    (run / "config.json").write_text("{}")
+    with pytest.raises(SettingError, match=r"config\.json lacks agent, env, freeze\.at, seed"):
+        draw_runs([run], x="steps")
+    assert not (tmp_path / "curve.png").exists()
+
+
+def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    assert len(draw_runs([run, run], x="steps").axes[0].collections) == 1
