@@ -2,9 +2,9 @@
 # Written for GNU make 3.81 and later, which is what macOS has.
 
 PYTHON ?= python3
-GAME   ?= ALE/Pong-v5
-STEPS  ?= 60000
-TRAIN_FLAGS ?= --env $(GAME) --steps $(STEPS) --freeze-at 20000 --eval-every 10000
+# A game whose score rises within minutes: from 0 points untrained to the hundreds.
+GAME   ?= ALE/RoadRunner-v5
+TRAIN_FLAGS ?= --steps 25000 --freeze-at 10000 --eval-every 5000
 
 # PyPI's torch for Linux brings several GB of CUDA packages. Without an NVIDIA GPU they are dead weight, so torch
 # alone is then looked for in PyTorch's own CPU index first. `TORCH_INDEX=` (empty) always takes pip's usual index.
@@ -23,7 +23,7 @@ help:  ## list the targets
 setup: $(DONE)  ## make .venv and install the pinned dependencies
 
 train: $(DONE)  ## train on one game: make train GAME=ALE/Breakout-v5
-	$(BIN)/seer train $(TRAIN_FLAGS)
+	$(BIN)/seer train --env $(GAME) $(TRAIN_FLAGS)
 
 test: lint types unit  ## everything: lint, types, import floors, tests
 

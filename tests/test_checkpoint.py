@@ -71,9 +71,7 @@ STATES = st.dictionaries(
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.lists(inner, max_size=3).map(tuple)
-            | st.dictionaries(
-                st.text() | st.integers() | st.sampled_from(["$tensor", "a/b", "a"]), inner, max_size=3
-            )
+            | st.dictionaries(st.text() | st.integers() | st.sampled_from(["$tensor", "a/b", "a"]), inner, max_size=3)
         ),
         max_leaves=12,
     ),
@@ -121,9 +119,7 @@ def test_a_training_state_comes_back_and_works(tmp_path: Path) -> None:
     optimizer = torch.optim.Adam(network.parameters())
     network(torch.randn(2, 3, 4, 4)).sum().backward()
     optimizer.step()
-    generators = [
-        np.random.Generator(kind(7)) for kind in (np.random.PCG64, np.random.MT19937, np.random.Philox)
-    ]
+    generators = [np.random.Generator(kind(7)) for kind in (np.random.PCG64, np.random.MT19937, np.random.Philox)]
     state = {
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -223,9 +219,7 @@ assert loaded.shape == arena.shape and loaded[::4096].all()
 
 
 def test_a_big_tensor_is_never_copied_whole(tmp_path: Path) -> None:
-    probe = subprocess.run(
-        [sys.executable, "-c", MEMORY_PROBE, tmp_path], capture_output=True, text=True, check=True
-    )
+    probe = subprocess.run([sys.executable, "-c", MEMORY_PROBE, tmp_path], capture_output=True, text=True, check=True)
     saving, loading = map(float, probe.stdout.split())
     assert saving < 50
     assert loading < 50
@@ -358,9 +352,7 @@ for step in itertools.count(1):
 
 
 def test_a_killed_process_leaves_a_good_checkpoint(tmp_path: Path) -> None:
-    writer = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS_SAVES, tmp_path], stdout=subprocess.PIPE, text=True
-    )
+    writer = subprocess.Popen([sys.executable, "-c", ENDLESS_SAVES, tmp_path], stdout=subprocess.PIPE, text=True)
     with writer:
         assert writer.stdout is not None
         writer.stdout.readline()

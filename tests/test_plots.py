@@ -126,24 +126,16 @@ def test_flops_and_seconds(tmp_path: Path) -> None:
 
 def test_a_panel_for_each_environment(tmp_path: Path) -> None:
     games = [f"ALE/{name}-v5" for name in ("Alien", "BankHeist", "Qbert", "Krull", "Amidar")]
-    figure = draw_runs(
-        [make_run(tmp_path, env=game, at=at) for game in games for at in ("never", "2000")], x="steps"
-    )
+    figure = draw_runs([make_run(tmp_path, env=game, at=at) for game in games for at in ("never", "2000")], x="steps")
     assert [axes.get_title(loc="left") for axes in figure.axes] == games
     assert labels(figure) == [NEVER, FROZEN, "± one standard deviation over evaluation episodes"]
-    colours = {
-        tuple(found.get_color() for found in axes.lines if found.get_label() == NEVER) for axes in figure.axes
-    }
+    colours = {tuple(found.get_color() for found in axes.lines if found.get_label() == NEVER) for axes in figure.axes}
     assert len(colours) == 1  # a setting looks the same in every panel
     assert not any(found.get_label() == "training episodes" for axes in figure.axes for found in axes.lines)
 
 
 def test_other_settings_are_not_mistaken_for_seeds(tmp_path: Path) -> None:
-    folders = [
-        make_run(tmp_path, at="never", seed=seed, memory=memory)
-        for memory in (None, "70MB")
-        for seed in (0, 1)
-    ]
+    folders = [make_run(tmp_path, at="never", seed=seed, memory=memory) for memory in (None, "70MB") for seed in (0, 1)]
     figure = draw_runs(folders, x="steps")
     assert labels(figure) == [NEVER, f"{NEVER}, memory 70MB", "± one standard deviation over 2 seeds"]
 
@@ -156,9 +148,7 @@ def test_a_shorter_seed_shortens_the_mean(tmp_path: Path) -> None:
 
 def test_single_runs_beside_seeds_are_said_to_be(tmp_path: Path) -> None:
     folders = [make_run(tmp_path), make_run(tmp_path, seed=1), make_run(tmp_path, at="never")]
-    assert labels(draw_runs(folders, x="steps"))[-1].endswith(
-        "over 2 seeds, or evaluation episodes of a single one"
-    )
+    assert labels(draw_runs(folders, x="steps"))[-1].endswith("over 2 seeds, or evaluation episodes of a single one")
 
 
 @pytest.mark.parametrize("name", ["curve.png", "new/folder/curve.svg"])

@@ -97,9 +97,7 @@ time.sleep(60)
 
 def test_a_killed_process_gives_its_lock_back(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, CONFIG).close()
-    with subprocess.Popen(
-        [sys.executable, "-c", LOCK_AND_WAIT, tmp_path], stdout=subprocess.PIPE, text=True
-    ) as holder:
+    with subprocess.Popen([sys.executable, "-c", LOCK_AND_WAIT, tmp_path], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
         with pytest.raises(SettingError, match="being written by another process"):
@@ -218,9 +216,7 @@ def test_resuming_survives_a_torn_event_file(tmp_path: Path) -> None:
     assert scalars(tmp_path, "train/loss") == [(1, 1.0), (2, 2.0)]
 
 
-@pytest.mark.parametrize(
-    "change", [lambda content: content[:-20], lambda content: b"x" + content, lambda content: b""]
-)
+@pytest.mark.parametrize("change", [lambda content: content[:-20], lambda content: b"x" + content, lambda content: b""])
 def test_a_checkpoint_and_metrics_that_disagree_are_refused(tmp_path: Path, change: Any) -> None:
     metrics = Metrics(tmp_path)
     record(metrics, 1)

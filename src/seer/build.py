@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
-from seer.allocator import keep_freed_memory
 from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, QNetwork, Rainbow
+from seer.allocator import keep_freed_memory
 from seer.config import Config, parse_memory
 from seer.environments import PixelEnvironment, make_atari
 from seer.errors import SettingError

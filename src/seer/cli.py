@@ -3,11 +3,12 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
 import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import tyro
 
@@ -143,21 +144,25 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config:
 
 
 def parse(
-    settings: type[Settings], command: str, arguments: Sequence[str], default: Settings | None = None
+    settings: type[Settings], command: str, arguments: Sequence[str], *, default: Settings | None = None
 ) -> Settings:
     """Flags to a dataclass; what the parser says about a bad flag becomes one line."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                settings,
-                prog=f"seer {command}",
-                args=list(arguments),
-                default=default,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+            read: Callable[..., Settings] = functools.partial(
+                tyro.cli, settings, prog=f"seer {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,)
             )
+            return read() if default is None else read(default=default)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        words = complaint.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─┃━"), " ")).split()
-        raise SettingError(f"{' '.join(words)} (seer {command} --help lists the flags)") from None
+        raise SettingError(f"{_one_line(complaint.getvalue())}; seer {command} --help lists the flags") from None
+
+
+def _one_line(box: str) -> str:
+    """What stands in the parser's framed message, without its title and its advice."""
+    words = " ".join(line.strip("│┃ ") for line in box.splitlines() if not line.startswith(("╭", "╰", "│ ─")))
+    for advice in ("Argument helptext:", "For full helptext"):
+        words = words.partition(advice)[0]
+    return words.strip()

@@ -1,12 +1,21 @@
 """What each command does, from a config or a run folder to the last printed line."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from seer.build import PARALLEL_GAMES, build, build_agent, build_environment, build_evaluator, pick_device, replay_bytes
+from seer.build import (
+    PARALLEL_GAMES,
+    build,
+    build_agent,
+    build_environment,
+    build_evaluator,
+    pick_device,
+    replay_bytes,
+)
 from seer.config import Config, config_from_json, config_to_json, validate
 from seer.errors import SettingError
 from seer.experiments.plots import plot_runs
@@ -15,7 +24,6 @@ from seer.replay import RowFormat
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.journal import Journal
 from seer.training.loop import train
-from seer.training.parts import Training
 from seer.training.run import SUMMARY_FILE, Metrics, RunFolder
 from seer.training.terminal import Terminal
 from seer.training.video import recording
@@ -24,8 +32,8 @@ from seer.training.video import recording
 def start_run(config: Config) -> None:
     """Train from the first step, in a new folder."""
     run = build(config)
-    with RunFolder.create(_new_folder(config), config_to_json(config)) as folder:
-        _train_to_the_end(run, Journal(run, folder, Metrics(folder.path), Terminal()))
+    with RunFolder.create(_new_folder(config), config_to_json(config)) as folder, _metrics(folder) as metrics:
+        _train_to_the_end(Journal(run, folder, metrics, Terminal()))
 
 
 def resume_run(path: Path) -> None:
@@ -34,12 +42,11 @@ def resume_run(path: Path) -> None:
         if (path / SUMMARY_FILE).exists():
             raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
         run = build(_config_of(folder))
-        state = load_checkpoint(latest_checkpoint(folder.checkpoints))
-        run.load_state_dict(state)
-        journal = Journal(run, folder, Metrics(folder.path), Terminal())
-        journal.load_state_dict(state["journal"])
-        journal.terminal.say(f"resuming {path} at step {run.step:,}")
-        _train_to_the_end(run, journal)
+        with _metrics(folder) as metrics:
+            journal = Journal(run, folder, metrics, Terminal())
+            _load(journal, latest_checkpoint(folder.checkpoints))
+            journal.terminal.say(f"resuming {path} at step {run.step:,}")
+            _train_to_the_end(journal)
 
 
 def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) -> None:
@@ -91,7 +98,19 @@ def print_memory(config: Config) -> None:
     Console().print(table)
 
 
-def _train_to_the_end(run: Training, journal: Journal) -> None:
+def _metrics(folder: RunFolder) -> closing[Metrics]:
+    return closing(Metrics(folder.path))
+
+
+def _load(journal: Journal, checkpoint: Path) -> None:
+    """A function of its own, so that nothing holds the checkpoint's mapped memory once it is copied."""
+    state = load_checkpoint(checkpoint)
+    journal.run.load_state_dict(state)
+    journal.load_state_dict(state["journal"])
+
+
+def _train_to_the_end(journal: Journal) -> None:
+    run = journal.run
     with journal:
         train(run, journal)
         if run.step < run.schedule.steps:

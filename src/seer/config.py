@@ -23,7 +23,7 @@ class ReplayConfig:
     """Replay memory."""
 
     memory: Annotated[str | None, tyro.conf.arg(name="replay-memory", metavar="BYTES")] = None
-    """Memory for observations, such as 70MB, 1.5GB or 64MiB, before and after the freeze. Instead of --replay-capacity."""
+    """Memory for observations, before and after the freeze: 70MB, 1.5GB or 64MiB. Instead of --replay-capacity."""
 
     capacity: Annotated[int | None, tyro.conf.arg(name="replay-capacity", metavar="N|None")] = None
     """Memory for observations, given as the number of frames it holds before the freeze (SEER: number of training
@@ -228,7 +228,10 @@ def validate(config: Config) -> Config:
 
 def _validate_replay(replay: ReplayConfig, batch_size: int) -> None:
     if replay.memory is not None:
-        _require(replay.capacity is None, "--replay-memory and --replay-capacity say the same thing; give one of them")
+        _require(
+            replay.capacity is None,
+            "--replay-memory and --replay-capacity say the same thing; give one of them",
+        )
         parse_memory(replay.memory)
     if replay.capacity is not None:
         needed = batch_size + replay.n_step
@@ -272,7 +275,7 @@ def config_from_json(record: dict[str, Any]) -> Config:
     """
     try:
         groups = {f.name: f.default_factory for f in dataclasses.fields(Config) if callable(f.default_factory)}
-        built = {name: group(**record[name]) for name, group in groups.items()}  # type: ignore[call-arg]
+        built = {name: group(**record[name]) for name, group in groups.items()}
         return Config(**(record | built))
     except (TypeError, KeyError) as error:
         raise SettingError(f"config.json doesn't fit this version of seer: {error}; start a new run") from None

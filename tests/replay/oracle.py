@@ -118,9 +118,7 @@ class Everything:
     def disable(self, places: Sequence[int]) -> None:
         self.places.difference_update(places)
 
-    def sample(
-        self, batch_size: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def sample(self, batch_size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         return np.array(sorted(self.places)), np.full(len(self.places), 1 / len(self.places))
 
     def update(self, places: NDArray[np.int64], priority: NDArray[np.float64]) -> None:

@@ -25,9 +25,7 @@ def test_rows_of_any_format_share_the_bytes() -> None:
 
 
 @given(num_rows=st.integers(1, 40), shift=st.integers(0, 45), piece_rows=st.integers(1, 8), data=st.data())
-def test_rotate_is_torch_roll_in_place(
-    num_rows: int, shift: int, piece_rows: int, data: st.DataObject
-) -> None:
+def test_rotate_is_torch_roll_in_place(num_rows: int, shift: int, piece_rows: int, data: st.DataObject) -> None:
     row = RowFormat((2, 3), torch.uint8)
     spare = data.draw(st.integers(0, row.num_bytes - 1))
     memory = Arena(num_rows * row.num_bytes + spare)

@@ -150,9 +150,7 @@ def test_weights_correct_for_the_probability() -> None:
     pair.fast.update_priorities(ids, np.array(list(priority.values())))
     for exponent in (0.0, 0.4, 1.0):
         batch = pair.fast.sample(16, importance_exponent=exponent)
-        weight = np.array(
-            [(len(ids) * priority[i] / sum(priority.values())) ** -exponent for i in batch.index]
-        )
+        weight = np.array([(len(ids) * priority[i] / sum(priority.values())) ** -exponent for i in batch.index])
         np.testing.assert_allclose(batch.weight, weight / weight.max(), rtol=1e-6)
 
 

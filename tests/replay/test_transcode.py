@@ -136,9 +136,7 @@ def test_the_papers_sizes() -> None:
     for _ in range(30):
         replay.append(np.zeros((1, 84, 84), np.uint8), 0, 0.0, terminated=False)
     memory = replay.state_dict()["memory"]
-    result = replay.transcode(
-        lambda frames: torch.ones(len(frames), 1, 1, 576), RowFormat((1, 1, 576), torch.float32)
-    )
+    result = replay.transcode(lambda frames: torch.ones(len(frames), 1, 1, 576), RowFormat((1, 1, 576), torch.float32))
     assert (result.capacity_before, result.capacity_after) == (3000, 9187)
     assert (result.row_bytes_before, result.row_bytes_after) == (7056, 2304)
     assert replay.capacity == 9187

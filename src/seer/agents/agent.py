@@ -20,7 +20,10 @@ class Update:
 
 
 class Agent(Protocol):
-    """An off-policy agent whose encoder can be frozen. Axes: B batch, S stack, C, H, W, K crops, N encoders, L latent."""
+    """An off-policy agent whose encoder can be frozen.
+
+    Axes: B batch, S stack, C channels, H, W, K crops, N encoders, L latent.
+    """
 
     phase: Phase
     cost: Cost

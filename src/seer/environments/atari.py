@@ -38,9 +38,7 @@ class AtariEnvironment(PixelEnvironment):
 
     def __init__(self, game: AtariPreprocessing, *, training: bool, stack: int) -> None:
         width, height = game.screen_size
-        super().__init__(
-            (1, height, width), stack=stack, action_repeat=game.frame_skip, action_space=game.action_space
-        )
+        super().__init__((1, height, width), stack=stack, action_repeat=game.frame_skip, action_space=game.action_space)
         self.metadata = self.metadata | {"render_fps": FRAMES_PER_SECOND // game.frame_skip}
         self.spec = game.spec
         self.training = training
@@ -175,7 +173,7 @@ def make_atari(
         SettingError: the game isn't known, or ale-py, its ROM or OpenCV is missing.
     """
     if env_id not in known_atari_games():
-        raise SettingError(f"env {env_id!r} is not a known Atari game{_hint(env_id)}")
+        raise SettingError(f"--env {env_id!r} is not a known Atari game{_hint(env_id)}")
     try:
         console = gymnasium.make(
             env_id,
@@ -186,11 +184,9 @@ def make_atari(
             max_num_frames_per_episode=max_frames,
             disable_env_checker=True,
         ).unwrapped  # PixelEnvironment enforces the order of reset and step itself
-        game = AtariPreprocessing(
-            console, noop_max=noop_max, frame_skip=action_repeat, screen_size=image_size
-        )
+        game = AtariPreprocessing(console, noop_max=noop_max, frame_skip=action_repeat, screen_size=image_size)
     except OSError as error:
-        raise SettingError(f"env {env_id!r}: its ROM can't be read from ALE_ROMS_DIR ({error})") from error
+        raise SettingError(f"--env {env_id!r}: its ROM can't be read from ALE_ROMS_DIR ({error})") from error
     except gymnasium.error.DependencyNotInstalled as error:
         raise SettingError("Atari games need OpenCV: pip install opencv-python-headless") from error
     return AtariEnvironment(game, training=training, stack=stack)

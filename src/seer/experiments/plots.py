@@ -88,9 +88,7 @@ def plot_runs(folders: Sequence[Path], *, x: XAxis, out: Path) -> Path:
             out.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(out)
         except OSError as error:
-            raise SettingError(
-                f"--out {out} can't be written ({error.strerror}): choose another file"
-            ) from error
+            raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another file") from error
     return out
 
 
@@ -144,9 +142,7 @@ def group(runs: Sequence[Run]) -> list[Arm]:
     Raises:
         SettingError: two runs have the same settings and the same seed.
     """
-    members: dict[
-        tuple[str, str], dict[str, list[Run]]
-    ] = {}  # (environment, label) -> other settings -> runs
+    members: dict[tuple[str, str], dict[str, list[Run]]] = {}  # (environment, label) -> other settings -> runs
     for run in runs:
         others = json.dumps(_others(run), sort_keys=True)
         named = members.setdefault((run.settings["env"], label(run.settings)), {})
@@ -177,9 +173,7 @@ def curve(arm: Arm, x: XAxis) -> Curve:
     by_step = [{record["step"]: record for record in run.of_kind("eval")} for run in arm.runs]
     steps = sorted(set.intersection(*(set(records) for records in by_step)))
     if not steps:
-        raise SettingError(
-            f"the seeds of {arm.label!r} were never evaluated at the same step: plot them one by one"
-        )
+        raise SettingError(f"the seeds of {arm.label!r} were never evaluated at the same step: plot them one by one")
     xs, means, stds = (
         np.array([[records[step][name] for step in steps] for records in by_step], dtype=float)
         for name in (COLUMNS[x], "mean", "std")
@@ -215,9 +209,7 @@ def _refuse_twins(runs: Sequence[Run]) -> None:
     for run in runs:
         twin = seeds.setdefault(run.settings["seed"], run)
         if twin is not run:
-            raise SettingError(
-                f"{twin.folder} and {run.folder} have the same settings and seed: leave one out"
-            )
+            raise SettingError(f"{twin.folder} and {run.folder} have the same settings and seed: leave one out")
 
 
 # Drawing ---------------------------------------------------------------------------------------------------
@@ -227,9 +219,7 @@ def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis) -> None:
     """The curve of an arm with its band, and a dashed line where its encoder was frozen (mean over seeds)."""
     colour, marker = COLOURS[style % len(COLOURS)], MARKERS[style % len(MARKERS)]
     scores = curve(arm, x)
-    axes.fill_between(
-        scores.x, scores.mean - scores.std, scores.mean + scores.std, color=colour, alpha=0.2, lw=0
-    )
+    axes.fill_between(scores.x, scores.mean - scores.std, scores.mean + scores.std, color=colour, alpha=0.2, lw=0)
     axes.plot(scores.x, scores.mean, color=colour, marker=marker, label=arm.label, zorder=3)
     freezes = [record[COLUMNS[x]] for run in arm.runs for record in run.of_kind("freeze")]
     if freezes:
@@ -237,9 +227,7 @@ def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis) -> None:
         axes.axvline(moment, color=colour, linestyle="--", linewidth=1.4, zorder=2)
         if not axes.texts:  # one label for all lines: their colours tell whose they are
             above = axes.get_xaxis_transform()  # x in data, y as a fraction of the panel
-            axes.text(
-                moment, 1.015, "freeze", transform=above, color=colour, fontsize=9, ha="center", va="bottom"
-            )
+            axes.text(moment, 1.015, "freeze", transform=above, color=colour, fontsize=9, ha="center", va="bottom")
 
 
 def draw_episodes(axes: Axes, run: Run, *, x: XAxis) -> None:
@@ -291,9 +279,7 @@ def add_legend(figure: Figure, panels: Sequence[Axes], arms: Sequence[Arm]) -> N
     num_columns = max(1, int(figure.get_figwidth() / entry_inches))
     num_rows = -(-len(entries) // num_columns)
     figure.set_figheight(figure.get_figheight() + 0.1 + 0.23 * num_rows)
-    figure.legend(
-        list(entries.values()), list(entries), loc="outside lower center", frameon=False, ncols=num_columns
-    )
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", frameon=False, ncols=num_columns)
 
 
 def _spread(arms: Sequence[Arm]) -> str:

@@ -1,6 +1,7 @@
 """Tables of cost and capacity, without any training."""
 
-from rich.console import Console
+from collections.abc import Callable
+
 from rich.table import Table
 
 from seer.flops import Cost
@@ -8,25 +9,17 @@ from seer.phase import Phase
 from seer.replay import RowFormat
 
 
-def flops_table(
-    env: str, cost: Cost, *, updates: int, steps: int, first_update: int, frozen_at: int | None
-) -> Table:
+def flops_table(env: str, cost: Cost, *, updates: int, steps: int, first_update: int, frozen_at: int | None) -> Table:
     """What passes, steps and a whole run cost in multiply-adds (SEER, section 5): before, after, ratio.
 
     `updates` per step from step `first_update` on, `steps` in all, frozen at step `frozen_at` (None is never).
     """
-    table = Table(title=f"Multiply-adds, {env}", title_justify="left")
-    for name in ("", "before the freeze", "after it", "after / before"):
-        table.add_column(name, justify="left" if not name else "right")
-
-    def row(name: str, before: int, after: int) -> None:
-        table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before:.3f}")
-
+    table, row = _before_and_after(f"Multiply-adds, {env}")
     frames, latents = Phase.FRAMES, Phase.LATENTS
-    row("encoder, one forward pass (E)", cost.encoder, cost.encoder)
-    row("layers above it, one forward pass (M)", cost.heads, cost.heads)
+    row("encoder forward pass (E)", cost.encoder, cost.encoder)
+    row("forward pass above it (M)", cost.heads, cost.heads)
     row("choosing an action", cost.act, cost.act)
-    table.add_row("encoding a new observation (E K N)", "0", f"{cost.store:,}", "")
+    row("storing an observation (E K N)", 0, cost.store)
     row(f"one update of {cost.batch_size} samples", cost.update(frames), cost.update(latents))
     row("one training step", cost.step(frames, updates=updates), cost.step(latents, updates=updates))
     learning_steps = max(0, steps - first_update + 1)
@@ -35,24 +28,34 @@ def flops_table(
         saved = cost.update(frames) - cost.update(latents)
         after = max(0, steps - max(frozen_at, first_update) + 1)
         total = baseline - after * updates * saved + (steps - frozen_at) * cost.store + cost.freeze(frozen_at)
-        table.add_row("converting the replay, once", "0", f"{cost.freeze(frozen_at):,}", "")
-        row(f"a run of {steps:,} steps: never frozen, frozen at {frozen_at:,}", baseline, total)
+        row("converting the replay, once", 0, cost.freeze(frozen_at))
+        row(f"{steps:,} steps, never frozen / at {frozen_at:,}", baseline, total)
     return table
 
 
 def memory_table(env: str, *, num_bytes: int, frame: RowFormat, latent: RowFormat) -> Table:
     """What a replay of `num_bytes` holds: frames before the freeze, latents [K, N, L] after it."""
-    table = Table(title=f"Replay memory, {env}", title_justify="left")
-    for name in ("", "before the freeze", "after it", "after / before"):
-        table.add_column(name, justify="left" if not name else "right")
+    table, row = _before_and_after(f"Replay memory, {env}")
     kept = latent if latent.num_bytes <= frame.num_bytes else frame
-
-    def row(name: str, before: int, after: int) -> None:
-        table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before:.3f}")
-
     row("bytes of the arena", num_bytes, num_bytes)
     row("bytes per stored step", frame.num_bytes, kept.num_bytes)
     row("capacity in steps", num_bytes // frame.num_bytes, num_bytes // kept.num_bytes)
     if kept is frame:
-        table.caption = f"A row of latents would take {latent.num_bytes:,} bytes, so frames are kept and only compute is saved."
+        table.caption = f"Latents would take {latent.num_bytes:,} bytes, so frames are kept and only compute is saved."
     return table
+
+
+def _before_and_after(title: str) -> tuple[Table, Callable[[str, int, int], None]]:
+    """An empty table, and a function that adds a row to it."""
+    table = Table("", title=title, title_justify="left")
+    for name in ("before the freeze", "after it", "after / before"):
+        table.add_column(name, justify="right", no_wrap=True)
+
+    def add(name: str, before: int, after: int) -> None:
+        table.add_row(name, _count(before), _count(after), f"{after / before:.3f}" if before else "")
+
+    return table, add
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number < 10**9 else f"{number:.4g}"

@@ -53,7 +53,9 @@ class ConvEncoder(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(inputs, outputs, layer.kernel, layer.stride)
             for (inputs, outputs), layer in zip(pairwise(widths), self.layers, strict=True)
-        ).to(memory_format=torch.channels_last)
+        )
+        for convolution in self.convolutions:
+            convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its annotations
         last_height, last_width = self.map_sizes[-1]
         self.latent_size = widths[-1] * last_height * last_width
 

@@ -91,7 +91,7 @@ class ValueHead(nn.Module):
         outputs: Tensor = self.advantage(latent).view(-1, self.num_actions, self.num_atoms)
         if self.value is None:
             return outputs
-        value = self.value(latent).view(-1, 1, self.num_atoms)
+        value: Tensor = self.value(latent).view(-1, 1, self.num_atoms)
         return value + outputs - outputs.mean(dim=1, keepdim=True)
 
     def resample_noise(self, generator: torch.Generator) -> None:

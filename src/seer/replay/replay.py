@@ -96,8 +96,7 @@ class Replay:
         needed = (n_step + stack + 1) * frame.num_bytes
         if arena.num_bytes < needed:
             raise SettingError(
-                f"replay memory is {arena.num_bytes} bytes: "
-                f"n_step {n_step} and stack {stack} need {needed} or more"
+                f"replay memory is {arena.num_bytes} bytes: n_step {n_step} and stack {stack} need {needed} or more"
             )
         self._arena = arena
         self._action_format = action

@@ -32,9 +32,7 @@ class Sampler(Protocol):
     def disable(self, places: Sequence[int]) -> None:
         """Stop drawing `places`; those that aren't sampleable are left alone."""
 
-    def sample(
-        self, batch_size: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def sample(self, batch_size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Draw with replacement; return places `[B]` and the probability `[B]` of drawing each."""
 
     def update(self, places: NDArray[np.int64], priority: NDArray[np.float64]) -> None:
@@ -88,9 +86,7 @@ class Uniform:
             self._rank[last] = rank
             self._rank[place] = -1
 
-    def sample(
-        self, batch_size: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def sample(self, batch_size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         places = self._listed[rng.integers(self._count, size=batch_size)].astype(np.int64)
         return places, np.full(batch_size, 1.0 / self._count)
 
@@ -153,9 +149,7 @@ class Prioritized:
         self._count -= int(np.count_nonzero(self._tree.leaves[leaving]))
         self._tree.set(leaving, 0.0)
 
-    def sample(
-        self, batch_size: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def sample(self, batch_size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         total = self._tree.total
         mass = (np.arange(batch_size) + rng.random(batch_size)) * (total / batch_size)
         places = self._tree.find(mass)

@@ -193,9 +193,7 @@ def _load(path: Path) -> dict[str, State]:
             if not PART_NAME.fullmatch(name):  # so that no name leads out of the folder
                 raise SettingError(f"checkpoint file {state_file} is foreign: it names a part {name!r}")
             _check_file(path / f"{name}.safetensors", **content["files"][f"{name}.safetensors"])
-        return {
-            name: put_together(tree, path / f"{name}.safetensors") for name, tree in content["parts"].items()
-        }
+        return {name: put_together(tree, path / f"{name}.safetensors") for name, tree in content["parts"].items()}
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, SettingError):
             raise

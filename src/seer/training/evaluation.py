@@ -6,6 +6,7 @@ Axes: B games being played, S stack, C, H, W.
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,12 @@ class Evaluator:
         self.environments, self.epsilon, self.seed = environments, epsilon, seed
 
     def __call__(
-        self, agent: Agent, *, episodes: int, step: int, watch: Callable[[PixelEnvironment], None] | None = None
+        self,
+        agent: Agent,
+        *,
+        episodes: int,
+        step: int,
+        watch: Callable[[PixelEnvironment], None] | None = None,
     ) -> Evaluation:
         """Play `episodes` games; `watch` sees the environment of the first one at its start and after every step."""
         rng = np.random.default_rng([self.seed, step])
@@ -66,11 +72,10 @@ class Evaluator:
         while playing:
             indices = list(playing)
             actions = agent.act(np.stack([observations[index] for index in indices]))
-            for index, action in zip(indices, actions, strict=True):
+            for index, greedy in zip(indices, actions, strict=True):
                 environment = self.environments[index]
-                if rng.random() < self.epsilon:
-                    environment.action_space.seed(int(rng.integers(2**31)))
-                    action = environment.action_space.sample()
+                explores = rng.random() < self.epsilon
+                action = _random_action(environment, rng) if explores else greedy
                 observations[index], _, terminated, truncated, info = environment.step(action)
                 if watch and playing[index] == 0:
                     watch(environment)
@@ -79,3 +84,8 @@ class Evaluator:
                     start(index)
         returns, lengths = zip(*(results[episode] for episode in range(episodes)), strict=True)
         return Evaluation(returns, lengths)
+
+
+def _random_action(environment: PixelEnvironment, rng: np.random.Generator) -> Any:
+    environment.action_space.seed(int(rng.integers(2**31)))
+    return environment.action_space.sample()

@@ -37,7 +37,10 @@ class Journal:
         self.stop_requested = False
         self.evaluations: list[dict[str, Any]] = []
         self.freeze: dict[str, Any] | None = None
-        self.seconds = {"before": 0.0, "after": 0.0}  # of acting and learning, without evaluations and checkpoints
+        self.seconds = {
+            "before": 0.0,
+            "after": 0.0,
+        }  # of acting and learning, without evaluations and checkpoints
         self.updates = {"before": 0, "after": 0}
         self.last_return: float | None = None
         self._sums: dict[str, float | torch.Tensor] = {}
@@ -60,7 +63,7 @@ class Journal:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stop_requested = True
 
     def _lap(self) -> None:
@@ -111,7 +114,10 @@ class Journal:
 
     def freezing(self) -> None:
         """The freeze begins: note the memory before it."""
-        self._resident_before = {"rss_bytes_before": resident_bytes(), "peak_rss_bytes_before": peak_resident_bytes()}
+        self._resident_before = {
+            "rss_bytes_before": resident_bytes(),
+            "peak_rss_bytes_before": peak_resident_bytes(),
+        }
 
     def converting(self, done: int, total: int) -> None:
         """`done` of `total` stored rows are latents."""
@@ -148,10 +154,10 @@ class Journal:
         save_checkpoint(self.folder.checkpoints, self.run.step, parts)
 
     def finish(self) -> None:
-        """Keep the agent alone of the run's state, write the summary, print the closing table."""
-        save_checkpoint(self.folder.checkpoints, self.run.step, {"agent": self.run.agent.state_dict()}, keep=1)
+        """Write the summary, which marks the run as finished; keep its agent alone; print the closing table."""
         summary = self.summary()
         self.folder.write_summary(summary)
+        save_checkpoint(self.folder.checkpoints, self.run.step, {"agent": self.run.agent.state_dict()}, keep=1)
         self.terminal.table(f"{summary['env']}, {summary['agent']}, seed {summary['seed']}", closing_table(summary))
 
     # State and summary -----------------------------------------------------------------------------------------
@@ -200,7 +206,11 @@ class Journal:
                 "per_step_after": cost.step(Phase.LATENTS),
                 "freeze": run.ledger.freeze,
             },
-            "replay": {"bytes": run.replay.num_bytes, "index_bytes": run.replay.index_bytes, "size": run.replay.size}
+            "replay": {
+                "bytes": run.replay.num_bytes,
+                "index_bytes": run.replay.index_bytes,
+                "size": run.replay.size,
+            }
             | {name: rows[name] for name in FREEZE_ROWS},
             "updates_per_second": rates,
             "peak_rss_bytes": peak_resident_bytes(),
@@ -223,16 +233,16 @@ class Journal:
         self.terminal.advance(f"step {run.step:,}", run.step, run.schedule.steps, status)
 
     def _freeze_line(self, transcoding: Transcoding, seconds: float) -> str:
-        before, after = transcoding.row_bytes_before, transcoding.row_bytes_after
+        before, after = f"{transcoding.row_bytes_before:,} bytes", f"{transcoding.row_bytes_after:,} bytes"
         if not transcoding.converted:
             return (
-                f"step {self.run.step:,}: encoder frozen; a row of latents ({self.run.agent.latent.num_bytes:,} bytes) "
-                f"would be larger than a frame ({before:,}), so the replay keeps frames and only compute is saved"
+                f"step {self.run.step:,}: encoder frozen; latents ({self.run.agent.latent.num_bytes:,} bytes) would be "
+                f"larger than a frame ({before}), so the replay keeps frames and only compute is saved"
             )
         return (
-            f"step {self.run.step:,}: encoder frozen; {transcoding.rows:,} frames ({before:,} bytes each) became latents "
-            f"({after:,}) in {seconds:.1f} s; the same {human_bytes(self.run.replay.num_bytes)} now hold "
-            f"{transcoding.capacity_after:,} instead of {transcoding.capacity_before:,}"
+            f"step {self.run.step:,}: encoder frozen; {transcoding.rows:,} frames of {before} are latents of {after} "
+            f"in {seconds:.1f} s; the same {human_bytes(self.run.replay.num_bytes)} now hold "
+            f"{transcoding.capacity_after:,} observations instead of {transcoding.capacity_before:,}"
         )
 
 
@@ -251,7 +261,8 @@ def closing_table(summary: dict[str, Any]) -> dict[str, str]:
         "FLOPs": f"{flops['total']:.3g}, {1 - flops['total'] / flops['baseline']:.0%} less than without a freeze",
         "FLOPs per step": f"{flops['per_step_before']:.3g} -> {flops['per_step_after']:.3g}",
         "bytes per stored step": f"{replay['row_bytes_before']:,} -> {replay['row_bytes_after']:,}",
-        "replay capacity": f"{replay['capacity_before']:,} -> {replay['capacity_after']:,} in {human_bytes(replay['bytes'])}",
+        "replay memory": human_bytes(replay["bytes"]),
+        "replay capacity": f"{replay['capacity_before']:,} -> {replay['capacity_after']:,} observations",
         "updates per second": speeds or "none",
         "peak memory": human_bytes(summary["peak_rss_bytes"]),
         "time": f"{summary['wall_seconds'] / 60:.1f} minutes",

@@ -67,5 +67,9 @@ class Training:
         self.replay.load_state_dict(state["replay"])
         self.environment.load_state_dict(state["environment"])
         progress = state["progress"]
-        self.step, self.frozen_at, self.observation = progress["step"], progress["frozen_at"], progress["observation"]
+        self.step, self.frozen_at, self.observation = (
+            progress["step"],
+            progress["frozen_at"],
+            progress["observation"],
+        )
         self.ledger.load_state_dict(progress["flops"])

@@ -51,9 +51,7 @@ class RunFolder:
                 write_atomically(path / CONFIG_FILE, text)
                 undo.pop_all()
         except OSError as error:
-            raise SettingError(
-                f"--out {path} can't be written ({error.strerror}): choose another folder"
-            ) from error
+            raise SettingError(f"--out {path} can't be written ({error.strerror}): choose another folder") from error
         return folder
 
     @classmethod
@@ -65,9 +63,7 @@ class RunFolder:
         """
         file = path / CONFIG_FILE
         if not file.is_file():
-            raise SettingError(
-                f"{path} is no run, it has no {CONFIG_FILE}: give a folder that `seer train` wrote"
-            )
+            raise SettingError(f"{path} is no run, it has no {CONFIG_FILE}: give a folder that `seer train` wrote")
         try:
             config = json.loads(file.read_bytes())
         except (OSError, ValueError) as error:
@@ -193,9 +189,7 @@ def read_metrics(folder: Path) -> list[Record]:
     try:
         *lines, _torn = file.read_bytes().split(b"\n")
     except OSError as error:
-        raise SettingError(
-            f"{file} can't be read ({error.strerror}): give a folder that `seer train` wrote"
-        ) from error
+        raise SettingError(f"{file} can't be read ({error.strerror}): give a folder that `seer train` wrote") from error
     records = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -203,9 +197,7 @@ def read_metrics(folder: Path) -> list[Record]:
         except ValueError:
             record = None
         if not isinstance(record, dict) or "kind" not in record:
-            raise SettingError(
-                f"{file} is damaged: line {number} is no record; restore it, or delete that line"
-            )
+            raise SettingError(f"{file} is damaged: line {number} is no record; restore it, or delete that line")
         records.append(record)
     return records
 
@@ -213,9 +205,7 @@ def read_metrics(folder: Path) -> list[Record]:
 def _refuse_used(path: Path) -> None:
     used = any(entry.name != LOCK_FILE for entry in path.iterdir()) if path.is_dir() else path.exists()
     if used:
-        raise SettingError(
-            f"--out {path} is in use: choose another folder, or go on with `seer resume {path}`"
-        )
+        raise SettingError(f"--out {path} is in use: choose another folder, or go on with `seer resume {path}`")
 
 
 def _lock(folder: Path) -> BinaryIO | None:

@@ -151,9 +151,7 @@ def _as_tensor(block: Block, name: str) -> torch.Tensor:
         except (TypeError, ValueError):  # dtypes that only NumPy has: strings, objects, other byte orders
             raise TypeError(f"state {name!r} has dtype {block.dtype}, which can't be stored") from None
     if tensor.dtype not in DTYPE_CODES or tensor.layout != torch.strided:
-        raise TypeError(
-            f"state {name!r} is {tensor.dtype}, {tensor.layout}; only dense real tensors can be stored"
-        )
+        raise TypeError(f"state {name!r} is {tensor.dtype}, {tensor.layout}; only dense real tensors can be stored")
     return tensor
 
 
