@@ -133,8 +133,8 @@ def memory(arguments: Sequence[str]) -> None:
 def parse_config(command: str, arguments: Sequence[str]) -> Config:
     """The paper's settings for `--env` and `--agent`, overridden by the other flags."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--env", default=None)
-    first.add_argument("--agent", default="rainbow")
+    first.add_argument("--env", nargs="?")  # a missing value is left to the second parser
+    first.add_argument("--agent", nargs="?")
     chosen, _ = first.parse_known_args(list(arguments))
     wants_help = bool({"-h", "--help"} & set(arguments))
     if chosen.env is None and not wants_help:

@@ -1,8 +1,11 @@
 """What each command does, from a config or a run folder to the last printed line."""
 
+import math
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -20,11 +23,13 @@ from seer.config import Config, config_from_json, config_to_json, validate
 from seer.errors import SettingError
 from seer.experiments.plots import plot_runs
 from seer.experiments.tables import flops_table, memory_table
+from seer.phase import Phase
 from seer.replay import RowFormat
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.journal import Journal
 from seer.training.loop import train
-from seer.training.run import SUMMARY_FILE, Metrics, RunFolder
+from seer.training.parts import Training
+from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder
 from seer.training.terminal import Terminal
 from seer.training.video import recording
 
@@ -42,9 +47,10 @@ def resume_run(path: Path) -> None:
         if (path / SUMMARY_FILE).exists():
             raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
         run = build(_config_of(folder))
+        figures = _load(run, latest_checkpoint(folder.checkpoints))
         with _metrics(folder) as metrics:
             journal = Journal(run, folder, metrics, Terminal())
-            _load(journal, latest_checkpoint(folder.checkpoints))
+            journal.load_state_dict(figures)
             journal.terminal.say(f"resuming {path} at step {run.step:,}")
             _train_to_the_end(journal)
 
@@ -58,7 +64,9 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, pick_device(config.device), seeds=[0, 0, 0])
     checkpoint = latest_checkpoint(folder.checkpoints)
-    agent.load_state_dict(load_checkpoint(checkpoint)["agent"])
+    state = load_checkpoint(checkpoint)
+    with _fitting(checkpoint):
+        agent.load_state_dict(state["agent"])
     evaluator = build_evaluator(config, games=min(episodes, PARALLEL_GAMES), seed=seed)
     with recording(video, frames_per_second=60 / environment.action_repeat) as watch:
         evaluation = evaluator(agent, episodes=episodes, step=0, watch=watch)
@@ -77,7 +85,8 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
 
 def print_flops(config: Config) -> None:
     """Print what a step costs before and after the freeze."""
-    agent = build_agent(config, build_environment(config, training=False), torch.device("cpu"), seeds=[0, 0, 0])
+    environment = build_environment(config, training=False)
+    agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0])
     table = flops_table(
         config.env,
         agent.cost,
@@ -85,6 +94,7 @@ def print_flops(config: Config) -> None:
         steps=config.steps,
         first_update=config.learning.first_update,
         frozen_at=config.freeze_step,
+        after=Phase.after_freeze(frame_bytes=math.prod(environment.frame_shape), latent_bytes=agent.latent.num_bytes),
     )
     Console().print(table)
 
@@ -102,11 +112,29 @@ def _metrics(folder: RunFolder) -> closing[Metrics]:
     return closing(Metrics(folder.path))
 
 
-def _load(journal: Journal, checkpoint: Path) -> None:
-    """A function of its own, so that nothing holds the checkpoint's mapped memory once it is copied."""
+def _load(run: Training, checkpoint: Path) -> dict[str, Any]:
+    """Bring a run to its checkpoint; returns the journal's part of it.
+
+    A function of its own, so that nothing holds the checkpoint's mapped memory once it is copied.
+    """
     state = load_checkpoint(checkpoint)
-    journal.run.load_state_dict(state)
-    journal.load_state_dict(state["journal"])
+    with _fitting(checkpoint):
+        run.load_state_dict(state)
+        return state["journal"]
+
+
+@contextmanager
+def _fitting(checkpoint: Path) -> Iterator[None]:
+    """A checkpoint that is whole but of another run than `config.json` is the user's to put right."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise SettingError(
+            f"checkpoint {checkpoint} is foreign: it doesn't fit config.json ({' '.join(str(error).split())}); "
+            "restore the one or the other, or start a new run"
+        ) from error
 
 
 def _train_to_the_end(journal: Journal) -> None:
@@ -114,7 +142,8 @@ def _train_to_the_end(journal: Journal) -> None:
     with journal:
         train(run, journal)
         if run.step < run.schedule.steps:
-            journal.checkpoint()
+            with journal.paused():
+                journal.checkpoint()
     folder = journal.folder.path
     if run.step < run.schedule.steps:
         journal.terminal.say(f"stopped at step {run.step:,}; go on with: seer resume {folder}")
@@ -125,7 +154,12 @@ def _train_to_the_end(journal: Journal) -> None:
 
 
 def _config_of(folder: RunFolder) -> Config:
-    return validate(config_from_json(folder.config))
+    try:
+        return validate(config_from_json(folder.config))
+    except (TypeError, AttributeError) as error:
+        raise SettingError(
+            f"{folder.path / CONFIG_FILE} holds a setting of the wrong type ({error}): restore it, or start a new run"
+        ) from error
 
 
 def _new_folder(config: Config) -> Path:

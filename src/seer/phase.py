@@ -12,3 +12,8 @@ class Phase(StrEnum):
     """The encoder is frozen; the replay holds its latents."""
     FROZEN_FRAMES = "frozen-frames"
     """The encoder is frozen; the replay still holds frames, because latents would be larger."""
+
+    @classmethod
+    def after_freeze(cls, *, frame_bytes: int, latent_bytes: int) -> "Phase":
+        """The phase that the freeze leads to: a replay never shrinks, so larger latents leave it holding frames."""
+        return cls.LATENTS if latent_bytes <= frame_bytes else cls.FROZEN_FRAMES

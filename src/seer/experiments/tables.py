@@ -9,27 +9,33 @@ from seer.phase import Phase
 from seer.replay import RowFormat
 
 
-def flops_table(env: str, cost: Cost, *, updates: int, steps: int, first_update: int, frozen_at: int | None) -> Table:
+def flops_table(
+    env: str, cost: Cost, *, after: Phase, updates: int, steps: int, first_update: int, frozen_at: int | None
+) -> Table:
     """What passes, steps and a whole run cost in multiply-adds (SEER, section 5): before, after, ratio.
 
-    `updates` per step from step `first_update` on, `steps` in all, frozen at step `frozen_at` (None is never).
+    `after` is the phase that the freeze leads to; `updates` happen per step from step `first_update` on, of `steps`
+    in all, and the freeze comes at step `frozen_at` (None is never).
     """
     table, row = _before_and_after(f"Multiply-adds, {env}")
-    frames, latents = Phase.FRAMES, Phase.LATENTS
+    store, conversion = (cost.store, cost.freeze(frozen_at or 0)) if after is Phase.LATENTS else (0, 0)
     row("encoder forward pass (E)", cost.encoder, cost.encoder)
     row("forward pass above it (M)", cost.heads, cost.heads)
     row("choosing an action", cost.act, cost.act)
-    row("storing an observation (E K N)", 0, cost.store)
-    row(f"one update of {cost.batch_size} samples", cost.update(frames), cost.update(latents))
-    row("one training step", cost.step(frames, updates=updates), cost.step(latents, updates=updates))
-    learning_steps = max(0, steps - first_update + 1)
-    baseline = steps * cost.act + learning_steps * updates * cost.update(frames)
+    row("storing an observation (E K N)", 0, store)
+    row(f"one update of {cost.batch_size} samples", cost.update(Phase.FRAMES), cost.update(after))
+    row("one training step", cost.step(Phase.FRAMES, updates=updates), cost.step(after, updates=updates))
     if frozen_at is not None:
-        saved = cost.update(frames) - cost.update(latents)
-        after = max(0, steps - max(frozen_at, first_update) + 1)
-        total = baseline - after * updates * saved + (steps - frozen_at) * cost.store + cost.freeze(frozen_at)
-        row("converting the replay, once", 0, cost.freeze(frozen_at))
-        row(f"{steps:,} steps, never frozen / at {frozen_at:,}", baseline, total)
+        updates_before = updates * max(0, min(frozen_at, steps + 1) - first_update)
+        updates_after = updates * max(0, steps - max(frozen_at, first_update) + 1)
+        never = steps * cost.act + (updates_before + updates_after) * cost.update(Phase.FRAMES)
+        saved = updates_after * (cost.update(Phase.FRAMES) - cost.update(after))
+        row("converting the replay, once", 0, conversion)
+        row(
+            f"{steps:,} steps: never / at {frozen_at:,}",
+            never,
+            never - saved + (steps - frozen_at) * store + conversion,
+        )
     return table
 
 

@@ -219,7 +219,7 @@ class Replay:
         encode: Encode,
         latent: RowFormat,
         *,
-        chunk_rows: int = 256,
+        chunk_rows: int = 32,
         progress: Progress | None = None,
     ) -> Transcoding:
         """Replace the stored frames by their latents, inside the same memory; the capacity grows.
@@ -231,7 +231,7 @@ class Replay:
         Args:
             encode: frames `[B, S, C, H, W]` uint8 on the arena's device to latents `[B, K, N, L]`.
             latent: `[K, N, L]`.
-            chunk_rows: observations encoded at a time.
+            chunk_rows: observations encoded at a time; few, so that the conversion needs no more memory than an update.
             progress: called after every chunk with the rows done and the rows in all.
 
         Raises:

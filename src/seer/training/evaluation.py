@@ -50,9 +50,14 @@ class Evaluator:
         *,
         episodes: int,
         step: int,
+        progress: Callable[[int, int], None] | None = None,
         watch: Callable[[PixelEnvironment], None] | None = None,
     ) -> Evaluation:
-        """Play `episodes` games; `watch` sees the environment of the first one at its start and after every step."""
+        """Play `episodes` games, whose starts depend on the seed and on `step`.
+
+        `progress` hears of games finished and games in all; `watch` sees the environment of the first game at its
+        start and after every step.
+        """
         rng = np.random.default_rng([self.seed, step])
         waiting = deque((episode, int(seed)) for episode, seed in enumerate(rng.integers(2**31, size=episodes)))
         results: dict[int, tuple[float, int]] = {}
@@ -82,6 +87,8 @@ class Evaluator:
                 if terminated or truncated:
                     results[playing.pop(index)] = (info["episode"]["return"], info["episode"]["length"])
                     start(index)
+                    if progress:
+                        progress(len(results), episodes)
         returns, lengths = zip(*(results[episode] for episode in range(episodes)), strict=True)
         return Evaluation(returns, lengths)
 

@@ -3,16 +3,13 @@
 Figures that depend on the machine and not on the run have `second` or `rss` in their name, and no others do.
 """
 
-import resource
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import psutil
 import torch
 
 from seer.agents.agent import Update
@@ -21,8 +18,9 @@ from seer.replay import Transcoding
 from seer.training.checkpoint import save_checkpoint
 from seer.training.evaluation import Evaluation
 from seer.training.parts import Training
+from seer.training.resident import peak_resident_bytes, resident_bytes
 from seer.training.run import Metrics, RunFolder
-from seer.training.terminal import Terminal, human_bytes
+from seer.training.terminal import Terminal, closing_table, human_bytes
 
 
 class Journal:
@@ -37,11 +35,8 @@ class Journal:
         self.stop_requested = False
         self.evaluations: list[dict[str, Any]] = []
         self.freeze: dict[str, Any] | None = None
-        self.seconds = {
-            "before": 0.0,
-            "after": 0.0,
-        }  # of acting and learning, without evaluations and checkpoints
-        self.updates = {"before": 0, "after": 0}
+        self.updates = {"before": 0, "after": 0}  # before and after the freeze
+        self.seconds = {"before": 0.0, "after": 0.0}  # of acting and learning since the first update
         self.last_return: float | None = None
         self._sums: dict[str, float | torch.Tensor] = {}
         self._summed = 0
@@ -68,7 +63,8 @@ class Journal:
 
     def _lap(self) -> None:
         now = time.perf_counter()
-        self.seconds[self._half()] += now - self._mark
+        if any(self.updates.values()):
+            self.seconds[self._half()] += now - self._mark
         self._mark = now
 
     def _half(self) -> str:
@@ -97,6 +93,8 @@ class Journal:
 
     def updated(self, update: Update) -> None:
         """One gradient step."""
+        if not any(self.updates.values()):
+            self._mark = time.perf_counter()  # the steps before are no learning
         self.updates[self._half()] += 1
         self._summed += 1
         for name, value in update.metrics.items():
@@ -108,7 +106,8 @@ class Journal:
         means = {name: float(total) / self._summed for name, total in self._sums.items()}
         seconds, updates = self._trained_seconds(), sum(self.updates.values())
         rate = (updates - self._logged[1]) / max(1e-9, seconds - self._logged[0])
-        self._record("train", **means, updates=updates, updates_per_second=rate)
+        replay = {"replay_size": self.run.replay.size, "replay_bytes": self.run.replay.num_bytes}
+        self._record("train", **means, **replay, updates=updates, updates_per_second=rate, rss_bytes=resident_bytes())
         self._sums, self._summed, self._logged = {}, 0, (seconds, updates)
         self._show(rate)
 
@@ -134,8 +133,13 @@ class Journal:
             "capacity_after": transcoding.capacity_after,
         }
         self.freeze = figures
-        self._record("freeze", **figures, **self._resident_before, freeze_seconds=seconds)
+        resident = self._resident_before | {"peak_rss_bytes_after": peak_resident_bytes()}
+        self._record("freeze", **figures, **resident, freeze_seconds=seconds)
         self.terminal.say(self._freeze_line(transcoding, seconds))
+
+    def evaluating(self, done: int, total: int) -> None:
+        """`done` of `total` games have been played."""
+        self.terminal.advance("evaluating", done, total)
 
     def evaluated(self, evaluation: Evaluation) -> None:
         """Whole games were played without exploration."""
@@ -163,8 +167,7 @@ class Journal:
     # State and summary -----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Figures so far, for a checkpoint."""
-        self._lap()
+        """Figures so far, for a checkpoint; taken while `paused`."""
         return {
             "evaluations": self.evaluations,
             "freeze": self.freeze,
@@ -203,7 +206,7 @@ class Journal:
                 "total": run.ledger.total,
                 "baseline": run.ledger.baseline,
                 "per_step_before": cost.step(Phase.FRAMES),
-                "per_step_after": cost.step(Phase.LATENTS),
+                "per_step_after": cost.step(run.phase_after_freeze),
                 "freeze": run.ledger.freeze,
             },
             "replay": {
@@ -228,9 +231,9 @@ class Journal:
         score = "no game over yet" if self.last_return is None else f"last score {self.last_return:,.0f}"
         status = (
             f"{run.agent.phase} | {rate:,.0f} updates/s | {score} | "
-            f"replay {replay.size:,}/{replay.capacity:,} ({replay.size / replay.capacity:.0%})"
+            f"replay {replay.size / replay.capacity:.0%} of {replay.capacity:,}"
         )
-        self.terminal.advance(f"step {run.step:,}", run.step, run.schedule.steps, status)
+        self.terminal.advance("training", run.step, run.schedule.steps, status)
 
     def _freeze_line(self, transcoding: Transcoding, seconds: float) -> str:
         before, after = f"{transcoding.row_bytes_before:,} bytes", f"{transcoding.row_bytes_after:,} bytes"
@@ -247,34 +250,3 @@ class Journal:
 
 
 FREEZE_ROWS = ("row_bytes_before", "row_bytes_after", "capacity_before", "capacity_after")
-
-
-def closing_table(summary: dict[str, Any]) -> dict[str, str]:
-    """A finished run in a few lines: score, FLOPs, bytes, time."""
-    flops, replay, rates = summary["flops"], summary["replay"], summary["updates_per_second"]
-    last = summary["evaluation"][-1]
-    frozen = "never" if summary["frozen_at"] is None else f"at step {summary['frozen_at']:,}"
-    speeds = " -> ".join(f"{rate:,.0f}" for rate in rates.values() if rate is not None)
-    return {
-        "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {last['episodes']} games at step {last['step']:,}",
-        "encoder frozen": frozen,
-        "FLOPs": f"{flops['total']:.3g}, {1 - flops['total'] / flops['baseline']:.0%} less than without a freeze",
-        "FLOPs per step": f"{flops['per_step_before']:.3g} -> {flops['per_step_after']:.3g}",
-        "bytes per stored step": f"{replay['row_bytes_before']:,} -> {replay['row_bytes_after']:,}",
-        "replay memory": human_bytes(replay["bytes"]),
-        "replay capacity": f"{replay['capacity_before']:,} -> {replay['capacity_after']:,} observations",
-        "updates per second": speeds or "none",
-        "peak memory": human_bytes(summary["peak_rss_bytes"]),
-        "time": f"{summary['wall_seconds'] / 60:.1f} minutes",
-    }
-
-
-def resident_bytes() -> int:
-    """Bytes of this process resident in memory now."""
-    return int(psutil.Process().memory_info().rss)
-
-
-def peak_resident_bytes() -> int:
-    """Most bytes of this process ever resident in memory at once."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

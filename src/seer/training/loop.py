@@ -3,7 +3,7 @@
 from typing import Any
 
 from seer.agents.agent import Update
-from seer.phase import Phase
+from seer.training.evaluation import Evaluation
 from seer.training.journal import Journal
 from seer.training.parts import Training
 
@@ -24,7 +24,7 @@ def train(run: Training, journal: Journal) -> None:
             journal.log()
         if run.step % schedule.eval_every == 0 or run.step == schedule.steps:
             with journal.paused():
-                journal.evaluated(run.evaluator(run.agent, episodes=schedule.eval_episodes, step=run.step))
+                journal.evaluated(evaluate(run, journal))
         if run.step % schedule.checkpoint_every == 0 and run.step < schedule.steps:
             with journal.paused():
                 journal.checkpoint()
@@ -56,11 +56,16 @@ def learn(run: Training) -> Update:
     return update
 
 
+def evaluate(run: Training, journal: Journal) -> Evaluation:
+    """Whole games without exploration."""
+    episodes = run.schedule.eval_episodes
+    return run.evaluator(run.agent, episodes=episodes, step=run.step, progress=journal.evaluating)
+
+
 def freeze(run: Training, journal: Journal) -> None:
     """Freeze the encoder and turn the replay into latents, or keep its frames where latents would be larger."""
-    fits = run.agent.latent.num_bytes <= run.replay.row.num_bytes
     journal.freezing()
-    run.agent.freeze(Phase.LATENTS if fits else Phase.FROZEN_FRAMES)
+    run.agent.freeze(run.phase_after_freeze)
     transcoding = run.replay.transcode(run.agent.encode, run.agent.latent, progress=journal.converting)
     if transcoding.converted:
         run.ledger.froze(min(run.step, transcoding.capacity_before))

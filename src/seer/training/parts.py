@@ -9,6 +9,7 @@ from seer.agents.agent import Agent
 from seer.environments import PixelEnvironment
 from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt
+from seer.phase import Phase
 from seer.replay import Replay
 from seer.training.evaluation import Evaluator
 
@@ -46,6 +47,13 @@ class Training:
     observation: np.ndarray
     step: int = 0
     frozen_at: int | None = None
+
+    @property
+    def phase_after_freeze(self) -> Phase:
+        """What the freeze leads to, or has led to."""
+        if self.agent.phase is not Phase.FRAMES:
+            return self.agent.phase
+        return Phase.after_freeze(frame_bytes=self.replay.row.num_bytes, latent_bytes=self.agent.latent.num_bytes)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Named parts of a checkpoint: everything needed to continue exactly."""

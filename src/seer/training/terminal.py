@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -17,7 +18,7 @@ class Terminal:
         self.quiet_seconds, self._last_line = quiet_seconds, time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=16),
             TaskProgressColumn(),
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
@@ -57,6 +58,26 @@ class Terminal:
         for name, value in rows.items():
             table.add_row(name, value)
         self.console.print(table)
+
+
+def closing_table(summary: dict[str, Any]) -> dict[str, str]:
+    """A finished run in a few lines: score, FLOPs, bytes, time."""
+    flops, replay, rates = summary["flops"], summary["replay"], summary["updates_per_second"]
+    last = summary["evaluation"][-1]
+    frozen = "never" if summary["frozen_at"] is None else f"at step {summary['frozen_at']:,}"
+    speeds = " -> ".join(f"{rate:,.0f}" for rate in rates.values() if rate is not None)
+    return {
+        "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {last['episodes']} games at step {last['step']:,}",
+        "encoder frozen": frozen,
+        "FLOPs": f"{flops['total']:.3g}, {1 - flops['total'] / flops['baseline']:.0%} less than without a freeze",
+        "FLOPs per step": f"{flops['per_step_before']:.3g} -> {flops['per_step_after']:.3g}",
+        "bytes per stored step": f"{replay['row_bytes_before']:,} -> {replay['row_bytes_after']:,}",
+        "replay memory": human_bytes(replay["bytes"]),
+        "replay capacity": f"{replay['capacity_before']:,} -> {replay['capacity_after']:,} observations",
+        "updates per second": speeds or "none",
+        "peak memory": human_bytes(summary["peak_rss_bytes"]),
+        "time": f"{summary['wall_seconds'] / 60:.1f} minutes",
+    }
 
 
 def human_bytes(count: float) -> str:
