@@ -77,8 +77,8 @@ def plot_runs(folders: Sequence[Path], *, x: XAxis, out: Path) -> Path:
     """Draw the learning curves of the runs in `folders`, write them to `out` (.png or .svg), return `out`.
 
     Raises:
-        SettingError: no folder is given, one is no run or holds no evaluation, two runs have the same settings and seed, or
-            `out` can't be written.
+        SettingError: no folder is given, one is no run or holds no evaluation, two runs have the same settings and
+            seed, or `out` can't be written.
     """
     if not folders:
         raise SettingError("no run to plot: give one folder or more, seer plot DIR...")

@@ -1,0 +1,214 @@
+"""The cost accounting: the paper's formulas by hand, and against PyTorch's own count of real passes.
+
+PyTorch's counter differs from the paper's accounting in known ways, which these tests account for exactly:
+it counts 2 FLOPs for a multiply-add; it sees that the lowest layer that learns needs no gradient of its inputs,
+where the paper says that every backward pass costs two forward passes; and it counts the batched product that
+projects the return distribution of C51, which the paper leaves out with all other arithmetic of the loss.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from seer.agents.losses import CategoricalValue, ScalarValue
+from seer.agents.rainbow import Epsilon, QNetwork, Rainbow
+from seer.flops import Cost, FlopsLedger
+from seer.networks.encoders import ATARI_ENCODERS, ConvEncoder
+from seer.networks.heads import ValueHead
+from seer.phase import Phase
+from seer.replay import Batch
+
+ATOMS, ACTIONS, HIDDEN, BATCH = 51, 4, 32, 8
+FIRST_CONVOLUTION = {"data-efficient": 819_200, "canonical": 3_276_800}  # multiply-adds, per observation
+LATENT = {"data-efficient": 576, "canonical": 3136}
+
+# Rainbow on Alien-like 18 actions, worked out by hand: E, and M of two streams of 256 units.
+E = 819_200 + 460_800
+M = 576 * 256 * 2 + 256 * 51 * 18 + 256 * 51
+RAINBOW = Cost(encoder=E, heads=M, batch_size=32, forwards=3, backwards=1)
+
+
+# SPEC section 2, by hand -----------------------------------------------------------------------------------------
+
+
+def test_a_step_before_the_freeze() -> None:
+    """b F (E + M) + 2 b B (E + M) + (E + M), also for the baseline."""
+    assert RAINBOW.step(Phase.FRAMES) == 32 * 3 * (E + M) + 2 * 32 * 1 * (E + M) + (E + M)
+    assert RAINBOW.step(Phase.FRAMES) == 161 * (E + M)
+
+
+def test_a_step_after_the_freeze() -> None:
+    """b F M + 2 b B M + (E + M) + E K N."""
+    assert RAINBOW.step(Phase.LATENTS) == 32 * 3 * M + 2 * 32 * 1 * M + (E + M) + E
+    assert RAINBOW.step(Phase.LATENTS) == 161 * M + 2 * E
+
+
+def test_crops_and_encoders_cost_when_latents_are_stored() -> None:
+    cost = Cost(encoder=1000, heads=10, batch_size=2, forwards=5, backwards=2, crops=4, encoders=2)
+    assert cost.store == 8000
+    assert cost.act == 1010
+    assert cost.step(Phase.FRAMES) == 2 * 5 * 1010 + 2 * 2 * 2 * 1010 + 1010
+    assert cost.step(Phase.LATENTS) == 2 * 5 * 10 + 2 * 2 * 2 * 10 + 1010 + 8000
+    assert cost.freeze(300) == 300 * 8000  # E K N min(T_f, C)
+
+
+def test_a_frozen_encoder_over_frames_still_runs_forward() -> None:
+    assert RAINBOW.step(Phase.FROZEN_FRAMES) == 32 * 3 * (E + M) + 2 * 32 * M + (E + M)
+
+
+def test_several_updates_per_step_share_the_action() -> None:
+    for phase in Phase:
+        update = RAINBOW.step(phase, updates=3) - RAINBOW.step(phase, updates=2)
+        assert update == RAINBOW.update(phase)
+    assert RAINBOW.step(Phase.FRAMES, updates=0) == E + M
+    assert RAINBOW.step(Phase.LATENTS, updates=0) == E + M + E
+
+
+def test_the_ledger_adds_up() -> None:
+    ledger = FlopsLedger(RAINBOW)
+    for step in range(1, 31):
+        ledger.acted(Phase.FRAMES if step <= 20 else Phase.LATENTS)
+        if step == 20:
+            ledger.froze(15)
+        if step >= 10:
+            ledger.updated(Phase.FRAMES if step < 20 else Phase.LATENTS)
+    before, after = 32 * 5 * (E + M), 32 * 5 * M
+    assert ledger.total == 20 * (E + M) + 10 * before + 15 * E + 10 * (2 * E + M) + 11 * after
+    assert ledger.baseline == 30 * (E + M) + 21 * before
+    assert ledger.freeze == 15 * E
+    resumed = FlopsLedger(RAINBOW)
+    resumed.load_state_dict(ledger.state_dict())
+    assert vars(resumed) == vars(ledger)
+
+
+# Against PyTorch's counter ---------------------------------------------------------------------------------------
+
+
+def make_agent(encoder: str, *, double: bool, distributional: bool, dueling: bool, noisy: bool) -> Rainbow:
+    torch.manual_seed(0)
+    atoms = ATOMS if distributional else 1
+    convolutions = ConvEncoder(stack=4, frame_shape=(1, 84, 84), layers=ATARI_ENCODERS[encoder])
+    head = ValueHead(
+        latent_size=convolutions.latent_size,
+        num_actions=ACTIONS,
+        num_atoms=atoms,
+        hidden_units=HIDDEN,
+        dueling=dueling,
+        noisy_sigma=0.1 if noisy else None,
+    )
+    return Rainbow(
+        QNetwork(convolutions, head),
+        CategoricalValue(num_atoms=atoms, minimum=-10, maximum=10) if distributional else ScalarValue(),
+        double=double,
+        batch_size=BATCH,
+        target_every=2,
+        make_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-4),
+        max_gradient_norm=10.0,
+        epsilon=Epsilon(0, 0, 1),
+        generator=torch.Generator().manual_seed(1),
+        rng=np.random.default_rng(2),
+    )
+
+
+FULL = {"double": True, "distributional": True, "dueling": True, "noisy": True}
+PARTS = {
+    "rainbow": FULL,
+    "single-q": FULL | {"double": False},
+    "plain-layers": FULL | {"noisy": False},
+    "dqn": dict.fromkeys(FULL, False),
+}
+
+
+def make_batch(agent: Rainbow, *, latents: bool) -> Batch:
+    source = torch.Generator().manual_seed(3)
+    frames = torch.randint(0, 256, (2, BATCH, 4, 1, 84, 84), dtype=torch.uint8, generator=source)
+    now, following = (agent.encode(part).flatten(1, 2) for part in frames) if latents else frames
+    return Batch(
+        now=now,
+        action=torch.randint(0, ACTIONS, (BATCH,), generator=source),
+        reward=torch.ones(BATCH),
+        next=following,
+        discount=torch.full((BATCH,), 0.9),
+        weight=torch.ones(BATCH),
+        index=np.arange(BATCH),
+    )
+
+
+def counted(agent: Rainbow, batch: Batch) -> int:
+    """Multiply-adds of a real update, as PyTorch counts them."""
+    agent.update(batch)  # the first step makes the optimiser's state
+    with FlopCounterMode(display=False) as counter:
+        agent.update(batch)
+    assert counter.get_total_flops() % 2 == 0
+    return counter.get_total_flops() // 2
+
+
+def projection(parts: dict[str, bool]) -> int:
+    """Multiply-adds of projecting BATCH return distributions."""
+    return BATCH * ATOMS * ATOMS if parts["distributional"] else 0
+
+
+def first_layers_of_the_head(encoder: str, parts: dict[str, bool]) -> int:
+    """Multiply-adds, per observation, of the layers whose inputs are the latents: one per stream."""
+    return LATENT[encoder] * HIDDEN * (2 if parts["dueling"] else 1)
+
+
+@pytest.mark.parametrize("encoder", ATARI_ENCODERS)
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_an_update_on_frames(encoder: str, parts: dict[str, bool]) -> None:
+    agent = make_agent(encoder, **parts)
+    saved = BATCH * FIRST_CONVOLUTION[encoder]  # pixels need no gradient
+    expected = agent.cost.update(Phase.FRAMES) - saved + projection(parts)
+    assert counted(agent, make_batch(agent, latents=False)) == expected
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_an_update_on_latents(parts: dict[str, bool]) -> None:
+    agent = make_agent("data-efficient", **parts)
+    batch = make_batch(agent, latents=True)
+    agent.freeze(Phase.LATENTS)
+    saved = BATCH * first_layers_of_the_head("data-efficient", parts)  # latents need no gradient
+    assert counted(agent, batch) == agent.cost.update(Phase.LATENTS) - saved + projection(parts)
+
+
+@pytest.mark.parametrize("encoder", ATARI_ENCODERS)
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_an_update_on_frames_with_the_encoder_frozen(encoder: str, parts: dict[str, bool]) -> None:
+    """Online and target encoder are one, so the next observation is encoded once: less than the F of the formula."""
+    agent = make_agent(encoder, **parts)
+    batch = make_batch(agent, latents=False)
+    agent.freeze(Phase.FROZEN_FRAMES)
+    encodings_saved = BATCH * agent.cost.encoder * (agent.cost.forwards - 2)
+    gradients_saved = BATCH * first_layers_of_the_head(encoder, parts)
+    expected = agent.cost.update(Phase.FROZEN_FRAMES) - encodings_saved - gradients_saved + projection(parts)
+    assert counted(agent, batch) == expected
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_acting_and_storing(parts: dict[str, bool]) -> None:
+    agent = make_agent("data-efficient", **parts)
+    observation = np.zeros((4, 1, 84, 84), np.uint8)
+    with FlopCounterMode(display=False) as counter:
+        agent.decide(observation)
+    assert counter.get_total_flops() == 2 * agent.cost.act
+    with FlopCounterMode(display=False) as counter:
+        agent.encode(torch.zeros(7, 4, 1, 84, 84, dtype=torch.uint8))
+    assert counter.get_total_flops() == 2 * agent.cost.freeze(7) == 14 * agent.cost.store
+
+
+def test_storing_a_latent_reuses_the_encoding_that_chose_the_action() -> None:
+    """So a step after the freeze costs E less than the paper's formula says."""
+    agent = make_agent("data-efficient", **FULL)
+    agent.freeze(Phase.LATENTS)
+    with FlopCounterMode(display=False) as counter:
+        agent.decide(np.zeros((4, 1, 84, 84), np.uint8))
+    assert counter.get_total_flops() == 2 * (agent.cost.step(Phase.LATENTS, updates=0) - agent.cost.store)
+
+
+def test_forward_passes_are_3_with_double_q_and_2_without() -> None:
+    rainbow, single = (make_agent("data-efficient", **PARTS[name]) for name in ("rainbow", "single-q"))
+    assert dataclasses.asdict(rainbow.cost) == dataclasses.asdict(single.cost) | {"forwards": 3}
+    assert single.cost.forwards == 2

@@ -1,0 +1,250 @@
+"""Encoders and heads: sizes, costs, pixels, noise."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seer.errors import SettingError
+from seer.networks.encoders import ATARI_ENCODERS, CANONICAL, DATA_EFFICIENT, ConvEncoder, Convolution
+from seer.networks.heads import NoisyLinear, ValueHead
+
+ATARI_FRAME = (1, 84, 84)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# Encoders --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "multiply_adds"),
+    [
+        ("data-efficient", 576, 819_200 + 460_800),
+        # 32x20x20 outputs of 4x8x8 inputs each, 64x9x9 of 32x4x4, 64x7x7 of 64x3x3
+        ("canonical", 3136, 12_800 * 256 + 5184 * 512 + 3136 * 576),
+    ],
+)
+def test_atari_encoders_have_the_papers_sizes(name: str, size: int, multiply_adds: int) -> None:
+    encoder = ConvEncoder(stack=4, frame_shape=ATARI_FRAME, layers=ATARI_ENCODERS[name])
+    frames = torch.zeros(2, 4, *ATARI_FRAME, dtype=torch.uint8)
+    latent = encoder(encoder.pixels(frames))
+    assert latent.shape == (2, size)
+    assert latent.dtype == torch.float32
+    assert encoder.latent_size == size
+    assert encoder.multiply_adds() == multiply_adds
+
+
+def test_the_data_efficient_encoder_costs_1_280_000() -> None:
+    encoder = ConvEncoder(stack=4, frame_shape=ATARI_FRAME, layers=DATA_EFFICIENT)
+    assert encoder.multiply_adds() == 1_280_000
+
+
+@pytest.mark.parametrize("frame_shape", [(3, 84, 100), (1, 42, 42), (3, 37, 30)])
+@pytest.mark.parametrize("stack", [1, 3])
+def test_sizes_of_other_images(frame_shape: tuple[int, int, int], stack: int) -> None:
+    """Colour, other stacks, height unlike width: the size that it says is the size that comes out."""
+    encoder = ConvEncoder(stack=stack, frame_shape=frame_shape, layers=DATA_EFFICIENT)
+    frames = torch.zeros(2, stack, *frame_shape, dtype=torch.uint8)
+    assert encoder(encoder.pixels(frames)).shape == (2, encoder.latent_size)
+
+
+def test_encoding_is_convolutions_and_relu() -> None:
+    """Against nn.Sequential in plain memory order, on frames whose channels and rows all differ."""
+    torch.manual_seed(0)
+    encoder = ConvEncoder(stack=3, frame_shape=(2, 40, 45), layers=DATA_EFFICIENT)
+    frames = torch.randint(0, 256, (5, 3, 2, 40, 45), dtype=torch.uint8, generator=generator())
+    plain = nn.Sequential()
+    for convolution in encoder.convolutions:
+        plain.extend([copy.deepcopy(convolution).to(memory_format=torch.contiguous_format), nn.ReLU()])  # type: ignore[call-overload]
+    expected = plain(frames.float().div(255).reshape(5, 6, 40, 45)).flatten(1)
+    latent = encoder(encoder.pixels(frames))
+    torch.testing.assert_close(latent, expected, rtol=1e-5, atol=1e-6)
+    assert 0.1 < (latent > 0).float().mean() < 0.9
+
+
+def test_pixels_are_frames_as_channels_between_0_and_1() -> None:
+    encoder = ConvEncoder(stack=4, frame_shape=(2, 30, 35), layers=DATA_EFFICIENT)
+    frames = torch.randint(0, 256, (3, 4, 2, 30, 35), dtype=torch.uint8, generator=generator())
+    frames[0, 0, 0, 0, :2] = torch.tensor([0, 255])
+    pixels = encoder.pixels(frames)
+    assert pixels.shape == (3, 8, 30, 35)
+    assert pixels.dtype == torch.float32
+    assert pixels[0, 0, 0, :2].tolist() == [0.0, 1.0]
+    torch.testing.assert_close(pixels, (frames.double() / 255).float().reshape(3, 8, 30, 35))
+
+
+@pytest.mark.parametrize(
+    ("layers", "frame_shape"),
+    [(DATA_EFFICIENT, (1, 24, 84)), (DATA_EFFICIENT, (1, 84, 24)), (CANONICAL, (1, 20, 20)), (CANONICAL, (1, 4, 4))],
+)
+def test_an_image_too_small_is_refused(layers: tuple[Convolution, ...], frame_shape: tuple[int, int, int]) -> None:
+    size = f"{frame_shape[1]}x{frame_shape[2]}"
+    with pytest.raises(SettingError, match=f"--encoder.*{size} image is too small"):
+        ConvEncoder(stack=4, frame_shape=frame_shape, layers=layers)
+
+
+def test_the_smallest_image_is_not_refused() -> None:
+    assert ConvEncoder(stack=4, frame_shape=(1, 25, 29), layers=DATA_EFFICIENT).latent_size == 64
+
+
+# Noisy layers ----------------------------------------------------------------------------------------------------
+
+
+def noisy(inputs: int = 7, outputs: int = 5, sigma: float = 0.3) -> NoisyLinear:
+    torch.manual_seed(0)
+    return NoisyLinear(inputs, outputs, initial_sigma=sigma)
+
+
+def noise_of(layer: NoisyLinear) -> tuple[torch.Tensor, torch.Tensor]:
+    """The noise of weight [outputs, inputs] and bias [outputs], read off the layer's answers."""
+    with torch.no_grad():
+        bias = layer(torch.zeros(1, layer.in_features))[0]
+        weight = (layer(torch.eye(layer.in_features)) - bias).T
+        return (weight - layer.weight) / layer.weight_sigma, (bias - layer.bias) / layer.bias_sigma
+
+
+def test_initial_parameters_are_those_of_the_paper() -> None:
+    """Fortunato et al. 2018, section 3.2: means uniform in +-1/sqrt(p), sigmas sigma_0 / sqrt(p).
+
+    The bias's sigma is divided by the root of the outputs instead, a habit of PyTorch implementations.
+    """
+    layer = noisy(inputs=400, outputs=100, sigma=0.1)
+    assert layer.weight.abs().max() <= 1 / 20
+    assert layer.weight.detach().std() == pytest.approx(1 / 20 / math.sqrt(3), rel=0.02)
+    assert (layer.weight_sigma == torch.tensor(0.1 / 20)).all()
+    assert (layer.bias_sigma == torch.tensor(0.1 / 10)).all()
+
+
+def test_noise_is_factorised() -> None:
+    """Weight noise is the outer product of a noise per output, which the bias shares, and one per input: rank 1."""
+    layer = noisy()
+    layer.resample_noise(generator())
+    weight, bias = noise_of(layer)
+    of_outputs, of_inputs = bias[:, None], weight[:1] / bias[0]
+    torch.testing.assert_close(weight, of_outputs * of_inputs, rtol=1e-3, atol=1e-4)
+    assert torch.linalg.matrix_rank(weight, atol=1e-3) == 1
+
+
+def test_noise_has_the_distribution_of_the_paper() -> None:
+    """f(x) = sign(x) sqrt|x| of a standard normal: mean 0, variance E|x| = sqrt(2/pi), fourth moment E x^2 = 1."""
+    layer, source = noisy(inputs=300, outputs=200), generator()
+    draws = []
+    for _ in range(50):
+        layer.resample_noise(source)
+        draws.append(torch.cat([layer.noise_in, layer.noise_out]))
+    noise = torch.stack(draws).double()  # 25,000 numbers
+    assert noise.mean() == pytest.approx(0, abs=0.03)  # five standard errors
+    assert noise.square().mean() == pytest.approx(math.sqrt(2 / math.pi), abs=0.02)
+    assert noise.pow(4).mean() == pytest.approx(1, abs=0.05)
+    correlations = torch.corrcoef(torch.stack([noise[:-1].flatten(), noise[1:].flatten()]))
+    assert correlations[0, 1] == pytest.approx(0, abs=0.03)  # draws are independent of each other
+
+
+def test_evaluation_uses_the_means() -> None:
+    layer = noisy()
+    layer.resample_noise(generator())
+    inputs = torch.randn(3, 7, generator=generator(1))
+    assert not torch.allclose(layer(inputs), inputs @ layer.weight.T + layer.bias)
+    layer.eval()
+    torch.testing.assert_close(layer(inputs), inputs @ layer.weight.T + layer.bias)
+
+
+def test_noise_depends_on_its_generator_alone() -> None:
+    layer = noisy()
+    layer.resample_noise(generator(3))
+    first = [part.clone() for part in noise_of(layer)]
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    layer.resample_noise(generator(3))
+    assert torch.equal(torch.get_rng_state(), before)
+    for part, again in zip(first, noise_of(layer), strict=True):
+        assert torch.equal(part, again)
+    layer.resample_noise(generator(4))
+    assert not torch.equal(first[1], noise_of(layer)[1])
+
+
+def test_noise_stays_until_it_is_drawn_again_and_reaches_the_sigmas() -> None:
+    layer = noisy()
+    layer.resample_noise(generator())
+    inputs = torch.randn(3, 7, generator=generator(1))
+    assert torch.equal(layer(inputs), layer(inputs))
+    layer(inputs).sum().backward()
+    assert layer.weight_sigma.grad is not None
+    assert layer.bias_sigma.grad is not None
+    torch.testing.assert_close(layer.bias_sigma.grad, 3 * layer.noise_out)
+    torch.testing.assert_close(layer.weight_sigma.grad, torch.outer(layer.noise_out, layer.noise_in * inputs.sum(0)))
+
+
+# Heads -----------------------------------------------------------------------------------------------------------
+
+
+def head(*, dueling: bool, noisy_sigma: float | None = None, num_atoms: int = 3) -> ValueHead:
+    torch.manual_seed(0)
+    return ValueHead(
+        latent_size=6, num_actions=4, num_atoms=num_atoms, hidden_units=8, dueling=dueling, noisy_sigma=noisy_sigma
+    )
+
+
+def test_dueling_joins_value_and_advantage() -> None:
+    """Wang et al. 2016, eq. 9, atom by atom: outputs = V + A - mean over actions of A, so their mean is V."""
+    network = head(dueling=True)
+    latent = torch.randn(5, 6, generator=generator())
+    outputs = network(latent)
+    assert outputs.shape == (5, 4, 3)
+    assert network.value is not None
+    value, advantage = network.value(latent), network.advantage(latent).view(5, 4, 3)
+    torch.testing.assert_close(outputs.mean(1), value)
+    for action in range(4):
+        torch.testing.assert_close(outputs[:, action], value + advantage[:, action] - advantage.mean(1))
+
+
+def test_without_dueling_there_is_one_stream() -> None:
+    network = head(dueling=False)
+    latent = torch.randn(5, 6, generator=generator())
+    assert network.value is None
+    torch.testing.assert_close(network(latent), network.advantage(latent).view(5, 4, 3))
+
+
+@pytest.mark.parametrize(("dueling", "multiply_adds"), [(False, 6 * 8 + 8 * 12), (True, 2 * 6 * 8 + 8 * 12 + 8 * 3)])
+@pytest.mark.parametrize("noisy_sigma", [None, 0.1])
+def test_cost_of_a_head(dueling: bool, multiply_adds: int, noisy_sigma: float | None) -> None:
+    """Noise costs element-wise products only, which the paper's accounting leaves out."""
+    assert head(dueling=dueling, noisy_sigma=noisy_sigma).multiply_adds() == multiply_adds
+
+
+def test_every_layer_of_a_noisy_head_is_noisy() -> None:
+    network = head(dueling=True, noisy_sigma=0.5)
+    assert [type(layer) for layer in network.modules() if isinstance(layer, nn.Linear)] == [NoisyLinear] * 4
+    source = generator()
+    latent = torch.randn(5, 6, generator=generator(1))
+    network.resample_noise(source)
+    first = network(latent)
+    network.resample_noise(source)
+    assert not torch.allclose(network(latent), first)
+    noises = [layer.noise_out for layer in network.modules() if isinstance(layer, NoisyLinear)]
+    assert len({round(float(noise[0]), 5) for noise in noises}) == 4  # each has its own
+
+
+def test_a_plain_head_draws_no_noise() -> None:
+    network, source = head(dueling=True), generator()
+    before = source.get_state()
+    network.resample_noise(source)
+    assert torch.equal(source.get_state(), before)
+    assert {type(layer) for layer in network.modules() if isinstance(layer, nn.Linear)} == {nn.Linear}
+
+
+def test_heads_answer_samples_apart() -> None:
+    network = head(dueling=True, noisy_sigma=0.5)
+    network.resample_noise(generator())
+    latent = torch.randn(5, 6, generator=generator(1))
+    outputs = network(latent)
+    for sample in range(5):
+        np.testing.assert_allclose(
+            network(latent[sample : sample + 1])[0].detach(), outputs[sample].detach(), rtol=1e-4, atol=1e-5
+        )
