@@ -10,9 +10,13 @@ TRAIN_FLAGS ?= --steps 25000 --freeze-at 10000 --eval-every 5000
 # alone is then looked for in PyTorch's own CPU index first. `TORCH_INDEX=` (empty) always takes pip's usual index.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# What DeepMind Control is drawn with on Debian and its kin; installed where that needs no password. Empty: never.
+GL_PACKAGES ?= libegl1 libgl1
+
 BIN  := .venv/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DONE := .venv/.installed
+DRAWS := .venv/.draws
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test lint types unit format clean
@@ -22,7 +26,7 @@ help:  ## list the targets
 
 setup: $(DONE)  ## make .venv and install the pinned dependencies
 
-train: $(DONE)  ## train on one game: make train GAME=ALE/Breakout-v5
+train: $(DONE) $(DRAWS)  ## train on one game: make train GAME=ALE/Breakout-v5
 	$(BIN)/seer train --env $(GAME) $(TRAIN_FLAGS)
 
 test: lint types unit  ## everything: lint, types, import floors, tests
@@ -34,7 +38,7 @@ lint: $(DONE)  ## ruff: rules and formatting
 types: $(DONE)  ## mypy --strict on src
 	$(BIN)/mypy
 
-unit: $(DONE)  ## pytest, import floors among the tests
+unit: $(DONE) $(DRAWS)  ## pytest, import floors among the tests
 	$(BIN)/pytest
 
 format: $(DONE)  ## let ruff fix what it can
@@ -66,3 +70,19 @@ $(DONE): pyproject.toml constraints.txt
 	fi
 	@$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@
+
+# Without a backend there is one line and no stamp: the next make looks again. Only DeepMind Control needs it.
+$(DRAWS): $(DONE)
+	@draws() { $(BIN)/python -c 'from seer.environments.rendering import choose_backend; print(choose_backend())' 2>&1; }; \
+	root=; [ "$$(id -u)" = 0 ] || root="sudo -n"; \
+	found=$$(draws); works=$$?; \
+	case "$$found" in *libegl1*) \
+	    if [ -n "$(GL_PACKAGES)" ] && command -v apt-get >/dev/null && $$root true 2>/dev/null; then \
+	        echo "Installing $(GL_PACKAGES) for DeepMind Control; GL_PACKAGES= prevents it."; \
+	        { $$root apt-get update && $$root env DEBIAN_FRONTEND=noninteractive \
+	            apt-get install --yes --no-install-recommends $(GL_PACKAGES); } >/dev/null 2>&1; \
+	        found=$$(draws); works=$$?; \
+	    fi;; \
+	esac; \
+	echo "$$found" | sed -n "s/^seer.errors.SettingError: //; \$$p"; \
+	if [ $$works = 0 ]; then touch $@; fi

@@ -1,9 +1,14 @@
 """Settings for every test."""
 
 import os
+import signal
+from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import settings
+
+from tiny_run import FLAGS, seer, stop_in_step
 
 os.environ["MPLBACKEND"] = "Agg"  # figures are written to files; no test needs a screen
 torch.set_num_threads(1)  # small tensors: threads cost more than they give, and sums stay repeatable
@@ -11,3 +16,19 @@ torch.set_num_threads(1)  # small tensors: threads cost more than they give, and
 # Time limits on single examples fail on a busy machine. In CI every run draws the same examples.
 settings.register_profile("seer", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("seer")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run on Pong, from its first step to its last; tests only read it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert seer("train", *FLAGS, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same run, stopped by SIGTERM in step 30, with a checkpoint; tests only read it."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    assert stop_in_step(30, "train", *FLAGS, "--out", folder, signal=signal.SIGTERM) == 130
+    return folder

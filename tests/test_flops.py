@@ -7,21 +7,21 @@ projects the return distribution of C51, which the paper leaves out with all oth
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from seer.agents.losses import CategoricalValue, ScalarValue
-from seer.agents.rainbow import Epsilon, QNetwork, Rainbow
+from seer.agents.rainbow import Rainbow
 from seer.flops import Cost, FlopsLedger
-from seer.networks.encoders import ATARI_ENCODERS, ConvEncoder
-from seer.networks.heads import ValueHead
+from seer.networks.encoders import ATARI_ENCODERS
 from seer.phase import Phase
 from seer.replay import Batch
+from small_agent import PARTS, make_agent, make_batch
 
-ATOMS, ACTIONS, HIDDEN, BATCH = 51, 4, 32, 8
+ATOMS, HIDDEN, BATCH = 51, 32, 8
 FIRST_CONVOLUTION = {"data-efficient": 819_200, "canonical": 3_276_800}  # multiply-adds, per observation
 LATENT = {"data-efficient": 576, "canonical": 3136}
 
@@ -87,88 +87,42 @@ def test_the_ledger_adds_up() -> None:
 # Against PyTorch's counter ---------------------------------------------------------------------------------------
 
 
-def make_agent(encoder: str, *, double: bool, distributional: bool, dueling: bool, noisy: bool) -> Rainbow:
-    torch.manual_seed(0)
-    atoms = ATOMS if distributional else 1
-    convolutions = ConvEncoder(stack=4, frame_shape=(1, 84, 84), layers=ATARI_ENCODERS[encoder])
-    head = ValueHead(
-        latent_size=convolutions.latent_size,
-        num_actions=ACTIONS,
-        num_atoms=atoms,
-        hidden_units=HIDDEN,
-        dueling=dueling,
-        noisy_sigma=0.1 if noisy else None,
-    )
-    return Rainbow(
-        QNetwork(convolutions, head),
-        CategoricalValue(num_atoms=atoms, minimum=-10, maximum=10) if distributional else ScalarValue(),
-        double=double,
-        batch_size=BATCH,
-        target_every=2,
-        make_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-4),
-        max_gradient_norm=10.0,
-        epsilon=Epsilon(0, 0, 1),
-        generator=torch.Generator().manual_seed(1),
-        rng=np.random.default_rng(2),
-    )
-
-
-FULL = {"double": True, "distributional": True, "dueling": True, "noisy": True}
-PARTS = {
-    "rainbow": FULL,
-    "single-q": FULL | {"double": False},
-    "plain-layers": FULL | {"noisy": False},
-    "dqn": dict.fromkeys(FULL, False),
-}
-
-
-def make_batch(agent: Rainbow, *, latents: bool) -> Batch:
-    source = torch.Generator().manual_seed(3)
-    frames = torch.randint(0, 256, (2, BATCH, 4, 1, 84, 84), dtype=torch.uint8, generator=source)
-    now, following = (agent.encode(part).flatten(1, 2) for part in frames) if latents else frames
-    return Batch(
-        now=now,
-        action=torch.randint(0, ACTIONS, (BATCH,), generator=source),
-        reward=torch.ones(BATCH),
-        next=following,
-        discount=torch.full((BATCH,), 0.9),
-        weight=torch.ones(BATCH),
-        index=np.arange(BATCH),
-    )
+def atari_sized(encoder: str, parts: dict[str, Any]) -> Rainbow:
+    layers = ATARI_ENCODERS[encoder]
+    return make_agent(**parts, layers=layers, stack=4, frame_shape=(1, 84, 84), num_atoms=ATOMS, batch_size=BATCH)
 
 
 def counted(agent: Rainbow, batch: Batch) -> int:
     """Multiply-adds of a real update, as PyTorch counts them."""
-    agent.update(batch)  # the first step makes the optimiser's state
     with FlopCounterMode(display=False) as counter:
         agent.update(batch)
     assert counter.get_total_flops() % 2 == 0
     return counter.get_total_flops() // 2
 
 
-def projection(parts: dict[str, bool]) -> int:
+def projection(parts: dict[str, Any]) -> int:
     """Multiply-adds of projecting BATCH return distributions."""
     return BATCH * ATOMS * ATOMS if parts["distributional"] else 0
 
 
-def first_layers_of_the_head(encoder: str, parts: dict[str, bool]) -> int:
+def first_layers_of_the_head(encoder: str, parts: dict[str, Any]) -> int:
     """Multiply-adds, per observation, of the layers whose inputs are the latents: one per stream."""
     return LATENT[encoder] * HIDDEN * (2 if parts["dueling"] else 1)
 
 
 @pytest.mark.parametrize("encoder", ATARI_ENCODERS)
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
-def test_an_update_on_frames(encoder: str, parts: dict[str, bool]) -> None:
-    agent = make_agent(encoder, **parts)
+def test_an_update_on_frames(encoder: str, parts: dict[str, Any]) -> None:
+    agent = atari_sized(encoder, parts)
     saved = BATCH * FIRST_CONVOLUTION[encoder]  # pixels need no gradient
     expected = agent.cost.update(Phase.FRAMES) - saved + projection(parts)
-    assert counted(agent, make_batch(agent, latents=False)) == expected
+    assert counted(agent, make_batch(agent, size=BATCH)) == expected
 
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
-def test_an_update_on_latents(parts: dict[str, bool]) -> None:
-    agent = make_agent("data-efficient", **parts)
-    batch = make_batch(agent, latents=True)
+def test_an_update_on_latents(parts: dict[str, Any]) -> None:
+    agent = atari_sized("data-efficient", parts)
+    batch = make_batch(agent, size=BATCH, latents=True)
     agent.freeze(Phase.LATENTS)
     saved = BATCH * first_layers_of_the_head("data-efficient", parts)  # latents need no gradient
     assert counted(agent, batch) == agent.cost.update(Phase.LATENTS) - saved + projection(parts)
@@ -176,10 +130,10 @@ def test_an_update_on_latents(parts: dict[str, bool]) -> None:
 
 @pytest.mark.parametrize("encoder", ATARI_ENCODERS)
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
-def test_an_update_on_frames_with_the_encoder_frozen(encoder: str, parts: dict[str, bool]) -> None:
+def test_an_update_on_frames_with_the_encoder_frozen(encoder: str, parts: dict[str, Any]) -> None:
     """Online and target encoder are one, so the next observation is encoded once: less than the F of the formula."""
-    agent = make_agent(encoder, **parts)
-    batch = make_batch(agent, latents=False)
+    agent = atari_sized(encoder, parts)
+    batch = make_batch(agent, size=BATCH)
     agent.freeze(Phase.FROZEN_FRAMES)
     encodings_saved = BATCH * agent.cost.encoder * (agent.cost.forwards - 2)
     gradients_saved = BATCH * first_layers_of_the_head(encoder, parts)
@@ -188,8 +142,8 @@ def test_an_update_on_frames_with_the_encoder_frozen(encoder: str, parts: dict[s
 
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
-def test_acting_and_storing(parts: dict[str, bool]) -> None:
-    agent = make_agent("data-efficient", **parts)
+def test_acting_and_storing(parts: dict[str, Any]) -> None:
+    agent = atari_sized("data-efficient", parts)
     observation = np.zeros((4, 1, 84, 84), np.uint8)
     with FlopCounterMode(display=False) as counter:
         agent.decide(observation)
@@ -201,7 +155,7 @@ def test_acting_and_storing(parts: dict[str, bool]) -> None:
 
 def test_storing_a_latent_reuses_the_encoding_that_chose_the_action() -> None:
     """So a step after the freeze costs E less than the paper's formula says."""
-    agent = make_agent("data-efficient", **FULL)
+    agent = atari_sized("data-efficient", PARTS["rainbow"])
     agent.freeze(Phase.LATENTS)
     with FlopCounterMode(display=False) as counter:
         agent.decide(np.zeros((4, 1, 84, 84), np.uint8))
@@ -209,6 +163,6 @@ def test_storing_a_latent_reuses_the_encoding_that_chose_the_action() -> None:
 
 
 def test_forward_passes_are_3_with_double_q_and_2_without() -> None:
-    rainbow, single = (make_agent("data-efficient", **PARTS[name]) for name in ("rainbow", "single-q"))
+    rainbow, single = (atari_sized("data-efficient", PARTS[name]) for name in ("rainbow", "single-q"))
     assert dataclasses.asdict(rainbow.cost) == dataclasses.asdict(single.cost) | {"forwards": 3}
     assert single.cost.forwards == 2

@@ -1,6 +1,5 @@
 """What each command does, from a config or a run folder to the last printed line."""
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ from seer.build import (
     build_agent,
     build_environment,
     build_evaluator,
+    build_schedule,
     pick_device,
     replay_bytes,
 )
@@ -87,14 +87,16 @@ def print_flops(config: Config) -> None:
     """Print what a step costs before and after the freeze."""
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0])
+    frame = RowFormat(environment.frame_shape, torch.uint8)
     table = flops_table(
         config.env,
         agent.cost,
         updates=config.learning.updates_per_step,
         steps=config.steps,
-        first_update=config.learning.first_update,
+        first_update=build_schedule(config).first_update,
         frozen_at=config.freeze_step,
-        after=Phase.after_freeze(frame_bytes=math.prod(environment.frame_shape), latent_bytes=agent.latent.num_bytes),
+        capacity=replay_bytes(config, frame) // frame.num_bytes,
+        after=Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=agent.latent.num_bytes),
     )
     Console().print(table)
 

@@ -182,10 +182,11 @@ def parse_memory(text: str) -> int:
         for power, prefix in enumerate("KMGT", start=1)
         for unit, base in (("B", 1000), ("iB", 1024))
     }
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B|)\s*", text)
-    if match is None or match[2] not in units or float(match[1]) == 0:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B|)\s*", text)
+    unit = match[2].replace("k", "K") if match else ""
+    if match is None or unit not in units or float(match[1]) == 0:
         raise SettingError(f"--replay-memory {text!r} is no size; write it as 70MB, 1.5GB or 64MiB")
-    return int(float(match[1]) * units[match[2]])
+    return int(float(match[1]) * units[unit])
 
 
 def validate(config: Config) -> Config:

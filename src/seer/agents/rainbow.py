@@ -171,7 +171,7 @@ class Rainbow:
             next_outputs = self.target.head(next_target)  # [B, A, Z]
             chooser = self.online.head(next_online) if self.double else next_outputs
             best = self.value.expected(chooser).argmax(-1)  # [B]
-            values = self.value.expected(outputs)
+            values = self.value.expected(outputs.detach())  # or what is a mere view of them carries their graph along
         return self.value.error(outputs, next_outputs[samples, best], batch.reward, batch.discount), values
 
     def _descend(self, loss: Tensor) -> Tensor:
@@ -221,9 +221,22 @@ class Rainbow:
         self.online.load_state_dict(state["online"])
         self.target.load_state_dict(state["target"])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_optimizer(optimizer, state["optimizers"][name])
         self.generator.set_state(state["generator"])
         self.rng.bit_generator.state = state["rng"]
 
     def _to_device(self, observations: np.ndarray) -> Tensor:
         return torch.from_numpy(observations).to(self.device)
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """`optimizer.load_state_dict`, with every moment laid out in memory like its parameter, as it was when saved.
+
+    A saved tensor comes back in plain order, but fused Adam goes through parameter and moments by their addresses: in
+    channels-last weights it would give each weight the moments of another.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if moment.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(moment)

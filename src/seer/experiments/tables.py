@@ -10,15 +10,23 @@ from seer.replay import RowFormat
 
 
 def flops_table(
-    env: str, cost: Cost, *, after: Phase, updates: int, steps: int, first_update: int, frozen_at: int | None
+    env: str,
+    cost: Cost,
+    *,
+    after: Phase,
+    updates: int,
+    steps: int,
+    first_update: int,
+    frozen_at: int | None,
+    capacity: int,
 ) -> Table:
     """What passes, steps and a whole run cost in multiply-adds (SEER, section 5): before, after, ratio.
 
     `after` is the phase that the freeze leads to; `updates` happen per step from step `first_update` on, of `steps`
-    in all, and the freeze comes at step `frozen_at` (None is never).
+    in all, and the freeze comes at step `frozen_at` (None is never), to a replay that holds `capacity` frames.
     """
     table, row = _before_and_after(f"Multiply-adds, {env}")
-    store, conversion = (cost.store, cost.freeze(frozen_at or 0)) if after is Phase.LATENTS else (0, 0)
+    store = cost.store if after is Phase.LATENTS else 0
     row("encoder forward pass (E)", cost.encoder, cost.encoder)
     row("forward pass above it (M)", cost.heads, cost.heads)
     row("choosing an action", cost.act, cost.act)
@@ -30,6 +38,7 @@ def flops_table(
         updates_after = updates * max(0, steps - max(frozen_at, first_update) + 1)
         never = steps * cost.act + (updates_before + updates_after) * cost.update(Phase.FRAMES)
         saved = updates_after * (cost.update(Phase.FRAMES) - cost.update(after))
+        conversion = store * min(frozen_at, capacity)
         row("converting the replay, once", 0, conversion)
         row(
             f"{steps:,} steps: never / at {frozen_at:,}",

@@ -106,8 +106,9 @@ class Journal:
         means = {name: float(total) / self._summed for name, total in self._sums.items()}
         seconds, updates = self._trained_seconds(), sum(self.updates.values())
         rate = (updates - self._logged[1]) / max(1e-9, seconds - self._logged[0])
-        replay = {"replay_size": self.run.replay.size, "replay_bytes": self.run.replay.num_bytes}
-        self._record("train", **means, **replay, updates=updates, updates_per_second=rate, rss_bytes=resident_bytes())
+        replay = self.run.replay
+        stored = {"replay_size": replay.size, "replay_bytes": replay.num_bytes, "index_bytes": replay.index_bytes}
+        self._record("train", **means, **stored, updates=updates, updates_per_second=rate, rss_bytes=resident_bytes())
         self._sums, self._summed, self._logged = {}, 0, (seconds, updates)
         self._show(rate)
 
@@ -211,7 +212,6 @@ class Journal:
             },
             "replay": {
                 "bytes": run.replay.num_bytes,
-                "index_bytes": run.replay.index_bytes,
                 "size": run.replay.size,
             }
             | {name: rows[name] for name in FREEZE_ROWS},

@@ -1,0 +1,87 @@
+"""Rainbow and its parts in small, for tests: made in a millisecond, updated in another."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from seer.agents.losses import CategoricalValue, ScalarValue
+from seer.agents.rainbow import Epsilon, QNetwork, Rainbow
+from seer.networks.encoders import DATA_EFFICIENT, ConvEncoder, Convolution
+from seer.networks.heads import ValueHead
+from seer.replay import Batch
+
+STACK, FRAME_SHAPE, ACTIONS = 2, (1, 30, 30), 4
+ALL_ON: dict[str, Any] = {"double": True, "distributional": True, "dueling": True, "noisy": True}
+PARTS: dict[str, dict[str, Any]] = {
+    "rainbow": ALL_ON,
+    "single-q": ALL_ON | {"double": False},
+    "scalar": ALL_ON | {"distributional": False},
+    "one-stream": ALL_ON | {"dueling": False},
+    "plain-layers": ALL_ON | {"noisy": False},
+    "dqn": dict.fromkeys(ALL_ON, False),
+}
+
+
+def make_agent(
+    *,
+    double: bool = True,
+    distributional: bool = True,
+    dueling: bool = True,
+    noisy: bool = True,
+    layers: Sequence[Convolution] = DATA_EFFICIENT,
+    stack: int = STACK,
+    frame_shape: tuple[int, int, int] = FRAME_SHAPE,
+    num_actions: int = ACTIONS,
+    num_atoms: int = 21,
+    batch_size: int = 8,
+    seed: int = 0,
+    **options: Any,
+) -> Rainbow:
+    """`options` are Rainbow's own."""
+    torch.manual_seed(seed)
+    encoder = ConvEncoder(stack=stack, frame_shape=frame_shape, layers=layers)
+    head = ValueHead(
+        latent_size=encoder.latent_size,
+        num_actions=num_actions,
+        num_atoms=num_atoms if distributional else 1,
+        hidden_units=32,
+        dueling=dueling,
+        noisy_sigma=0.5 if noisy else None,
+    )
+    defaults: dict[str, Any] = {
+        "target_every": 3,
+        "make_optimizer": lambda parameters: torch.optim.Adam(parameters, lr=1e-3, fused=True),
+        "max_gradient_norm": 1000.0,
+        "epsilon": Epsilon(0, 0, 1),
+        "generator": torch.Generator().manual_seed(seed + 1),
+        "rng": np.random.default_rng(seed + 2),
+    }
+    return Rainbow(
+        QNetwork(encoder, head),
+        CategoricalValue(num_atoms=num_atoms, minimum=-2, maximum=4) if distributional else ScalarValue(),
+        double=double,
+        batch_size=batch_size,
+        **(defaults | options),
+    )
+
+
+def make_batch(agent: Rainbow, *, size: int = 8, latents: bool = False, seed: int = 0) -> Batch:
+    """A batch of noise for `agent`, as frames or as their latents; the same one for the same seed."""
+    source = torch.Generator().manual_seed(seed)
+    encoder = agent.online.encoder
+    shape = (2, size, encoder.stack, *encoder.frame_shape)
+    frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=source)
+    now, following = (agent.encode(part).flatten(1, 2) for part in frames) if latents else frames
+    discount = torch.rand(size, generator=source)
+    discount[::4] = 0
+    return Batch(
+        now=now,
+        action=torch.randint(0, agent.online.head.num_actions, (size,), generator=source),
+        reward=torch.randn(size, generator=source),
+        next=following,
+        discount=discount,
+        weight=torch.rand(size, generator=source),
+        index=np.arange(size),
+    )

@@ -1,0 +1,294 @@
+"""Whole runs by the real commands: what they leave, killed and resumed, the freeze in memory, evaluation."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seer.build import build_environment
+from seer.config import Config
+from seer.flops import Cost
+from seer.training.checkpoint import latest_checkpoint, load_checkpoint
+from seer.training.evaluation import Evaluation, Evaluator
+from seer.training.parts import Schedule
+from seer.training.run import read_metrics
+from small_agent import make_agent
+from tiny_run import BATCH, CAPACITY, FIRST_UPDATE, FLAGS, FREEZE_AT, HIDDEN, STEPS, seer_process
+
+Record = dict[str, Any]
+FRAME_BYTES, LATENT_BYTES, ACTIONS, ATOMS = 84 * 84, 576 * 4, 6, 51
+ENCODER = 1_280_000
+HEADS = 2 * 576 * HIDDEN + HIDDEN * ACTIONS * ATOMS + HIDDEN * ATOMS
+
+
+def machine_free(record: Record) -> Record:
+    """A record without what depends on the machine: figures with `second` or `rss` in their name."""
+    return {name: value for name, value in record.items() if "second" not in name and "rss" not in name}
+
+
+def flops_by_hand(step: int) -> int:
+    """SPEC section 2, step by step, at the end of training step `step`."""
+    total = 0
+    for t in range(1, step + 1):
+        total += ENCODER + HEADS + (ENCODER if t > FREEZE_AT else 0)
+        if t == FREEZE_AT:
+            total += ENCODER * min(FREEZE_AT, CAPACITY)
+        if t >= FIRST_UPDATE:
+            total += 5 * BATCH * (ENCODER + HEADS if t < FREEZE_AT else HEADS)
+    return total
+
+
+# What a run leaves -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_what_the_readme_says(finished_run: Path) -> None:
+    left = {path.name for path in finished_run.iterdir() if not path.name.startswith(".")}
+    assert {name for name in left if not name.startswith("events.out")} == {
+        "config.json", "metrics.jsonl", "summary.json", "checkpoints", "learning_curve.png",
+    }  # fmt: skip
+    assert any(name.startswith("events.out") for name in left)
+    assert (finished_run / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert load_checkpoint(latest_checkpoint(finished_run / "checkpoints")).keys() == {"agent"}
+
+
+def test_every_record_says_what_and_when(finished_run: Path) -> None:
+    records = read_metrics(finished_run)
+    assert {record["kind"] for record in records} == {"train", "episode", "eval", "freeze"}
+    for record in records:
+        assert list(record)[:5] == ["kind", "step", "frames", "flops", "wall_seconds"]
+        assert record["frames"] == 4 * record["step"]
+    for name in ("step", "flops", "wall_seconds"):
+        values = [record[name] for record in records]
+        assert values == sorted(values)
+    assert [record["step"] for record in records if record["kind"] == "eval"] == [600, 1000]
+    assert [record["step"] for record in records if record["kind"] == "train"] == list(range(50, 1001, 50))
+
+
+def test_records_hold_their_figures(finished_run: Path) -> None:
+    of_kind = {kind: [r for r in read_metrics(finished_run) if r["kind"] == kind] for kind in ("train", "episode")}
+    for record in of_kind["train"]:
+        learnt = {"loss", "q_mean", "gradient_norm"} if record["step"] >= FIRST_UPDATE else set()
+        always = {"replay_size", "replay_bytes", "index_bytes", "updates", "updates_per_second", "rss_bytes"}
+        assert learnt | always <= record.keys()
+        assert all(math.isfinite(record[name]) for name in learnt)
+        assert record["updates"] == max(0, record["step"] - FIRST_UPDATE + 1)
+        assert record["replay_bytes"] == CAPACITY * FRAME_BYTES
+        assert 10**7 < record["rss_bytes"] < 10**11
+        if record["step"] < FREEZE_AT:
+            assert record["replay_size"] == min(record["step"], CAPACITY)
+    (episode,) = of_kind["episode"]
+    assert -21 <= episode["episode_return"] <= 21
+    assert 500 < episode["episode_length"] <= episode["step"]
+
+
+def test_flops_are_the_sum_by_hand(finished_run: Path) -> None:
+    for record in read_metrics(finished_run):
+        if record["kind"] == "train":
+            assert record["flops"] == flops_by_hand(record["step"])
+
+
+def test_the_summary(finished_run: Path) -> None:
+    """The keys of the issue, no more and no less, and their values by hand."""
+    summary = json.loads((finished_run / "summary.json").read_text())
+    records = read_metrics(finished_run)
+    assert summary.keys() == {
+        "env", "agent", "seed", "steps", "frozen_at", "flops", "replay", "updates_per_second", "peak_rss_bytes",
+        "wall_seconds", "evaluation",
+    }  # fmt: skip
+    assert [summary[name] for name in ("env", "agent", "seed", "steps", "frozen_at")] == [
+        "ALE/Pong-v5", "rainbow", 0, STEPS, FREEZE_AT,
+    ]  # fmt: skip
+    updates = STEPS - FIRST_UPDATE + 1
+    assert summary["flops"] == {
+        "total": flops_by_hand(STEPS),
+        "baseline": (STEPS + 5 * BATCH * updates) * (ENCODER + HEADS),
+        "per_step_before": (1 + 5 * BATCH) * (ENCODER + HEADS),
+        "per_step_after": (1 + 5 * BATCH) * HEADS + 2 * ENCODER,
+        "freeze": ENCODER * CAPACITY,
+    }
+    replay = summary["replay"]
+    assert replay == {
+        "bytes": CAPACITY * FRAME_BYTES,
+        "row_bytes_before": FRAME_BYTES,
+        "row_bytes_after": LATENT_BYTES,
+        "capacity_before": CAPACITY,
+        "capacity_after": math.floor(CAPACITY * FRAME_BYTES / LATENT_BYTES),
+        "size": replay["size"],
+    }
+    assert CAPACITY - 3 + STEPS - FREEZE_AT <= replay["size"] <= CAPACITY + STEPS - FREEZE_AT
+    assert summary["updates_per_second"].keys() == {"before", "after"}
+    assert all(rate > 0 for rate in summary["updates_per_second"].values())
+    assert summary["peak_rss_bytes"] > max(r["rss_bytes"] for r in records if r["kind"] == "train") // 2
+    assert summary["wall_seconds"] >= records[-1]["wall_seconds"] > 0
+    evaluations = [record for record in records if record["kind"] == "eval"]
+    assert summary["evaluation"] == [
+        {name: record[name] for name in ("step", "mean", "std", "episodes")} for record in evaluations
+    ]
+    assert all(np.mean(record["returns"]) == record["mean"] for record in evaluations)
+
+
+def test_the_freeze_record(finished_run: Path) -> None:
+    (freeze,) = [record for record in read_metrics(finished_run) if record["kind"] == "freeze"]
+    assert freeze["step"] == FREEZE_AT
+    assert freeze["rows"] == CAPACITY - 3  # three of the oldest have lost part of their stack of four
+    assert freeze["capacity_after"] == CAPACITY * FRAME_BYTES // LATENT_BYTES
+
+
+# (f) Killed and resumed --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hunted_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The run of `finished_run` again, in other processes, killed three times; and its agent at the second.
+
+    SIGKILL before the freeze, SIGTERM after it, SIGKILL once more.
+    """
+    folder = tmp_path_factory.mktemp("hunted") / "run"
+    killed = seer_process("train", *FLAGS, "--out", folder, step=590, signal=signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert read_metrics(folder)[-1]["step"] == 550  # a record that will be taken back
+    assert latest_checkpoint(folder / "checkpoints").name == "step-000000500"
+
+    stopped = seer_process("resume", folder, step=720, signal=signal.SIGTERM)
+    assert stopped.returncode == 130, stopped.stderr
+    assert f"seer resume {folder}" in " ".join(stopped.stdout.split())
+    assert latest_checkpoint(folder / "checkpoints").name == "step-000000720"
+    agent = load_checkpoint(latest_checkpoint(folder / "checkpoints"))["agent"]
+    then = {name: {key: part.clone() for key, part in agent[name].items()} for name in ("online", "target")}
+
+    killed = seer_process("resume", folder, step=900, signal=signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert latest_checkpoint(folder / "checkpoints").name == "step-000000750"
+    assert not (folder / "summary.json").exists()
+
+    finished = seer_process("resume", folder)
+    assert finished.returncode == 0, finished.stderr
+    return folder, then
+
+
+def test_a_killed_run_ends_as_if_nothing_had_happened(
+    finished_run: Path, hunted_run: tuple[Path, dict[str, Any]]
+) -> None:
+    """Record for record, but for figures with `second` or `rss` in their name, and no other figure depends on luck."""
+    ours, theirs = read_metrics(finished_run), read_metrics(hunted_run[0])
+    assert [machine_free(record) for record in theirs] == [machine_free(record) for record in ours]
+    summaries = [json.loads((run / "summary.json").read_text()) for run in (finished_run, hunted_run[0])]
+    assert machine_free(summaries[0]) == machine_free(summaries[1])
+
+
+def test_wall_time_goes_on_where_it_was(hunted_run: tuple[Path, dict[str, Any]]) -> None:
+    values = [record["wall_seconds"] for record in read_metrics(hunted_run[0])]
+    assert values == sorted(values)
+
+
+def test_a_killed_run_ends_with_the_same_agent(finished_run: Path, hunted_run: tuple[Path, dict[str, Any]]) -> None:
+    ours, theirs = (
+        load_checkpoint(latest_checkpoint(run / "checkpoints"))["agent"] for run in (finished_run, hunted_run[0])
+    )
+    for network in ("online", "target"):
+        assert ours[network].keys() == theirs[network].keys()
+        assert all(torch.equal(ours[network][name], theirs[network][name]) for name in ours[network])
+    assert torch.equal(ours["generator"], theirs["generator"])
+    assert ours["updates"] == theirs["updates"] == STEPS - FIRST_UPDATE + 1
+
+
+def test_frozen_layers_end_as_they_were_at_the_freeze(hunted_run: tuple[Path, dict[str, Any]]) -> None:
+    folder, then = hunted_run
+    now = load_checkpoint(latest_checkpoint(folder / "checkpoints"))["agent"]
+    encoder = [name for name in then["online"] if name.startswith("encoder.")]
+    assert encoder
+    for name in encoder:
+        assert torch.equal(now["online"][name], then["online"][name])
+        assert torch.equal(now["target"][name], then["online"][name])
+    heads = [name for name in then["online"] if name not in encoder]
+    assert not any(torch.equal(now["online"][name], then["online"][name]) for name in heads)
+
+
+# The freeze in memory ----------------------------------------------------------------------------------------------
+
+FREEZE_A_LARGE_REPLAY = """
+import sys
+from pathlib import Path
+import numpy as np
+from seer.build import build
+from seer.config import Config, FreezeConfig, ReplayConfig, config_to_json
+from seer.training.journal import Journal
+from seer.training.loop import freeze, learn
+from seer.training.run import Metrics, RunFolder
+from seer.training.terminal import Terminal
+
+config = Config(env="ALE/Pong-v5", steps=20_000, freeze=FreezeConfig(at="20000"), eval_episodes=1, threads=1,
+                device="cpu", replay=ReplayConfig(capacity=20_000))
+run = build(config)
+frames = np.random.default_rng(0).integers(0, 256, size=(50, 1, 84, 84), dtype=np.uint8)
+for step in range(20_000):
+    run.replay.append(frames[step % 50], 0, 0.0, terminated=False)
+for _ in range(3):
+    learn(run)
+with RunFolder.create(Path(sys.argv[1]), config_to_json(config)) as folder:
+    freeze(run, Journal(run, folder, Metrics(folder.path), Terminal()))
+"""
+
+
+def test_the_freeze_needs_no_second_buffer(tmp_path: Path) -> None:
+    """141 MB of frames become latents; a second buffer of either kind would raise the process's own peak by 10%."""
+    subprocess.run([sys.executable, "-c", FREEZE_A_LARGE_REPLAY, str(tmp_path / "run")], check=True, timeout=600)
+    (freeze,) = read_metrics(tmp_path / "run")
+    assert freeze["rows"] == 20_000
+    assert freeze["capacity_after"] == 20_000 * FRAME_BYTES // LATENT_BYTES
+    assert freeze["rss_bytes_before"] > 141e6
+    assert freeze["peak_rss_bytes_after"] < 1.05 * freeze["peak_rss_bytes_before"]
+    assert freeze["peak_rss_bytes_before"] < 1.05 * freeze["rss_bytes_before"]  # the peak was not an earlier one
+
+
+# Evaluation and schedule -------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_depends_on_seed_step_and_agent_alone() -> None:
+    """Not on the games that its environments played before, nor on anybody's random numbers; and it changes none."""
+    config = Config(env="ALE/Pong-v5")
+    agent = make_agent(stack=4, frame_shape=(1, 84, 84), num_actions=6)
+
+    def evaluator(seed: int) -> Evaluator:
+        # Half of the actions are random, so that games of another seed go differently.
+        return Evaluator([build_environment(config, training=False)], epsilon=0.5, seed=seed)
+
+    def results(evaluation: Evaluation) -> tuple[Any, ...]:
+        return evaluation.returns, evaluation.lengths
+
+    used = evaluator(3)
+    generator = torch.get_rng_state()
+    first = results(used(agent, episodes=1, step=7))
+    other_step = results(used(agent, episodes=1, step=8))
+    assert torch.equal(torch.get_rng_state(), generator)
+    agent.decide(np.zeros((4, 1, 84, 84), np.uint8))
+    torch.manual_seed(1)
+    assert results(used(agent, episodes=1, step=7)) == first
+    assert results(evaluator(3)(agent, episodes=1, step=7)) == first
+    assert other_step != first
+
+
+def test_evaluation_statistics() -> None:
+    evaluation = Evaluation(returns=(1.0, 3.0), lengths=(10, 20))
+    assert (evaluation.mean, evaluation.std) == (2.0, 1.0)
+
+
+def test_importance_exponent_rises_linearly_to_1() -> None:
+    schedule = Schedule(
+        steps=1000, first_update=1, updates_per_step=1, batch_size=1, importance_exponent=0.4, log_every=1,
+        eval_every=1, eval_episodes=1, checkpoint_every=1,
+    )  # fmt: skip
+    assert [schedule.importance_exponent_at(step) for step in (0, 500, 1000)] == pytest.approx([0.4, 0.7, 1.0])
+
+
+def test_the_hand_written_costs_are_those_of_the_agent() -> None:
+    """So that a wrong constant above can't agree with a wrong ledger."""
+    cost = Cost(encoder=819_200 + 460_800, heads=HEADS, batch_size=BATCH, forwards=3, backwards=1)
+    assert (cost.encoder, cost.heads) == (ENCODER, 576 * 16 * 2 + 16 * 51 * 7)

@@ -1,0 +1,75 @@
+"""The real commands on a real game, as short as they can be with everything in them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+from seer.cli import main
+
+STEPS, FREEZE_AT, CAPACITY, FIRST_UPDATE, BATCH, HIDDEN = 1000, 700, 300, 500, 8, 16
+FLAGS = (
+    *("--env", "ALE/Pong-v5", "--steps", STEPS, "--freeze-at", FREEZE_AT, "--replay-capacity", CAPACITY),
+    *("--first-update", FIRST_UPDATE, "--batch-size", BATCH, "--hidden-units", HIDDEN, "--n-step", 5),
+    *("--target-every", 50, "--log-every", 50, "--checkpoint-every", 250, "--eval-every", 600),
+    *("--eval-episodes", 1, "--threads", 1, "--device", "cpu"),
+)
+"""The replay wraps and an evaluation comes before the freeze, a game ends after it; updates on both sides."""
+
+
+def seer(*arguments: object) -> int:
+    """`seer` in this process; returns its exit code."""
+    with patch.object(sys, "argv", ["seer", *map(str, arguments)]):
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+    return 0
+
+
+# Sends itself a signal in the middle of a step, which no timer could do reliably.
+PROGRAM = """
+import os, sys
+from seer.cli import main
+from seer.training import loop
+
+step, signal = int(sys.argv[1]), int(sys.argv[2])
+sys.argv[1:] = sys.argv[3:]
+collect = loop.collect
+
+def collect_under_fire(run):
+    if run.step == step:
+        os.kill(os.getpid(), signal)
+    return collect(run)
+
+loop.collect = collect_under_fire
+main()
+"""
+
+
+def seer_process(*arguments: object, step: int = 0, signal: int = 0) -> subprocess.CompletedProcess[str]:
+    """`seer` in a process of its own, which gets `signal` in the middle of training step `step` (0: never)."""
+    command = [sys.executable, "-c", PROGRAM, step, int(signal), *arguments]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=600)
+
+
+def files(folder: Path) -> dict[str, bytes | None]:
+    """Everything in a folder: names, and contents of files."""
+    found = sorted(folder.rglob("*"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
+
+
+def stop_in_step(step: int, *arguments: object, signal: int) -> int:
+    """`seer` in this process, which sends itself `signal` in the middle of training step `step`."""
+    from seer.training import loop
+
+    collect = loop.collect
+
+    def collect_under_fire(run: loop.Training) -> dict[str, object]:
+        if run.step == step:
+            os.kill(os.getpid(), signal)
+        return collect(run)
+
+    with patch.object(loop, "collect", collect_under_fire):
+        return seer(*arguments)
