@@ -4,3 +4,7 @@ from seer.environments.atari import AtariEnvironment, known_atari_games, make_at
 from seer.environments.pixel import PixelEnvironment
 
 __all__ = ["AtariEnvironment", "PixelEnvironment", "known_atari_games", "make_atari"]
+try:
+    from seer.environments.dm_control import make_dm_control
+except ImportError:
+    make_dm_control = None
