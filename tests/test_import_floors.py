@@ -23,7 +23,7 @@ FLOORS = (
     {"agents"},
     {"freezing"},
     {"replay", "networks", "environments", "augment", "flops"},
-    {"errors", "phase"},
+    {"errors", "phase", "allocator"},
     {"__init__"},  # the version
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

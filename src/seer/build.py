@@ -1,21 +1,29 @@
 """From a config to the made parts of a run; the only reader of both configuration and classes."""
 
 import functools
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
+from seer.agents.agent import Agent
+from seer.agents.curl import Curl
 from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, QNetwork, Rainbow
+from seer.agents.sac import CriticNetwork, Generators, Sac, SacSettings
 from seer.allocator import keep_freed_memory
 from seer.config import Config, parse_memory
-from seer.environments import PixelEnvironment, make_atari
+from seer.environments import PixelEnvironment, make_atari, make_dm_control
 from seer.errors import SettingError
 from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt
-from seer.networks.encoders import ATARI_ENCODERS, ConvEncoder
+from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
+from seer.networks.encoders import CONVOLUTIONS, Encoder, Projections, convolution_stages, impala_stages
 from seer.networks.heads import ValueHead
+from seer.presets import CONTROL
 from seer.replay import Arena, Prioritized, Replay, RowFormat, Uniform
 from seer.training.evaluation import Evaluator
 from seer.training.parts import Schedule, Training
@@ -39,9 +47,9 @@ def build(config: Config) -> Training:
     device = pick_device(config.device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(6)]
+    seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(7)]
     environment = build_environment(config, training=True)
-    agent = build_agent(config, environment, device, seeds[:3])
+    agent = build_agent(config, environment, device, [*seeds[:3], seeds[6]])
     replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]))
     ledger = FlopsLedger(agent.cost)
     observation, _ = environment.reset(seed=seeds[4])
@@ -58,20 +66,56 @@ def build(config: Config) -> Training:
 
 
 def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
-    """The game: life by life with clipped rewards for training, whole with its own score for evaluation."""
-    return make_atari(config.env, training=training)
-
-
-def build_agent(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Rainbow:
-    """Rainbow, or what is left of it when parts are off; `seeds` are of weights, noise and exploration."""
-    learning, value = config.learning, config.value
-    torch.manual_seed(seeds[0])  # initial weights come from torch's global generator, and nothing else does
-    encoder = ConvEncoder(
-        stack=environment.stack, frame_shape=environment.frame_shape, layers=ATARI_ENCODERS[learning.encoder]
+    """Atari: life by life with clipped rewards for training, whole games for evaluation. Control: the same for both."""
+    image = config.image
+    if config.env.startswith(CONTROL):
+        return make_dm_control(config.env, stack=image.stack, action_repeat=image.action_repeat, image_size=image.size)
+    return make_atari(
+        config.env, training=training, stack=image.stack, action_repeat=image.action_repeat, image_size=image.size
     )
+
+
+def build_agent(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Agent:
+    """The agent; `seeds` are of weights, noise or policy, exploration, and crops.
+
+    Raises:
+        SettingError: the agent can't act in this environment, or its encoder doesn't fit the images.
+    """
+    torch.manual_seed(seeds[0])  # initial weights come from torch's global generator, and nothing else does
+    if isinstance(environment.action_space, Discrete):
+        if config.agent not in ("rainbow", "dqn"):
+            raise SettingError(f"--agent {config.agent} needs continuous actions; for {config.env} use rainbow or dqn")
+        return build_rainbow(config, environment, int(environment.action_space.n), device, seeds)
+    if config.agent not in ("sac", "curl"):
+        raise SettingError(f"--agent {config.agent} needs discrete actions; for {config.env} use curl or sac")
+    return build_sac(config, environment, math.prod(environment.action_space.shape or ()), device, seeds)
+
+
+def build_encoder(config: Config, environment: PixelEnvironment, *, projections: int) -> Encoder:
+    """The encoder; with `projections` above its convolutions, one for each of critic and actor."""
+    channels, *_ = environment.frame_shape
+    shape = (channels, config.view_size, config.view_size)
+    stack, name = environment.stack, config.learning.encoder
+    if name == "impala":
+        stages = impala_stages(shape, stack=stack)
+    else:
+        stages = convolution_stages(shape, stack=stack, layers=CONVOLUTIONS[name])
+    if projections:
+        maps = stages[-1].output_shape
+        stages.append(Projections(maps, latents=projections, latent_size=config.sac.latent_size))  # type: ignore[arg-type]
+    layers = config.freeze.layers
+    return Encoder(stages, frozen_stages=None if layers == "all" else int(layers))
+
+
+def build_rainbow(
+    config: Config, environment: PixelEnvironment, num_actions: int, device: torch.device, seeds: list[int]
+) -> Rainbow:
+    """Rainbow, or what is left of it when parts are off."""
+    learning, value = config.learning, config.value
+    encoder = build_encoder(config, environment, projections=0)
     head = ValueHead(
-        latent_size=encoder.latent_size,
-        num_actions=num_actions(environment),
+        latent_size=encoder.output_size,
+        num_actions=num_actions,
         num_atoms=value.num_atoms if value.distributional else 1,
         hidden_units=learning.hidden_units,
         dueling=value.dueling,
@@ -84,14 +128,55 @@ def build_agent(config: Config, environment: PixelEnvironment, device: torch.dev
         double=value.double,
         batch_size=learning.batch_size,
         target_every=learning.target_every,
-        make_optimizer=functools.partial(
-            torch.optim.Adam, lr=learning.learning_rate, eps=learning.adam_epsilon, fused=True
-        ),
+        make_optimizer=adam(learning.learning_rate, eps=learning.adam_epsilon),
         max_gradient_norm=learning.max_gradient_norm,
         epsilon=Epsilon(0, 0, 1) if value.noisy else Epsilon(1, value.epsilon_end, value.epsilon_steps),
         generator=torch.Generator(device).manual_seed(seeds[1]),
         rng=np.random.default_rng(seeds[2]),
     )
+
+
+def build_sac(
+    config: Config, environment: PixelEnvironment, action_size: int, device: torch.device, seeds: list[int]
+) -> Sac:
+    """SAC or CURL."""
+    learning, sac = config.learning, config.sac
+    encoder = build_encoder(config, environment, projections=2)
+    sizes = {"latent_size": sac.latent_size, "action_size": action_size, "hidden_units": learning.hidden_units}
+    network, actor = CriticNetwork(encoder, TwinCritic(**sizes)), Actor(**sizes)
+    for part in (network, actor):
+        part.apply(initialize)
+    settings = SacSettings(
+        batch_size=learning.batch_size,
+        crop_size=config.view_size,
+        num_crops=config.freeze.num_crops,
+        random_steps=sac.random_steps,
+        initial_temperature=sac.initial_temperature,
+        actor_every=sac.actor_every,
+        target_every=learning.target_every,
+        critic_tau=sac.critic_tau,
+        encoder_tau=sac.encoder_tau,
+    )
+    generators = Generators(
+        policy=torch.Generator(device).manual_seed(seeds[1]),
+        actions=np.random.default_rng(seeds[2]),
+        crops=torch.Generator().manual_seed(seeds[3]),
+    )
+    similarity = Bilinear(sac.latent_size).to(device)
+    make = Sac if config.agent == "sac" else functools.partial(Curl, similarity=similarity)
+    return make(
+        network.to(device),
+        actor.to(device),
+        settings,
+        make_optimizer=adam(learning.learning_rate, eps=learning.adam_epsilon),
+        make_temperature_optimizer=adam(sac.temperature_learning_rate, betas=(0.5, 0.999)),
+        generators=generators,
+    )
+
+
+def adam(learning_rate: float, **options: Any) -> Callable[[Iterable[torch.nn.Parameter]], torch.optim.Adam]:
+    """A maker of Adam optimisers; fused, which is several times as fast on small layers."""
+    return functools.partial(torch.optim.Adam, lr=learning_rate, fused=True, **options)
 
 
 def build_replay(
@@ -111,12 +196,18 @@ def build_replay(
         arena=Arena(replay_bytes(config, frame), device),
         frame=frame,
         stack=environment.stack,
-        action=RowFormat((), torch.int64),
+        action=_action_format(environment),
         n_step=settings.n_step,
         discount=config.learning.discount,
         sampler=Prioritized(exponent=settings.priority_exponent) if settings.prioritized else Uniform(),
         rng=rng,
     )
+
+
+def _action_format(environment: PixelEnvironment) -> RowFormat:
+    if isinstance(environment.action_space, Discrete):
+        return RowFormat((), torch.int64)
+    return RowFormat(environment.action_space.shape or (), torch.float32)
 
 
 def replay_bytes(config: Config, frame: RowFormat) -> int:
@@ -129,7 +220,8 @@ def replay_bytes(config: Config, frame: RowFormat) -> int:
 def build_evaluator(config: Config, *, games: int, seed: int) -> Evaluator:
     """Plays up to `games` whole games at a time."""
     environments = [build_environment(config, training=False) for _ in range(games)]
-    return Evaluator(environments, epsilon=EVALUATION_EPSILON, seed=seed)
+    discrete = isinstance(environments[0].action_space, Discrete)
+    return Evaluator(environments, epsilon=EVALUATION_EPSILON if discrete else 0.0, seed=seed)
 
 
 def build_schedule(config: Config) -> Schedule:
@@ -145,12 +237,6 @@ def build_schedule(config: Config) -> Schedule:
         eval_episodes=config.eval_episodes,
         checkpoint_every=config.checkpoint_every,
     )
-
-
-def num_actions(environment: PixelEnvironment) -> int:
-    """Actions of a discrete environment."""
-    assert isinstance(environment.action_space, Discrete)
-    return int(environment.action_space.n)
 
 
 def pick_device(name: str) -> torch.device:

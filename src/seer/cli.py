@@ -8,11 +8,11 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import tyro
 
-from seer.config import Config, validate
+from seer.config import AgentName, Config, validate
 from seer.errors import SettingError
 from seer.presets import preset
 
@@ -139,7 +139,8 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config:
     wants_help = bool({"-h", "--help"} & set(arguments))
     if chosen.env is None and not wants_help:
         raise SettingError(f"--env is missing; write for example: seer {command} --env ALE/Pong-v5")
-    default = preset(chosen.env or "ALE/Pong-v5", "dqn" if chosen.agent == "dqn" else "rainbow")
+    agent = chosen.agent if chosen.agent in get_args(AgentName) else None  # the parser refuses what it doesn't know
+    default = preset(chosen.env or "ALE/Pong-v5", agent)
     return validate(parse(Config, command, arguments, default=default))
 
 

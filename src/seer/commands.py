@@ -62,7 +62,7 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
     folder = RunFolder.open(path)
     config = _config_of(folder)
     environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, pick_device(config.device), seeds=[0, 0, 0])
+    agent = build_agent(config, environment, pick_device(config.device), seeds=[0, 0, 0, 0])
     checkpoint = latest_checkpoint(folder.checkpoints)
     state = load_checkpoint(checkpoint)
     with _fitting(checkpoint):
@@ -86,7 +86,7 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
 def print_flops(config: Config) -> None:
     """Print what a step costs before and after the freeze."""
     environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0])
+    agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
     frame = RowFormat(environment.frame_shape, torch.uint8)
     table = flops_table(
         config.env,
@@ -104,7 +104,7 @@ def print_flops(config: Config) -> None:
 def print_memory(config: Config) -> None:
     """Print what the replay holds before and after the freeze."""
     environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0])
+    agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
     frame = RowFormat(environment.frame_shape, torch.uint8)
     table = memory_table(config.env, num_bytes=replay_bytes(config, frame), frame=frame, latent=agent.latent)
     Console().print(table)

@@ -14,8 +14,8 @@ import tyro
 
 from seer.errors import SettingError
 
-AgentName = Literal["rainbow", "dqn"]
-EncoderName = Literal["data-efficient", "canonical"]
+AgentName = Literal["rainbow", "dqn", "sac", "curl"]
+EncoderName = Literal["data-efficient", "canonical", "sac-ae", "impala"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,24 @@ class ReplayConfig:
 
 
 @dataclass(frozen=True)
+class ImageConfig:
+    """What the agent sees."""
+
+    size: Annotated[int, tyro.conf.arg(name="image-size")] = 84
+    """Side in pixels of the frames that are stored (SEER: 84 on Atari, rendered at 100 on DeepMind Control)."""
+
+    crop_size: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """Side in pixels of what the encoder sees: random crops in training, the centre in acting (SEER: 84 for CURL).
+    None is the whole image, as for Rainbow and DQN."""
+
+    stack: Annotated[int, tyro.conf.arg(name="frame-stack")] = 4
+    """Frames in an observation (SEER: 4 on Atari, 3 on DeepMind Control)."""
+
+    action_repeat: int = 4
+    """Simulator frames per step (SEER: 4 on Atari, by task on DeepMind Control)."""
+
+
+@dataclass(frozen=True)
 class FreezeConfig:
     """The freeze (SEER, algorithm 1)."""
 
@@ -50,7 +68,11 @@ class FreezeConfig:
     """Training step T_f at which the encoder is frozen and the replay turned into latents, or never."""
 
     num_crops: int = 1
-    """Latents stored per observation, K. 1 where the agent uses no augmentation (Rainbow, DQN)."""
+    """Crops of each observation whose latents are stored, K (SEER: 4). 1 where the agent crops nothing."""
+
+    layers: Annotated[str, tyro.conf.arg(name="freeze-layers", metavar="K|all")] = "all"
+    """Lower layers of the encoder that are frozen: the first K, or all (SEER: every convolution and, for SAC and CURL,
+    the projections above them, which count as one layer; a section of the IMPALA encoder counts as one too)."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +146,32 @@ class ValueConfig:
 
 
 @dataclass(frozen=True)
+class SacConfig:
+    """SAC and CURL."""
+
+    latent_size: int = 50
+    """Size of the critic's and the actor's latent (SEER, DMControl settings)."""
+
+    random_steps: int = 1000
+    """Uniformly random actions at first (SEER, DMControl settings)."""
+
+    initial_temperature: float = 0.1
+    """Weight of the entropy at first (SEER, DMControl settings)."""
+
+    temperature_learning_rate: float = 1e-4
+    """Adam's learning rate for the temperature, with betas (0.5, 0.999) (SEER, DMControl settings)."""
+
+    critic_tau: float = 0.01
+    """Share of the online critic in each move of the target (SEER, DMControl settings)."""
+
+    encoder_tau: float = 0.05
+    """The same for the encoder (SEER, DMControl settings)."""
+
+    actor_every: int = 2
+    """Updates between updates of actor and temperature (SEER, DMControl settings)."""
+
+
+@dataclass(frozen=True)
 class Config:
     """One training run."""
 
@@ -160,10 +208,17 @@ class Config:
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR|None")] = None
     """Run folder; must not exist. Default: runs/<env>-<agent>-<seed>-<time>."""
 
+    image: ImageConfig = field(default_factory=ImageConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     freeze: FreezeConfig = field(default_factory=FreezeConfig)
     learning: LearningConfig = field(default_factory=LearningConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
+    sac: SacConfig = field(default_factory=SacConfig)
+
+    @property
+    def view_size(self) -> int:
+        """Side in pixels of what the encoder sees."""
+        return self.image.crop_size or self.image.size
 
     @property
     def freeze_step(self) -> int | None:
@@ -203,6 +258,10 @@ def validate(config: Config) -> Config:
         "--learning-rate": learning.learning_rate, "--adam-epsilon": learning.adam_epsilon,
         "--max-gradient-norm": learning.max_gradient_norm, "--target-every": learning.target_every,
         "--updates-per-step": learning.updates_per_step, "--n-step": replay.n_step,
+        "--image-size": config.image.size, "--crop-size": config.view_size, "--frame-stack": config.image.stack,
+        "--action-repeat": config.image.action_repeat, "--latent-size": config.sac.latent_size,
+        "--initial-temperature": config.sac.initial_temperature, "--actor-every": config.sac.actor_every,
+        "--temperature-learning-rate": config.sac.temperature_learning_rate,
         "--num-crops": config.freeze.num_crops, "--epsilon-steps": config.value.epsilon_steps,
     }  # fmt: skip
     for flag, number in positive.items():
@@ -212,6 +271,7 @@ def validate(config: Config) -> Config:
     fractions = {
         "--discount": learning.discount, "--priority-exponent": replay.priority_exponent,
         "--importance-exponent": replay.importance_exponent, "--epsilon-end": config.value.epsilon_end,
+        "--critic-tau": config.sac.critic_tau, "--encoder-tau": config.sac.encoder_tau,
     }  # fmt: skip
     for flag, number in fractions.items():
         _require(0 <= number <= 1, f"{flag} {number} must lie between 0 and 1")
@@ -251,10 +311,19 @@ def _validate_freeze(config: Config) -> None:
             int(at) <= config.steps,
             f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
         )
+    size, view, layers = config.image.size, config.view_size, config.freeze.layers
+    _require(view <= size, f"--crop-size {view} is more than --image-size {size}; give less")
     _require(
-        config.freeze.num_crops == 1,
-        f"--num-crops {config.freeze.num_crops}: --agent {config.agent} uses no augmentation, "
-        "so every crop would be the same; use --num-crops 1",
+        view == size or config.agent in ("sac", "curl"),
+        f"--crop-size {view}: --agent {config.agent} crops nothing; leave it out",
+    )
+    _require(
+        config.freeze.num_crops == 1 or view < size,
+        f"--num-crops {config.freeze.num_crops}: without cropping every crop is the same; use --num-crops 1",
+    )
+    _require(
+        layers == "all" or (layers.isdecimal() and int(layers) >= 1),
+        f"--freeze-layers {layers!r} is no number of layers; give 1 or more, or all",
     )
 
 

@@ -4,48 +4,76 @@ One multiply-add counts as one FLOP and a backward pass as two forward passes. O
 products count; activations, noise, optimisers and rendering do not.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from seer.phase import Phase
 
 
 @dataclass(frozen=True)
+class Passes:
+    """Forward and backward passes per sample and update, F and B in the paper; 0.5 is every second update.
+
+    A backward pass that stops short of the weights, or of the inputs, counts half.
+    """
+
+    forwards: float
+    backwards: float
+
+
+NO_PASSES = Passes(0, 0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the networks: multiply-adds of one forward pass on one observation, and its passes in each phase."""
+
+    multiply_adds: int
+    passes: Mapping[Phase, Passes]
+
+    def update(self, phase: Phase) -> float:
+        """Multiply-adds per sample and update: F + 2 B forward passes."""
+        passes = self.passes[phase]
+        return self.multiply_adds * (passes.forwards + 2 * passes.backwards)
+
+
+@dataclass(frozen=True)
 class Cost:
     """What one agent's passes cost, in multiply-adds.
 
-    encoder: E, one forward pass of the encoder on one observation.
-    heads: M, one forward pass of all layers above it.
+    encoder: what the freeze freezes (E in the paper).
+    heads: the layers above it (M, all together); the first of them chooses actions.
     batch_size: b, samples per update.
-    forwards, backwards: F and B, forward and backward passes per update (stated beside each agent's update).
     crops, encoders: K and N, latents stored per observation.
     """
 
-    encoder: int
-    heads: int
+    encoder: Part
+    heads: tuple[Part, ...]
     batch_size: int
-    forwards: int
-    backwards: int
     crops: int = 1
     encoders: int = 1
 
     @property
+    def above(self) -> int:
+        """One forward pass of everything above the encoder: M."""
+        return sum(head.multiply_adds for head in self.heads)
+
+    @property
     def act(self) -> int:
-        """Choosing one action: E + M."""
-        return self.encoder + self.heads
+        """Choosing one action: E + M, of which M is the part that chooses."""
+        return self.encoder.multiply_adds + self.heads[0].multiply_adds
 
     @property
     def store(self) -> int:
         """Encoding one new observation for the replay, after the freeze: E K N."""
-        return self.encoder * self.crops * self.encoders
+        return self.encoder.multiply_adds * self.crops * self.encoders
 
     def update(self, phase: Phase) -> int:
         """One update: b F (E + M) + 2 b B (E + M) before the freeze, b F M + 2 b B M from stored latents.
 
-        With a frozen encoder over stored frames, which the paper leaves out: b F (E + M) + 2 b B M.
+        The paper has one F and one B for the encoder and all heads; here each part has its own.
         """
-        forward = self.heads if phase is Phase.LATENTS else self.encoder + self.heads
-        backward = self.encoder + self.heads if phase is Phase.FRAMES else self.heads
-        return self.batch_size * (self.forwards * forward + 2 * self.backwards * backward)
+        return round(self.batch_size * sum(part.update(phase) for part in (self.encoder, *self.heads)))
 
     def step(self, phase: Phase, *, updates: int = 1) -> int:
         """One training step: the action, `updates` updates, and the new latents if those are stored."""

@@ -1,8 +1,20 @@
 """The paper's settings per environment (SEER, appendix), as changes to the defaults in `config.py`."""
 
 import dataclasses
+from dataclasses import dataclass
 
-from seer.config import AgentName, Config, FreezeConfig, ReplayConfig, ValueConfig
+from seer.config import (
+    AgentName,
+    Config,
+    FreezeConfig,
+    ImageConfig,
+    LearningConfig,
+    ReplayConfig,
+    ValueConfig,
+)
+
+CONTROL = "dm_control/"
+"""How ids of DeepMind Control begin."""
 
 COMMON_ATARI_FREEZE = 50_000
 """T_f of most of the paper's games; used for games outside its table."""
@@ -22,10 +34,66 @@ ATARI_FREEZE = {
 DQN_PARTS = ValueConfig(double=False, dueling=False, noisy=False, distributional=False)
 
 
-def preset(env: str, agent: AgentName = "rainbow") -> Config:
-    """The paper's settings for an environment id such as ALE/Alien-v5; DQN is Rainbow with its parts off."""
+@dataclass(frozen=True)
+class ControlTask:
+    """What the paper sets per task; steps are training steps."""
+
+    action_repeat: int = 4
+    steps: int = 125_000
+    freeze_at: int = 50_000
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    eval_every: int = 10_000
+
+
+COMMON_CONTROL_TASK = ControlTask()
+"""For tasks outside the paper's table: 500,000 environment steps at action repeat 4, its most common T_f."""
+
+CONTROL_TASKS = {
+    "cartpole-swingup": ControlTask(action_repeat=8, steps=80_000, freeze_at=10_000, eval_every=2_500),
+    "finger-spin": ControlTask(action_repeat=2, steps=250_000),
+    "reacher-easy": ControlTask(),
+    "cheetah-run": ControlTask(freeze_at=80_000, batch_size=512, learning_rate=2e-4),
+    "walker-walk": ControlTask(action_repeat=2, steps=250_000, freeze_at=60_000),
+    "walker-stand": ControlTask(action_repeat=2, steps=250_000, freeze_at=60_000),
+}
+"""SEER, appendix, DMControl settings; walker-stand, which the paper only pretrains on, as walker-walk."""
+
+
+def preset(env: str, agent: AgentName | None = None) -> Config:
+    """The paper's settings for an environment id; by default Rainbow on Atari and CURL on DeepMind Control."""
+    if env.startswith(CONTROL):
+        return _control(env, agent or "curl")
+    return _atari(env, agent or "rainbow")
+
+
+def _atari(env: str, agent: AgentName) -> Config:
+    """Rainbow; DQN is Rainbow with its parts off."""
     game = env.removeprefix("ALE/").split("-")[0]
     config = Config(env=env, agent=agent, freeze=FreezeConfig(at=str(ATARI_FREEZE.get(game, COMMON_ATARI_FREEZE))))
     if agent == "dqn":
         return dataclasses.replace(config, value=DQN_PARTS, replay=ReplayConfig(prioritized=False, n_step=1))
     return config
+
+
+def _control(env: str, agent: AgentName) -> Config:
+    """CURL; SAC is CURL without its contrastive loss."""
+    task = CONTROL_TASKS.get(env.removeprefix(CONTROL).removesuffix("-v0"), COMMON_CONTROL_TASK)
+    return Config(
+        env=env,
+        agent=agent,
+        steps=task.steps,
+        eval_every=task.eval_every,
+        image=ImageConfig(size=100, crop_size=84, stack=3, action_repeat=task.action_repeat),
+        replay=ReplayConfig(prioritized=False, n_step=1),
+        freeze=FreezeConfig(at=str(task.freeze_at), num_crops=4),
+        learning=LearningConfig(
+            encoder="sac-ae",
+            batch_size=task.batch_size,
+            hidden_units=1024,
+            learning_rate=task.learning_rate,
+            adam_epsilon=1e-8,
+            first_update=1000,
+            target_every=2,
+        ),
+    )

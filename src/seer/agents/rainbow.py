@@ -18,8 +18,9 @@ from torch.optim import Optimizer
 
 from seer.agents.agent import Update
 from seer.agents.losses import CategoricalValue, ScalarValue
-from seer.flops import Cost
-from seer.networks.encoders import ConvEncoder
+from seer.agents.optimizers import load_optimizer
+from seer.flops import NO_PASSES, Cost, Part, Passes
+from seer.networks.encoders import Encoder
 from seer.networks.heads import ValueHead
 from seer.phase import Phase
 from seer.replay import Batch, RowFormat
@@ -28,7 +29,7 @@ from seer.replay import Batch, RowFormat
 class QNetwork(nn.Module):
     """An encoder, frozen at T_f, and the head above it, which always learns."""
 
-    def __init__(self, encoder: ConvEncoder, head: ValueHead) -> None:
+    def __init__(self, encoder: Encoder, head: ValueHead) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -52,7 +53,7 @@ class Rainbow:
     Args:
         double: choose the next action with the online network (van Hasselt et al. 2016).
         target_every: updates between copies of the online network to the target.
-        make_optimizer: an optimiser for some parameters; called once for the encoder and once for the head.
+        make_optimizer: an optimiser for some parameters; called once for what the freeze freezes and once for the rest.
         max_gradient_norm: over encoder and head together.
         epsilon: epsilon-greedy exploration in `decide`; `act` is always greedy.
         generator: noise of noisy layers, on the network's device.
@@ -78,22 +79,15 @@ class Rainbow:
         self.double, self.target_every, self.max_gradient_norm = double, target_every, max_gradient_norm
         self.epsilon, self.generator, self.rng = epsilon, generator, rng
         self.optimizers = {
-            "head": make_optimizer(network.head.parameters()),
-            "encoder": make_optimizer(network.encoder.parameters()),
+            "head": make_optimizer([*network.encoder.above_parameters(), *network.head.parameters()]),
+            "encoder": make_optimizer(network.encoder.base_parameters()),
         }
         self.device = next(network.parameters()).device
         self.phase = Phase.FRAMES
         self.updates = 0
         self.decisions = 0
-        self.latent = RowFormat((1, 1, network.encoder.latent_size), torch.float32)
-        # F: online on the observation, target on the next one, and with double Q online on the next one too.
-        self.cost = Cost(
-            encoder=network.encoder.multiply_adds(),
-            heads=network.head.multiply_adds(),
-            batch_size=batch_size,
-            forwards=3 if double else 2,
-            backwards=1,
-        )
+        self.latent = RowFormat((1, *network.encoder.latent_shape), torch.float32)
+        self.cost = self._cost(batch_size)
 
     # Acting ----------------------------------------------------------------------------------------------------
 
@@ -102,7 +96,7 @@ class Rainbow:
         """Exploring action for one observation [S, C, H, W] uint8, and the row the replay stores for it."""
         self.online.head.resample_noise(self.generator)
         latents = self.encode(self._to_device(observation[None]))  # [1, K, N, L]
-        action = int(self.value.expected(self.online.head(latents.flatten(1))).argmax())
+        action = int(self._greedy(latents))
         if self.rng.random() < self.epsilon.at(self.decisions):
             action = int(self.rng.integers(self.online.head.num_actions))
         self.decisions += 1
@@ -119,17 +113,19 @@ class Rainbow:
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Greedy actions [B] int64 for observations [B, S, C, H, W] uint8, without noise."""
         self.online.head.eval()
-        latents = self.encode(self._to_device(observations)).flatten(1)
-        values = self.value.expected(self.online.head(latents))  # [B, A]
+        actions = self._greedy(self.encode(self._to_device(observations)))
         self.online.head.train()
-        return values.argmax(-1).cpu().numpy()
+        return actions.cpu().numpy()
+
+    def _greedy(self, latents: Tensor) -> Tensor:
+        (features,) = self.online.encoder.finish(latents[:, 0])
+        return self.value.expected(self.online.head(features)).argmax(-1)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """Latents [B, 1, 1, L] float32 of stacked frames [B, S, C, H, W] uint8."""
         encoder = self.online.encoder
-        latents: Tensor = encoder(encoder.pixels(frames))
-        return latents.view(-1, *self.latent.shape)
+        return encoder.encode(encoder.pixels(frames))[:, None]
 
     # Learning --------------------------------------------------------------------------------------------------
 
@@ -147,18 +143,20 @@ class Rainbow:
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Latents [B, L] of `now` (online), `next` (online) and `next` (target): all that knows the phase."""
-        if self.phase is Phase.LATENTS:
-            now, following = batch.now.flatten(1), batch.next.flatten(1)
-            return now, following, following
-        if self.phase is Phase.FROZEN_FRAMES:
-            now, following = self.encode(batch.now).flatten(1), self.encode(batch.next).flatten(1)
-            return now, following, following
-        encoder = self.online.encoder
-        now = encoder(encoder.pixels(batch.now))
-        with torch.no_grad():
-            pixels = encoder.pixels(batch.next)
-            next_target = self.target.encoder(pixels)
-            next_online = encoder(pixels) if self.double else next_target
+        online, target = self.online.encoder, self.target.encoder
+        if self.phase is Phase.FRAMES:
+            (now,) = online(online.pixels(batch.now))
+            with torch.no_grad():
+                pixels = online.pixels(batch.next)
+                (next_target,) = target(pixels)
+                (next_online,) = online(pixels) if self.double else (next_target,)
+        else:
+            stored, following = batch.now, batch.next
+            if self.phase is Phase.FROZEN_FRAMES:
+                stored, following = self.encode(stored)[:, 0], self.encode(following)[:, 0]
+            (now,) = online.finish(stored)
+            with torch.no_grad():
+                (next_online,), (next_target,) = online.finish(following), target.finish(following)
         return now, next_online, next_target
 
     def errors(self, batch: Batch, now: Tensor, next_online: Tensor, next_target: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,13 +185,11 @@ class Rainbow:
     # The freeze ------------------------------------------------------------------------------------------------
 
     def freeze(self, phase: Phase) -> None:
-        """Stop the encoder's learning for good: one encoder for both networks, no gradient, no optimiser.
+        """Stop the encoder's learning for good: one base for both networks, no gradient, no optimiser.
 
         `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
         """
-        self.online.encoder.requires_grad_(False)
-        self.online.encoder.zero_grad()  # or its last gradient would count in the norm for ever
-        self.target.encoder = self.online.encoder
+        self.online.encoder.freeze_base(self.target.encoder)
         del self.optimizers["encoder"]
         self.phase = phase
 
@@ -225,18 +221,16 @@ class Rainbow:
         self.generator.set_state(state["generator"])
         self.rng.bit_generator.state = state["rng"]
 
+    def _cost(self, batch_size: int) -> Cost:
+        """F: online on the observation, target on the next one, and with double Q online on the next one too. B: 1.
+
+        A frozen encoder over stored frames passes once over each of the two observations.
+        """
+        encoder, above = self.online.encoder.multiply_adds()
+        learning = Passes(3 if self.double else 2, 1)
+        frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
+        head = Part(above + self.online.head.multiply_adds(), dict.fromkeys(Phase, learning))
+        return Cost(Part(encoder, {Phase.FRAMES: learning} | frozen), heads=(head,), batch_size=batch_size)
+
     def _to_device(self, observations: np.ndarray) -> Tensor:
         return torch.from_numpy(observations).to(self.device)
-
-
-def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """`optimizer.load_state_dict`, with every moment laid out in memory like its parameter, as it was when saved.
-
-    A saved tensor comes back in plain order, but fused Adam goes through parameter and moments by their addresses: in
-    channels-last weights it would give each weight the moments of another.
-    """
-    optimizer.load_state_dict(state)
-    for parameter, moments in optimizer.state.items():
-        for name, moment in moments.items():
-            if moment.shape == parameter.shape:
-                moments[name] = torch.empty_like(parameter).copy_(moment)

@@ -1,6 +1,15 @@
 """Environments that show pixels, all behind the one interface of `PixelEnvironment`."""
 
 from seer.environments.atari import AtariEnvironment, known_atari_games, make_atari
+from seer.environments.dm_control import DMControlEnvironment, known_dm_control_tasks, make_dm_control
 from seer.environments.pixel import PixelEnvironment
 
-__all__ = ["AtariEnvironment", "PixelEnvironment", "known_atari_games", "make_atari"]
+__all__ = [
+    "AtariEnvironment",
+    "DMControlEnvironment",
+    "PixelEnvironment",
+    "known_atari_games",
+    "known_dm_control_tasks",
+    "make_atari",
+    "make_dm_control",
+]

@@ -27,8 +27,8 @@ def flops_table(
     """
     table, row = _before_and_after(f"Multiply-adds, {env}")
     store = cost.store if after is Phase.LATENTS else 0
-    row("encoder forward pass (E)", cost.encoder, cost.encoder)
-    row("forward pass above it (M)", cost.heads, cost.heads)
+    row("encoder forward pass (E)", cost.encoder.multiply_adds, cost.encoder.multiply_adds)
+    row("forward pass above it (M)", cost.above, cost.above)
     row("choosing an action", cost.act, cost.act)
     row("storing an observation (E K N)", 0, store)
     row(f"one update of {cost.batch_size} samples", cost.update(Phase.FRAMES), cost.update(after))

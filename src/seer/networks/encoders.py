@@ -1,16 +1,20 @@
-"""Convolutional encoders: stacked frames in, one flat latent out.
+"""Encoders: stages of convolutions, of which the lower ones, the base, can be frozen.
 
-Axes: B batch, S stack, C channels of one frame, H height, W width, L latent size.
+Axes: B batch, S stack, C channels of one frame, H height, W width, N latents per observation, L latent size.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seer.errors import SettingError
+
+MapShape = tuple[int, int, int]  # channels, height, width
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,6 @@ class Convolution:
     kernel: int
     stride: int
 
-    def output_size(self, size: int) -> int:
-        """Side in pixels of the output for a square input of side `size`."""
-        return (size - self.kernel) // self.stride + 1
-
 
 DATA_EFFICIENT = (Convolution(32, 5, 5), Convolution(64, 5, 5))
 """The encoder of data-efficient Rainbow (van Hasselt et al. 2019, appendix E)."""
@@ -32,66 +32,218 @@ DATA_EFFICIENT = (Convolution(32, 5, 5), Convolution(64, 5, 5))
 CANONICAL = (Convolution(32, 8, 4), Convolution(64, 4, 2), Convolution(64, 3, 1))
 """The encoder of DQN (Mnih et al. 2015, methods)."""
 
-ATARI_ENCODERS = {"data-efficient": DATA_EFFICIENT, "canonical": CANONICAL}
+SAC_AE = (Convolution(32, 3, 2), Convolution(32, 3, 1), Convolution(32, 3, 1), Convolution(32, 3, 1))
+"""The convolutions of SAC-AE (Yarats et al. 2019, appendix)."""
+
+CONVOLUTIONS = {"data-efficient": DATA_EFFICIENT, "canonical": CANONICAL, "sac-ae": SAC_AE}
+
+IMPALA_CHANNELS = (16, 32, 32)
+"""Of the three sections of the larger encoder (Espeholt et al. 2018, figure 3, right)."""
 
 
-class ConvEncoder(nn.Module):
-    """Convolutions with a ReLU after each, then flattened: `encoder(encoder.pixels(frames))` is [B, L] float32.
+class Encoder(nn.Module):
+    """Stages in a row; `base` is what the freeze freezes, `above` goes on learning.
 
-    Weights and activations are kept channels-last, which is where CPU and GPU convolutions are fastest.
+    `encoder(encoder.pixels(frames))` gives N latents [B, L] float32 of stacked frames [B, S, C, H, W] uint8, as a
+    tuple, so that a loss on one leaves the others' gradients alone. The replay stores what `base` gives,
+    [B, *latent_shape]; `above` turns that into the output.
+
+    Args:
+        stages: from the pixels up; each says its `output_shape` and its `multiply_adds()` for one observation.
+        frozen_stages: how many of them the freeze freezes; all by default.
 
     Raises:
-        SettingError: the image is too small for the convolutions.
+        SettingError: `frozen_stages` is no number of stages.
     """
 
-    def __init__(self, *, stack: int, frame_shape: tuple[int, int, int], layers: Sequence[Convolution]) -> None:
+    def __init__(self, stages: Sequence[nn.Module], *, frozen_stages: int | None = None) -> None:
         super().__init__()
-        channels, height, width = frame_shape
-        self.stack, self.frame_shape, self.layers = stack, frame_shape, tuple(layers)
-        self.map_sizes = _map_sizes(height, width, self.layers)  # (height, width) after each convolution
-        widths = [stack * channels, *(layer.channels for layer in self.layers)]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, layer.kernel, layer.stride)
-            for (inputs, outputs), layer in zip(pairwise(widths), self.layers, strict=True)
-        )
-        for convolution in self.convolutions:
-            convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its annotations
-        last_height, last_width = self.map_sizes[-1]
-        self.latent_size = widths[-1] * last_height * last_width
+        self.stages = nn.ModuleList(stages)
+        self.frozen_stages = len(stages) if frozen_stages is None else frozen_stages
+        if not 1 <= self.frozen_stages <= len(stages):
+            raise SettingError(
+                f"--freeze-layers {self.frozen_stages}: the encoder has {len(stages)} layers; give 1 to {len(stages)}"
+            )
+        self._cut_shape = _shape(self.stages[self.frozen_stages - 1])
+        self.latent_shape = _flat(self._cut_shape)
+        self.output_size = _flat(_shape(self.stages[-1]))[1]  # L
+
+    @property
+    def base(self) -> Sequence[nn.Module]:
+        """The stages that the freeze freezes."""
+        return list(self.stages)[: self.frozen_stages]
+
+    @property
+    def above(self) -> Sequence[nn.Module]:
+        """The stages that go on learning."""
+        return list(self.stages)[self.frozen_stages :]
 
     def pixels(self, frames: Tensor) -> Tensor:
-        """What the convolutions read: [B, S*C, H, W] float32 in [0, 1], of stacked frames [B, S, C, H, W] uint8.
+        """What the first stage reads: [B, S*C, H, W] float32 in [0, 1], of stacked frames [B, S, C, H, W] uint8.
 
-        Apart from `forward` so that two networks can share it.
+        Apart from the passes so that two networks can share it.
         """
         # Transposed as bytes, then converted and scaled in one pass: the cheapest order on the CPU.
         return frames.flatten(1, 2).contiguous(memory_format=torch.channels_last) * (1 / 255)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Latents [B, L] of `pixels` [B, S*C, H, W]."""
-        maps = pixels
-        for convolution in self.convolutions:
-            maps = torch.relu_(convolution(maps))
-        return maps.flatten(1)
+    def encode(self, pixels: Tensor) -> Tensor:
+        """What the replay stores, [B, *latent_shape], of `pixels` [B, S*C, H, W]."""
+        return torch.stack(_flatten(_run(self.base, pixels)), dim=1)
+
+    def finish(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """The N latents [B, L] of what the replay stored, [B, *latent_shape]."""
+        if self.frozen_stages == len(self.stages):
+            return latents.unbind(1)
+        return _flatten(_run(self.above, latents.view(-1, *self._cut_shape)))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The N latents [B, L] of `pixels` [B, S*C, H, W]."""
+        return _flatten(_run(self.stages, pixels))
+
+    def freeze_base(self, target: "Encoder") -> None:
+        """Stop the base's learning for good, and give `target` the same base."""
+        for index, stage in enumerate(self.base):
+            stage.requires_grad_(False)
+            stage.zero_grad()  # or its last gradient would count in a clipped norm for ever
+            target.stages[index] = stage
+
+    def base_parameters(self) -> list[nn.Parameter]:
+        """What stops learning at the freeze."""
+        return [parameter for stage in self.base for parameter in stage.parameters()]
+
+    def above_parameters(self) -> list[nn.Parameter]:
+        """What goes on learning."""
+        return [parameter for stage in self.above for parameter in stage.parameters()]
+
+    def multiply_adds(self) -> tuple[int, int]:
+        """Of one forward pass on one observation: the base (E in the paper's cost formulas) and what is above it."""
+        costs = [int(stage.multiply_adds()) for stage in self.stages]  # type: ignore[operator]
+        return sum(costs[: self.frozen_stages]), sum(costs[self.frozen_stages :])
+
+
+class ConvStage(nn.Conv2d):
+    """A convolution and a ReLU: maps [B, channels, H, W] -> [B, *output_shape].
+
+    Weights and activations are kept channels-last, which is where CPU and GPU convolutions are fastest.
+
+    Raises:
+        SettingError: the input is smaller than the kernel.
+    """
+
+    def __init__(self, input_shape: MapShape, layer: Convolution, *, padding: int = 0) -> None:
+        channels, height, width = input_shape
+        super().__init__(channels, layer.channels, layer.kernel, layer.stride, padding)
+        self.output_shape = (layer.channels, *(_side(side, layer, padding) for side in (height, width)))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its annotations
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Rectified maps."""
+        return F.relu(super().forward(maps), inplace=True)
 
     def multiply_adds(self) -> int:
-        """Multiply-adds of one forward pass on one observation (E in the paper's cost formulas)."""
-        inputs = self.stack * self.frame_shape[0]
-        total = 0
-        for layer, (height, width) in zip(self.layers, self.map_sizes, strict=True):
-            total += height * width * layer.channels * inputs * layer.kernel**2
-            inputs = layer.channels
-        return total
+        """Of one forward pass on one observation."""
+        channels, height, width = self.output_shape
+        return height * width * channels * self.in_channels * self.kernel_size[0] * self.kernel_size[1]
 
 
-def _map_sizes(height: int, width: int, layers: Sequence[Convolution]) -> list[tuple[int, int]]:
-    sizes, size = [], (height, width)
+class ResidualSection(nn.Module):
+    """A section of the IMPALA encoder: convolution, 3x3/2 max pool, two residual blocks of two convolutions.
+
+    Maps [B, channels, H, W] -> [B, *output_shape]; rectified at the end, as the next section or layer expects.
+    """
+
+    def __init__(self, input_shape: MapShape, channels: int) -> None:
+        super().__init__()
+        layer = Convolution(channels, kernel=3, stride=1)
+        self.entry = ConvStage(input_shape, layer, padding=1)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        height, width = ((side + 1) // 2 for side in self.entry.output_shape[1:])
+        self.output_shape = (channels, height, width)
+        self.blocks = nn.ModuleList(ConvStage(self.output_shape, layer, padding=1) for _ in range(4))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Rectified maps of the section."""
+        entry, blocks = self.entry, list(self.blocks)
+        maps = self.pool(nn.Conv2d.forward(entry, maps))
+        for first, second in ((blocks[0], blocks[1]), (blocks[2], blocks[3])):
+            assert isinstance(second, nn.Conv2d)
+            maps = maps + nn.Conv2d.forward(second, first(F.relu(maps)))
+        return F.relu(maps)
+
+    def multiply_adds(self) -> int:
+        """Of one forward pass on one observation."""
+        return self.entry.multiply_adds() + sum(block.multiply_adds() for block in self.blocks)  # type: ignore[operator]
+
+
+class Projections(nn.Module):
+    """N fully connected layers with LayerNorm on the same maps [B, C, H, W]: N latents [B, L] (SAC-AE, appendix).
+
+    The first belongs to the critic, whose gradient goes on into the convolutions; the others (the actor's) stop here.
+    """
+
+    def __init__(self, input_shape: MapShape, *, latents: int, latent_size: int) -> None:
+        super().__init__()
+        self.inputs = math.prod(input_shape)
+        self.output_shape = (latents, latent_size)
+        self.linear = nn.ModuleList(nn.Linear(self.inputs, latent_size) for _ in range(latents))
+        self.norm = nn.ModuleList(nn.LayerNorm(latent_size) for _ in range(latents))
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, ...]:
+        """N latents [B, L]."""
+        flat = maps.permute(0, 2, 3, 1).flatten(1)  # no copy, as maps are channels-last
+        inputs = [flat] + [flat.detach()] * (len(self.linear) - 1)
+        parts = zip(self.norm, self.linear, inputs, strict=True)
+        return tuple(norm(linear(features)) for norm, linear, features in parts)
+
+    def multiply_adds(self) -> int:
+        """Of one forward pass on one observation."""
+        return math.prod(self.output_shape) * self.inputs
+
+
+def convolution_stages(frame_shape: MapShape, *, stack: int, layers: Sequence[Convolution]) -> list[nn.Module]:
+    """Plain convolutions on `stack` frames [C, H, W]; SettingError where the frames are too small for them."""
+    shape: MapShape = (stack * frame_shape[0], *frame_shape[1:])
+    stages: list[nn.Module] = []
     for layer in layers:
-        size = (layer.output_size(size[0]), layer.output_size(size[1]))
-        if min(size) < 1:
-            raise SettingError(
-                f"--encoder: a {height}x{width} image is too small for its {layer.kernel}x{layer.kernel} convolution; "
-                "choose another --encoder or a larger image"
-            )
-        sizes.append(size)
-    return sizes
+        stages.append(ConvStage(shape, layer))
+        shape = stages[-1].output_shape  # type: ignore[assignment]
+    return stages
+
+
+def impala_stages(frame_shape: MapShape, *, stack: int) -> list[nn.Module]:
+    """The 15 convolutions of IMPALA's larger encoder, in three sections (Espeholt et al. 2018, figure 3, right)."""
+    shape: MapShape = (stack * frame_shape[0], *frame_shape[1:])
+    stages: list[nn.Module] = []
+    for channels in IMPALA_CHANNELS:
+        stages.append(ResidualSection(shape, channels))
+        shape = stages[-1].output_shape  # type: ignore[assignment]
+    return stages
+
+
+def _run(stages: Iterable[nn.Module], inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+    outputs: Any = inputs
+    for stage in stages:
+        outputs = stage(outputs)
+    return outputs  # type: ignore[no-any-return]
+
+
+def _flatten(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (outputs.flatten(1),) if isinstance(outputs, Tensor) else outputs
+
+
+def _shape(stage: nn.Module) -> tuple[int, ...]:
+    return tuple(stage.output_shape)  # type: ignore[arg-type]
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, int]:
+    return (shape[0], shape[1]) if len(shape) == 2 else (1, math.prod(shape))
+
+
+def _side(side: int, layer: Convolution, padding: int) -> int:
+    output = (side + 2 * padding - layer.kernel) // layer.stride + 1
+    if output < 1:
+        raise SettingError(
+            f"--encoder: {side} pixels are too few for its {layer.kernel}x{layer.kernel} convolution; "
+            "choose another --encoder or a larger image"
+        )
+    return output

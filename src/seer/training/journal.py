@@ -39,7 +39,7 @@ class Journal:
         self.seconds = {"before": 0.0, "after": 0.0}  # of acting and learning since the first update
         self.last_return: float | None = None
         self._sums: dict[str, float | torch.Tensor] = {}
-        self._summed = 0
+        self._counts: dict[str, int] = {}
         self._logged = (0.0, 0)  # seconds and updates at the last log
         self._mark = 0.0  # when the running stretch of acting and learning began
 
@@ -96,20 +96,20 @@ class Journal:
         if not any(self.updates.values()):
             self._mark = time.perf_counter()  # the steps before are no learning
         self.updates[self._half()] += 1
-        self._summed += 1
         for name, value in update.metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def log(self) -> None:
         """Record the means of the updates since the last log, and move the live line."""
         self._lap()
-        means = {name: float(total) / self._summed for name, total in self._sums.items()}
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         seconds, updates = self._trained_seconds(), sum(self.updates.values())
         rate = (updates - self._logged[1]) / max(1e-9, seconds - self._logged[0])
         replay = self.run.replay
         stored = {"replay_size": replay.size, "replay_bytes": replay.num_bytes, "index_bytes": replay.index_bytes}
         self._record("train", **means, **stored, updates=updates, updates_per_second=rate, rss_bytes=resident_bytes())
-        self._sums, self._summed, self._logged = {}, 0, (seconds, updates)
+        self._sums, self._counts, self._logged = {}, {}, (seconds, updates)
         self._show(rate)
 
     def freezing(self) -> None:
@@ -176,7 +176,7 @@ class Journal:
             "updates": dict(self.updates),
             "last_return": self.last_return,
             "sums": {name: float(total) for name, total in self._sums.items()},
-            "summed": self._summed,
+            "counts": dict(self._counts),
             "metrics": self.metrics.state_dict(),
         }
 
@@ -184,7 +184,7 @@ class Journal:
         """Continue from `state_dict`; records written after it are taken back."""
         self.evaluations, self.freeze = state["evaluations"], state["freeze"]
         self.seconds, self.updates = state["seconds"], state["updates"]
-        self.last_return, self._sums, self._summed = state["last_return"], state["sums"], state["summed"]
+        self.last_return, self._sums, self._counts = state["last_return"], state["sums"], state["counts"]
         self.metrics.load_state_dict(state["metrics"])
 
     def summary(self) -> dict[str, Any]:
@@ -206,8 +206,8 @@ class Journal:
             "flops": {
                 "total": run.ledger.total,
                 "baseline": run.ledger.baseline,
-                "per_step_before": cost.step(Phase.FRAMES),
-                "per_step_after": cost.step(run.phase_after_freeze),
+                "per_step_before": cost.step(Phase.FRAMES, updates=run.schedule.updates_per_step),
+                "per_step_after": cost.step(run.phase_after_freeze, updates=run.schedule.updates_per_step),
                 "freeze": run.ledger.freeze,
             },
             "replay": {

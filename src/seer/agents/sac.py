@@ -1,0 +1,325 @@
+"""SAC (Haarnoja et al. 2018) from pixels, with the encoder of SAC-AE (Yarats et al. 2019) and SEER's freeze.
+
+Axes: B batch, S stack, C channels, H, W, K crops, N latents per observation (2: the critic's and the actor's), L, A.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from seer.agents.agent import Update
+from seer.agents.optimizers import load_optimizer
+from seer.augment import center_crop, random_crop
+from seer.flops import NO_PASSES, Cost, Part, Passes
+from seer.networks.actor_critic import Actor, TwinCritic
+from seer.networks.encoders import Encoder
+from seer.phase import Phase
+from seer.replay import Batch, RowFormat
+
+Metrics = dict[str, Tensor]
+
+CRITIC, ACTOR = 0, 1  # which of an observation's N latents is whose
+
+
+class CriticNetwork(nn.Module):
+    """An encoder, whose base is frozen at T_f, and the twin critic above it."""
+
+    def __init__(self, encoder: Encoder, critic: TwinCritic) -> None:
+        super().__init__()
+        self.encoder, self.critic = encoder, critic
+
+
+@dataclass(frozen=True)
+class SacSettings:
+    """Numbers of SAC; see the table of settings in `presets.py`.
+
+    crop_size: side in pixels of what the encoder sees; random crops in training, the centre one for acting.
+    random_steps: uniformly random actions at first. num_crops: K.
+    """
+
+    batch_size: int
+    crop_size: int
+    num_crops: int
+    random_steps: int
+    initial_temperature: float
+    actor_every: int
+    target_every: int
+    critic_tau: float
+    encoder_tau: float
+
+
+@dataclass(frozen=True)
+class Generators:
+    """Random numbers of policy and weights (on the networks' device), and of crops and first actions (CPU)."""
+
+    policy: torch.Generator
+    crops: torch.Generator
+    actions: np.random.Generator
+
+
+class Sac:
+    """Soft actor-critic from frames, then from stored latents.
+
+    Convolutions are shared: the critic's loss trains them, the actor's gradient stops before them. All losses of an
+    update come from one forward pass per image and go into one backward pass and one step of every optimiser.
+
+    Args:
+        network: the online encoder and critic; the target starts as its copy.
+        make_optimizer: an optimiser for some parameters.
+        make_temperature_optimizer: the same for the logarithm of the temperature.
+    """
+
+    extra_forwards = 0
+    """Forward passes of the encoder per update beside the critic's."""
+
+    def __init__(
+        self,
+        network: CriticNetwork,
+        actor: Actor,
+        settings: SacSettings,
+        *,
+        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        make_temperature_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        generators: Generators,
+    ) -> None:
+        self.online, self.target, self.actor = network, copy.deepcopy(network), actor
+        self.target.requires_grad_(False)
+        self.settings, self.generators = settings, generators
+        self.device = next(network.parameters()).device
+        log_temperature = torch.tensor(settings.initial_temperature, device=self.device).log()
+        self.log_temperature = nn.Parameter(log_temperature)
+        above = network.encoder.above_parameters()
+        self.optimizers = {
+            "encoder": make_optimizer(network.encoder.base_parameters()),
+            "critic": make_optimizer([*above, *network.critic.parameters()]),
+            "actor": make_optimizer(actor.parameters()),
+            "temperature": make_temperature_optimizer([self.log_temperature]),
+        }
+        self.phase = Phase.FRAMES
+        self.updates = 0
+        self.decisions = 0
+        self.latent = RowFormat((settings.num_crops, *network.encoder.latent_shape), torch.float32)
+        self.cost = self._cost()
+
+    # Acting ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decide(self, observation: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Exploring action [A] for one observation [S, C, H, W] uint8, and the row the replay stores for it.
+
+        The acting view and, where latents are stored, the K crops go through the encoder in one batch.
+        """
+        frames = self._to_device(observation[None])
+        views = [center_crop(frames, self.settings.crop_size)]
+        if self.phase is Phase.LATENTS:
+            views.append(self._crops(frames))
+        encoder = self.online.encoder
+        latents = encoder.encode(encoder.pixels(torch.cat(views)))  # [1 + K, N, L]
+        action, _ = self.actor.sample(encoder.finish(latents[:1])[ACTOR], self.generators.policy)
+        self.decisions += 1
+        if self.decisions <= self.settings.random_steps:
+            uniform = self.generators.actions.uniform(-1, 1, self.actor.action_size)
+            action = torch.from_numpy(uniform[None].astype(np.float32))
+        stores_latents = self.phase is Phase.LATENTS
+        return action[0].cpu().numpy(), latents[1:] if stores_latents else torch.from_numpy(observation[-1])
+
+    def row(self, observation: np.ndarray) -> Tensor:
+        """What the replay stores for an observation: its newest frame [C, H, W], or its latents [K, N, L]."""
+        if self.phase is Phase.LATENTS:
+            return self.encode(self._to_device(observation[None]))[0]
+        return torch.from_numpy(observation[-1])
+
+    @torch.no_grad()
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """The policy's mean actions [B, A] for observations [B, S, C, H, W] uint8."""
+        encoder = self.online.encoder
+        views = center_crop(self._to_device(observations), self.settings.crop_size)
+        mean, _ = self.actor(encoder(encoder.pixels(views))[ACTOR])
+        return torch.tanh(mean).cpu().numpy()
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """Latents [B, K, N, L] float32 of K random crops of stacked frames [B, S, C, H, W] uint8."""
+        encoder = self.online.encoder
+        return encoder.encode(encoder.pixels(self._crops(frames))).view(len(frames), *self.latent.shape)
+
+    # Learning --------------------------------------------------------------------------------------------------
+
+    def update(self, batch: Batch) -> Update:
+        """One gradient step of critic and encoder and, every `actor_every` updates, of actor and temperature."""
+        now, next_actor, next_critic = self.embed(batch)
+        losses, metrics = self.critic_loss(batch, now[CRITIC], next_actor, next_critic)
+        losses |= self.auxiliary_loss(batch, now[CRITIC])
+        if self.updates % self.settings.actor_every == 0:
+            losses |= self.actor_losses(now)
+        self._descend(losses)
+        self.updates += 1
+        if self.updates % self.settings.target_every == 0:
+            self.update_target()
+        return Update(metrics | {name: loss.detach() for name, loss in losses.items()}, priority=None)
+
+    def embed(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        """Latents [B, L] of `now` for critic and actor, of `next` for the actor and (target) for the critic.
+
+        All that knows the phase.
+        """
+        online, target = self.online.encoder, self.target.encoder
+        if self.phase is Phase.FRAMES:
+            now = online(online.pixels(self._crop(batch.now)))
+            with torch.no_grad():
+                pixels = online.pixels(self._crop(batch.next))
+                return now, online(pixels)[ACTOR], target(pixels)[CRITIC]
+        stored, following = batch.now, batch.next
+        if self.phase is Phase.FROZEN_FRAMES:
+            with torch.no_grad():
+                stored = online.encode(online.pixels(self._crop(stored)))
+                following = online.encode(online.pixels(self._crop(following)))
+        now = online.finish(stored)
+        with torch.no_grad():
+            return now, online.finish(following)[ACTOR], target.finish(following)[CRITIC]
+
+    def critic_loss(
+        self, batch: Batch, now: Tensor, next_actor: Tensor, next_critic: Tensor
+    ) -> tuple[Metrics, Metrics]:
+        """Squared errors of both critics, summed (Haarnoja et al. 2018, eq. 5-6), and metrics."""
+        with torch.no_grad():
+            action, log_probability = self.actor.sample(next_actor, self.generators.policy)
+            value = self.target.critic(next_critic, action).amin(0) - self.log_temperature.exp() * log_probability
+            goal = batch.reward + batch.discount * value  # [B]
+        values = self.online.critic(now, batch.action)  # [2, B]
+        errors = F.mse_loss(values, goal.expand_as(values), reduction="none")
+        return {"critic_loss": (batch.weight * errors).mean(1).sum()}, {"q_mean": values.detach().mean()}
+
+    def auxiliary_loss(self, batch: Batch, queries: Tensor) -> Metrics:
+        """Losses that train the encoder besides the critic's; SAC has none."""
+        del batch, queries
+        return {}
+
+    def actor_losses(self, now: tuple[Tensor, ...]) -> Metrics:
+        """Losses of actor and temperature (Haarnoja et al. 2018, eq. 7, 18) on latents [B, L] of critic and actor."""
+        action, log_probability = self.actor.sample(now[ACTOR], self.generators.policy)
+        with _constant(self.online.critic):
+            value = self.online.critic(now[CRITIC].detach(), action).amin(0)  # [B]
+        temperature = self.log_temperature.exp()
+        surplus = self.actor.action_size - log_probability.detach().mean()  # entropy above its target, -A
+        return {
+            "actor_loss": (temperature.detach() * log_probability - value).mean(),
+            "temperature_loss": temperature * surplus,
+        }
+
+    @torch.no_grad()
+    def update_target(self) -> None:
+        """Move those parts of the target that aren't frozen towards the online ones."""
+        for tau, online, target in (
+            (self.settings.critic_tau, self.online.critic, self.target.critic),
+            (self.settings.encoder_tau, self.online.encoder, self.target.encoder),
+        ):
+            pairs = zip(target.parameters(), online.parameters(), strict=True)
+            moving = [(slow, fast) for slow, fast in pairs if slow is not fast]
+            if moving:
+                torch._foreach_lerp_([slow for slow, _ in moving], [fast for _, fast in moving], tau)
+
+    def _descend(self, losses: Metrics) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+
+    # The freeze ------------------------------------------------------------------------------------------------
+
+    def freeze(self, phase: Phase) -> None:
+        """Stop the learning of the encoder's base for good: one base for both networks, no gradient, no optimiser.
+
+        `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
+        """
+        self.online.encoder.freeze_base(self.target.encoder)
+        del self.optimizers["encoder"]
+        self.phase = phase
+
+    # State -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue exactly: networks, optimisers, generators, phase, counters."""
+        return {
+            "phase": str(self.phase),
+            "updates": self.updates,
+            "decisions": self.decisions,
+            "networks": {name: module.state_dict() for name, module in self._modules().items()},
+            "log_temperature": self.log_temperature.detach(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "policy_generator": self.generators.policy.get_state(),
+            "crop_generator": self.generators.crops.get_state(),
+            "action_rng": self.generators.actions.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; a fresh agent is frozen first if the saved one was."""
+        phase = Phase(state["phase"])
+        if phase is not Phase.FRAMES:
+            self.freeze(phase)
+        self.updates, self.decisions = state["updates"], state["decisions"]
+        for name, module in self._modules().items():
+            module.load_state_dict(state["networks"][name])
+        with torch.no_grad():
+            self.log_temperature.copy_(state["log_temperature"])
+        for name, optimizer in self.optimizers.items():
+            load_optimizer(optimizer, state["optimizers"][name])
+        self.generators.policy.set_state(state["policy_generator"])
+        self.generators.crops.set_state(state["crop_generator"])
+        self.generators.actions.bit_generator.state = state["action_rng"]
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"online": self.online, "target": self.target, "actor": self.actor}
+
+    def _cost(self) -> Cost:
+        """Passes per update, actor and temperature learning in a share 1 / `actor_every` of them.
+
+        Actor: on the next observation and, in that share, on this one with a backward pass. Critic: online and target
+        with one backward pass and, in that share, once more with a backward pass to its inputs alone. Encoder: online
+        on the observation, online and target on the next one, one backward pass, and what `extra_forwards` adds while
+        it learns; a frozen one over stored frames passes once over each of the two observations.
+        """
+        base, above = self.online.encoder.multiply_adds()
+        share = 1 / self.settings.actor_every
+        learning, afterwards = Passes(3 + self.extra_forwards, 1), Passes(3, 1)
+        frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
+        actor = dict.fromkeys(Phase, Passes(1 + share, share))
+        critic = dict.fromkeys(Phase, Passes(2 + share, 1 + share / 2))
+        return Cost(
+            encoder=Part(base, {Phase.FRAMES: learning} | frozen),
+            heads=(
+                Part(self.actor.multiply_adds(), actor),
+                Part(self.online.critic.multiply_adds(), critic),
+                Part(above, dict.fromkeys(Phase, afterwards) | {Phase.FRAMES: learning}),
+            ),
+            batch_size=self.settings.batch_size,
+            crops=self.settings.num_crops,
+            encoders=self.latent.shape[1],
+        )
+
+    def _crop(self, frames: Tensor) -> Tensor:
+        return random_crop(frames, self.settings.crop_size, self.generators.crops)
+
+    def _crops(self, frames: Tensor) -> Tensor:
+        """K random crops of each observation, [B * K, S, C, h, w]."""
+        return self._crop(frames.repeat_interleave(self.settings.num_crops, 0))
+
+    def _to_device(self, observations: np.ndarray) -> Tensor:
+        return torch.from_numpy(observations).to(self.device)
+
+
+@contextmanager
+def _constant(module: nn.Module) -> Iterator[None]:
+    """Inside, forward passes treat the module's parameters as constants: gradients flow through, not into them."""
+    module.requires_grad_(False)
+    yield
+    module.requires_grad_(True)

@@ -1,0 +1,29 @@
+"""Crops: the only augmentation of CURL and SAC. Every frame of a stack is cropped at the same place.
+
+Axes: B batch, S stack, C channels of one frame, H, W full image, h, w crop, K crops.
+"""
+
+import torch
+from torch import Tensor
+
+
+def random_crop(frames: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """One crop of each observation, its place drawn uniformly: [B, S, C, H, W] -> [B, S, C, size, size].
+
+    `generator` draws on the CPU, so that a seed means the same crops on every device.
+    """
+    batch, height, width = frames.shape[0], *frames.shape[-2:]
+    if size == height == width:
+        return frames
+    top = torch.randint(height - size + 1, (batch,), generator=generator)
+    left = torch.randint(width - size + 1, (batch,), generator=generator)
+    windows = frames.unfold(-2, size, 1).unfold(-2, size, 1)  # [B, S, C, H-h+1, W-w+1, h, w]: a view, nothing copied
+    samples = torch.arange(batch, device=frames.device)
+    # Indexing moves the two placed axes to the front: [B, S, C, h, w].
+    return windows[samples, :, :, top.to(frames.device), left.to(frames.device)]
+
+
+def center_crop(frames: Tensor, size: int) -> Tensor:
+    """The middle of each observation: [..., H, W] -> [..., size, size]."""
+    top, left = (frames.shape[-2] - size) // 2, (frames.shape[-1] - size) // 2
+    return frames[..., top : top + size, left : left + size]

@@ -1,0 +1,105 @@
+"""Actor and critic of SAC on latents.
+
+Axes: B batch, L latent size, A action dimensions.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LOG_STD_RANGE = (-10.0, 2.0)
+"""Bounds of the policy's log standard deviation (CURL's published settings)."""
+
+
+class Actor(nn.Module):
+    """Squashed Gaussian policy: latent [B, L] -> mean and log standard deviation [B, A] before the squashing."""
+
+    def __init__(self, *, latent_size: int, action_size: int, hidden_units: int) -> None:
+        super().__init__()
+        self.layers = _perceptron(latent_size, hidden_units, 2 * action_size)
+        self.action_size = action_size
+
+    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation, each [B, A]."""
+        mean, log_std = self.layers(latent).chunk(2, dim=-1)
+        low, high = LOG_STD_RANGE
+        return mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1)
+
+    def sample(self, latent: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Actions [B, A] in [-1, 1] and their log-probabilities [B] (Haarnoja et al. 2018, appendix C, eq. 21)."""
+        mean, log_std = self(latent)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        unsquashed = mean + log_std.exp() * noise
+        log_normal = (-0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+        # log(1 - tanh(u)^2), written so that it stays finite for large u.
+        log_slope = (2 * (math.log(2) - unsquashed - F.softplus(-2 * unsquashed))).sum(-1)
+        return torch.tanh(unsquashed), log_normal - log_slope
+
+    def multiply_adds(self) -> int:
+        """Of one forward pass on one observation."""
+        return _multiply_adds(self)
+
+
+class TwinCritic(nn.Module):
+    """Two Q-functions on the same latent: latent [B, L], action [B, A] -> [2, B] (clipped double Q, Fujimoto 2018)."""
+
+    def __init__(self, *, latent_size: int, action_size: int, hidden_units: int) -> None:
+        super().__init__()
+        self.first = _perceptron(latent_size + action_size, hidden_units, 1)
+        self.second = _perceptron(latent_size + action_size, hidden_units, 1)
+
+    def forward(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Q-values [2, B]."""
+        inputs = torch.cat([latent, action], dim=-1)
+        return torch.stack([self.first(inputs).squeeze(-1), self.second(inputs).squeeze(-1)])
+
+    def multiply_adds(self) -> int:
+        """Of one forward pass on one observation and action."""
+        return _multiply_adds(self)
+
+
+class Bilinear(nn.Module):
+    """CURL's similarity of queries and keys: z_q^T W z_k (Srinivas et al. 2020, section 4.4)."""
+
+    def __init__(self, latent_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(latent_size, latent_size))
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Similarities [B queries, B keys] of latents [B, L]."""
+        return queries @ (self.weight @ keys.T)
+
+
+@torch.no_grad()
+def initialize(module: nn.Module) -> None:
+    """Orthogonal weights, zero biases; a convolution's weights stand in its kernel's centre, the rest is 0.
+
+    What SAC-AE's published code does (delta-orthogonal, Xiao et al. 2018). For `Module.apply`; draws from torch's
+    global generator.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.orthogonal_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        centre = module.kernel_size[0] // 2
+        nn.init.zeros_(module.weight)
+        gain = nn.init.calculate_gain("relu")
+        nn.init.orthogonal_(module.weight[:, :, centre, centre], gain=gain)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+
+
+def _perceptron(inputs: int, hidden_units: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inputs, hidden_units),
+        nn.ReLU(),
+        nn.Linear(hidden_units, hidden_units),
+        nn.ReLU(),
+        nn.Linear(hidden_units, outputs),
+    )
+
+
+def _multiply_adds(module: nn.Module) -> int:
+    return sum(m.in_features * m.out_features for m in module.modules() if isinstance(m, nn.Linear))
