@@ -8,7 +8,7 @@ import torch
 
 from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, QNetwork, Rainbow
-from seer.networks.encoders import DATA_EFFICIENT, ConvEncoder, Convolution
+from seer.networks.encoders import DATA_EFFICIENT, Convolution, Encoder, convolution_stages
 from seer.networks.heads import ValueHead
 from seer.replay import Batch
 
@@ -41,9 +41,9 @@ def make_agent(
 ) -> Rainbow:
     """`options` are Rainbow's own."""
     torch.manual_seed(seed)
-    encoder = ConvEncoder(stack=stack, frame_shape=frame_shape, layers=layers)
+    encoder = Encoder(convolution_stages(frame_shape, stack=stack, layers=layers))
     head = ValueHead(
-        latent_size=encoder.latent_size,
+        latent_size=encoder.output_size,
         num_actions=num_actions,
         num_atoms=num_atoms if distributional else 1,
         hidden_units=32,
@@ -67,12 +67,17 @@ def make_agent(
     )
 
 
-def make_batch(agent: Rainbow, *, size: int = 8, latents: bool = False, seed: int = 0) -> Batch:
-    """A batch of noise for `agent`, as frames or as their latents; the same one for the same seed."""
+def make_batch(
+    agent: Rainbow,
+    *,
+    size: int = 8,
+    latents: bool = False,
+    seed: int = 0,
+    shape: tuple[int, ...] = (STACK, *FRAME_SHAPE),
+) -> Batch:
+    """A batch of noise for `agent`, as frames [S, C, H, W] or as their latents; the same one for the same seed."""
     source = torch.Generator().manual_seed(seed)
-    encoder = agent.online.encoder
-    shape = (2, size, encoder.stack, *encoder.frame_shape)
-    frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=source)
+    frames = torch.randint(0, 256, (2, size, *shape), dtype=torch.uint8, generator=source)
     now, following = (agent.encode(part).flatten(1, 2) for part in frames) if latents else frames
     discount = torch.rand(size, generator=source)
     discount[::4] = 0

@@ -6,7 +6,6 @@ where the paper says that every backward pass costs two forward passes; and it c
 projects the return distribution of C51, which the paper leaves out with all other arithmetic of the loss.
 """
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,20 +14,31 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from seer.agents.rainbow import Rainbow
-from seer.flops import Cost, FlopsLedger
-from seer.networks.encoders import ATARI_ENCODERS
+from seer.flops import NO_PASSES, Cost, FlopsLedger, Part, Passes
+from seer.networks.encoders import CONVOLUTIONS
 from seer.phase import Phase
 from seer.replay import Batch
 from small_agent import PARTS, make_agent, make_batch
 
 ATOMS, HIDDEN, BATCH = 51, 32, 8
+SHAPE = (4, 1, 84, 84)
 FIRST_CONVOLUTION = {"data-efficient": 819_200, "canonical": 3_276_800}  # multiply-adds, per observation
 LATENT = {"data-efficient": 576, "canonical": 3136}
 
 # Rainbow on Alien-like 18 actions, worked out by hand: E, and M of two streams of 256 units.
 E = 819_200 + 460_800
 M = 576 * 256 * 2 + 256 * 51 * 18 + 256 * 51
-RAINBOW = Cost(encoder=E, heads=M, batch_size=32, forwards=3, backwards=1)
+
+
+def plain_cost(encoder: int, heads: int, *, batch_size: int, forwards: int, backwards: int, **options: int) -> Cost:
+    """The paper's case: one F and one B for encoder and heads."""
+    learning = Passes(forwards, backwards)
+    frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
+    parts = Part(encoder, {Phase.FRAMES: learning} | frozen), (Part(heads, dict.fromkeys(Phase, learning)),)
+    return Cost(*parts, batch_size=batch_size, **options)
+
+
+RAINBOW = plain_cost(E, M, batch_size=32, forwards=3, backwards=1)
 
 
 # SPEC section 2, by hand -----------------------------------------------------------------------------------------
@@ -47,7 +57,7 @@ def test_a_step_after_the_freeze() -> None:
 
 
 def test_crops_and_encoders_cost_when_latents_are_stored() -> None:
-    cost = Cost(encoder=1000, heads=10, batch_size=2, forwards=5, backwards=2, crops=4, encoders=2)
+    cost = plain_cost(1000, 10, batch_size=2, forwards=5, backwards=2, crops=4, encoders=2)
     assert cost.store == 8000
     assert cost.act == 1010
     assert cost.step(Phase.FRAMES) == 2 * 5 * 1010 + 2 * 2 * 2 * 1010 + 1010
@@ -56,7 +66,8 @@ def test_crops_and_encoders_cost_when_latents_are_stored() -> None:
 
 
 def test_a_frozen_encoder_over_frames_still_runs_forward() -> None:
-    assert RAINBOW.step(Phase.FROZEN_FRAMES) == 32 * 3 * (E + M) + 2 * 32 * M + (E + M)
+    """Once over each of the two observations: the paper has no formula for it."""
+    assert RAINBOW.step(Phase.FROZEN_FRAMES) == 32 * 2 * E + 32 * 3 * M + 2 * 32 * M + (E + M)
 
 
 def test_several_updates_per_step_share_the_action() -> None:
@@ -88,8 +99,8 @@ def test_the_ledger_adds_up() -> None:
 
 
 def atari_sized(encoder: str, parts: dict[str, Any]) -> Rainbow:
-    layers = ATARI_ENCODERS[encoder]
-    return make_agent(**parts, layers=layers, stack=4, frame_shape=(1, 84, 84), num_atoms=ATOMS, batch_size=BATCH)
+    layers = CONVOLUTIONS[encoder]
+    return make_agent(**parts, layers=layers, stack=4, frame_shape=SHAPE[1:], num_atoms=ATOMS, batch_size=BATCH)
 
 
 def counted(agent: Rainbow, batch: Batch) -> int:
@@ -110,34 +121,33 @@ def first_layers_of_the_head(encoder: str, parts: dict[str, Any]) -> int:
     return LATENT[encoder] * HIDDEN * (2 if parts["dueling"] else 1)
 
 
-@pytest.mark.parametrize("encoder", ATARI_ENCODERS)
+@pytest.mark.parametrize("encoder", FIRST_CONVOLUTION)
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 def test_an_update_on_frames(encoder: str, parts: dict[str, Any]) -> None:
     agent = atari_sized(encoder, parts)
     saved = BATCH * FIRST_CONVOLUTION[encoder]  # pixels need no gradient
     expected = agent.cost.update(Phase.FRAMES) - saved + projection(parts)
-    assert counted(agent, make_batch(agent, size=BATCH)) == expected
+    assert counted(agent, make_batch(agent, size=BATCH, shape=SHAPE)) == expected
 
 
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 def test_an_update_on_latents(parts: dict[str, Any]) -> None:
     agent = atari_sized("data-efficient", parts)
-    batch = make_batch(agent, size=BATCH, latents=True)
+    batch = make_batch(agent, size=BATCH, latents=True, shape=SHAPE)
     agent.freeze(Phase.LATENTS)
     saved = BATCH * first_layers_of_the_head("data-efficient", parts)  # latents need no gradient
     assert counted(agent, batch) == agent.cost.update(Phase.LATENTS) - saved + projection(parts)
 
 
-@pytest.mark.parametrize("encoder", ATARI_ENCODERS)
+@pytest.mark.parametrize("encoder", FIRST_CONVOLUTION)
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 def test_an_update_on_frames_with_the_encoder_frozen(encoder: str, parts: dict[str, Any]) -> None:
-    """Online and target encoder are one, so the next observation is encoded once: less than the F of the formula."""
+    """Online and target encoder are one, so the next observation is encoded once."""
     agent = atari_sized(encoder, parts)
-    batch = make_batch(agent, size=BATCH)
+    batch = make_batch(agent, size=BATCH, shape=SHAPE)
     agent.freeze(Phase.FROZEN_FRAMES)
-    encodings_saved = BATCH * agent.cost.encoder * (agent.cost.forwards - 2)
     gradients_saved = BATCH * first_layers_of_the_head(encoder, parts)
-    expected = agent.cost.update(Phase.FROZEN_FRAMES) - encodings_saved - gradients_saved + projection(parts)
+    expected = agent.cost.update(Phase.FROZEN_FRAMES) - gradients_saved + projection(parts)
     assert counted(agent, batch) == expected
 
 
@@ -163,6 +173,6 @@ def test_storing_a_latent_reuses_the_encoding_that_chose_the_action() -> None:
 
 
 def test_forward_passes_are_3_with_double_q_and_2_without() -> None:
-    rainbow, single = (atari_sized("data-efficient", PARTS[name]) for name in ("rainbow", "single-q"))
-    assert dataclasses.asdict(rainbow.cost) == dataclasses.asdict(single.cost) | {"forwards": 3}
-    assert single.cost.forwards == 2
+    rainbow, single = (atari_sized("data-efficient", PARTS[name]).cost for name in ("rainbow", "single-q"))
+    assert rainbow.encoder.passes[Phase.FRAMES] == rainbow.heads[0].passes[Phase.LATENTS] == Passes(3, 1)
+    assert single.encoder.passes[Phase.FRAMES] == single.heads[0].passes[Phase.LATENTS] == Passes(2, 1)

@@ -1,6 +1,5 @@
 """Encoders and heads: sizes, costs, pixels, noise."""
 
-import copy
 import math
 
 import numpy as np
@@ -9,10 +8,14 @@ import torch
 from torch import nn
 
 from seer.errors import SettingError
-from seer.networks.encoders import ATARI_ENCODERS, CANONICAL, DATA_EFFICIENT, ConvEncoder, Convolution
+from seer.networks.encoders import CANONICAL, CONVOLUTIONS, DATA_EFFICIENT, Convolution, Encoder, convolution_stages
 from seer.networks.heads import NoisyLinear, ValueHead
 
 ATARI_FRAME = (1, 84, 84)
+
+
+def plain_encoder(stack: int, frame_shape: tuple[int, int, int], layers: tuple[Convolution, ...]) -> Encoder:
+    return Encoder(convolution_stages(frame_shape, stack=stack, layers=layers))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -31,45 +34,48 @@ def generator(seed: int = 0) -> torch.Generator:
     ],
 )
 def test_atari_encoders_have_the_papers_sizes(name: str, size: int, multiply_adds: int) -> None:
-    encoder = ConvEncoder(stack=4, frame_shape=ATARI_FRAME, layers=ATARI_ENCODERS[name])
+    encoder = plain_encoder(stack=4, frame_shape=ATARI_FRAME, layers=CONVOLUTIONS[name])
     frames = torch.zeros(2, 4, *ATARI_FRAME, dtype=torch.uint8)
-    latent = encoder(encoder.pixels(frames))
+    (latent,) = encoder(encoder.pixels(frames))
     assert latent.shape == (2, size)
     assert latent.dtype == torch.float32
-    assert encoder.latent_size == size
-    assert encoder.multiply_adds() == multiply_adds
+    assert encoder.output_size == size
+    assert encoder.multiply_adds() == (multiply_adds, 0)
 
 
 def test_the_data_efficient_encoder_costs_1_280_000() -> None:
-    encoder = ConvEncoder(stack=4, frame_shape=ATARI_FRAME, layers=DATA_EFFICIENT)
-    assert encoder.multiply_adds() == 1_280_000
+    encoder = plain_encoder(stack=4, frame_shape=ATARI_FRAME, layers=DATA_EFFICIENT)
+    assert encoder.multiply_adds() == (1_280_000, 0)
 
 
 @pytest.mark.parametrize("frame_shape", [(3, 84, 100), (1, 42, 42), (3, 37, 30)])
 @pytest.mark.parametrize("stack", [1, 3])
 def test_sizes_of_other_images(frame_shape: tuple[int, int, int], stack: int) -> None:
     """Colour, other stacks, height unlike width: the size that it says is the size that comes out."""
-    encoder = ConvEncoder(stack=stack, frame_shape=frame_shape, layers=DATA_EFFICIENT)
+    encoder = plain_encoder(stack=stack, frame_shape=frame_shape, layers=DATA_EFFICIENT)
     frames = torch.zeros(2, stack, *frame_shape, dtype=torch.uint8)
-    assert encoder(encoder.pixels(frames)).shape == (2, encoder.latent_size)
+    (latent,) = encoder(encoder.pixels(frames))
+    assert latent.shape == (2, encoder.output_size)
 
 
 def test_encoding_is_convolutions_and_relu() -> None:
     """Against nn.Sequential in plain memory order, on frames whose channels and rows all differ."""
     torch.manual_seed(0)
-    encoder = ConvEncoder(stack=3, frame_shape=(2, 40, 45), layers=DATA_EFFICIENT)
+    encoder = plain_encoder(stack=3, frame_shape=(2, 40, 45), layers=DATA_EFFICIENT)
     frames = torch.randint(0, 256, (5, 3, 2, 40, 45), dtype=torch.uint8, generator=generator())
     plain = nn.Sequential()
-    for convolution in encoder.convolutions:
-        plain.extend([copy.deepcopy(convolution).to(memory_format=torch.contiguous_format), nn.ReLU()])  # type: ignore[call-overload]
+    for stage in encoder.stages:
+        convolution = nn.Conv2d(stage.in_channels, stage.out_channels, stage.kernel_size, stage.stride)
+        convolution.load_state_dict(stage.state_dict())
+        plain.extend([convolution, nn.ReLU()])
     expected = plain(frames.float().div(255).reshape(5, 6, 40, 45)).flatten(1)
-    latent = encoder(encoder.pixels(frames))
+    (latent,) = encoder(encoder.pixels(frames))
     torch.testing.assert_close(latent, expected, rtol=1e-5, atol=1e-6)
     assert 0.1 < (latent > 0).float().mean() < 0.9
 
 
 def test_pixels_are_frames_as_channels_between_0_and_1() -> None:
-    encoder = ConvEncoder(stack=4, frame_shape=(2, 30, 35), layers=DATA_EFFICIENT)
+    encoder = plain_encoder(stack=4, frame_shape=(2, 30, 35), layers=DATA_EFFICIENT)
     frames = torch.randint(0, 256, (3, 4, 2, 30, 35), dtype=torch.uint8, generator=generator())
     frames[0, 0, 0, 0, :2] = torch.tensor([0, 255])
     pixels = encoder.pixels(frames)
@@ -84,13 +90,12 @@ def test_pixels_are_frames_as_channels_between_0_and_1() -> None:
     [(DATA_EFFICIENT, (1, 24, 84)), (DATA_EFFICIENT, (1, 84, 24)), (CANONICAL, (1, 20, 20)), (CANONICAL, (1, 4, 4))],
 )
 def test_an_image_too_small_is_refused(layers: tuple[Convolution, ...], frame_shape: tuple[int, int, int]) -> None:
-    size = f"{frame_shape[1]}x{frame_shape[2]}"
-    with pytest.raises(SettingError, match=f"--encoder.*{size} image is too small"):
-        ConvEncoder(stack=4, frame_shape=frame_shape, layers=layers)
+    with pytest.raises(SettingError, match=r"--encoder: \d+ pixels are too few for its \dx\d convolution"):
+        plain_encoder(stack=4, frame_shape=frame_shape, layers=layers)
 
 
 def test_the_smallest_image_is_not_refused() -> None:
-    assert ConvEncoder(stack=4, frame_shape=(1, 25, 29), layers=DATA_EFFICIENT).latent_size == 64
+    assert plain_encoder(stack=4, frame_shape=(1, 25, 29), layers=DATA_EFFICIENT).output_size == 64
 
 
 # Noisy layers ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import torch
 
 from seer.build import build_environment
 from seer.config import Config
-from seer.flops import Cost
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.evaluation import Evaluation, Evaluator
 from seer.training.parts import Schedule
@@ -286,9 +285,3 @@ def test_importance_exponent_rises_linearly_to_1() -> None:
         eval_every=1, eval_episodes=1, checkpoint_every=1,
     )  # fmt: skip
     assert [schedule.importance_exponent_at(step) for step in (0, 500, 1000)] == pytest.approx([0.4, 0.7, 1.0])
-
-
-def test_the_hand_written_costs_are_those_of_the_agent() -> None:
-    """So that a wrong constant above can't agree with a wrong ledger."""
-    cost = Cost(encoder=819_200 + 460_800, heads=HEADS, batch_size=BATCH, forwards=3, backwards=1)
-    assert (cost.encoder, cost.heads) == (ENCODER, 576 * 16 * 2 + 16 * 51 * 7)
