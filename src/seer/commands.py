@@ -20,10 +20,12 @@ from seer.build import (
     replay_bytes,
 )
 from seer.config import Config, config_from_json, config_to_json, validate
+from seer.environments.rendering import choose_backend
 from seer.errors import SettingError
 from seer.experiments.plots import plot_runs
 from seer.experiments.tables import flops_table, memory_table
 from seer.phase import Phase
+from seer.presets import CONTROL
 from seer.replay import RowFormat
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.journal import Journal
@@ -141,6 +143,8 @@ def _fitting(checkpoint: Path) -> Iterator[None]:
 
 def _train_to_the_end(journal: Journal) -> None:
     run = journal.run
+    if journal.folder.config["env"].startswith(CONTROL):
+        journal.terminal.say(str(choose_backend()))
     with journal:
         train(run, journal)
         if run.step < run.schedule.steps:

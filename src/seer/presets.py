@@ -79,14 +79,15 @@ def _atari(env: str, agent: AgentName) -> Config:
 def _control(env: str, agent: AgentName) -> Config:
     """CURL; SAC is CURL without its contrastive loss."""
     task = CONTROL_TASKS.get(env.removeprefix(CONTROL).removesuffix("-v0"), COMMON_CONTROL_TASK)
+    crops = agent in ("sac", "curl")
     return Config(
         env=env,
         agent=agent,
         steps=task.steps,
         eval_every=task.eval_every,
-        image=ImageConfig(size=100, crop_size=84, stack=3, action_repeat=task.action_repeat),
+        image=ImageConfig(size=100, crop_size=84 if crops else None, stack=3, action_repeat=task.action_repeat),
         replay=ReplayConfig(prioritized=False, n_step=1),
-        freeze=FreezeConfig(at=str(task.freeze_at), num_crops=4),
+        freeze=FreezeConfig(at=str(task.freeze_at), num_crops=4 if crops else 1),
         learning=LearningConfig(
             encoder="sac-ae",
             batch_size=task.batch_size,

@@ -150,7 +150,7 @@ class Journal:
         self._record("eval", **figures, returns=list(evaluation.returns), eval_seconds=seconds)
         self.terminal.say(
             f"step {self.run.step:,}: score {evaluation.mean:,.1f} ± {evaluation.std:,.1f} "
-            f"over {len(evaluation.returns)} games ({seconds:.1f} s)"
+            f"over {len(evaluation.returns)} episodes ({seconds:.1f} s)"
         )
 
     def checkpoint(self) -> None:

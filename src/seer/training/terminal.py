@@ -67,7 +67,7 @@ def closing_table(summary: dict[str, Any]) -> dict[str, str]:
     frozen = "never" if summary["frozen_at"] is None else f"at step {summary['frozen_at']:,}"
     speeds = " -> ".join(f"{rate:,.0f}" for rate in rates.values() if rate is not None)
     return {
-        "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {last['episodes']} games at step {last['step']:,}",
+        "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {last['episodes']} episodes at step {last['step']:,}",
         "encoder frozen": frozen,
         "FLOPs": f"{flops['total']:.3g}, {1 - flops['total'] / flops['baseline']:.0%} less than without a freeze",
         "FLOPs per step": f"{flops['per_step_before']:.3g} -> {flops['per_step_after']:.3g}",
