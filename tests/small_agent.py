@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from seer.agents.agent import EncodedNetwork
 from seer.agents.losses import CategoricalValue, ScalarValue
-from seer.agents.rainbow import Epsilon, QNetwork, Rainbow
+from seer.agents.rainbow import Epsilon, Rainbow
 from seer.networks.encoders import DATA_EFFICIENT, Convolution, Encoder, convolution_stages
 from seer.networks.heads import ValueHead
 from seer.replay import Batch
@@ -59,7 +60,7 @@ def make_agent(
         "rng": np.random.default_rng(seed + 2),
     }
     return Rainbow(
-        QNetwork(encoder, head),
+        EncodedNetwork(encoder, head),
         CategoricalValue(num_atoms=num_atoms, minimum=-2, maximum=4) if distributional else ScalarValue(),
         double=double,
         batch_size=batch_size,

@@ -333,7 +333,7 @@ def test_act_is_greedy_without_noise_and_leaves_no_trace(parts: dict[str, Any]) 
     agent = sharpened(make_agent(**parts, epsilon=Epsilon(1, 1, 1), seed=4))
     agent.online.head.resample_noise(agent.generator)
     before = agent.state_dict()
-    generator, rng = before["generator"].clone(), before["rng"]
+    generator, rng = before["generators"]["noise"].clone(), before["generators"]["exploration"]
     seen = observations(30)
     actions = agent.act(seen)
     assert actions.dtype == np.int64
@@ -440,10 +440,13 @@ def test_a_state_names_everything_that_decides_the_future() -> None:
     """Two agents of different seeds differ in each part of their states but the phase and the counters."""
     states = [make_agent(seed=seed).state_dict() for seed in (0, 1)]
     assert states[0].keys() == {
-        "phase", "updates", "decisions", "online", "target", "optimizers", "generator", "rng",
+        "phase", "updates", "decisions", "modules", "optimizers", "generators",
     }  # fmt: skip
-    assert not torch.equal(states[0]["generator"], states[1]["generator"])
-    assert states[0]["rng"] != states[1]["rng"]
+    first, second = (state["generators"] for state in states)
+    assert states[0]["modules"].keys() == {"online", "target"}
+    assert first.keys() == {"noise", "exploration"}
+    assert not torch.equal(first["noise"], second["noise"])
+    assert first["exploration"] != second["exploration"]
 
 
 # Learning ----------------------------------------------------------------------------------------------------------

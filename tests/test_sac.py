@@ -96,9 +96,9 @@ def test_the_seam_gives_equal_gradients_on_both_sides(name: str, crops: int, enc
     on_latents.freeze(Phase.LATENTS)
     frames, latents = cropped_batch(on_frames, crops)
     for agent, batch in ((on_frames, frames), (on_latents, latents)):
-        agent.generators.policy.manual_seed(5)
+        agent.random.policy.manual_seed(5)
         agent.update(batch)
-    heads = lambda agent: [*agent.online.critic.parameters(), *agent.actor.parameters(), agent.log_temperature]  # noqa: E731
+    heads = lambda agent: [*agent.online.head.parameters(), *agent.actor.parameters(), agent.temperature.log]  # noqa: E731
     for left, right in zip(heads(on_frames), heads(on_latents), strict=True):
         assert left.grad is not None
         assert left.grad.abs().sum() > 0
@@ -111,11 +111,11 @@ def test_transcoded_rows_are_the_latents_of_their_crops(encoder: str, crops: int
     agent, replay = make(make_config(encoder=encoder, crops=crops))
     experience(agent, replay, 150, seed=0)  # wraps
     twin = copy.deepcopy(replay)
-    agent.generators.crops.manual_seed(11)
+    agent.random.crops.manual_seed(11)
     assert freeze(agent, replay) is Phase.LATENTS
     assert replay.row.shape == (crops, 2, 50)
     assert replay.capacity == 120 * 3 * SIDE * SIDE // (4 * 2 * 50 * crops)
-    agent.generators.crops.manual_seed(11)
+    agent.random.crops.manual_seed(11)
     rows: list[torch.Tensor] = []
     twin.transcode(lambda frames: rows.append(agent.encode(frames)) or rows[-1], agent.latent)
     assert torch.equal(torch.cat(rows), replay._rows[: replay.size])
@@ -130,7 +130,7 @@ def test_frozen_stays_frozen_and_the_rest_learns(layers: str, crops: int, phase:
     assert freeze(agent, replay) is phase
     frozen = [parameter.clone() for parameter in agent.online.encoder.base_parameters()]
     above = [parameter.clone() for parameter in agent.online.encoder.above_parameters()]
-    heads = [parameter.clone() for parameter in agent.online.critic.parameters()]
+    heads = [parameter.clone() for parameter in agent.online.head.parameters()]
     experience(agent, replay, 30, seed=1)
     for _ in range(6):
         agent.update(replay.sample(8))
@@ -140,7 +140,7 @@ def test_frozen_stays_frozen_and_the_rest_learns(layers: str, crops: int, phase:
     for online, target in zip(agent.online.encoder.base, agent.target.encoder.base, strict=True):
         assert online is target
     assert not any(torch.equal(o, n) for o, n in zip(above, agent.online.encoder.above_parameters(), strict=True))
-    assert not any(torch.equal(o, n) for o, n in zip(heads, agent.online.critic.parameters(), strict=True))
+    assert not any(torch.equal(o, n) for o, n in zip(heads, agent.online.head.parameters(), strict=True))
     assert set(agent.optimizers) == {"critic", "actor", "temperature"}
 
 
@@ -172,7 +172,7 @@ def test_the_actors_gradient_stops_before_the_convolutions() -> None:
     torch.stack(list(losses.values())).sum().backward()
     *convolutions, projections = agent.online.encoder.stages
     assert all(p.grad is None for stage in convolutions for p in stage.parameters())
-    assert all(p.grad is None for p in agent.online.critic.parameters())
+    assert all(p.grad is None for p in agent.online.head.parameters())
     assert projections.linear[CRITIC].weight.grad is None
     assert projections.linear[ACTOR].weight.grad.abs().sum() > 0
 
@@ -182,17 +182,17 @@ def test_losses_against_a_loop() -> None:
     experience(agent, replay, 30, seed=0)
     batch = replay.sample(8)
     now, next_actor, next_critic = agent.embed(batch)
-    agent.generators.policy.manual_seed(3)
+    agent.random.policy.manual_seed(3)
     losses, _ = agent.critic_loss(batch, now[CRITIC], next_actor, next_critic)
-    agent.generators.policy.manual_seed(3)
-    action, log_probability = agent.actor.sample(next_actor, agent.generators.policy)
-    temperature, total = agent.log_temperature.exp().item(), 0.0
+    agent.random.policy.manual_seed(3)
+    action, log_probability = agent.actor.sample(next_actor, agent.random.policy)
+    temperature, total = agent.temperature().item(), 0.0
     for i in range(8):
         inputs = torch.cat([next_critic[i], action[i]])
-        target = min(agent.target.critic.first(inputs).item(), agent.target.critic.second(inputs).item())
+        target = min(agent.target.head.first(inputs).item(), agent.target.head.second(inputs).item())
         goal = batch.reward[i] + batch.discount[i] * (target - temperature * log_probability[i].item())
         taken = torch.cat([now[CRITIC][i], batch.action[i]])
-        for critic in (agent.online.critic.first, agent.online.critic.second):
+        for critic in (agent.online.head.first, agent.online.head.second):
             total += (critic(taken).item() - goal.item()) ** 2 / 8
     assert losses["critic_loss"].item() == pytest.approx(total, rel=1e-4)
     assert temperature == pytest.approx(0.1)

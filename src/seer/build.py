@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
-from seer.agents.agent import Agent
+from seer.agents.agent import Agent, EncodedNetwork
 from seer.agents.curl import Curl
 from seer.agents.losses import CategoricalValue, ScalarValue
-from seer.agents.rainbow import Epsilon, QNetwork, Rainbow
-from seer.agents.sac import CriticNetwork, Generators, Sac, SacSettings
+from seer.agents.rainbow import Epsilon, Rainbow
+from seer.agents.sac import Generators, Sac, SacSettings
 from seer.allocator import keep_freed_memory
 from seer.config import Config, parse_memory
 from seer.environments import PixelEnvironment, make_atari, make_dm_control
@@ -75,7 +75,7 @@ def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
     )
 
 
-def build_agent(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Agent:
+def build_agent(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Agent[Any]:
     """The agent; `seeds` are of weights, noise or policy, exploration, and crops.
 
     Raises:
@@ -123,7 +123,7 @@ def build_rainbow(
     )
     categorical = CategoricalValue(num_atoms=value.num_atoms, minimum=value.min_return, maximum=value.max_return)
     return Rainbow(
-        QNetwork(encoder, head).to(device),
+        EncodedNetwork(encoder, head).to(device),
         categorical.to(device) if value.distributional else ScalarValue(),
         double=value.double,
         batch_size=learning.batch_size,
@@ -143,7 +143,7 @@ def build_sac(
     learning, sac = config.learning, config.sac
     encoder = build_encoder(config, environment, projections=2)
     sizes = {"latent_size": sac.latent_size, "action_size": action_size, "hidden_units": learning.hidden_units}
-    network, actor = CriticNetwork(encoder, TwinCritic(**sizes)), Actor(**sizes)
+    network, actor = EncodedNetwork(encoder, TwinCritic(**sizes)), Actor(**sizes)
     for part in (network, actor):
         part.apply(initialize)
     settings = SacSettings(

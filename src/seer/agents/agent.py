@@ -1,54 +1,156 @@
-"""The seam: what the training loop and the replay know about an agent, whatever its algorithm."""
+"""The seam: what the training loop and the replay know about an agent, and what all agents share.
 
+Axes: B batch, S stack, C channels, H, W, K crops, N encoders (latents per crop), L latent.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from seer.agents.optimizers import load_optimizer
 from seer.flops import Cost
+from seer.networks.encoders import Encoder
 from seer.phase import Phase
 from seer.replay import Batch, RowFormat
+
+Head = TypeVar("Head", bound=nn.Module)
+RandomGenerator = torch.Generator | np.random.Generator
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one gradient step reports: scalar metrics (0-d tensors or floats), and new priorities [B] if it has any."""
+    """What one gradient step reports: scalar metrics (0-d tensors), and new priorities [B] if it has any."""
 
     metrics: dict[str, Tensor]
     priority: Tensor | None
 
 
-class Agent(Protocol):
+class EncodedNetwork(nn.Module, Generic[Head]):
+    """An encoder, whose base is frozen at T_f, and the head above it, which always learns."""
+
+    def __init__(self, encoder: Encoder, head: Head) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+
+class Agent(ABC, Generic[Head]):
     """An off-policy agent whose encoder can be frozen.
 
-    Axes: B batch, S stack, C channels, H, W, K crops, N encoders, L latent.
+    A subclass fills `optimizers` (one of them, "encoder", of what the freeze freezes), says its `cost`, and lists
+    `modules` and `generators` for checkpoints.
+
+    Attributes:
+        online, target: the networks; the target starts as a copy and never gets gradients.
+        phase: what learns and what the replay holds.
+        latent: one row of the replay after the freeze, [K, N, L] float32.
+        updates, decisions: gradient steps and exploring actions so far.
     """
 
-    phase: Phase
     cost: Cost
-    latent: RowFormat  # [K, N, L] float32: one row of the replay after the freeze
+    optimizers: dict[str, Optimizer]
 
+    def __init__(self, network: EncodedNetwork[Head], *, num_crops: int) -> None:
+        self.online, self.target = network, copy.deepcopy(network)
+        self.target.requires_grad_(False)
+        self.device = next(network.parameters()).device
+        self.latent = RowFormat((num_crops, *network.encoder.latent_shape), torch.float32)
+        self.phase = Phase.FRAMES
+        self.updates = 0
+        self.decisions = 0
+
+    @abstractmethod
     def decide(self, observation: np.ndarray) -> tuple[Any, Tensor]:
         """Exploring action for one observation [S, C, H, W] uint8, and the row the replay stores for it."""
 
-    def row(self, observation: np.ndarray) -> Tensor:
-        """What the replay stores for an observation: its newest frame [C, H, W], or its latents [K, N, L]."""
-
+    @abstractmethod
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Actions [B, ...] without exploration for observations [B, S, C, H, W] uint8."""
 
+    @abstractmethod
     def encode(self, frames: Tensor) -> Tensor:
         """Latents [B, K, N, L] float32 of stacked frames [B, S, C, H, W] uint8."""
 
+    @abstractmethod
     def update(self, batch: Batch) -> Update:
         """One gradient step; the same text in every phase."""
 
+    @abstractmethod
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Everything with parameters."""
+
+    @abstractmethod
+    def generators(self) -> Mapping[str, RandomGenerator]:
+        """Every source of random numbers."""
+
+    def row(self, observation: np.ndarray) -> Tensor:
+        """What the replay stores for an observation: its newest frame [C, H, W], or its latents [K, N, L]."""
+        if self.phase is Phase.LATENTS:
+            return self.encode(self._to_device(observation[None]))[0]
+        return torch.from_numpy(observation[-1])
+
     def freeze(self, phase: Phase) -> None:
-        """Stop the encoder's learning for good; `phase` says what the replay holds from now on."""
+        """Stop the learning of the encoder's base for good: one base for both networks, no gradient, no optimiser.
+
+        `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
+        """
+        self.online.encoder.freeze_base(self.target.encoder)
+        del self.optimizers["encoder"]
+        self.phase = phase
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to continue exactly."""
+        """Everything needed to continue exactly: networks, optimisers, generators, phase, counters."""
+        return {
+            "phase": str(self.phase),
+            "updates": self.updates,
+            "decisions": self.decisions,
+            "modules": {name: module.state_dict() for name, module in self.modules().items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "generators": {name: _get_state(generator) for name, generator in self.generators().items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`, in its phase."""
+        """Continue from `state_dict`; a fresh agent is frozen first if the saved one was."""
+        phase = Phase(state["phase"])
+        if phase is not Phase.FRAMES:
+            self.freeze(phase)
+        self.updates, self.decisions = state["updates"], state["decisions"]
+        for name, module in self.modules().items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimizer in self.optimizers.items():
+            load_optimizer(optimizer, state["optimizers"][name])
+        for name, generator in self.generators().items():
+            _set_state(generator, state["generators"][name])
+
+    def _descend(self, loss: Tensor, max_gradient_norm: float | None = None) -> Tensor | None:
+        """One step of every optimiser; returns the gradients' norm if there is a limit on it."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        loss.backward()
+        norm = None
+        if max_gradient_norm is not None:
+            parameters = [p for p in self.online.parameters() if p.grad is not None]
+            norm = nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return norm
+
+    def _to_device(self, observations: np.ndarray) -> Tensor:
+        return torch.from_numpy(observations).to(self.device)
+
+
+def _get_state(generator: RandomGenerator) -> Any:
+    return generator.get_state() if isinstance(generator, torch.Generator) else generator.bit_generator.state
+
+
+def _set_state(generator: RandomGenerator, state: Any) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.set_state(state)
+    else:
+        generator.bit_generator.state = state

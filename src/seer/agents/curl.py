@@ -56,5 +56,6 @@ class Curl(Sac):
         super().freeze(phase)
         del self.optimizers["similarity"]
 
-    def _modules(self) -> dict[str, nn.Module]:
-        return super()._modules() | {"similarity": self.similarity}
+    def modules(self) -> dict[str, nn.Module]:
+        """SAC's, and the similarity."""
+        return super().modules() | {"similarity": self.similarity}

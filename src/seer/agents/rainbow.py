@@ -6,32 +6,20 @@ scalar), `double`, `epsilon`; n-step returns and priorities are the replay's.
 Axes: B batch, S stack, C channels, H, W, K crops (1), N encoders (1), L latent, A actions, Z atoms.
 """
 
-import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from seer.agents.agent import Update
+from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
 from seer.agents.losses import CategoricalValue, ScalarValue
-from seer.agents.optimizers import load_optimizer
 from seer.flops import NO_PASSES, Cost, Part, Passes
-from seer.networks.encoders import Encoder
 from seer.networks.heads import ValueHead
 from seer.phase import Phase
-from seer.replay import Batch, RowFormat
-
-
-class QNetwork(nn.Module):
-    """An encoder, frozen at T_f, and the head above it, which always learns."""
-
-    def __init__(self, encoder: Encoder, head: ValueHead) -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, head
+from seer.replay import Batch
 
 
 @dataclass(frozen=True)
@@ -47,7 +35,7 @@ class Epsilon:
         return self.start + (self.end - self.start) * min(1.0, step / max(1, self.steps))
 
 
-class Rainbow:
+class Rainbow(Agent[ValueHead]):
     """Q-learning from frames, then from stored latents.
 
     Args:
@@ -62,7 +50,7 @@ class Rainbow:
 
     def __init__(
         self,
-        network: QNetwork,
+        network: EncodedNetwork[ValueHead],
         value: CategoricalValue | ScalarValue,
         *,
         double: bool,
@@ -74,19 +62,14 @@ class Rainbow:
         generator: torch.Generator,
         rng: np.random.Generator,
     ) -> None:
-        self.online, self.target, self.value = network, copy.deepcopy(network), value
-        self.target.requires_grad_(False)
-        self.double, self.target_every, self.max_gradient_norm = double, target_every, max_gradient_norm
-        self.epsilon, self.generator, self.rng = epsilon, generator, rng
+        super().__init__(network, num_crops=1)
+        self.value, self.double, self.target_every = value, double, target_every
+        self.max_gradient_norm, self.epsilon = max_gradient_norm, epsilon
+        self.generator, self.rng = generator, rng
         self.optimizers = {
             "head": make_optimizer([*network.encoder.above_parameters(), *network.head.parameters()]),
             "encoder": make_optimizer(network.encoder.base_parameters()),
         }
-        self.device = next(network.parameters()).device
-        self.phase = Phase.FRAMES
-        self.updates = 0
-        self.decisions = 0
-        self.latent = RowFormat((1, *network.encoder.latent_shape), torch.float32)
         self.cost = self._cost(batch_size)
 
     # Acting ----------------------------------------------------------------------------------------------------
@@ -102,12 +85,6 @@ class Rainbow:
         self.decisions += 1
         stores_latents = self.phase is Phase.LATENTS
         return action, latents[0] if stores_latents else torch.from_numpy(observation[-1])
-
-    def row(self, observation: np.ndarray) -> Tensor:
-        """What the replay stores for an observation: its newest frame [C, H, W], or its latents [1, 1, L]."""
-        if self.phase is Phase.LATENTS:
-            return self.encode(self._to_device(observation[None]))[0]
-        return torch.from_numpy(observation[-1])
 
     @torch.no_grad()
     def act(self, observations: np.ndarray) -> np.ndarray:
@@ -134,11 +111,13 @@ class Rainbow:
         now, next_online, next_target = self.embed(batch)
         error, values = self.errors(batch, now, next_online, next_target)
         loss = (batch.weight * error).mean()
-        gradient_norm = self._descend(loss)
+        gradient_norm = self._descend(loss, self.max_gradient_norm)
         self.updates += 1
         if self.updates % self.target_every == 0:
             self.target.load_state_dict(self.online.state_dict())
-        metrics = {"loss": loss.detach(), "q_mean": values.mean(), "gradient_norm": gradient_norm}
+        metrics = {"loss": loss.detach(), "q_mean": values.mean()}
+        if gradient_norm is not None:
+            metrics["gradient_norm"] = gradient_norm
         return Update(metrics, priority=error.detach())
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -172,54 +151,13 @@ class Rainbow:
             values = self.value.expected(outputs.detach())  # or what is a mere view of them carries their graph along
         return self.value.error(outputs, next_outputs[samples, best], batch.reward, batch.discount), values
 
-    def _descend(self, loss: Tensor) -> Tensor:
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad()
-        loss.backward()
-        parameters = [p for p in self.online.parameters() if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(parameters, self.max_gradient_norm)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
-        return norm
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything with parameters."""
+        return {"online": self.online, "target": self.target}
 
-    # The freeze ------------------------------------------------------------------------------------------------
-
-    def freeze(self, phase: Phase) -> None:
-        """Stop the encoder's learning for good: one base for both networks, no gradient, no optimiser.
-
-        `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
-        """
-        self.online.encoder.freeze_base(self.target.encoder)
-        del self.optimizers["encoder"]
-        self.phase = phase
-
-    # State -----------------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything needed to continue exactly: networks, optimisers, generators, phase, counters."""
-        return {
-            "phase": str(self.phase),
-            "updates": self.updates,
-            "decisions": self.decisions,
-            "online": self.online.state_dict(),
-            "target": self.target.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "generator": self.generator.get_state(),
-            "rng": self.rng.bit_generator.state,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; a fresh agent is frozen first if the saved one was."""
-        phase = Phase(state["phase"])
-        if phase is not Phase.FRAMES:
-            self.freeze(phase)
-        self.updates, self.decisions = state["updates"], state["decisions"]
-        self.online.load_state_dict(state["online"])
-        self.target.load_state_dict(state["target"])
-        for name, optimizer in self.optimizers.items():
-            load_optimizer(optimizer, state["optimizers"][name])
-        self.generator.set_state(state["generator"])
-        self.rng.bit_generator.state = state["rng"]
+    def generators(self) -> dict[str, RandomGenerator]:
+        """Every source of random numbers."""
+        return {"noise": self.generator, "exploration": self.rng}
 
     def _cost(self, batch_size: int) -> Cost:
         """F: online on the observation, target on the next one, and with double Q online on the next one too. B: 1.
@@ -231,6 +169,3 @@ class Rainbow:
         frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
         head = Part(above + self.online.head.multiply_adds(), dict.fromkeys(Phase, learning))
         return Cost(Part(encoder, {Phase.FRAMES: learning} | frozen), heads=(head,), batch_size=batch_size)
-
-    def _to_device(self, observations: np.ndarray) -> Tensor:
-        return torch.from_numpy(observations).to(self.device)

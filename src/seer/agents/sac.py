@@ -3,11 +3,9 @@
 Axes: B batch, S stack, C channels, H, W, K crops, N latents per observation (2: the critic's and the actor's), L, A.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,26 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from seer.agents.agent import Update
-from seer.agents.optimizers import load_optimizer
+from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
 from seer.augment import center_crop, random_crop
 from seer.flops import NO_PASSES, Cost, Part, Passes
-from seer.networks.actor_critic import Actor, TwinCritic
-from seer.networks.encoders import Encoder
+from seer.networks.actor_critic import Actor, Temperature, TwinCritic
 from seer.phase import Phase
-from seer.replay import Batch, RowFormat
+from seer.replay import Batch
 
 Metrics = dict[str, Tensor]
 
 CRITIC, ACTOR = 0, 1  # which of an observation's N latents is whose
-
-
-class CriticNetwork(nn.Module):
-    """An encoder, whose base is frozen at T_f, and the twin critic above it."""
-
-    def __init__(self, encoder: Encoder, critic: TwinCritic) -> None:
-        super().__init__()
-        self.encoder, self.critic = encoder, critic
 
 
 @dataclass(frozen=True)
@@ -65,7 +53,7 @@ class Generators:
     actions: np.random.Generator
 
 
-class Sac:
+class Sac(Agent[TwinCritic]):
     """Soft actor-critic from frames, then from stored latents.
 
     Convolutions are shared: the critic's loss trains them, the actor's gradient stops before them. All losses of an
@@ -82,7 +70,7 @@ class Sac:
 
     def __init__(
         self,
-        network: CriticNetwork,
+        network: EncodedNetwork[TwinCritic],
         actor: Actor,
         settings: SacSettings,
         *,
@@ -90,23 +78,15 @@ class Sac:
         make_temperature_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         generators: Generators,
     ) -> None:
-        self.online, self.target, self.actor = network, copy.deepcopy(network), actor
-        self.target.requires_grad_(False)
-        self.settings, self.generators = settings, generators
-        self.device = next(network.parameters()).device
-        log_temperature = torch.tensor(settings.initial_temperature, device=self.device).log()
-        self.log_temperature = nn.Parameter(log_temperature)
-        above = network.encoder.above_parameters()
+        super().__init__(network, num_crops=settings.num_crops)
+        self.actor, self.settings, self.random = actor, settings, generators
+        self.temperature = Temperature(settings.initial_temperature).to(self.device)
         self.optimizers = {
             "encoder": make_optimizer(network.encoder.base_parameters()),
-            "critic": make_optimizer([*above, *network.critic.parameters()]),
+            "critic": make_optimizer([*network.encoder.above_parameters(), *network.head.parameters()]),
             "actor": make_optimizer(actor.parameters()),
-            "temperature": make_temperature_optimizer([self.log_temperature]),
+            "temperature": make_temperature_optimizer(self.temperature.parameters()),
         }
-        self.phase = Phase.FRAMES
-        self.updates = 0
-        self.decisions = 0
-        self.latent = RowFormat((settings.num_crops, *network.encoder.latent_shape), torch.float32)
         self.cost = self._cost()
 
     # Acting ----------------------------------------------------------------------------------------------------
@@ -123,19 +103,13 @@ class Sac:
             views.append(self._crops(frames))
         encoder = self.online.encoder
         latents = encoder.encode(encoder.pixels(torch.cat(views)))  # [1 + K, N, L]
-        action, _ = self.actor.sample(encoder.finish(latents[:1])[ACTOR], self.generators.policy)
+        action, _ = self.actor.sample(encoder.finish(latents[:1])[ACTOR], self.random.policy)
         self.decisions += 1
         if self.decisions <= self.settings.random_steps:
-            uniform = self.generators.actions.uniform(-1, 1, self.actor.action_size)
+            uniform = self.random.actions.uniform(-1, 1, self.actor.action_size)
             action = torch.from_numpy(uniform[None].astype(np.float32))
         stores_latents = self.phase is Phase.LATENTS
         return action[0].cpu().numpy(), latents[1:] if stores_latents else torch.from_numpy(observation[-1])
-
-    def row(self, observation: np.ndarray) -> Tensor:
-        """What the replay stores for an observation: its newest frame [C, H, W], or its latents [K, N, L]."""
-        if self.phase is Phase.LATENTS:
-            return self.encode(self._to_device(observation[None]))[0]
-        return torch.from_numpy(observation[-1])
 
     @torch.no_grad()
     def act(self, observations: np.ndarray) -> np.ndarray:
@@ -160,7 +134,7 @@ class Sac:
         losses |= self.auxiliary_loss(batch, now[CRITIC])
         if self.updates % self.settings.actor_every == 0:
             losses |= self.actor_losses(now)
-        self._descend(losses)
+        self._descend(torch.stack(list(losses.values())).sum())
         self.updates += 1
         if self.updates % self.settings.target_every == 0:
             self.update_target()
@@ -191,10 +165,10 @@ class Sac:
     ) -> tuple[Metrics, Metrics]:
         """Squared errors of both critics, summed (Haarnoja et al. 2018, eq. 5-6), and metrics."""
         with torch.no_grad():
-            action, log_probability = self.actor.sample(next_actor, self.generators.policy)
-            value = self.target.critic(next_critic, action).amin(0) - self.log_temperature.exp() * log_probability
+            action, log_probability = self.actor.sample(next_actor, self.random.policy)
+            value = self.target.head(next_critic, action).amin(0) - self.temperature() * log_probability
             goal = batch.reward + batch.discount * value  # [B]
-        values = self.online.critic(now, batch.action)  # [2, B]
+        values = self.online.head(now, batch.action)  # [2, B]
         errors = F.mse_loss(values, goal.expand_as(values), reduction="none")
         return {"critic_loss": (batch.weight * errors).mean(1).sum()}, {"q_mean": values.detach().mean()}
 
@@ -205,10 +179,10 @@ class Sac:
 
     def actor_losses(self, now: tuple[Tensor, ...]) -> Metrics:
         """Losses of actor and temperature (Haarnoja et al. 2018, eq. 7, 18) on latents [B, L] of critic and actor."""
-        action, log_probability = self.actor.sample(now[ACTOR], self.generators.policy)
-        with _constant(self.online.critic):
-            value = self.online.critic(now[CRITIC].detach(), action).amin(0)  # [B]
-        temperature = self.log_temperature.exp()
+        action, log_probability = self.actor.sample(now[ACTOR], self.random.policy)
+        with _constant(self.online.head):
+            value = self.online.head(now[CRITIC].detach(), action).amin(0)  # [B]
+        temperature = self.temperature()
         surplus = self.actor.action_size - log_probability.detach().mean()  # entropy above its target, -A
         return {
             "actor_loss": (temperature.detach() * log_probability - value).mean(),
@@ -219,7 +193,7 @@ class Sac:
     def update_target(self) -> None:
         """Move those parts of the target that aren't frozen towards the online ones."""
         for tau, online, target in (
-            (self.settings.critic_tau, self.online.critic, self.target.critic),
+            (self.settings.critic_tau, self.online.head, self.target.head),
             (self.settings.encoder_tau, self.online.encoder, self.target.encoder),
         ):
             pairs = zip(target.parameters(), online.parameters(), strict=True)
@@ -227,58 +201,13 @@ class Sac:
             if moving:
                 torch._foreach_lerp_([slow for slow, _ in moving], [fast for _, fast in moving], tau)
 
-    def _descend(self, losses: Metrics) -> None:
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
-        for optimizer in self.optimizers.values():
-            optimizer.step()
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything with parameters."""
+        return {"online": self.online, "target": self.target, "actor": self.actor, "temperature": self.temperature}
 
-    # The freeze ------------------------------------------------------------------------------------------------
-
-    def freeze(self, phase: Phase) -> None:
-        """Stop the learning of the encoder's base for good: one base for both networks, no gradient, no optimiser.
-
-        `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
-        """
-        self.online.encoder.freeze_base(self.target.encoder)
-        del self.optimizers["encoder"]
-        self.phase = phase
-
-    # State -----------------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything needed to continue exactly: networks, optimisers, generators, phase, counters."""
-        return {
-            "phase": str(self.phase),
-            "updates": self.updates,
-            "decisions": self.decisions,
-            "networks": {name: module.state_dict() for name, module in self._modules().items()},
-            "log_temperature": self.log_temperature.detach(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "policy_generator": self.generators.policy.get_state(),
-            "crop_generator": self.generators.crops.get_state(),
-            "action_rng": self.generators.actions.bit_generator.state,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; a fresh agent is frozen first if the saved one was."""
-        phase = Phase(state["phase"])
-        if phase is not Phase.FRAMES:
-            self.freeze(phase)
-        self.updates, self.decisions = state["updates"], state["decisions"]
-        for name, module in self._modules().items():
-            module.load_state_dict(state["networks"][name])
-        with torch.no_grad():
-            self.log_temperature.copy_(state["log_temperature"])
-        for name, optimizer in self.optimizers.items():
-            load_optimizer(optimizer, state["optimizers"][name])
-        self.generators.policy.set_state(state["policy_generator"])
-        self.generators.crops.set_state(state["crop_generator"])
-        self.generators.actions.bit_generator.state = state["action_rng"]
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"online": self.online, "target": self.target, "actor": self.actor}
+    def generators(self) -> dict[str, RandomGenerator]:
+        """Every source of random numbers."""
+        return {"policy": self.random.policy, "crops": self.random.crops, "actions": self.random.actions}
 
     def _cost(self) -> Cost:
         """Passes per update, actor and temperature learning in a share 1 / `actor_every` of them.
@@ -298,7 +227,7 @@ class Sac:
             encoder=Part(base, {Phase.FRAMES: learning} | frozen),
             heads=(
                 Part(self.actor.multiply_adds(), actor),
-                Part(self.online.critic.multiply_adds(), critic),
+                Part(self.online.head.multiply_adds(), critic),
                 Part(above, dict.fromkeys(Phase, afterwards) | {Phase.FRAMES: learning}),
             ),
             batch_size=self.settings.batch_size,
@@ -307,14 +236,11 @@ class Sac:
         )
 
     def _crop(self, frames: Tensor) -> Tensor:
-        return random_crop(frames, self.settings.crop_size, self.generators.crops)
+        return random_crop(frames, self.settings.crop_size, self.random.crops)
 
     def _crops(self, frames: Tensor) -> Tensor:
         """K random crops of each observation, [B * K, S, C, h, w]."""
         return self._crop(frames.repeat_interleave(self.settings.num_crops, 0))
-
-    def _to_device(self, observations: np.ndarray) -> Tensor:
-        return torch.from_numpy(observations).to(self.device)
 
 
 @contextmanager

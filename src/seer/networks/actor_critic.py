@@ -60,6 +60,18 @@ class TwinCritic(nn.Module):
         return _multiply_adds(self)
 
 
+class Temperature(nn.Module):
+    """Weight of the policy's entropy; positive, as its logarithm is what learns (Haarnoja et al. 2018, section 5)."""
+
+    def __init__(self, initial: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(initial).log())
+
+    def forward(self) -> Tensor:
+        """The temperature, 0-d."""
+        return self.log.exp()
+
+
 class Bilinear(nn.Module):
     """CURL's similarity of queries and keys: z_q^T W z_k (Srinivas et al. 2020, section 4.4)."""
 

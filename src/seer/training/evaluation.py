@@ -46,7 +46,7 @@ class Evaluator:
 
     def __call__(
         self,
-        agent: Agent,
+        agent: Agent[Any],
         *,
         episodes: int,
         step: int,

@@ -37,7 +37,7 @@ class Schedule:
 class Training:
     """The made parts of a run and where it stands; `observation` [S, C, H, W] is what the next action answers."""
 
-    agent: Agent
+    agent: Agent[Any]
     replay: Replay
     environment: PixelEnvironment
     evaluator: Evaluator
