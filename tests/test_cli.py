@@ -12,11 +12,12 @@ import matplotlib.image
 import pytest
 
 from seer.cli import parse_config
-from seer.config import Config, config_from_json, config_to_json, parse_memory
+from seer.config import Config, config_from_json, config_to_json
 from seer.errors import SettingError
 from seer.presets import preset
 from seer.training.checkpoint import save_checkpoint
 from seer.training.run import read_metrics
+from seer.validation import parse_memory
 from tiny_run import FLAGS, files, seer
 
 PONG = ("--env", "ALE/Pong-v5")

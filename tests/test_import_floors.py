@@ -16,7 +16,7 @@ FLOORS = (
     {"cli"},
     {"commands"},
     {"build"},
-    {"presets"},
+    {"presets", "validation"},
     {"config"},
     {"experiments"},  # reads the run folders that training writes
     {"training", "analysis", "integrations"},

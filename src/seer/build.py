@@ -15,7 +15,7 @@ from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, Rainbow
 from seer.agents.sac import Generators, Sac, SacSettings
 from seer.allocator import keep_freed_memory
-from seer.config import Config, parse_memory
+from seer.config import Config
 from seer.environments import PixelEnvironment, make_atari, make_dm_control
 from seer.errors import SettingError
 from seer.flops import FlopsLedger
@@ -27,6 +27,7 @@ from seer.presets import CONTROL
 from seer.replay import Arena, Prioritized, Replay, RowFormat, Uniform
 from seer.training.evaluation import Evaluator
 from seer.training.parts import Schedule, Training
+from seer.validation import parse_memory
 
 EVALUATION_EPSILON = 0.001
 """Random actions in evaluation (SEER, Atari protocol)."""

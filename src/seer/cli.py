@@ -12,9 +12,10 @@ from typing import Literal, TypeVar, get_args
 
 import tyro
 
-from seer.config import AgentName, Config, validate
+from seer.config import AgentName, Config
 from seer.errors import SettingError
 from seer.presets import preset
+from seer.validation import validate
 
 Settings = TypeVar("Settings")
 

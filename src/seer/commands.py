@@ -19,7 +19,7 @@ from seer.build import (
     pick_device,
     replay_bytes,
 )
-from seer.config import Config, config_from_json, config_to_json, validate
+from seer.config import Config, config_from_json, config_to_json
 from seer.environments.rendering import choose_backend
 from seer.errors import SettingError
 from seer.experiments.plots import plot_runs
@@ -34,6 +34,7 @@ from seer.training.parts import Training
 from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder
 from seer.training.terminal import Terminal
 from seer.training.video import recording
+from seer.validation import validate
 
 
 def start_run(config: Config) -> None:

@@ -6,7 +6,6 @@ step. The command line makes one flag of each field; `presets.py` fills in the p
 """
 
 import dataclasses
-import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -224,112 +223,6 @@ class Config:
     def freeze_step(self) -> int | None:
         """T_f in training steps, or None for never."""
         return None if self.freeze.at == "never" else int(self.freeze.at)
-
-
-def parse_memory(text: str) -> int:
-    """Bytes of a size such as 70MB, 1.5 GB or 64MiB (decimal and binary units; a bare number is bytes).
-
-    Raises:
-        SettingError: the text is no size.
-    """
-    units = {"": 1, "B": 1} | {
-        prefix + unit: base**power
-        for power, prefix in enumerate("KMGT", start=1)
-        for unit, base in (("B", 1000), ("iB", 1024))
-    }
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B|)\s*", text)
-    unit = match[2].replace("k", "K") if match else ""
-    if match is None or unit not in units or float(match[1]) == 0:
-        raise SettingError(f"--replay-memory {text!r} is no size; write it as 70MB, 1.5GB or 64MiB")
-    return int(float(match[1]) * units[unit])
-
-
-def validate(config: Config) -> Config:
-    """Check everything that can be known before anything is built.
-
-    Raises:
-        SettingError: naming the first setting that is wrong, and the remedy.
-    """
-    learning, replay = config.learning, config.replay
-    positive = {
-        "--steps": config.steps, "--eval-every": config.eval_every, "--eval-episodes": config.eval_episodes,
-        "--checkpoint-every": config.checkpoint_every, "--log-every": config.log_every,
-        "--batch-size": learning.batch_size, "--hidden-units": learning.hidden_units,
-        "--learning-rate": learning.learning_rate, "--adam-epsilon": learning.adam_epsilon,
-        "--max-gradient-norm": learning.max_gradient_norm, "--target-every": learning.target_every,
-        "--updates-per-step": learning.updates_per_step, "--n-step": replay.n_step,
-        "--image-size": config.image.size, "--crop-size": config.view_size, "--frame-stack": config.image.stack,
-        "--action-repeat": config.image.action_repeat, "--latent-size": config.sac.latent_size,
-        "--initial-temperature": config.sac.initial_temperature, "--actor-every": config.sac.actor_every,
-        "--temperature-learning-rate": config.sac.temperature_learning_rate,
-        "--num-crops": config.freeze.num_crops, "--epsilon-steps": config.value.epsilon_steps,
-    }  # fmt: skip
-    for flag, number in positive.items():
-        _require(number > 0, f"{flag} {number} must be more than 0")
-    _require(config.seed >= 0, f"--seed {config.seed} must be 0 or more")
-    _require(learning.first_update >= 0, f"--first-update {learning.first_update} must be 0 or more")
-    fractions = {
-        "--discount": learning.discount, "--priority-exponent": replay.priority_exponent,
-        "--importance-exponent": replay.importance_exponent, "--epsilon-end": config.value.epsilon_end,
-        "--critic-tau": config.sac.critic_tau, "--encoder-tau": config.sac.encoder_tau,
-    }  # fmt: skip
-    for flag, number in fractions.items():
-        _require(0 <= number <= 1, f"{flag} {number} must lie between 0 and 1")
-    _require(config.value.num_atoms >= 2, f"--num-atoms {config.value.num_atoms} must be 2 or more")
-    _require(config.value.noisy_sigma >= 0, f"--noisy-sigma {config.value.noisy_sigma} must be 0 or more")
-    _require(
-        config.value.min_return < config.value.max_return,
-        f"--min-return {config.value.min_return} must be less than --max-return {config.value.max_return}",
-    )
-    _require(config.threads is None or config.threads > 0, f"--threads {config.threads} must be more than 0")
-    _validate_replay(replay, learning.batch_size)
-    _validate_freeze(config)
-    return config
-
-
-def _validate_replay(replay: ReplayConfig, batch_size: int) -> None:
-    if replay.memory is not None:
-        _require(
-            replay.capacity is None,
-            "--replay-memory and --replay-capacity say the same thing; give one of them",
-        )
-        parse_memory(replay.memory)
-    if replay.capacity is not None:
-        needed = batch_size + replay.n_step
-        _require(
-            replay.capacity >= needed,
-            f"--replay-capacity {replay.capacity} is less than batch size + n-step; give at least {needed}",
-        )
-
-
-def _validate_freeze(config: Config) -> None:
-    at = config.freeze.at
-    _require(at == "never" or at.isdecimal(), f"--freeze-at {at!r} is no step; give a whole number or never")
-    if at != "never":
-        _require(int(at) >= 1, f"--freeze-at {at}: the first step is 1; give 1 or more, or never")
-        _require(
-            int(at) <= config.steps,
-            f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
-        )
-    size, view, layers = config.image.size, config.view_size, config.freeze.layers
-    _require(view <= size, f"--crop-size {view} is more than --image-size {size}; give less")
-    _require(
-        view == size or config.agent in ("sac", "curl"),
-        f"--crop-size {view}: --agent {config.agent} crops nothing; leave it out",
-    )
-    _require(
-        config.freeze.num_crops == 1 or view < size,
-        f"--num-crops {config.freeze.num_crops}: without cropping every crop is the same; use --num-crops 1",
-    )
-    _require(
-        layers == "all" or (layers.isdecimal() and int(layers) >= 1),
-        f"--freeze-layers {layers!r} is no number of layers; give 1 or more, or all",
-    )
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise SettingError(message)
 
 
 def config_to_json(config: Config) -> dict[str, Any]:
