@@ -160,7 +160,7 @@ def hunted_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     assert f"seer resume {folder}" in " ".join(stopped.stdout.split())
     assert latest_checkpoint(folder / "checkpoints").name == "step-000000720"
     agent = load_checkpoint(latest_checkpoint(folder / "checkpoints"))["agent"]
-    then = {name: {key: part.clone() for key, part in agent[name].items()} for name in ("online", "target")}
+    then = {name: {key: part.clone() for key, part in agent["modules"][name].items()} for name in ("online", "target")}
 
     killed = seer_process("resume", folder, step=900, signal=signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -192,15 +192,16 @@ def test_a_killed_run_ends_with_the_same_agent(finished_run: Path, hunted_run: t
         load_checkpoint(latest_checkpoint(run / "checkpoints"))["agent"] for run in (finished_run, hunted_run[0])
     )
     for network in ("online", "target"):
-        assert ours[network].keys() == theirs[network].keys()
-        assert all(torch.equal(ours[network][name], theirs[network][name]) for name in ours[network])
-    assert torch.equal(ours["generator"], theirs["generator"])
+        left, right = ours["modules"][network], theirs["modules"][network]
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[name], right[name]) for name in left)
+    assert torch.equal(ours["generators"]["noise"], theirs["generators"]["noise"])
     assert ours["updates"] == theirs["updates"] == STEPS - FIRST_UPDATE + 1
 
 
 def test_frozen_layers_end_as_they_were_at_the_freeze(hunted_run: tuple[Path, dict[str, Any]]) -> None:
     folder, then = hunted_run
-    now = load_checkpoint(latest_checkpoint(folder / "checkpoints"))["agent"]
+    now = load_checkpoint(latest_checkpoint(folder / "checkpoints"))["agent"]["modules"]
     encoder = [name for name in then["online"] if name.startswith("encoder.")]
     assert encoder
     for name in encoder:
