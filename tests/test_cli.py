@@ -475,7 +475,7 @@ def test_eval_plays_and_films(finished_run: Path, capsys: Capture) -> None:
     assert film.get(cv2.CAP_PROP_FPS) == pytest.approx(15)  # 60 a second, every fourth seen
     pictures = [picture for seen, picture in iter(film.read, (False, None)) if seen]
     film.release()
-    assert {picture.shape for picture in pictures} == {(630, 480, 3)}  # 210x160, enlarged three times
+    assert {picture.shape for picture in pictures} == {(420, 320, 3)}  # 210x160, enlarged twice
     assert len(pictures) == steps + 1
     assert pictures[0].std() > 10  # the field, paddles and score, not an empty screen
     assert (pictures[0] != pictures[steps // 2]).any()

@@ -71,7 +71,7 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
     with _fitting(checkpoint):
         agent.load_state_dict(state["agent"])
     evaluator = build_evaluator(config, games=min(episodes, PARALLEL_GAMES), seed=seed)
-    with recording(video, frames_per_second=60 / environment.action_repeat) as watch:
+    with recording(video, frames_per_second=environment.metadata["render_fps"]) as watch:
         evaluation = evaluator(agent, episodes=episodes, step=0, watch=watch)
     terminal = Terminal()
     terminal.table(

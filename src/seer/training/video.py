@@ -9,8 +9,8 @@ import numpy as np
 from seer.environments import PixelEnvironment
 from seer.errors import SettingError
 
-ENLARGE = 3
-"""Each pixel becomes a square of this side, so that small screens can be seen; frames stay multiples of 2."""
+HEIGHT = 480
+"""About the film's height in pixels: small screens are enlarged by a whole factor, so that they can be seen."""
 
 
 @contextmanager
@@ -35,7 +35,9 @@ def recording(path: Path | None, *, frames_per_second: float) -> Iterator[Callab
 
     def append(environment: PixelEnvironment) -> None:
         nonlocal writer
-        picture = environment.render().repeat(ENLARGE, 0).repeat(ENLARGE, 1)  # [H, W, 3]
+        picture = environment.render()  # [H, W, 3]
+        factor = max(1, round(HEIGHT / len(picture)))
+        picture = picture.repeat(factor, 0).repeat(factor, 1)
         picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]  # the codec wants even sides
         if writer is None:
             height, width, _ = picture.shape
