@@ -202,7 +202,7 @@ class Config:
     """Where networks and replay live: cpu, cuda, cuda:1; auto takes a GPU if there is one."""
 
     threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """CPU threads. Default: one per core. Give each of several runs on one machine its share, or all crawl."""
+    """CPU threads. Default: 1 on Atari, one per core elsewhere. More threads than free cores make a run crawl."""
 
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR|None")] = None
     """Run folder; must not exist. Default: runs/<env>-<agent>-<seed>-<time>."""

@@ -70,7 +70,9 @@ def preset(env: str, agent: AgentName | None = None) -> Config:
 def _atari(env: str, agent: AgentName) -> Config:
     """Rainbow; DQN is Rainbow with its parts off."""
     game = env.removeprefix("ALE/").split("-")[0]
-    config = Config(env=env, agent=agent, freeze=FreezeConfig(at=str(ATARI_FREEZE.get(game, COMMON_ATARI_FREEZE))))
+    freeze_at = str(ATARI_FREEZE.get(game, COMMON_ATARI_FREEZE))
+    # One thread: small batches gain little from more, and lose nearly everything where another process wants a core.
+    config = Config(env=env, agent=agent, freeze=FreezeConfig(at=freeze_at), threads=1)
     if agent == "dqn":
         return dataclasses.replace(config, value=DQN_PARTS, replay=ReplayConfig(prioritized=False, n_step=1))
     return config
