@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 and later, which is what macOS has.
 
 PYTHON ?= python3
-# A game whose score rises within minutes: 0 points untrained, about a thousand after 4,000 steps.
+# A game whose score rises within minutes: 0 points in the first games, about a thousand after 4,000 steps.
 GAME   ?= ALE/RoadRunner-v5
 TRAIN_FLAGS ?= --steps 20000 --freeze-at 8000 --eval-every 4000
 

@@ -4,7 +4,7 @@ Axes: B batch, S stack, C channels of one frame, H height, W width, N latents pe
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,21 +202,21 @@ class Projections(nn.Module):
 
 def convolution_stages(frame_shape: MapShape, *, stack: int, layers: Sequence[Convolution]) -> list[nn.Module]:
     """Plain convolutions on `stack` frames [C, H, W]; SettingError where the frames are too small for them."""
-    shape: MapShape = (stack * frame_shape[0], *frame_shape[1:])
-    stages: list[nn.Module] = []
-    for layer in layers:
-        stages.append(ConvStage(shape, layer))
-        shape = stages[-1].output_shape  # type: ignore[assignment]
-    return stages
+    return _stages(frame_shape, stack, ConvStage, layers)
 
 
 def impala_stages(frame_shape: MapShape, *, stack: int) -> list[nn.Module]:
     """The 15 convolutions of IMPALA's larger encoder, in three sections (Espeholt et al. 2018, figure 3, right)."""
-    shape: MapShape = (stack * frame_shape[0], *frame_shape[1:])
-    stages: list[nn.Module] = []
-    for channels in IMPALA_CHANNELS:
-        stages.append(ResidualSection(shape, channels))
-        shape = stages[-1].output_shape  # type: ignore[assignment]
+    return _stages(frame_shape, stack, ResidualSection, IMPALA_CHANNELS)
+
+
+def _stages(frame_shape: MapShape, stack: int, make: Callable[..., nn.Module], kinds: Iterable[Any]) -> list[nn.Module]:
+    """One stage of each kind, each on the maps of the one below it."""
+    shape: tuple[int, ...] = (stack * frame_shape[0], *frame_shape[1:])
+    stages = []
+    for kind in kinds:
+        stages.append(make(shape, kind))
+        shape = _shape(stages[-1])
     return stages
 
 

@@ -4,19 +4,10 @@ Axes: B batch, L latent size, A actions, Z atoms of the return distribution (1 f
 """
 
 import math
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-class QHead(Protocol):
-    """What an agent needs of a head: outputs, fresh noise, and what one pass costs."""
-
-    def __call__(self, latent: Tensor) -> Tensor: ...
-    def resample_noise(self, generator: torch.Generator) -> None: ...
-    def multiply_adds(self) -> int: ...
 
 
 class NoisyLinear(nn.Linear):
