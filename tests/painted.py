@@ -57,7 +57,7 @@ class PaintedEnvironment(PixelEnvironment):
 
     def render(self) -> Pixels:
         """The newest frame's first channel as RGB uint8 [H, W, 3]."""
-        return np.repeat(self._frames[-1, 0, :, :, np.newaxis], 3, axis=-1)
+        return np.repeat(self.observe()[-1, 0, :, :, np.newaxis], 3, axis=-1)
 
     def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
         self._episode += 1

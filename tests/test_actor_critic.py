@@ -13,12 +13,13 @@ from seer.networks.actor_critic import LOG_STD_RANGE, Actor, Bilinear, TwinCriti
 
 
 def make_actor(action_size: int = 3) -> Actor:
+    """In float64, for tolerances that leave no room for a mistake."""
     torch.manual_seed(0)
-    return Actor(latent_size=8, action_size=action_size, hidden_units=16)
+    return Actor(latent_size=8, action_size=action_size, hidden_units=16, precision=torch.float64).double()
 
 
 def test_log_probability_is_that_of_the_squashed_gaussian() -> None:
-    actor, latent = make_actor().double(), torch.randn(50, 8, dtype=torch.float64)
+    actor, latent = make_actor(), torch.randn(50, 8, dtype=torch.float64)
     action, log_probability = actor.sample(latent, torch.Generator().manual_seed(1))
     mean, log_std = actor(latent)
     squashed = TransformedDistribution(Normal(mean, log_std.exp()), TanhTransform(cache_size=0))
@@ -31,7 +32,7 @@ def test_log_probability_of_extreme_actions_is_finite_and_exact() -> None:
     with torch.no_grad():
         for parameter in actor.parameters():
             parameter.zero_()
-        actor.layers[-1].bias[:] = torch.tensor([20.0, -100.0])  # mean 20, smallest deviation
+        actor.layers.last.bias[:] = torch.tensor([20.0, -100.0])  # mean 20, smallest deviation
     action, log_probability = actor.sample(torch.zeros(1, 8, dtype=torch.float64), torch.Generator().manual_seed(0))
     assert action.item() == pytest.approx(1.0)
     # log N(u) is about 9 at most; -log(1 - tanh(u)^2) is about 2 u - log 4.
@@ -41,8 +42,8 @@ def test_log_probability_of_extreme_actions_is_finite_and_exact() -> None:
 def test_log_std_stays_in_its_range() -> None:
     actor = make_actor()
     with torch.no_grad():
-        actor.layers[-1].weight.mul_(1e4)
-    _, log_std = actor(torch.randn(100, 8))
+        actor.layers.last.weight.mul_(1e4)
+    _, log_std = actor(torch.randn(100, 8, dtype=torch.float64))
     low, high = LOG_STD_RANGE
     assert log_std.min().item() == pytest.approx(low)
     assert log_std.max().item() == pytest.approx(high)

@@ -197,7 +197,7 @@ def test_what_goes_wrong_in_the_drawing_thread_is_raised_by_draw() -> None:
     environment = make()
     environment.reset()
     with pytest.raises(ValueError, match="negative dimensions"):
-        environment._draw(-1)
+        environment._draw(-1).result()
     environment.reset()
 
 

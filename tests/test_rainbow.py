@@ -533,6 +533,7 @@ def make_run(parts: dict[str, Any], layers: tuple[Convolution, ...]) -> Training
         steps=2000, first_update=20, updates_per_step=1, batch_size=16, importance_exponent=0.4, log_every=1,
         eval_every=1, eval_episodes=1, checkpoint_every=1,
     )  # fmt: skip
+    environment.reset()
     return Training(
         agent=agent,
         replay=replay,
@@ -541,7 +542,6 @@ def make_run(parts: dict[str, Any], layers: tuple[Convolution, ...]) -> Training
         freezing=FreezeAt(None),
         schedule=schedule,
         ledger=FlopsLedger(agent.cost),
-        observation=environment.reset()[0],
     )
 
 

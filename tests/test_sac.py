@@ -24,12 +24,21 @@ CPU = torch.device("cpu")
 SIDE, CROP, ACTIONS = 40, 36, 2
 
 
-def make_config(agent: str = "curl", *, encoder: str = "sac-ae", crops: int = 4, layers: str = "all") -> Config:
+def make_config(
+    agent: str = "curl",
+    *,
+    encoder: str = "sac-ae",
+    crops: int = 4,
+    layers: str = "all",
+    precision: str = "float32",
+) -> Config:
     config = preset("dm_control/cartpole-swingup-v0", agent)
     return dataclasses.replace(
         config,
         image=dataclasses.replace(config.image, size=SIDE, crop_size=CROP),
-        learning=dataclasses.replace(config.learning, encoder=encoder, batch_size=8, hidden_units=32),
+        learning=dataclasses.replace(
+            config.learning, encoder=encoder, batch_size=8, hidden_units=32, precision=precision
+        ),
         freeze=dataclasses.replace(config.freeze, num_crops=crops, layers=layers),
         replay=dataclasses.replace(config.replay, capacity=120),
         sac=dataclasses.replace(config.sac, random_steps=5),
@@ -88,9 +97,11 @@ def cropped_batch(agent: Sac, crops: int) -> tuple[Batch, Batch]:
 
 @pytest.mark.parametrize("encoder", ["sac-ae", "impala"])
 @pytest.mark.parametrize("crops", [1, 4])
-@pytest.mark.parametrize("name", ["sac", "curl"])
-def test_the_seam_gives_equal_gradients_on_both_sides(name: str, crops: int, encoder: str) -> None:
-    on_frames, _ = make(make_config(name, encoder=encoder, crops=crops))
+@pytest.mark.parametrize(
+    ("name", "precision"), [("sac", "float32"), ("curl", "float32"), ("curl", "bfloat16")], ids="-".join
+)
+def test_the_seam_gives_equal_gradients_on_both_sides(name: str, precision: str, crops: int, encoder: str) -> None:
+    on_frames, _ = make(make_config(name, encoder=encoder, crops=crops, precision=precision))
     on_latents = copy.deepcopy(on_frames)
     on_frames.freeze(Phase.FROZEN_FRAMES)
     on_latents.freeze(Phase.LATENTS)
@@ -102,7 +113,27 @@ def test_the_seam_gives_equal_gradients_on_both_sides(name: str, crops: int, enc
     for left, right in zip(heads(on_frames), heads(on_latents), strict=True):
         assert left.grad is not None
         assert left.grad.abs().sum() > 0
-        torch.testing.assert_close(left.grad, right.grad, atol=1e-5, rtol=1e-4)
+        # A bfloat16 convolution of 8 images needn't round as one of 32 does.
+        relative = 1e-4 if precision == "float32" else 2e-2
+        assert torch.dist(left.grad, right.grad) <= relative * left.grad.norm()
+
+
+@pytest.mark.parametrize(("encoder", "closest"), [("sac-ae", 0.98), ("impala", 0.8)])  # impala: 15 roundings
+@pytest.mark.parametrize("name", ["sac", "curl"])
+def test_bfloat16_learns_what_float32_learns(name: str, encoder: str, closest: float) -> None:
+    exact, _ = make(make_config(name, encoder=encoder))
+    fast, _ = make(make_config(name, encoder=encoder, precision="bfloat16"))
+    batch, _ = cropped_batch(exact, crops=1)
+    updates = [agent.update(batch).metrics for agent in (exact, fast)]
+    for loss, value in updates[0].items():
+        torch.testing.assert_close(updates[1][loss], value, rtol=0.02, atol=0.02)
+    for (label, left), (_, right) in zip(exact.online.named_parameters(), fast.online.named_parameters(), strict=True):
+        assert left.grad is not None
+        assert right.grad is not None
+        assert right.dtype == right.grad.dtype == torch.float32
+        cosine = F.cosine_similarity(left.grad.flatten(), right.grad.flatten(), dim=0)
+        assert cosine > closest, f"{label}: {cosine}"
+    assert fast.encode(batch.now).dtype == torch.float32
 
 
 @pytest.mark.parametrize("encoder", ["sac-ae", "impala"])
@@ -252,7 +283,7 @@ def test_state_round_trip_continues_identically(frozen: bool) -> None:
 def test_first_actions_are_uniform_and_later_ones_the_policys() -> None:
     agent, _ = make(make_config("sac"))
     with torch.no_grad():
-        agent.actor.layers[-1].bias[:ACTIONS] = 50.0  # the policy always answers 1
+        agent.actor.layers.last.bias[:ACTIONS] = 50.0  # the policy always answers 1
     observation = np.zeros((3, 3, SIDE, SIDE), np.uint8)
     actions = np.stack([agent.decide(observation)[0] for _ in range(8)])
     assert (np.abs(actions[:5]) < 1).all()

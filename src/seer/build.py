@@ -53,7 +53,7 @@ def build(config: Config) -> Training:
     agent = build_agent(config, environment, device, [*seeds[:3], seeds[6]])
     replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]))
     ledger = FlopsLedger(agent.cost)
-    observation, _ = environment.reset(seed=seeds[4])
+    environment.reset(seed=seeds[4])
     return Training(
         agent=agent,
         replay=replay,
@@ -62,7 +62,6 @@ def build(config: Config) -> Training:
         freezing=FreezeAt(config.freeze_step),
         schedule=build_schedule(config),
         ledger=ledger,
-        observation=observation,
     )
 
 
@@ -105,7 +104,26 @@ def build_encoder(config: Config, environment: PixelEnvironment, *, projections:
         maps = stages[-1].output_shape
         stages.append(Projections(maps, latents=projections, latent_size=config.sac.latent_size))  # type: ignore[arg-type]
     layers = config.freeze.layers
-    return Encoder(stages, frozen_stages=None if layers == "all" else int(layers))
+    return Encoder(stages, frozen_stages=None if layers == "all" else int(layers), precision=pick_precision(config))
+
+
+def pick_precision(config: Config) -> torch.dtype:
+    """What the layers compute in, given the setting, the agent and the device.
+
+    Rainbow's small batches gain nothing from bfloat16 on a CPU: moving weights takes their time, not arithmetic.
+    """
+    name = config.learning.precision
+    if name == "auto":
+        pays = config.agent in ("sac", "curl") and _has_bfloat16(pick_device(config.device))
+        name = "bfloat16" if pays else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies matrices of bfloat16 faster than of float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def build_rainbow(
@@ -143,8 +161,13 @@ def build_sac(
     """SAC or CURL."""
     learning, sac = config.learning, config.sac
     encoder = build_encoder(config, environment, projections=2)
-    sizes = {"latent_size": sac.latent_size, "action_size": action_size, "hidden_units": learning.hidden_units}
-    network, actor = EncodedNetwork(encoder, TwinCritic(**sizes)), Actor(**sizes)
+    shape: dict[str, Any] = {
+        "latent_size": sac.latent_size,
+        "action_size": action_size,
+        "hidden_units": learning.hidden_units,
+        "precision": pick_precision(config),
+    }
+    network, actor = EncodedNetwork(encoder, TwinCritic(**shape)), Actor(**shape)
     for part in (network, actor):
         part.apply(initialize)
     settings = SacSettings(

@@ -14,6 +14,7 @@ import tyro
 from seer.errors import SettingError
 
 AgentName = Literal["rainbow", "dqn", "sac", "curl"]
+Precision = Literal["auto", "float32", "bfloat16"]
 EncoderName = Literal["data-efficient", "canonical", "sac-ae", "impala"]
 
 
@@ -80,6 +81,10 @@ class LearningConfig:
 
     encoder: EncoderName = "data-efficient"
     """Convolutional encoder (DER, appendix E; DQN's for canonical)."""
+
+    precision: Precision = "auto"
+    """What the layers compute in; parameters, losses and stored latents stay float32. auto: bfloat16 for SAC and CURL
+    where the processor has instructions for it, else float32."""
 
     batch_size: int = 32
     """Samples per update (DER, table 1)."""

@@ -49,8 +49,8 @@ class AtariEnvironment(PixelEnvironment):
         self._before_game: State = {}
         self._actions = bytearray()  # since the game's start, the one between two lives included
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Pixels, Info]:
-        """After a lost life go on with the same game, else start a new one. Returns observation, info."""
+    def restart(self, *, seed: int | None = None) -> Info:
+        """After a lost life go on with the same game, else start a new one."""
         finished: Info = {}
         if self._life_lost and seed is None:
             self._life_lost = False
@@ -58,15 +58,16 @@ class AtariEnvironment(PixelEnvironment):
             self._lives = info["lives"]
             self._count(reward, over=terminated or truncated, info=info)
             if not self._needs_reset:
-                return self._start_stack(frame), info
+                self._start_stack(frame)
+                return info
             finished = {"episode": info["episode"]}
-        observation, info = super().reset(seed=seed, options=options)
+        info = super().restart(seed=seed)
         self._lives, self._life_lost = info["lives"], False
-        return observation, info | finished
+        return info | finished
 
-    def step(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
+    def advance(self, action: Any) -> tuple[float, bool, bool, Info]:
         """Play one step; `info["episode"]` reports a whole game's unclipped score and length when it ends."""
-        observation, reward, terminated, truncated, info = super().step(action)
+        reward, terminated, truncated, info = super().advance(action)
         if self.training:
             reward = min(max(reward, -1.0), 1.0)
             lives = info["lives"]
@@ -74,7 +75,7 @@ class AtariEnvironment(PixelEnvironment):
             self._lives = lives
             if self._life_lost:
                 self._needs_reset = terminated = True
-        return observation, reward, terminated, truncated, info
+        return reward, terminated, truncated, info
 
     def render(self) -> Pixels:
         """The console's picture, RGB uint8 [210, 160, 3] (some games 250 high); of the step's last frame."""

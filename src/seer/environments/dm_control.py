@@ -10,13 +10,14 @@ an exact state needs dm_control's own objects anyway.
 import difflib
 import functools
 import re
+from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
+from seer.environments.pixel import Drawing, Info, PixelEnvironment, Pixels, State
 from seer.environments.rendering import Renderer, choose_backend, shared_renderer
 from seer.errors import SettingError
 
@@ -57,15 +58,15 @@ class DMControlEnvironment(PixelEnvironment):
 
     def render(self) -> Pixels:
         """The present picture, RGB uint8 [256, 256, 3]."""
-        return self._draw(VIDEO_SIZE)
+        return self._draw(VIDEO_SIZE).result().transpose(1, 2, 0)
 
-    def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
+    def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
         if seed is not None:
             self._control.task.random.seed(seed)
         self._control.reset()
-        return self._frame(), {}
+        return self._draw(self._image_size), {}
 
-    def _advance(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
+    def _advance(self, action: Any) -> tuple[Drawing, float, bool, bool, Info]:
         control = self._center + self._half_range * np.asarray(action, np.float64)
         reward = 0.0
         for _ in range(self.action_repeat):
@@ -74,13 +75,10 @@ class DMControlEnvironment(PixelEnvironment):
             if moment.last():
                 break
         terminated = moment.last() and moment.discount == 0.0
-        return self._frame(), reward, terminated, moment.last() and not terminated, {}
+        return self._draw(self._image_size), reward, terminated, moment.last() and not terminated, {}
 
-    def _frame(self) -> Pixels:
-        """The present picture as a frame, uint8 [C, H, W]."""
-        return self._draw(self._image_size).transpose(2, 0, 1)
-
-    def _draw(self, size: int) -> Pixels:
+    def _draw(self, size: int) -> Future[Pixels]:
+        """The present picture, uint8 [C, size, size]; the simulator must stay as it is until that is there."""
         physics = self._control.physics
         return self._renderer.draw(physics.model.ptr, physics.data.ptr, size=size, shadows=self._shadows)
 

@@ -4,6 +4,7 @@ Axes: S stack, C channels, H height, W width.
 """
 
 from abc import abstractmethod
+from concurrent.futures import Future
 from typing import Any
 
 import gymnasium
@@ -13,6 +14,8 @@ import numpy.typing as npt
 Pixels = npt.NDArray[np.uint8]
 Info = dict[str, Any]
 State = dict[str, Any]
+Drawing = Pixels | Future[Pixels]
+"""A frame [C, H, W], or the promise of one that another thread is still drawing."""
 
 
 class PixelEnvironment(gymnasium.Env[Pixels, Any]):
@@ -21,6 +24,9 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     A subclass brings a simulator: `_begin`, `_advance` and the two methods for its state. This class keeps
     the stack (an episode's first frame fills it), and the score and length of the episode, which the last
     step reports as `info["episode"] = {"return": sum of the simulator's rewards, "length": agent steps}`.
+
+    `step` is `advance` and then `observe`, `reset` is `restart` and then `observe`. Whoever has other work to do
+    between the two, such as an update, does it while the picture is drawn.
 
     Attributes:
         frame_shape: (C, H, W) of one frame.
@@ -46,17 +52,19 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         self.action_space = action_space
         self.observation_space = gymnasium.spaces.Box(0, 255, (stack, *frame_shape), np.uint8)
         self._frames: Pixels = np.zeros((stack, *frame_shape), np.uint8)
+        self._drawing: Drawing | None = None  # the newest frame, as long as it isn't in the stack
+        self._fills_stack = False  # the newest frame is an episode's first
         self._return = 0.0
         self._length = 0
         self._needs_reset = True
 
     @abstractmethod
-    def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
+    def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
         """Start an episode; seed None goes on with the random numbers at hand. Returns frame, info."""
 
     @abstractmethod
-    def _advance(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
-        """Play one step. Returns frame [C, H, W], unclipped reward, terminated, truncated, info."""
+    def _advance(self, action: Any) -> tuple[Drawing, float, bool, bool, Info]:
+        """Play one step. Returns frame, unclipped reward, terminated, truncated, info."""
 
     @abstractmethod
     def _simulator_state(self) -> State:
@@ -73,9 +81,8 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Pixels, Info]:
         """Start an episode. Returns the observation, uint8 [S, C, H, W], and the simulator's info."""
         super().reset(seed=seed, options=options)
-        frame, info = self._begin(seed)
-        self._return, self._length = 0.0, 0
-        return self._start_stack(frame), info
+        info = self.restart(seed=seed)
+        return self.observe(), info
 
     def step(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
         """Play one step. Returns the observation, uint8 [S, C, H, W], reward, terminated, truncated, info.
@@ -83,17 +90,39 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         Raises:
             gymnasium.error.ResetNeeded: no episode is under way.
         """
+        reward, terminated, truncated, info = self.advance(action)
+        return self.observe(), reward, terminated, truncated, info
+
+    def restart(self, *, seed: int | None = None) -> Info:
+        """Start an episode, which `observe` shows. Returns the simulator's info."""
+        self._finish_drawing()
+        drawing, info = self._begin(seed)
+        self._return, self._length = 0.0, 0
+        self._start_stack(drawing)
+        return info
+
+    def advance(self, action: Any) -> tuple[float, bool, bool, Info]:
+        """Play one step, whose end `observe` shows. Returns reward, terminated, truncated, info.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode is under way.
+        """
         if self._needs_reset:
             raise gymnasium.error.ResetNeeded("no episode is under way: call reset() before step()")
-        frame, reward, terminated, truncated, info = self._advance(action)
-        self._frames[:-1] = self._frames[1:]
-        self._frames[-1] = frame
+        self._finish_drawing()  # the simulator must not move while it is drawn
+        self._drawing, reward, terminated, truncated, info = self._advance(action)
         self._length += 1
         self._count(reward, over=terminated or truncated, info=info)
-        return self._frames.copy(), reward, terminated, truncated, info
+        return reward, terminated, truncated, info
+
+    def observe(self) -> Pixels:
+        """The observation, uint8 [S, C, H, W]; waits for its newest frame if that is still being drawn."""
+        self._finish_drawing()
+        return self._frames.copy()
 
     def state_dict(self) -> State:
         """The exact state: arrays and JSON values, nothing pickled."""
+        self._finish_drawing()
         return {
             "frames": self._frames.copy(),
             "episode_return": self._return,
@@ -104,17 +133,29 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
     def load_state_dict(self, state: State) -> None:
         """Go on exactly where the environment of `state_dict` was, whatever this one did before."""
+        self._finish_drawing()
         self._load_simulator_state(state["simulator"])
         self._frames[:] = state["frames"]
         self._return = float(state["episode_return"])
         self._length = int(state["episode_length"])
         self._needs_reset = bool(state["needs_reset"])
 
-    def _start_stack(self, frame: Pixels) -> Pixels:
-        """Fill the stack with an episode's first frame [C, H, W]; returns the observation [S, C, H, W]."""
-        self._frames[:] = frame
+    def _start_stack(self, drawing: Drawing) -> None:
+        """An episode begins with this frame, which fills the stack."""
+        self._drawing, self._fills_stack = drawing, True
         self._needs_reset = False
-        return self._frames.copy()
+
+    def _finish_drawing(self) -> None:
+        """Take the newest frame into the stack."""
+        if self._drawing is None:
+            return
+        frame = self._drawing.result() if isinstance(self._drawing, Future) else self._drawing
+        if self._fills_stack:
+            self._frames[:] = frame
+        else:
+            self._frames[:-1] = self._frames[1:]
+            self._frames[-1] = frame
+        self._drawing, self._fills_stack = None, False
 
     def _count(self, reward: float, *, over: bool, info: Info) -> None:
         """Add a reward to the score and, when the episode is over, report it in `info`."""

@@ -183,10 +183,12 @@ class Renderer:
         # MuJoCo's own destructor would free OpenGL's objects in whatever thread lets go of the renderer.
         self.close = weakref.finalize(self, self._thread.submit, self._context.free)
 
-    def draw(self, model: Any, data: Any, *, size: int, shadows: bool) -> npt.NDArray[np.uint8]:
-        """The picture of a simulation (mujoco.MjModel and MjData), RGB uint8 [size, size, 3]."""
-        picture: npt.NDArray[np.uint8] = self._thread.submit(lambda: self._draw(model, data, size, shadows)).result()
-        return picture
+    def draw(self, model: Any, data: Any, *, size: int, shadows: bool) -> Future[npt.NDArray[np.uint8]]:
+        """The picture of a simulation (mujoco.MjModel and MjData), RGB uint8 [3, size, size].
+
+        Neither may be written to until the picture is there.
+        """
+        return self._thread.submit(lambda: self._draw(model, data, size, shadows))
 
     def _draw(self, model: Any, data: Any, size: int, shadows: bool) -> npt.NDArray[np.uint8]:
         import mujoco
@@ -199,7 +201,7 @@ class Renderer:
         picture = np.empty((size, size, 3), np.uint8)
         mujoco.mjr_render(rectangle, self._scene, self._context)
         mujoco.mjr_readPixels(picture, None, rectangle, self._context)
-        return picture[::-1]  # OpenGL begins at the bottom
+        return picture[::-1].transpose(2, 0, 1)  # OpenGL begins at the bottom
 
     def _upload_terrain(self, model: Any) -> None:
         """Height fields are drawn from OpenGL's copy; quadruped-escape has another terrain in each episode."""

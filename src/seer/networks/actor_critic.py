@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seer.networks.linear import Perceptron
+
 LOG_STD_RANGE = (-10.0, 2.0)
 """Bounds of the policy's log standard deviation (CURL's published settings)."""
 
@@ -16,9 +18,11 @@ LOG_STD_RANGE = (-10.0, 2.0)
 class Actor(nn.Module):
     """Squashed Gaussian policy: latent [B, L] -> mean and log standard deviation [B, A] before the squashing."""
 
-    def __init__(self, *, latent_size: int, action_size: int, hidden_units: int) -> None:
+    def __init__(
+        self, *, latent_size: int, action_size: int, hidden_units: int, precision: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
-        self.layers = _perceptron(latent_size, hidden_units, 2 * action_size)
+        self.layers = Perceptron(latent_size, hidden_units, 2 * action_size, precision=precision)
         self.action_size = action_size
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,10 +49,12 @@ class Actor(nn.Module):
 class TwinCritic(nn.Module):
     """Two Q-functions on the same latent: latent [B, L], action [B, A] -> [2, B] (clipped double Q, Fujimoto 2018)."""
 
-    def __init__(self, *, latent_size: int, action_size: int, hidden_units: int) -> None:
+    def __init__(
+        self, *, latent_size: int, action_size: int, hidden_units: int, precision: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
-        self.first = _perceptron(latent_size + action_size, hidden_units, 1)
-        self.second = _perceptron(latent_size + action_size, hidden_units, 1)
+        self.first = Perceptron(latent_size + action_size, hidden_units, 1, precision=precision)
+        self.second = Perceptron(latent_size + action_size, hidden_units, 1, precision=precision)
 
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         """Q-values [2, B]."""
@@ -101,16 +107,6 @@ def initialize(module: nn.Module) -> None:
         nn.init.orthogonal_(module.weight[:, :, centre, centre], gain=gain)
         assert module.bias is not None
         nn.init.zeros_(module.bias)
-
-
-def _perceptron(inputs: int, hidden_units: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, hidden_units),
-        nn.ReLU(),
-        nn.Linear(hidden_units, hidden_units),
-        nn.ReLU(),
-        nn.Linear(hidden_units, outputs),
-    )
 
 
 def _multiply_adds(module: nn.Module) -> int:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seer.errors import SettingError
+from seer.networks.linear import Linear
 
 MapShape = tuple[int, int, int]  # channels, height, width
 
@@ -51,14 +52,22 @@ class Encoder(nn.Module):
     Args:
         stages: from the pixels up; each says its `output_shape` and its `multiply_adds()` for one observation.
         frozen_stages: how many of them the freeze freezes; all by default.
+        precision: what the stages compute in: each casts its float32 parameters to the dtype of its input.
 
     Raises:
         SettingError: `frozen_stages` is no number of stages.
     """
 
-    def __init__(self, stages: Sequence[nn.Module], *, frozen_stages: int | None = None) -> None:
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        *,
+        frozen_stages: int | None = None,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
+        self.precision = precision
         self.frozen_stages = len(stages) if frozen_stages is None else frozen_stages
         if not 1 <= self.frozen_stages <= len(stages):
             raise SettingError(
@@ -79,22 +88,22 @@ class Encoder(nn.Module):
         return list(self.stages)[self.frozen_stages :]
 
     def pixels(self, frames: Tensor) -> Tensor:
-        """What the first stage reads: [B, S*C, H, W] float32 in [0, 1], of stacked frames [B, S, C, H, W] uint8.
+        """What the first stage reads: [B, S*C, H, W] in [0, 1], of stacked frames [B, S, C, H, W] uint8.
 
         Apart from the passes so that two networks can share it.
         """
-        # Transposed as bytes, then converted and scaled in one pass: the cheapest order on the CPU.
-        return frames.flatten(1, 2).contiguous(memory_format=torch.channels_last) * (1 / 255)
+        # Transposed as bytes, then converted: the cheapest order on the CPU.
+        return frames.flatten(1, 2).contiguous(memory_format=torch.channels_last).to(self.precision).mul_(1 / 255)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """What the replay stores, [B, *latent_shape], of `pixels` [B, S*C, H, W]."""
-        return torch.stack(_flatten(_run(self.base, pixels)), dim=1)
+        return torch.stack(_flatten(_run(self.base, pixels)), dim=1).float()
 
     def finish(self, latents: Tensor) -> tuple[Tensor, ...]:
         """The N latents [B, L] of what the replay stored, [B, *latent_shape]."""
         if self.frozen_stages == len(self.stages):
             return latents.unbind(1)
-        return _flatten(_run(self.above, latents.view(-1, *self._cut_shape)))
+        return _flatten(_run(self.above, latents.view(-1, *self._cut_shape).to(self.precision)))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The N latents [B, L] of `pixels` [B, S*C, H, W]."""
@@ -138,7 +147,13 @@ class ConvStage(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Rectified maps."""
-        return F.relu(super().forward(maps), inplace=True)
+        return F.relu(self.convolve(maps), inplace=True)
+
+    def convolve(self, maps: Tensor) -> Tensor:
+        """The convolution alone."""
+        assert self.bias is not None
+        weight, bias = self.weight.to(maps.dtype), self.bias.to(maps.dtype)
+        return F.conv2d(maps, weight, bias, self.stride, self.padding)
 
     def multiply_adds(self) -> int:
         """Of one forward pass on one observation."""
@@ -163,11 +178,11 @@ class ResidualSection(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Rectified maps of the section."""
-        entry, blocks = self.entry, list(self.blocks)
-        maps = self.pool(nn.Conv2d.forward(entry, maps))
+        blocks = list(self.blocks)
+        maps = self.pool(self.entry.convolve(maps))
         for first, second in ((blocks[0], blocks[1]), (blocks[2], blocks[3])):
-            assert isinstance(second, nn.Conv2d)
-            maps = maps + nn.Conv2d.forward(second, first(F.relu(maps)))
+            assert isinstance(second, ConvStage)
+            maps = maps + second.convolve(first(F.relu(maps)))
         return F.relu(maps)
 
     def multiply_adds(self) -> int:
@@ -185,7 +200,7 @@ class Projections(nn.Module):
         super().__init__()
         self.inputs = math.prod(input_shape)
         self.output_shape = (latents, latent_size)
-        self.linear = nn.ModuleList(nn.Linear(self.inputs, latent_size) for _ in range(latents))
+        self.linear = nn.ModuleList(Linear(self.inputs, latent_size) for _ in range(latents))
         self.norm = nn.ModuleList(nn.LayerNorm(latent_size) for _ in range(latents))
 
     def forward(self, maps: Tensor) -> tuple[Tensor, ...]:
@@ -193,7 +208,7 @@ class Projections(nn.Module):
         flat = maps.permute(0, 2, 3, 1).flatten(1)  # no copy, as maps are channels-last
         inputs = [flat] + [flat.detach()] * (len(self.linear) - 1)
         parts = zip(self.norm, self.linear, inputs, strict=True)
-        return tuple(norm(linear(features)) for norm, linear, features in parts)
+        return tuple(norm(linear(features).float()) for norm, linear, features in parts)
 
     def multiply_adds(self) -> int:
         """Of one forward pass on one observation."""
@@ -228,7 +243,7 @@ def _run(stages: Iterable[nn.Module], inputs: Tensor) -> Tensor | tuple[Tensor, 
 
 
 def _flatten(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (outputs.flatten(1),) if isinstance(outputs, Tensor) else outputs
+    return (outputs.float().flatten(1),) if isinstance(outputs, Tensor) else outputs
 
 
 def _shape(stage: nn.Module) -> tuple[int, ...]:

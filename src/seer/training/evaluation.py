@@ -62,13 +62,12 @@ class Evaluator:
         waiting = deque((episode, int(seed)) for episode, seed in enumerate(rng.integers(2**31, size=episodes)))
         results: dict[int, tuple[float, int]] = {}
         playing: dict[int, int] = {}  # environment -> episode
-        observations: dict[int, np.ndarray] = {}
 
         def start(index: int) -> None:
             if not waiting:
                 return
             playing[index], seed = waiting.popleft()
-            observations[index], _ = self.environments[index].reset(seed=seed)
+            self.environments[index].restart(seed=seed)
             if watch and playing[index] == 0:
                 watch(self.environments[index])
 
@@ -76,12 +75,13 @@ class Evaluator:
             start(index)
         while playing:
             indices = list(playing)
-            actions = agent.act(np.stack([observations[index] for index in indices]))
+            # Observed together after all have advanced: pictures are drawn while others' simulators advance.
+            actions = agent.act(np.stack([self.environments[index].observe() for index in indices]))
             for index, greedy in zip(indices, actions, strict=True):
                 environment = self.environments[index]
                 explores = rng.random() < self.epsilon
                 action = _random_action(environment, rng) if explores else greedy
-                observations[index], _, terminated, truncated, info = environment.step(action)
+                _, terminated, truncated, info = environment.advance(action)
                 if watch and playing[index] == 0:
                     watch(environment)
                 if terminated or truncated:

@@ -31,17 +31,19 @@ def train(run: Training, journal: Journal) -> None:
 
 
 def collect(run: Training) -> dict[str, Any]:
-    """One environment step into the replay; returns the environment's info."""
-    action, row = run.agent.decide(run.observation)
-    observation, reward, terminated, truncated, info = run.environment.step(action)
+    """One environment step into the replay; returns the environment's info.
+
+    The picture that the next action answers may still be drawn when this returns: an update goes on meanwhile.
+    """
+    environment, agent = run.environment, run.agent
+    action, row = agent.decide(environment.observe())
+    reward, terminated, truncated, info = environment.advance(action)
     cut = truncated and not terminated
-    final_row = run.agent.row(observation) if cut else None
+    final_row = agent.row(environment.observe()) if cut else None
     run.replay.append(row, action, reward, terminated=terminated, truncated=cut, final_row=final_row)
     if terminated or truncated:
-        observation, reset_info = run.environment.reset()
-        info = reset_info | info  # a life's first step can end the game
-    run.observation = observation
-    run.ledger.acted(run.agent.phase)
+        info = environment.restart() | info  # a life's first step can end the game
+    run.ledger.acted(agent.phase)
     return info
 
 

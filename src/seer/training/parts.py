@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from seer.agents.agent import Agent
 from seer.environments import PixelEnvironment
 from seer.flops import FlopsLedger
@@ -35,7 +33,7 @@ class Schedule:
 
 @dataclass
 class Training:
-    """The made parts of a run and where it stands; `observation` [S, C, H, W] is what the next action answers."""
+    """The made parts of a run and where it stands; an episode of `environment` is under way."""
 
     agent: Agent[Any]
     replay: Replay
@@ -44,7 +42,6 @@ class Training:
     freezing: FreezeAt
     schedule: Schedule
     ledger: FlopsLedger
-    observation: np.ndarray
     step: int = 0
     frozen_at: int | None = None
 
@@ -64,7 +61,6 @@ class Training:
             "progress": {
                 "step": self.step,
                 "frozen_at": self.frozen_at,
-                "observation": self.observation,
                 "flops": self.ledger.state_dict(),
             },
         }
@@ -75,9 +71,5 @@ class Training:
         self.replay.load_state_dict(state["replay"])
         self.environment.load_state_dict(state["environment"])
         progress = state["progress"]
-        self.step, self.frozen_at, self.observation = (
-            progress["step"],
-            progress["frozen_at"],
-            progress["observation"],
-        )
+        self.step, self.frozen_at = progress["step"], progress["frozen_at"]
         self.ledger.load_state_dict(progress["flops"])

@@ -1,0 +1,32 @@
+"""Fully connected layers that can compute in less than float32."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Linear(nn.Linear):
+    """A linear layer that computes in the dtype of its input; the parameters stay float32."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs [B, out_features], in the dtype of the inputs [B, in_features]."""
+        return F.linear(inputs, self.weight.to(inputs.dtype), self.bias.to(inputs.dtype))
+
+
+class Perceptron(nn.Module):
+    """Two hidden layers with ReLU: inputs [B, inputs] -> outputs [B, outputs], both in the dtype of its parameters.
+
+    `precision` is that of the matrix between the hidden layers, which is nearly all the work.
+    """
+
+    def __init__(self, inputs: int, hidden_units: int, outputs: int, *, precision: torch.dtype) -> None:
+        super().__init__()
+        self.first = nn.Linear(inputs, hidden_units)
+        self.middle = Linear(hidden_units, hidden_units)
+        self.last = nn.Linear(hidden_units, outputs)
+        self.precision = precision
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs [B, outputs] of inputs [B, inputs]."""
+        hidden = F.relu(self.first(inputs)).to(self.precision)
+        return self.last(F.relu(self.middle(hidden)).to(inputs.dtype))  # type: ignore[no-any-return]
