@@ -1,0 +1,67 @@
+"""What SAC and CURL say an update costs, against PyTorch's own count of the real update.
+
+The ledger charges whole forward and backward passes; each test names what the real update saves or adds.
+"""
+
+import pytest
+from torch.utils.flop_counter import FlopCounterMode
+
+from seer.agents.sac import Sac
+from seer.phase import Phase
+from seer.replay import Batch
+from test_sac import ACTIONS, CROP, cropped_batch, make, make_config
+
+BATCH, HIDDEN, LATENT = 8, 32, 50
+AFTER_ONE = (CROP - 3) // 2 + 1  # side after the first convolution; the other three take 2 pixels each
+FIRST_CONVOLUTION = AFTER_ONE**2 * 32 * 9 * 9
+PROJECTION = (AFTER_ONE - 6) ** 2 * 32 * LATENT  # of critic or actor
+ACTOR_FIRST, CRITICS_FIRST = LATENT * HIDDEN, 2 * (LATENT + ACTIONS) * HIDDEN
+CONTRAST = 2 * LATENT * LATENT + 3 * BATCH * LATENT  # per sample: W and q^T W k, forward, to W, to queries and to W k
+
+
+def counted(agent: Sac, batch: Batch) -> int:
+    """Multiply-adds of two updates in a row, of which the actor learns in the first."""
+    with FlopCounterMode(display=False) as counter:
+        agent.update(batch)
+        agent.update(batch)
+    assert counter.get_total_flops() % 2 == 0
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize(("name", "contrast"), [("sac", 0), ("curl", 2 * CONTRAST)])
+def test_an_update_on_frames(name: str, contrast: int) -> None:
+    agent, _ = make(make_config(name))
+    batch, _ = cropped_batch(agent, crops=1)
+    # Pixels need no gradient; nor do the maps below the actor's projection, which itself learns every second time.
+    saved = 2 * FIRST_CONVOLUTION + 3 * PROJECTION
+    assert counted(agent, batch) == 2 * agent.cost.update(Phase.FRAMES) + BATCH * (contrast - saved)
+
+
+@pytest.mark.parametrize("name", ["sac", "curl"])
+def test_an_update_on_latents(name: str) -> None:
+    agent, _ = make(make_config(name))
+    _, batch = cropped_batch(agent, crops=1)
+    agent.freeze(Phase.LATENTS)
+    saved = 2 * CRITICS_FIRST + ACTOR_FIRST  # latents need no gradient
+    assert counted(agent, batch) == 2 * agent.cost.update(Phase.LATENTS) - BATCH * saved
+
+
+@pytest.mark.parametrize("name", ["sac", "curl"])
+def test_an_update_on_frames_with_the_encoder_frozen(name: str) -> None:
+    agent, _ = make(make_config(name))
+    batch, _ = cropped_batch(agent, crops=1)
+    agent.freeze(Phase.FROZEN_FRAMES)
+    saved = 2 * CRITICS_FIRST + ACTOR_FIRST
+    assert counted(agent, batch) == 2 * agent.cost.update(Phase.FROZEN_FRAMES) - BATCH * saved
+
+
+def test_acting_and_storing() -> None:
+    agent, _ = make(make_config())
+    batch, _ = cropped_batch(agent, crops=1)
+    for call, expected in (
+        (lambda: agent.act(batch.now[:1].numpy()), agent.cost.act),
+        (lambda: agent.encode(batch.now), agent.cost.freeze(BATCH) // agent.cost.encoders),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            call()
+        assert counter.get_total_flops() == 2 * expected
