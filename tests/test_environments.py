@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 from painted import Episode, PaintedEnvironment, painted_number
 from seer.environments import AtariEnvironment, PixelEnvironment, known_atari_games, make_atari
+from seer.environments.pixel import Drawing, Info, Pixels
 from seer.errors import SettingError
 
 Transition = tuple[npt.NDArray[np.uint8], float, bool, bool, dict[str, Any]]
@@ -363,3 +366,42 @@ def test_a_restored_painted_environment_goes_on(steps: int) -> None:
     play(restored, seed=0, steps=3)
     restored.load_state_dict(through_json(original.state_dict()))
     assert_same(play(original, seed=1, steps=20), play(restored, seed=1, steps=20))
+
+
+class DrawnLater(PaintedEnvironment):
+    """Hands out promises of its frames; `finish` keeps the newest."""
+
+    def _advance(self, action: Any) -> tuple[Drawing, float, bool, bool, Info]:
+        self.frame, *rest = super()._advance(action)
+        self.promise: Future[Pixels] = Future()
+        return self.promise, *rest
+
+    def finish(self) -> None:
+        self.promise.set_result(self.frame)
+
+
+def test_a_step_needn_t_wait_for_its_picture() -> None:
+    later, at_once = DrawnLater(), PaintedEnvironment()
+    later.reset()
+    at_once.reset()
+    reward, terminated, truncated, _ = later.advance(0)  # returns though nothing is drawn
+    threading.Timer(0.05, later.finish).start()
+    observation = later.observe()  # waits
+    expected = at_once.step(0)
+    assert np.array_equal(observation, expected[0])
+    assert (reward, terminated, truncated) == expected[1:4]
+    assert np.array_equal(later.observe(), observation)
+
+
+def test_the_simulator_stays_as_it_is_while_it_is_drawn() -> None:
+    environment = DrawnLater()
+    environment.reset()
+    environment.advance(0)
+    waiting = threading.Thread(target=environment.advance, args=(0,))
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    assert environment._steps == 1
+    environment.finish()
+    waiting.join(5)
+    assert environment._steps == 2

@@ -32,6 +32,9 @@ from seer.validation import parse_memory
 EVALUATION_EPSILON = 0.001
 """Random actions in evaluation (SEER, Atari protocol)."""
 
+BFLOAT16_PAYS = ("sac", "curl")
+"""Agents that are faster in bfloat16; Rainbow and DQN spend their time on moving weights, not on arithmetic."""
+
 PARALLEL_GAMES = 10
 """Games that an evaluation plays in lock-step."""
 
@@ -108,15 +111,21 @@ def build_encoder(config: Config, environment: PixelEnvironment, *, projections:
 
 
 def pick_precision(config: Config) -> torch.dtype:
-    """What the layers compute in, given the setting, the agent and the device.
-
-    Rainbow's small batches gain nothing from bfloat16 on a CPU: moving weights takes their time, not arithmetic.
-    """
+    """What the layers compute in, given the setting, the agent and the device."""
     name = config.learning.precision
     if name == "auto":
-        pays = config.agent in ("sac", "curl") and _has_bfloat16(pick_device(config.device))
+        pays = config.agent in BFLOAT16_PAYS and _has_bfloat16(pick_device(config.device))
         name = "bfloat16" if pays else "float32"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def describe_computing(config: Config) -> str:
+    """One line: device, threads, precision, and why a slower precision was taken."""
+    device, precision = pick_device(config.device), str(pick_precision(config)).removeprefix("torch.")
+    wanted = config.learning.precision == "auto" and config.agent in BFLOAT16_PAYS
+    without = ", which would be faster with bfloat16 instructions" if wanted and precision == "float32" else ""
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    return f"Computing on {device}{threads}, layers in {precision}{without}"
 
 
 def _has_bfloat16(device: torch.device) -> bool:

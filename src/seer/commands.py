@@ -16,6 +16,7 @@ from seer.build import (
     build_environment,
     build_evaluator,
     build_schedule,
+    describe_computing,
     pick_device,
     replay_bytes,
 )
@@ -144,6 +145,7 @@ def _fitting(checkpoint: Path) -> Iterator[None]:
 
 def _train_to_the_end(journal: Journal) -> None:
     run = journal.run
+    journal.terminal.say(describe_computing(_config_of(journal.folder)))
     if journal.folder.config["env"].startswith(CONTROL):
         journal.terminal.say(str(choose_backend()))
     with journal:
