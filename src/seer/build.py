@@ -124,7 +124,8 @@ def describe_computing(config: Config) -> str:
     device, precision = pick_device(config.device), str(pick_precision(config)).removeprefix("torch.")
     wanted = config.learning.precision == "auto" and config.agent in BFLOAT16_PAYS
     without = ", which would be faster with bfloat16 instructions" if wanted and precision == "float32" else ""
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f", {count} thread{'s' * (count > 1)}" if device.type == "cpu" else ""
     return f"Computing on {device}{threads}, layers in {precision}{without}"
 
 
