@@ -61,7 +61,7 @@ def make_run(
 
 def labels(figure: Figure) -> list[str]:
     (legend,) = figure.legends
-    return [text.get_text() for text in legend.get_texts()]
+    return [text.get_text().replace("\n", " ") for text in legend.get_texts()]
 
 
 def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
@@ -138,6 +138,13 @@ def test_other_settings_are_not_mistaken_for_seeds(tmp_path: Path) -> None:
     folders = [make_run(tmp_path, at="never", seed=seed, memory=memory) for memory in (None, "70MB") for seed in (0, 1)]
     figure = draw_runs(folders, x="steps")
     assert labels(figure) == [NEVER, f"{NEVER}, memory 70MB", "± one standard deviation over 2 seeds"]
+
+
+def test_a_setting_an_older_run_does_not_name_sets_nothing_apart(tmp_path: Path) -> None:
+    older, newer = make_run(tmp_path), make_run(tmp_path, seed=1)
+    config = json.loads((newer / "config.json").read_text())
+    (newer / "config.json").write_text(json.dumps(config | {"image": {"size": 84, "stack": 4}}))
+    assert labels(draw_runs([older, newer], x="steps")) == [FROZEN, "± one standard deviation over 2 seeds"]
 
 
 def test_a_shorter_seed_shortens_the_mean(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ dots if it is alone in the picture.
 
 import json
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,17 +145,18 @@ def group(runs: Sequence[Run]) -> list[Arm]:
     Raises:
         SettingError: two runs have the same settings and the same seed.
     """
-    members: dict[tuple[str, str], dict[str, list[Run]]] = {}  # (environment, label) -> other settings -> runs
+    named: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        others = json.dumps(_others(run), sort_keys=True)
-        named = members.setdefault((run.settings["env"], label(run.settings)), {})
-        named.setdefault(others, []).append(run)
+        named.setdefault((run.settings["env"], label(run.settings)), []).append(run)
     arms = []
-    for (environment, name), alternatives in members.items():
-        first_of_each = [same[0] for same in alternatives.values()]
+    for (environment, name), members in named.items():
+        differing = _differing(members)
+        alternatives: dict[str, list[Run]] = {}
+        for run in members:
+            alternatives.setdefault(json.dumps([run.settings.get(each) for each in differing]), []).append(run)
         for same in alternatives.values():
             _refuse_twins(same)
-            arms.append(Arm(environment, name + _difference(same[0], first_of_each), same))
+            arms.append(Arm(environment, name + _difference(same[0], differing), same))
     return arms
 
 
@@ -192,18 +194,17 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield prefix + name, value
 
 
-def _others(run: Run) -> dict[str, Any]:
-    return {name: value for name, value in run.settings.items() if name not in UNCOMPARED}
+def _differing(runs: Sequence[Run]) -> list[str]:
+    """The settings that set these runs apart. One that a run of an earlier version doesn't name doesn't, by itself."""
+    names = dict.fromkeys(name for run in runs for name in run.settings if name not in UNCOMPARED)
+    values = {name: {json.dumps(run.settings[name]) for run in runs if name in run.settings} for name in names}
+    return [name for name in names if len(values[name]) > 1]
 
 
-def _difference(run: Run, alternatives: Sequence[Run]) -> str:
-    """The settings of `run` that are not the same in all `alternatives`, ready to follow a label."""
-    differing = {
-        name.rpartition(".")[2].replace("_", " "): value
-        for name, value in _others(run).items()
-        if any(other.settings.get(name) != value for other in alternatives)
-    }
-    return "".join(f", {name} {value}" for name, value in differing.items() if value is not None)
+def _difference(run: Run, names: Sequence[str]) -> str:
+    """What a run's settings of these names are, ready to follow a label."""
+    values = {name.rpartition(".")[2].replace("_", " "): run.settings.get(name) for name in names}
+    return "".join(f", {name} {value}" for name, value in values.items() if value is not None)
 
 
 def _refuse_twins(runs: Sequence[Run]) -> None:
@@ -277,11 +278,13 @@ def add_legend(figure: Figure, panels: Sequence[Axes], arms: Sequence[Arm]) -> N
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(name, handle)
     entries[f"± one standard deviation over {_spread(arms)}"] = Patch(color=GREY, alpha=0.3, linewidth=0)
-    entry_inches = 0.7 + 0.07 * max(map(len, entries))
+    longest = int((figure.get_figwidth() - 0.7) / 0.07)  # characters
+    names = [textwrap.fill(name, longest) for name in entries]
+    entry_inches = 0.7 + 0.07 * min(longest, max(map(len, entries)))
     num_columns = max(1, int(figure.get_figwidth() / entry_inches))
-    num_rows = -(-len(entries) // num_columns)
-    figure.set_figheight(figure.get_figheight() + 0.1 + 0.23 * num_rows)
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", frameon=False, ncols=num_columns)
+    num_lines = -(-sum(name.count("\n") + 1 for name in names) // num_columns)
+    figure.set_figheight(figure.get_figheight() + 0.1 + 0.23 * num_lines)
+    figure.legend(list(entries.values()), names, loc="outside lower center", frameon=False, ncols=num_columns)
 
 
 def _spread(arms: Sequence[Arm]) -> str:
