@@ -21,7 +21,7 @@ SQUARE = 1024
 REPLAY_BLOCK = 64 << 20
 """Bytes of the copy that stands for reading a replay: no processor cache holds it."""
 
-CONVOLUTION, PRODUCT, PARAMETERS, REPLAY = "convolution", "matmul", "copy/parameters", "copy/replay"
+CONVOLUTION, PRODUCT, COPY = "convolution", "matmul", "copy"
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ def ceiling_probes(
             left = torch.rand(rows, middle, device=device).to(dtype)
             right = torch.rand(middle, columns, device=device).to(dtype)
             add(f"{PRODUCT}/{name}/{label}", _multiply(left, right), 2.0 * rows * middle * columns)
-    for name, size in ((PARAMETERS, learned_bytes), (REPLAY, REPLAY_BLOCK)):
+    for name, size in (("parameters", learned_bytes), ("replay", REPLAY_BLOCK)):
         source = torch.zeros(size, dtype=torch.uint8, device=device)
-        add(name, _copy(source), 2.0 * size, "GB/s")
+        add(f"{COPY}/{name}", _copy(source), 2.0 * size, "GB/s")
     return probes
 
 

@@ -80,16 +80,16 @@ def counter(subject: Subject) -> Counter:
     layers = convolutions(before, view_size=subject.config.view_size, batch=1)
     frame = subject.frames.replay.row
     acting = before.modules().get("actor", before.online.head)
-    crop_bytes = after.latent.num_bytes // after.latent.shape[0]
+    stack = subject.config.image.stack
     return Counter(
         cost=before.cost,
         convolved=sum(layer.multiply_adds for layer in layers),
         learned={Phase.FRAMES: learned_numbers(before), Phase.LATENTS: learned_numbers(after)},
         acting=numbers(before.online.encoder, acting),
         encoding=numbers(before.online.encoder),
-        observation_bytes={
-            Phase.FRAMES: subject.config.image.stack * frame.num_bytes,
-            Phase.LATENTS: crop_bytes,
+        sampled_bytes={
+            Phase.FRAMES: (3 * stack + min(subject.config.replay.n_step, stack)) * frame.num_bytes,
+            Phase.LATENTS: 4 * after.latent.num_bytes // after.latent.shape[0],
         },
     )
 
@@ -220,6 +220,8 @@ def watched(*methods: tuple[object, str], device: torch.device) -> Iterator[Call
 
     with ExitStack() as undo:
         for owner, name in methods:
+            undo.callback(
+                *((setattr, owner, name, vars(owner)[name]) if name in vars(owner) else (delattr, owner, name))
+            )
             watch(owner, name)
-            undo.callback(delattr, owner, name)
         yield lambda: total

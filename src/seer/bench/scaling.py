@@ -13,7 +13,8 @@ import psutil
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from seer.bench.subject import fill, kind, make_run, period, record, stand_in
 from seer.bench.timing import QUICK, Plan, Probe, Progress, interleave, no_progress, timed
@@ -34,11 +35,12 @@ FEW_ROWS, RECORDED = 700, 64
 MOST_MEMORY = 0.5  # of what is free now
 
 QUANTITIES = {
-    "rows": "stored observations",
-    "batch": "batch size",
-    "crops": "crops per observation, K",
-    "pixels": "side of the image that the encoder sees, pixels",
+    "rows": ("sampling a batch", "stored observations"),
+    "batch": ("an update", "batch size"),
+    "pixels": ("an update", "side of the image that the encoder sees, pixels"),
+    "crops": ("acting and encoding after the freeze", "crops per observation, K"),
 }
+"""Title and axis of each panel."""
 
 
 @dataclass(frozen=True)
@@ -176,29 +178,42 @@ def _small(config: Config) -> Config:
 
 def draw_scaling(curves: Curves, out: Path) -> None:
     """One panel per quantity: time over work, both logarithmic; a colour per agent, dashes after the freeze."""
-    quantities = [q for q in QUANTITIES if any(name.endswith(f" over {q}") for name in curves)]
     agents = list(dict.fromkeys(name.split("/")[0] for name in curves))
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for name, curve in curves.items():
+        what, _, quantity = name.partition(" over ")
+        panels.setdefault(quantity, {})[what] = curve
+    num_rows = -(-len(panels) // 2)
     with rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.9 * -(-len(quantities) // 2)), layout="constrained")
-        for place, quantity in enumerate(quantities, start=1):
-            axes = figure.add_subplot(-(-len(quantities) // 2), 2, place)
-            for name, curve in curves.items():
-                what, _, over = name.partition(" over ")
-                if over == quantity:
-                    colour = COLOURS[agents.index(name.split("/")[0]) % len(COLOURS)]
-                    dashes = "--" if what.endswith(Phase.LATENTS) else "-"
-                    axes.plot(*zip(*curve, strict=True), dashes, marker="o", color=colour, label=what)
-            _finish(axes, QUANTITIES[quantity], sorted({x for name, c in curves.items() for x, _ in c
-                                                        if name.endswith(f" over {quantity}")}))  # fmt: skip
+        figure = Figure(figsize=(11, 0.6 + 3.7 * num_rows), layout="constrained")
+        entries = {}
+        for place, (quantity, curves_here) in enumerate(panels.items(), start=1):
+            axes = figure.add_subplot(num_rows, 2, place)
+            for what, curve in curves_here.items():
+                agent, phase = what.split("/")[0], what.rpartition("/")[2]
+                colour = COLOURS[agents.index(agent) % len(COLOURS)]
+                entries[f"{agent}, {phase}"] = _draw(axes, curve, colour=colour, after=phase == Phase.LATENTS)
+            _finish(axes, quantity, [point for curve in curves_here.values() for point in curve])
+        figure.legend(list(entries.values()), list(entries), loc="outside lower center", frameon=False, ncols=4)
         figure.savefig(out)
 
 
-def _finish(axes: Axes, label: str, ticks: list[int]) -> None:
+def _draw(axes: Axes, curve: Sequence[tuple[int, float]], *, colour: str, after: bool) -> Line2D:
+    (line,) = axes.plot(*zip(*curve, strict=True), "--" if after else "-", marker="s" if after else "o", color=colour)
+    return line
+
+
+def _finish(axes: Axes, quantity: str, points: Sequence[tuple[int, float]]) -> None:
+    title, label = QUANTITIES[quantity]
+    axes.set_title(title, loc="left")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    sizes, milliseconds = (sorted(set(values)) for values in zip(*points, strict=True))
+    axes.set_ylim(milliseconds[0] / 2, milliseconds[-1] * 2)  # a flat curve shall look flat
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     axes.set_xlabel(label)
     axes.set_ylabel("milliseconds")
-    axes.legend()

@@ -131,11 +131,12 @@ def bench_config(agent: AgentName, plan: Plan, *, device: str, threads: int | No
     `threads` None leaves the preset's, and one per core where it sets none.
     """
     config = preset(ATARI_TASK if agent in ("rainbow", "dqn") else CONTROL_TASK, agent)
+    chosen = threads if threads is not None else config.threads
     return validate(
         dataclasses.replace(
             config,
             device=device,
-            threads=threads or config.threads or torch.get_num_threads(),
+            threads=chosen if chosen is not None else torch.get_num_threads(),
             eval_every=NEVER,
             checkpoint_every=NEVER,
             eval_episodes=1,
