@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sys
 from collections import Counter as Tally
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from seer.bench import scaling
-from seer.bench.bench import measure
+from seer.bench.bench import _peer_probes, measure
 from seer.bench.ceilings import Ceiling, convolutions
 from seer.bench.floors import Counter, Work
 from seer.bench.peers import fill_buffer, make_model
@@ -235,6 +236,14 @@ def test_the_peer_has_our_encoder_and_real_data(name: str, request: pytest.Fixtu
     assert theirs.get_total_flops() == 2 * (cost - actors_projection)
     assert features.shape[1] == subject.frames.agent.online.encoder.output_size
     model.train(gradient_steps=1, batch_size=8)
+
+
+def test_without_stable_baselines3_its_rows_are_missing(rainbow: Subject) -> None:
+    report = Report(torch.device("cpu"), {"rainbow": 1})
+    with patch.dict(sys.modules, {"stable_baselines3": None}):
+        sys.modules.pop("seer.bench.peers")
+        assert _peer_probes(report, rainbow) == []
+    assert "seer-rl[bench]" in report.missing["sb3"]
 
 
 # The report ------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ BATCHES = {"atari": (8, 32, 128, 512), "control": (32, 128, 512)}
 CROPS = (1, 2, 4, 8)
 SIDES = {"atari": (42, 63, 84, 126), "control": (42, 63, 84)}  # pixels that the encoder sees
 FEW_ROWS, RECORDED = 700, 64
+MOST_ROUNDS = 7  # curves need less precision than rows
 MOST_MEMORY = 0.5  # of what is free now
 
 QUANTITIES = {
@@ -56,6 +57,7 @@ class Point:
 def measure_scaling(config: Config, plan: Plan, progress: Progress) -> Curves:
     """The curves of one agent, points (x, milliseconds); numbers of rows that take too much memory are left out."""
     few = 2 if plan.rounds <= QUICK.rounds else None
+    plan = dataclasses.replace(plan, rounds=min(plan.rounds, MOST_ROUNDS))
     batches = [(size, _with_batch(config, size)) for size in BATCHES[kind(config)][:few]]
     sides = [(side, _with_side(config, side)) for side in SIDES[kind(config)][:few]]
     groups: list[Callable[[], list[Point]]] = [

@@ -37,7 +37,7 @@ from seer.training.terminal import Terminal
 from seer.validation import validate
 
 ATARI_TASK, CONTROL_TASK = "ALE/Alien-v5", "dm_control/cartpole-swingup-v0"
-"""Alien has all 18 actions; the issue's CURL figures are cartpole-swingup's."""
+"""Alien has all 18 actions; cartpole-swingup is the first task of the paper's table."""
 
 NEVER = 10**9
 """A step no measurement comes to."""
