@@ -21,7 +21,7 @@ from seer.bench.bench import _peer_probes, measure
 from seer.bench.ceilings import Ceiling, convolutions
 from seer.bench.floors import Counter, Work
 from seer.bench.peers import fill_buffer, make_model
-from seer.bench.report import BEGIN, END, Report, write_markdown
+from seer.bench.report import BEGIN, END, Report, busy_warnings, write_markdown
 from seer.bench.rows import _loop, _overhead, counter, row_probes
 from seer.bench.subject import Subject, bench_config, kind, make_run, prepared, stand_in
 from seer.bench.targets import judge
@@ -281,6 +281,7 @@ def test_the_json_has_the_agreed_rows(written: Path) -> None:
     assert content["missing"] == {}
     assert {"seer", "torch", "stable-baselines3", "ale-py"} <= content["versions"].keys()
     assert content["machine"]["threads"] == {"rainbow": 1}
+    assert 0 < content["machine"]["processor_share"]["rainbow"] <= 1
     assert {c["unit"] for c in content["ceilings"].values()} == {"GFLOP/s", "GB/s"}
     assert all(ceiling["value"] > 0 for ceiling in content["ceilings"].values())
     assert {"rainbow/sample/frames over rows", "rainbow/update/frames over batch"} <= content["scaling"].keys()
@@ -309,6 +310,15 @@ def test_markdown_between_the_marks_leaves_the_rest_alone(tmp_path: Path) -> Non
         assert text.endswith(f"\n{END}\nbelow\n")
         assert "old" not in text
         assert text.count("| rainbow/act | 1.50 | 1.00 to 2.00 | 667 |") == 1
+
+
+def test_a_busy_machine_is_told(tmp_path: Path) -> None:
+    report = Report(torch.device("cpu"), {}, processor_share={"rainbow": 0.95, "curl": 0.6})
+    (line,) = busy_warnings(report)
+    assert "curl" in line
+    assert "40%" in line
+    write_markdown(report, tmp_path / "page.md")
+    assert line in (tmp_path / "page.md").read_text()
 
 
 @pytest.mark.usefixtures("_nothing_draws")

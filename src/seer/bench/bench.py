@@ -1,6 +1,7 @@
 """The measurement from first to last: one agent after the other, all rows of one interleaved."""
 
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,7 +49,11 @@ def measure_agent(report: Report, subject: Subject, plan: Plan, progress: Progre
         agent, view_size=subject.config.view_size, learned_bytes=FLOAT * learned_numbers(agent), device=subject.device
     )
     peers = _peer_probes(report, subject)
-    timings = interleave([*works, *row_probes(subject), *peers], plan, progress)
+    probes = [*works, *row_probes(subject), *peers]
+    wall, busy = time.perf_counter(), time.process_time()
+    timings = interleave(probes, plan, progress)
+    wall, busy = time.perf_counter() - wall, time.process_time() - busy
+    report.processor_share[subject.agent] = min(1.0, busy / wall)
     ceilings = rates(timings, works)
     report.ceilings |= {f"{subject.agent}/{name}": ceiling for name, ceiling in ceilings.items()}
     report.timings |= {name: timing for name, timing in timings.items() if name not in ceilings}

@@ -26,6 +26,9 @@ from seer.bench.timing import Timing
 from seer.errors import SettingError
 
 PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "dm_control", "mujoco", "stable-baselines3")
+QUIET_SHARE = 0.9
+"""Of the processor, below which a measurement isn't worth quoting."""
+
 BEGIN, END = "<!-- seer bench: begin -->", "<!-- seer bench: end -->"
 """What `--markdown` writes stands between these lines; the rest of the file is left alone."""
 
@@ -48,7 +51,10 @@ class Verdict:
 
 @dataclass
 class Report:
-    """Everything measured; times by row name."""
+    """Everything measured; times by row name.
+
+    `processor_share`, by agent: for how much of the time of measuring its rows this process had a processor.
+    """
 
     device: torch.device
     threads: Mapping[str, int]
@@ -59,6 +65,7 @@ class Report:
     missing: dict[str, str] = field(default_factory=dict)
     scaling: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     targets: list[Verdict] = field(default_factory=list)
+    processor_share: dict[str, float] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict a row, in the order in which they were measured."""
@@ -78,7 +85,8 @@ class Report:
         return {
             "ceilings": {name: {"value": c.shown, "unit": c.unit} for name, c in self.ceilings.items()},
             "versions": versions(),
-            "machine": machine(self.device) | {"threads": dict(self.threads)},
+            "machine": machine(self.device)
+            | {"threads": dict(self.threads), "processor_share": dict(self.processor_share)},
             "rows": self.rows(),
             "quartiles": {name: [timing.lower, timing.upper] for name, timing in self.timings.items()},
             "missing": self.missing,
@@ -88,6 +96,11 @@ class Report:
 
 
 # Tables ----------------------------------------------------------------------------------------------------------
+
+NUMBERS = {
+    "ms", "quartiles", "per second", "floor ms", "times the floor", "of SB3's time", "at most", "measured",
+}  # fmt: skip
+"""Columns that stand to the right."""
 
 Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # header, rows
 
@@ -115,7 +128,7 @@ def row_cells(report: Report) -> Cells:
 
 def ceiling_cells(report: Report) -> Cells:
     """The table of ceilings."""
-    return ("ceiling", "measured", ""), [(c.name, _number(c.shown), c.unit) for c in report.ceilings.values()]
+    return ("ceiling", "measured", ""), [(n, _number(c.shown), c.unit) for n, c in report.ceilings.items()]
 
 
 def target_cells(report: Report) -> Cells:
@@ -143,6 +156,8 @@ def print_report(report: Report) -> None:
         for line in cells[1]:
             table.add_row(*line)
         console.print(table)
+    for warning in busy_warnings(report):
+        console.print(warning)
     for reason in dict.fromkeys(report.missing.values()):
         console.print(f"Missing: {', '.join(n for n, r in report.missing.items() if r == reason)}: {reason}")
 
@@ -153,10 +168,21 @@ def markdown(report: Report) -> str:
     threads = ", ".join(f"{agent} {count}" for agent, count in report.threads.items())
     parts = [f"Threads: {threads}. " + ", ".join(f"{name} {value}" for name, value in facts.items()) + "."]
     for title, (header, lines) in _pages(report):
-        rule = ["---"] + ["---:" if title != "Cost against work" else "---"] * (len(header) - 1)
+        rule = ["---:" if name in NUMBERS else "---" for name in header]
         parts.append(f"**{title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines)))
+    parts += busy_warnings(report)
     parts += [f"Missing {name}: {reason}" for name, reason in report.missing.items()]
     return "\n\n".join(parts)
+
+
+def busy_warnings(report: Report) -> list[str]:
+    """One line for each agent whose rows other programs disturbed."""
+    return [
+        f"Don't quote the rows of {agent}: other programs kept the processor {1 - share:.0%} of the time. "
+        "Close them and measure again."
+        for agent, share in report.processor_share.items()
+        if share < QUIET_SHARE
+    ]
 
 
 def _pages(report: Report) -> list[tuple[str, Cells]]:
