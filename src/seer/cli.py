@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 import tyro
 
@@ -59,6 +59,33 @@ class Plot:
     """Picture to write, PNG or SVG."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Measure how fast this machine runs the agents, how near that is to what it can do, and what
+    Stable-Baselines3 needs for the same (with the extra seer-rl[bench])."""
+
+    agents: tuple[AgentName, ...] = ("rainbow", "curl")
+    """Agents, at the paper's settings; Rainbow and DQN on Alien, CURL and SAC on cartpole-swingup."""
+
+    device: str = "auto"
+    """As seer train takes it."""
+
+    threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """CPU threads. Default: as seer train takes them, 1 on Atari, one per core elsewhere."""
+
+    quick: bool = False
+    """A few slices only: to see that everything runs, not to quote."""
+
+    scaling: Annotated[Path | None, tyro.conf.arg(metavar="PNG|None")] = None
+    """Measure cost against work too (stored observations, batch, crops, resolution), and draw it there."""
+
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE|None")] = None
+    """Write everything measured to this JSON file."""
+
+    markdown: Annotated[Path | None, tyro.conf.arg(metavar="FILE|None")] = None
+    """Write the tables to this Markdown file; if it exists, between its two lines <!-- seer bench: ... -->."""
+
+
 def main() -> None:
     """The `seer` command; a user's mistake is one line on stderr and exit code 2."""
     commands: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
@@ -68,6 +95,7 @@ def main() -> None:
         "plot": (plot, "draw learning curves"),
         "flops": (flops, "table of what a step costs before and after the freeze"),
         "memory": (memory, "table of what the replay holds before and after the freeze"),
+        "bench": (bench, "how fast this machine is, beside its limits and Stable-Baselines3"),
     }
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
@@ -129,6 +157,14 @@ def memory(arguments: Sequence[str]) -> None:
     from seer.commands import print_memory
 
     print_memory(config)
+
+
+def bench(arguments: Sequence[str]) -> None:
+    """`seer bench`: speed on this machine."""
+    settings = parse(Bench, "bench", arguments)
+    from seer.commands import run_bench
+
+    run_bench(**vars(settings))
 
 
 def parse_config(command: str, arguments: Sequence[str]) -> Config:

@@ -1,7 +1,8 @@
 """What each command does, from a config or a run folder to the last printed line."""
 
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from seer.bench.bench import measure
+from seer.bench.report import check_output, print_report, write_json, write_markdown
+from seer.bench.scaling import draw_scaling
+from seer.bench.subject import bench_config
+from seer.bench.timing import FULL, QUICK
 from seer.build import (
     PARALLEL_GAMES,
     build,
@@ -20,7 +26,7 @@ from seer.build import (
     pick_device,
     replay_bytes,
 )
-from seer.config import Config, config_from_json, config_to_json
+from seer.config import AgentName, Config, config_from_json, config_to_json
 from seer.environments.rendering import choose_backend
 from seer.errors import SettingError
 from seer.experiments.plots import plot_runs
@@ -112,6 +118,44 @@ def print_memory(config: Config) -> None:
     frame = RowFormat(environment.frame_shape, torch.uint8)
     table = memory_table(config.env, num_bytes=replay_bytes(config, frame), frame=frame, latent=agent.latent)
     Console().print(table)
+
+
+def run_bench(
+    *,
+    agents: Sequence[AgentName],
+    device: str,
+    threads: int | None,
+    quick: bool,
+    scaling: Path | None,
+    json: Path | None,
+    markdown: Path | None,
+) -> None:
+    """Measure, print the tables, write the files that are asked for."""
+    if not agents:
+        raise SettingError("--agents names none; give one or more of rainbow, dqn, sac, curl")
+    check_output("--scaling", scaling, endings=(".png", ".svg"))
+    check_output("--json", json, endings=(".json",))
+    check_output("--markdown", markdown, endings=(".md",), marked=True)
+    plan, terminal = QUICK if quick else FULL, Terminal()
+    configs = {agent: bench_config(agent, plan, device=device, threads=threads) for agent in agents}
+    terminal.start()
+    try:
+        report = measure(configs, plan, scaling=scaling is not None, progress=functools.partial(_measuring, terminal))
+    finally:
+        terminal.stop()
+    print_report(report)
+    if scaling is not None:
+        draw_scaling(report.scaling, scaling)
+    if json is not None:
+        write_json(report, json)
+    if markdown is not None:
+        write_markdown(report, markdown)
+    for path in filter(None, (scaling, json, markdown)):
+        terminal.say(f"wrote {path}")
+
+
+def _measuring(terminal: Terminal, done: int, total: int, what: str) -> None:
+    terminal.advance("measuring", done, total, what)
 
 
 def _metrics(folder: RunFolder) -> closing[Metrics]:

@@ -1,0 +1,261 @@
+"""What is measured: an agent as `seer train` runs it, once before the freeze and once after it.
+
+Everything is made by `build.py` from the paper's settings, so a faster part is measured without a change here.
+"""
+
+import dataclasses
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from rich.console import Console
+
+from seer.allocator import keep_freed_memory
+from seer.bench.timing import Plan, Progress, no_progress
+from seer.build import build, build_agent, build_environment, build_replay, build_schedule, pick_device
+from seer.config import AgentName, Config, config_to_json
+from seer.environments import PixelEnvironment
+from seer.environments.pixel import Info, Pixels, State
+from seer.errors import SettingError
+from seer.flops import FlopsLedger
+from seer.freezing import FreezeAt
+from seer.presets import CONTROL, preset
+from seer.replay import Replay
+from seer.training.evaluation import Evaluator
+from seer.training.journal import Journal
+from seer.training.loop import freeze
+from seer.training.parts import Training
+from seer.training.run import Metrics, RunFolder
+from seer.training.terminal import Terminal
+from seer.validation import validate
+
+ATARI_TASK, CONTROL_TASK = "ALE/Alien-v5", "dm_control/cartpole-swingup-v0"
+"""Alien has all 18 actions; cartpole-swingup is the first task of the paper's table."""
+
+NEVER = 10**9
+"""A step no measurement comes to."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One recorded step: the newest frame [C, H, W] or its latents [K, N, L], what was done, and what came of it."""
+
+    frame: Pixels | torch.Tensor
+    action: Any
+    reward: float
+    over: bool
+
+
+class CountingJournal(Journal):
+    """The journal of a real run, which stops the loop after so many steps."""
+
+    steps_left = 0
+
+    def acted(self, info: Info) -> None:
+        """As a run's; the last step asks the loop to stop."""
+        super().acted(info)
+        self.steps_left -= 1
+        self.stop_requested |= self.steps_left == 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One agent, made twice from the same seed.
+
+    Attributes:
+        before, after: journals, writing to a scratch folder, of a run before the freeze and of one after it.
+        recording: the steps that fill the replays.
+        environment: one more of the kind, to be stepped alone; None where it can't be made.
+        missing: why it can't.
+    """
+
+    config: Config
+    before: CountingJournal
+    after: CountingJournal
+    recording: Sequence[Step]
+    environment: PixelEnvironment | None
+    missing: str | None
+
+    @property
+    def agent(self) -> AgentName:
+        """Its name."""
+        return self.config.agent
+
+    @property
+    def frames(self) -> Training:
+        """The run before the freeze."""
+        return self.before.run
+
+    @property
+    def latents(self) -> Training:
+        """The run after it; its agent's phase says what its replay holds."""
+        return self.after.run
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks and replay live."""
+        return self.frames.agent.device
+
+
+class StandIn(PixelEnvironment):
+    """Noise in the shapes of an environment that can't be made here: enough for agent and replay, never stepped."""
+
+    def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
+        return np.random.default_rng(seed).integers(256, size=self.frame_shape, dtype=np.uint8), {}
+
+    def _advance(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
+        del action
+        return self._begin(None)[0], 0.0, False, False, {}
+
+    def _simulator_state(self) -> State:
+        return {}
+
+    def _load_simulator_state(self, state: State) -> None:
+        del state
+
+    def render(self) -> Pixels:
+        """The newest frame, RGB uint8 [H, W, 3]."""
+        return np.resize(self._frames[-1].transpose(1, 2, 0), (*self.frame_shape[1:], 3))
+
+
+def bench_config(agent: AgentName, plan: Plan, *, device: str, threads: int | None) -> Config:
+    """What `seer train` takes for an agent, without evaluations and checkpoints, and with a replay of `plan.rows`.
+
+    `threads` None leaves the preset's, and one per core where it sets none.
+    """
+    config = preset(ATARI_TASK if agent in ("rainbow", "dqn") else CONTROL_TASK, agent)
+    chosen = threads if threads is not None else config.threads
+    return validate(
+        dataclasses.replace(
+            config,
+            device=device,
+            threads=chosen if chosen is not None else torch.get_num_threads(),
+            eval_every=NEVER,
+            checkpoint_every=NEVER,
+            eval_episodes=1,
+            # Twice as many as stored: a run's replay isn't full before the freeze either.
+            replay=dataclasses.replace(config.replay, capacity=2 * plan.rows[kind(config)]),
+        )
+    )
+
+
+def period(config: Config) -> int:
+    """Updates after which their work repeats: SAC's actor and target move in some of them only."""
+    if config.agent in ("rainbow", "dqn"):
+        return 1  # the target's copy, once in 2,000 updates, is left to chance
+    return int(np.lcm(config.sac.actor_every, config.learning.target_every))
+
+
+def kind(config: Config) -> str:
+    """The kind of environment, as `Plan` has it."""
+    return "control" if config.env.startswith(CONTROL) else "atari"
+
+
+def stand_in(config: Config) -> StandIn:
+    """Noise in the shapes of the configured environment: as on Alien or cartpole-swingup."""
+    control = kind(config) == "control"
+    space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32) if control else gymnasium.spaces.Discrete(18)
+    size, image = config.image.size, config.image
+    shape = (3 if control else 1, size, size)
+    return StandIn(shape, stack=image.stack, action_repeat=image.action_repeat, action_space=space)
+
+
+@contextmanager
+def prepared(config: Config, plan: Plan, scratch: Path, progress: Progress) -> Iterator[Subject]:
+    """Play, fill two replays, freeze one of the two agents; the journals are closed in the end."""
+    environment, missing = _environment(config)
+    recording = record(environment or stand_in(config), plan.recorded[kind(config)], progress)
+    with ExitStack() as files:
+        before, after = (
+            _start(config, environment, recording, plan=plan, folder=scratch / name, files=files)
+            for name in ("before", "after")
+        )
+        freeze(after.run, after)
+        yield Subject(config, before, after, recording, environment, missing)
+
+
+def _start(
+    config: Config,
+    environment: PixelEnvironment | None,
+    recording: Sequence[Step],
+    *,
+    plan: Plan,
+    folder: Path,
+    files: ExitStack,
+) -> CountingJournal:
+    """A run at its first update, with a filled replay and a journal."""
+    run = make_run(config, None if environment else stand_in(config))
+    fill(run.replay, recording, plan.rows[kind(config)])
+    run.step = run.schedule.first_update
+    run.agent.decisions = config.sac.random_steps
+    written = files.enter_context(RunFolder.create(folder, config_to_json(config)))
+    metrics = files.enter_context(closing(Metrics(folder)))
+    return CountingJournal(run, written, metrics, _silent_terminal())
+
+
+def make_run(config: Config, stand_in: StandIn | None = None) -> Training:
+    """A run as `seer train` makes it; on noise, where there is no environment, from the same makers."""
+    if stand_in is None:
+        return build(config)
+    keep_freed_memory()
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    device = pick_device(config.device)
+    agent = build_agent(config, stand_in, device, seeds=[0, 0, 0, 0])
+    observation, _ = stand_in.reset(seed=0)
+    return Training(
+        agent=agent,
+        replay=build_replay(config, stand_in, device, np.random.default_rng(0)),
+        environment=stand_in,
+        evaluator=Evaluator([], epsilon=0.0, seed=0),
+        freezing=FreezeAt(config.freeze_step),
+        schedule=build_schedule(config),
+        ledger=FlopsLedger(agent.cost),
+        observation=observation,
+    )
+
+
+def record(environment: PixelEnvironment, steps: int, progress: Progress) -> list[Step]:
+    """Play `steps` random steps."""
+    recording: list[Step] = []
+    observation, _ = environment.reset(seed=0)
+    environment.action_space.seed(0)
+    for done in range(steps):
+        progress(done, steps, "playing")
+        action = environment.action_space.sample()
+        frame = observation[-1].copy()
+        observation, reward, terminated, truncated, _ = environment.step(action)
+        recording.append(Step(frame, action, float(reward), terminated or truncated))
+        if terminated or truncated:
+            observation, _ = environment.reset()
+    progress(steps, steps, "")
+    return recording
+
+
+def fill(replay: Replay, recording: Sequence[Step], rows: int, progress: Progress = no_progress) -> None:
+    """Append `rows` steps, the recording again and again."""
+    for done, step in enumerate(itertools.islice(itertools.cycle(recording), rows)):
+        if done % 1000 == 0:
+            progress(done, rows, "filling a replay")
+        replay.append(step.frame, step.action, step.reward, terminated=step.over)
+    progress(rows, rows, "")
+
+
+def _environment(config: Config) -> tuple[PixelEnvironment | None, str | None]:
+    """The environment or, for DeepMind Control where it isn't installed or can't be drawn, the reason."""
+    try:
+        return build_environment(config, training=True), None
+    except SettingError as error:
+        if kind(config) != "control":
+            raise
+        return None, str(error)
+
+
+def _silent_terminal() -> Terminal:
+    return Terminal(Console(file=io.StringIO()), quiet_seconds=float("inf"))
