@@ -168,7 +168,7 @@ def test_multiply_adds_against_pytorchs_counter(name: str, request: pytest.Fixtu
 @pytest.mark.parametrize("name", ["rainbow", "curl"])
 def test_encoding_against_pytorchs_counter(name: str, request: pytest.FixtureRequest) -> None:
     subject: Subject = request.getfixturevalue(name)
-    agent, observation = subject.latents.agent, subject.frames.observation
+    agent, observation = subject.latents.agent, subject.frames.environment.observe()
     for work, call in (
         (counter(subject).encode(), lambda: agent.encode(torch.from_numpy(observation[None]))),
         (counter(subject).act(Phase.LATENTS), lambda: agent.decide(observation)),

@@ -83,7 +83,7 @@ def peer_probes(subject: Subject, environment: PixelEnvironment) -> list[Probe]:
     fill_buffer(model, subject)
     name, device, batch = peer_name(subject), subject.device, subject.config.learning.batch_size
     assert model.replay_buffer is not None
-    buffer, observation = model.replay_buffer, flat(subject.frames.observation, subject.config.view_size)
+    buffer, observation = model.replay_buffer, flat(subject.frames.environment.observe(), subject.config.view_size)
 
     def probe(row: str, call: Callable[[], object]) -> Probe:
         return Probe(f"{name}/{row}", timed(call, device))

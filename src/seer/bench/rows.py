@@ -31,6 +31,9 @@ CONVERTED = {"atari": 512, "control": 64}
 EVALUATION_GAMES = 10
 """Observations of the row `act/games`: an evaluation's games in lock-step."""
 
+ENVIRONMENT = ("advance", "observe", "restart")
+"""What the loop calls of an environment."""
+
 CHUNK = 32
 """Observations of the forward pass that the conversion is compared with: as many as the replay converts at a time."""
 
@@ -40,7 +43,7 @@ def row_probes(subject: Subject) -> list[Probe]:
     agent, device, cycle = subject.agent, subject.device, period(subject.config)
     before, after = subject.frames, subject.latents
     batch, exponent = before.schedule.batch_size, before.schedule.importance_exponent
-    observation = before.observation
+    observation = before.environment.observe()
     games = np.repeat(observation[None], EVALUATION_GAMES, 0)
 
     def probe(name: str, call: Callable[[], object], repeats: int = 1, size: int = 1) -> Probe:
@@ -177,8 +180,8 @@ def _overhead(journal: CountingJournal) -> Callable[[int], float]:
     run = journal.run
 
     def measure(steps: int) -> float:
-        with watched((run.agent, "update"), (run.agent, "decide"), (run.environment, "step"),
-                     (run.environment, "reset"), device=run.agent.device) as inside:  # fmt: skip
+        others = (run.agent, "update"), (run.agent, "decide"), *((run.environment, name) for name in ENVIRONMENT)
+        with watched(*others, device=run.agent.device) as inside:
             return _train(run, journal, steps) - inside()
 
     return measure

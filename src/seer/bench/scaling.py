@@ -120,7 +120,7 @@ def _encodings(configs: Sequence[tuple[int, Config]]) -> list[Point]:
     points = []
     for crops, config in configs:
         run = _filled(config, Phase.LATENTS, FEW_ROWS)
-        decide = functools.partial(run.agent.decide, run.observation)
+        decide = functools.partial(run.agent.decide, run.environment.observe())
         points.append(Point(f"{config.agent}/act/latents over crops", crops, decide))
     return points
 

@@ -208,7 +208,7 @@ def make_run(config: Config, stand_in: StandIn | None = None) -> Training:
     torch.set_num_threads(config.threads or torch.get_num_threads())
     device = pick_device(config.device)
     agent = build_agent(config, stand_in, device, seeds=[0, 0, 0, 0])
-    observation, _ = stand_in.reset(seed=0)
+    stand_in.reset(seed=0)
     return Training(
         agent=agent,
         replay=build_replay(config, stand_in, device, np.random.default_rng(0)),
@@ -217,7 +217,6 @@ def make_run(config: Config, stand_in: StandIn | None = None) -> Training:
         freezing=FreezeAt(config.freeze_step),
         schedule=build_schedule(config),
         ledger=FlopsLedger(agent.cost),
-        observation=observation,
     )
 
 
