@@ -19,14 +19,16 @@ from seer.config import Config
 from seer.environments import PixelEnvironment, make_atari, make_dm_control
 from seer.errors import SettingError
 from seer.flops import FlopsLedger
-from seer.freezing import FreezeAt
+from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
 from seer.networks.encoders import CONVOLUTIONS, Encoder, Projections, convolution_stages, impala_stages
 from seer.networks.heads import ValueHead
 from seer.presets import CONTROL
 from seer.replay import Arena, Prioritized, Replay, RowFormat, Uniform
 from seer.training.evaluation import Evaluator
+from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
+from seer.training.probe import Probe
 from seer.validation import parse_memory
 
 EVALUATION_EPSILON = 0.001
@@ -59,11 +61,34 @@ def build(config: Config) -> Training:
         replay=replay,
         environment=environment,
         evaluator=build_evaluator(config, games=min(PARALLEL_GAMES, config.eval_episodes), seed=seeds[5]),
-        freezing=FreezeAt(config.freeze_step),
+        freezing=build_freezing(config),
+        probe=Probe(observations=config.freeze.probe_size, every=config.freeze.probe_every),
+        guards=Guards(observations=config.freeze.probe_size, every=config.freeze.probe_every),
         schedule=build_schedule(config),
         ledger=ledger,
         observation=observation,
+        renew=lambda step: build_agent(config, environment, device, fresh_seeds(config.seed, step)),
     )
+
+
+def fresh_seeds(seed: int, step: int) -> list[int]:
+    """Seeds of an agent whose weights a reset at `step` takes; a run's first agent has others."""
+    return [int(each) for each in np.random.SeedSequence([seed, step]).generate_state(4)]
+
+
+def build_freezing(config: Config) -> Freezing:
+    """What decides the step of the freeze."""
+    freeze = config.freeze
+    if freeze.at == "auto":
+        return FreezeWhenSettled(
+            threshold=freeze.similarity,
+            patience=freeze.patience,
+            earliest=freeze.earliest,
+            latest=config.steps // 2 if freeze.latest is None else freeze.latest,
+        )
+    if config.freeze_step == 0:
+        return FreezeAt(0, reason=f"encoder of {freeze.encoder_from}")
+    return FreezeAt(config.freeze_step)
 
 
 def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
@@ -237,6 +262,10 @@ def build_schedule(config: Config) -> Schedule:
         eval_every=config.eval_every,
         eval_episodes=config.eval_episodes,
         checkpoint_every=config.checkpoint_every,
+        probe_every=config.freeze.probe_every,
+        reset_every=config.learning.reset_heads_every,
+        reset_encoder=config.learning.reset_encoder,
+        snapshot_every=config.snapshot_every,
     )
 
 

@@ -136,12 +136,13 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--env", nargs="?")  # a missing value is left to the second parser
     first.add_argument("--agent", nargs="?")
+    first.add_argument("--encoder-from", nargs="?")
     chosen, _ = first.parse_known_args(list(arguments))
     wants_help = bool({"-h", "--help"} & set(arguments))
     if chosen.env is None and not wants_help:
         raise SettingError(f"--env is missing; write for example: seer {command} --env ALE/Pong-v5")
     agent = chosen.agent if chosen.agent in get_args(AgentName) else None  # the parser refuses what it doesn't know
-    default = preset(chosen.env or "ALE/Pong-v5", agent)
+    default = preset(chosen.env or "ALE/Pong-v5", agent, transfer=chosen.encoder_from is not None)
     return validate(parse(Config, command, arguments, default=default))
 
 

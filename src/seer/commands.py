@@ -34,14 +34,19 @@ from seer.training.parts import Training
 from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder
 from seer.training.terminal import Terminal
 from seer.training.video import recording
+from seer.transfer import adopt_encoder
 from seer.validation import validate
 
 
 def start_run(config: Config) -> None:
     """Train from the first step, in a new folder."""
     run = build(config)
+    terminal = Terminal()
+    if config.freeze.encoder_from is not None:
+        step = adopt_encoder(run.agent, config)
+        terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
     with RunFolder.create(_new_folder(config), config_to_json(config)) as folder, _metrics(folder) as metrics:
-        _train_to_the_end(Journal(run, folder, metrics, Terminal()))
+        _train_to_the_end(Journal(run, folder, metrics, terminal))
 
 
 def resume_run(path: Path) -> None:
