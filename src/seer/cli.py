@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 import tyro
 
@@ -59,6 +59,44 @@ class Plot:
     """Picture to write, PNG or SVG."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """Show where each convolutional layer looks, over training, on real frames of the run's environment."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder; more than its last step is shown where it was trained with --snapshot-every."""
+
+    out: Path | None = None
+    """Picture to write, PNG or SVG. Default: attention.png in the run folder."""
+
+    video: Path | None = None
+    """Write a game and its attention, at the first, the middle and the last step, to this MP4 file (needs the extra
+    seer-rl[video])."""
+
+    frames: int = 2
+    """Frames in the picture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Svcca:
+    """Measure how early each layer settles: SVCCA and linear CKA with itself some steps later (needs snapshots)."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder, trained with --snapshot-every."""
+
+    gap: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """Steps between the two times (SEER: 10,000). Default: those between two snapshots."""
+
+    observations: int = 2000
+    """Held-out observations, of games that the run's agent plays for this; few make unlike layers look alike."""
+
+    json: Path | None = None
+    """Write all figures to this file."""
+
+    out: Path | None = None
+    """Picture to write, PNG or SVG. Default: svcca.png in the run folder."""
+
+
 def main() -> None:
     """The `seer` command; a user's mistake is one line on stderr and exit code 2."""
     commands: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
@@ -66,6 +104,7 @@ def main() -> None:
         "resume": (resume, "continue an interrupted run"),
         "eval": (evaluate, "play whole games with a trained agent"),
         "plot": (plot, "draw learning curves"),
+        "analyze": (analyze, "look into a run: analyze attention RUN, analyze svcca RUN"),
         "flops": (flops, "table of what a step costs before and after the freeze"),
         "memory": (memory, "table of what the replay holds before and after the freeze"),
     }
@@ -113,6 +152,31 @@ def plot(arguments: Sequence[str]) -> None:
     from seer.experiments.plots import plot_runs
 
     print(f"wrote {plot_runs(settings.folders, x=settings.x, out=settings.out)}")
+
+
+def analyze(arguments: Sequence[str]) -> None:
+    """`seer analyze`: what a run's layers say."""
+    name, *rest = arguments or [""]
+    if name not in ("attention", "svcca"):
+        raise SettingError(
+            f"seer analyze {name!r} is unknown; write seer analyze attention RUN or seer analyze svcca RUN"
+        )
+    if name == "attention":
+        shown = parse(Attention, "analyze attention", rest)
+        from seer.commands import analyze_attention
+
+        analyze_attention(shown.folder, frames=shown.frames, out=shown.out, video=shown.video)
+    else:
+        measured = parse(Svcca, "analyze svcca", rest)
+        from seer.commands import analyze_svcca
+
+        analyze_svcca(
+            measured.folder,
+            gap=measured.gap,
+            num_observations=measured.observations,
+            json_file=measured.json,
+            out=measured.out,
+        )
 
 
 def flops(arguments: Sequence[str]) -> None:

@@ -36,6 +36,10 @@ class Freezing:
     def compared(self, step: int, similarity: float) -> None:
         """How alike the features at `step` are to those of the comparison before; only where `compares`."""
 
+    def account(self) -> dict[str, Any]:
+        """The decision, for records."""
+        return {"mode": self.mode, "reason": self.reason, "similarity": self.similarity}
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
         return {}

@@ -155,11 +155,7 @@ class Journal:
             "capacity_after": transcoding.capacity_after,
         }
         self.freeze = figures
-        decision = {
-            "mode": self.run.freezing.mode,
-            "reason": self.run.freezing.reason,
-            "similarity": self.run.freezing.similarity,
-        }
+        decision = self.run.freezing.account()
         resident = self._resident_before | {"peak_rss_bytes_after": peak_resident_bytes()}
         self._record("freeze", **decision, **figures, **changes, **resident, freeze_seconds=seconds)
         self.terminal.say(self._freeze_line(transcoding, seconds))
@@ -231,12 +227,7 @@ class Journal:
             "seed": self.folder.config["seed"],
             "steps": run.step,
             "frozen_at": run.frozen_at,
-            "freeze": {
-                "mode": run.freezing.mode,
-                "step": run.frozen_at,
-                "reason": run.freezing.reason,
-                "similarity": run.freezing.similarity,
-            },
+            "freeze": {"step": run.frozen_at} | run.freezing.account(),
             "flops": {
                 "total": run.ledger.total,
                 "baseline": run.ledger.baseline,
@@ -272,16 +263,25 @@ class Journal:
 
     def _freeze_line(self, transcoding: Transcoding, seconds: float) -> str:
         before, after = f"{transcoding.row_bytes_before:,} bytes", f"{transcoding.row_bytes_after:,} bytes"
+        frozen = f"step {self.run.step:,}: encoder frozen{self._why()}"
         if not transcoding.converted:
             return (
-                f"step {self.run.step:,}: encoder frozen; latents ({self.run.agent.latent.num_bytes:,} bytes) would be "
-                f"larger than a frame ({before}), so the replay keeps frames and only compute is saved"
+                f"{frozen}; latents ({self.run.agent.latent.num_bytes:,} bytes) would be larger than a frame "
+                f"({before}), so the replay keeps frames and only compute is saved"
             )
+        done = f"{transcoding.rows:,} frames of {before} are latents of {after} in {seconds:.1f} s"
+        if transcoding.rows == 0:
+            done = f"the replay stores latents of {after}, no frames of {before}"
         return (
-            f"step {self.run.step:,}: encoder frozen; {transcoding.rows:,} frames of {before} are latents of {after} "
-            f"in {seconds:.1f} s; the same {human_bytes(self.run.replay.num_bytes)} now hold "
+            f"{frozen}; {done}; the same {human_bytes(self.run.replay.num_bytes)} now hold "
             f"{transcoding.capacity_after:,} observations instead of {transcoding.capacity_before:,}"
         )
+
+    def _why(self) -> str:
+        freezing = self.run.freezing
+        if freezing.similarity is not None:
+            return f" ({freezing.reason}, similarity {freezing.similarity:.3f})"
+        return "" if freezing.reason == "given step" else f" ({freezing.reason})"
 
 
 CHANGES_LINE = (
