@@ -17,7 +17,7 @@ from test_cli import Capture
 from tiny_run import seer
 
 FLAGS = (
-    *("--env", "ALE/Pong-v5", "--steps", 330, "--first-update", 100, "--batch-size", 8, "--hidden-units", 16),
+    *("--env", "ALE/Pong-v5", "--steps", 330, "--first-update", 101, "--batch-size", 8, "--hidden-units", 16),
     *("--freeze-at", "never", "--replay-capacity", 200, "--eval-every", 1000, "--eval-episodes", 1, "--n-step", 3),
     *("--snapshot-every", 100, "--learning-rate", 0.001, "--device", "cpu"),
 )
@@ -41,7 +41,7 @@ def test_svcca_of_a_run(run: Path, tmp_path: Path, capsys: Capture) -> None:
     assert (found["steps"], found["gap"]) == ([0, 100, 200], 100)
     assert [layer["name"] for layer in found["layers"]] == LAYERS
     for layer in found["layers"]:
-        # Nothing is learnt before step 100, everything after it.
+        # Nothing is learnt up to step 100, everything after it.
         np.testing.assert_allclose([layer["svcca"][0], layer["cka"][0]], 1, rtol=1e-9)
         assert all(0 < value < 1 for value in layer["svcca"][1:] + layer["cka"][1:])
         assert layer["trustworthy"] == (layer["samples"] >= 10 * layer["directions"])
