@@ -24,9 +24,9 @@ from test_cli import Capture
 from tiny_run import seer, stop_in_step
 
 Record = dict[str, Any]
-STEPS, FIRST_UPDATE, BATCH, HIDDEN, ACTIONS, ATOMS, CAPACITY = 400, 300, 8, 16, 4, 51, 100
+STEPS, FIRST_UPDATE, BATCH, HIDDEN, ACTIONS, ATOMS, CAPACITY = 400, 300, 8, 16, 18, 51, 100
 FLAGS = (
-    *("--env", "ALE/Breakout-v5", "--steps", STEPS, "--first-update", FIRST_UPDATE, "--batch-size", BATCH),
+    *("--env", "ALE/RoadRunner-v5", "--steps", STEPS, "--first-update", FIRST_UPDATE, "--batch-size", BATCH),
     *("--hidden-units", HIDDEN, "--replay-capacity", CAPACITY, "--eval-every", STEPS, "--eval-episodes", 1),
     *("--log-every", 50, "--probe-every", 100, "--probe-size", 50, "--device", "cpu"),
 )

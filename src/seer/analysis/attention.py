@@ -86,7 +86,7 @@ def draw_grid(pictures: np.ndarray, maps: Sequence[tuple[int, Maps]], title: str
                 if layer == layers[0]:
                     axes.set_title(f"step {step:,}")
             others[0].set_ylabel(layer)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+        figure.suptitle(f"{title}; dark: least, bright: most, in each map", x=0.01, ha="left", fontsize=12)
     return figure
 
 

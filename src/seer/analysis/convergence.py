@@ -112,7 +112,10 @@ def pairs_of(steps: Sequence[int], gap: int | None) -> tuple[list[int], int]:
 def convergence_table(convergence: Convergence) -> Table:
     """SVCCA / CKA by layer, at up to six steps, and their means over all."""
     places = spread(range(len(convergence.steps)), 6)
-    table = Table(title=f"Similarity with itself {convergence.gap:,} steps later, SVCCA / CKA; from the pixels up", title_justify="left")
+    table = Table(
+        title=f"Similarity with itself {convergence.gap:,} steps later, SVCCA / CKA; from the pixels up",
+        title_justify="left",
+    )
     table.add_column("layer", no_wrap=True)
     for place in places:
         table.add_column(f"{convergence.steps[place]:,}", justify="right")
