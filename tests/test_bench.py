@@ -23,9 +23,10 @@ from seer.bench.floors import Counter, Work
 from seer.bench.peers import fill_buffer, make_model
 from seer.bench.report import BEGIN, END, Report, busy_warnings, write_markdown
 from seer.bench.rows import _loop, _overhead, counter, row_probes
-from seer.bench.subject import Subject, bench_config, kind, make_run, prepared, stand_in
+from seer.bench.subject import Subject, bench_config, kind, prepared, stand_in
 from seer.bench.targets import judge
 from seer.bench.timing import Plan, Probe, Timing, interleave, no_progress
+from seer.build import build
 from seer.config import AgentName, Config
 from seer.environments.rendering import choose_backend
 from seer.flops import NO_PASSES, Cost, Part, Passes
@@ -181,7 +182,7 @@ def test_encoding_against_pytorchs_counter(name: str, request: pytest.FixtureReq
 def test_convolutions_are_the_encoders() -> None:
     """By hand: 16 x 16 x 32 of 5 x 5 x 4, then 3 x 3 x 64 of 5 x 5 x 32."""
     config = small("rainbow")
-    layers = convolutions(make_run(config, stand_in(config)).agent, view_size=84, batch=3)
+    layers = convolutions(build(config, stand_in(config)).agent, view_size=84, batch=3)
     assert [layer.multiply_adds for layer in layers] == [3 * 819_200, 3 * 460_800]
 
 

@@ -17,13 +17,14 @@ FLOORS = (
     {"commands"},
     {"bench"},  # builds what it measures
     {"build"},
+    {"transfer"},
     {"presets", "validation"},
     {"config"},
-    {"experiments"},  # reads the run folders that training writes
-    {"training", "analysis", "integrations"},
+    {"experiments", "analysis"},  # read the run folders that training writes
+    {"training", "integrations"},
     {"agents"},
     {"freezing"},
-    {"replay", "networks", "environments", "augment", "flops"},
+    {"replay", "networks", "environments", "augment", "flops", "similarity"},
     {"errors", "phase", "allocator"},
     {"__init__"},  # the version
 )

@@ -208,3 +208,16 @@ def test_what_cannot_be_drawn_is_one_line(tmp_path: Path) -> None:
 def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     assert len(draw_runs([run, run], x="steps").axes[0].collections) == 1
+
+
+def test_an_automatic_freeze_says_why(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"freeze": {"at": "auto"}}))
+    reason = '"kind": "freeze", "mode": "auto", "reason": "features settled", "similarity": 0.9876'
+    records = (folder / "metrics.jsonl").read_text().replace('"kind": "freeze"', reason)
+    (folder / "metrics.jsonl").write_text(records)
+    figure = draw_runs([folder], x="steps")
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["freeze: features settled (CKA 0.988)"]
+    assert "Rainbow + SEER, automatic freeze" in axes.get_legend_handles_labels()[1]

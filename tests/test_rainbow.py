@@ -23,9 +23,11 @@ from seer.networks.heads import NoisyLinear
 from seer.phase import Phase
 from seer.replay import Arena, Batch, Prioritized, Replay, RowFormat, Uniform
 from seer.training.checkpoint import load_checkpoint, save_checkpoint
+from seer.training.guards import Guards
 from seer.training.journal import Journal
 from seer.training.loop import collect, freeze, learn
 from seer.training.parts import Schedule, Training
+from seer.training.probe import Probe
 from small_agent import ACTIONS, ALL_ON, FRAME_SHAPE, PARTS, STACK, make_agent, make_batch
 
 FROZEN = [Phase.LATENTS, Phase.FROZEN_FRAMES]
@@ -510,7 +512,7 @@ class Silent:
 
     def freezing(self) -> None: ...
     def converting(self, done: int, total: int) -> None: ...
-    def froze(self, transcoding: Any) -> None: ...
+    def froze(self, transcoding: Any, changes: Any) -> None: ...
 
 
 def make_run(parts: dict[str, Any], layers: tuple[Convolution, ...]) -> Training:
@@ -540,6 +542,9 @@ def make_run(parts: dict[str, Any], layers: tuple[Convolution, ...]) -> Training
         environment=environment,
         evaluator=cast(Any, None),
         freezing=FreezeAt(None),
+        probe=Probe(observations=8, every=10),
+        guards=Guards(observations=8, every=10),
+        renew=cast(Any, None),
         schedule=schedule,
         ledger=FlopsLedger(agent.cost),
     )

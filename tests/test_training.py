@@ -59,7 +59,7 @@ def test_a_run_leaves_what_the_readme_says(finished_run: Path) -> None:
 
 def test_every_record_says_what_and_when(finished_run: Path) -> None:
     records = read_metrics(finished_run)
-    assert {record["kind"] for record in records} == {"train", "episode", "eval", "freeze"}
+    assert {record["kind"] for record in records} == {"train", "episode", "eval", "freeze", "guard"}
     for record in records:
         assert list(record)[:5] == ["kind", "step", "frames", "flops", "wall_seconds"]
         assert record["frames"] == 4 * record["step"]
@@ -98,8 +98,8 @@ def test_the_summary(finished_run: Path) -> None:
     summary = json.loads((finished_run / "summary.json").read_text())
     records = read_metrics(finished_run)
     assert summary.keys() == {
-        "env", "agent", "seed", "steps", "frozen_at", "flops", "replay", "updates_per_second", "peak_rss_bytes",
-        "wall_seconds", "evaluation",
+        "env", "agent", "seed", "steps", "frozen_at", "freeze", "flops", "replay", "updates_per_second",
+        "peak_rss_bytes", "wall_seconds", "evaluation",
     }  # fmt: skip
     assert [summary[name] for name in ("env", "agent", "seed", "steps", "frozen_at")] == [
         "ALE/Pong-v5", "rainbow", 0, STEPS, FREEZE_AT,
@@ -111,7 +111,9 @@ def test_the_summary(finished_run: Path) -> None:
         "per_step_before": (1 + 5 * BATCH) * (ENCODER + HEADS),
         "per_step_after": (1 + 5 * BATCH) * HEADS + 2 * ENCODER,
         "freeze": ENCODER * CAPACITY,
+        "probe": 0,
     }
+    assert summary["freeze"] == {"mode": "step", "step": FREEZE_AT, "reason": "given step", "similarity": None}
     replay = summary["replay"]
     assert replay == {
         "bytes": CAPACITY * FRAME_BYTES,

@@ -12,6 +12,7 @@ STEPS, FREEZE_AT, CAPACITY, FIRST_UPDATE, BATCH, HIDDEN = 1000, 700, 300, 500, 8
 FLAGS = (
     *("--env", "ALE/Pong-v5", "--steps", STEPS, "--freeze-at", FREEZE_AT, "--replay-capacity", CAPACITY),
     *("--first-update", FIRST_UPDATE, "--batch-size", BATCH, "--hidden-units", HIDDEN, "--n-step", 5),
+    *("--probe-every", 100, "--probe-size", 64),
     *("--target-every", 50, "--log-every", 50, "--checkpoint-every", 250, "--eval-every", 600),
     *("--eval-episodes", 1, "--threads", 1, "--device", "cpu"),
 )

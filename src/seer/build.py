@@ -19,14 +19,16 @@ from seer.config import Config
 from seer.environments import PixelEnvironment, make_atari, make_dm_control
 from seer.errors import SettingError
 from seer.flops import FlopsLedger
-from seer.freezing import FreezeAt
+from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
 from seer.networks.encoders import CONVOLUTIONS, Encoder, Projections, convolution_stages, impala_stages
 from seer.networks.heads import ValueHead
 from seer.presets import CONTROL
 from seer.replay import Arena, Prioritized, Replay, RowFormat, Uniform
 from seer.training.evaluation import Evaluator
+from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
+from seer.training.probe import Probe
 from seer.validation import parse_memory
 
 EVALUATION_EPSILON = 0.001
@@ -39,8 +41,8 @@ PARALLEL_GAMES = 10
 """Games that an evaluation plays in lock-step."""
 
 
-def build(config: Config) -> Training:
-    """Everything a run needs, at its first step.
+def build(config: Config, environment: PixelEnvironment | None = None) -> Training:
+    """Everything a run needs, at its first step; in `environment` without evaluations, if one is given.
 
     Each part draws from its own generator; all of them descend from `config.seed`.
 
@@ -52,7 +54,8 @@ def build(config: Config) -> Training:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(7)]
-    environment = build_environment(config, training=True)
+    games = 0 if environment else min(PARALLEL_GAMES, config.eval_episodes)
+    environment = environment or build_environment(config, training=True)
     agent = build_agent(config, environment, device, [*seeds[:3], seeds[6]])
     replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]))
     ledger = FlopsLedger(agent.cost)
@@ -61,11 +64,34 @@ def build(config: Config) -> Training:
         agent=agent,
         replay=replay,
         environment=environment,
-        evaluator=build_evaluator(config, games=min(PARALLEL_GAMES, config.eval_episodes), seed=seeds[5]),
-        freezing=FreezeAt(config.freeze_step),
+        evaluator=build_evaluator(config, games=games, seed=seeds[5]),
+        freezing=build_freezing(config),
+        probe=Probe(observations=config.freeze.probe_size, every=config.freeze.probe_every),
+        guards=Guards(observations=config.freeze.probe_size, every=config.freeze.probe_every),
         schedule=build_schedule(config),
         ledger=ledger,
+        renew=lambda step: build_agent(config, environment, device, fresh_seeds(config.seed, step)),
     )
+
+
+def fresh_seeds(seed: int, step: int) -> list[int]:
+    """Seeds of an agent whose weights a reset at `step` takes; a run's first agent has others."""
+    return [int(each) for each in np.random.SeedSequence([seed, step]).generate_state(4)]
+
+
+def build_freezing(config: Config) -> Freezing:
+    """What decides the step of the freeze."""
+    freeze = config.freeze
+    if freeze.at == "auto":
+        return FreezeWhenSettled(
+            threshold=freeze.similarity,
+            patience=freeze.patience,
+            earliest=freeze.earliest,
+            latest=config.steps // 2 if freeze.latest is None else freeze.latest,
+        )
+    if config.freeze_step == 0:
+        return FreezeAt(0, reason=f"encoder of {freeze.encoder_from}")
+    return FreezeAt(config.freeze_step)
 
 
 def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
@@ -254,7 +280,7 @@ def replay_bytes(config: Config, frame: RowFormat) -> int:
 def build_evaluator(config: Config, *, games: int, seed: int) -> Evaluator:
     """Plays up to `games` whole games at a time."""
     environments = [build_environment(config, training=False) for _ in range(games)]
-    discrete = isinstance(environments[0].action_space, Discrete)
+    discrete = all(isinstance(environment.action_space, Discrete) for environment in environments)
     return Evaluator(environments, epsilon=EVALUATION_EPSILON if discrete else 0.0, seed=seed)
 
 
@@ -270,6 +296,10 @@ def build_schedule(config: Config) -> Schedule:
         eval_every=config.eval_every,
         eval_episodes=config.eval_episodes,
         checkpoint_every=config.checkpoint_every,
+        probe_every=config.freeze.probe_every,
+        reset_every=config.learning.reset_heads_every,
+        reset_encoder=config.learning.reset_encoder,
+        snapshot_every=config.snapshot_every,
     )
 
 

@@ -86,6 +86,44 @@ class Bench:
     """Write the tables to this Markdown file; if it exists, between its two lines <!-- seer bench: ... -->."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """Show where each convolutional layer looks, over training, on real frames of the run's environment."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder; more than its last step is shown where it was trained with --snapshot-every."""
+
+    out: Path | None = None
+    """Picture to write, PNG or SVG. Default: attention.png in the run folder."""
+
+    video: Path | None = None
+    """Write a game and its attention, at the first, the middle and the last step, to this MP4 file (needs the extra
+    seer-rl[video])."""
+
+    frames: int = 2
+    """Frames in the picture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Svcca:
+    """Measure how early each layer settles: SVCCA and linear CKA with itself some steps later (needs snapshots)."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder, trained with --snapshot-every."""
+
+    gap: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """Steps between the two times (SEER: 10,000). Default: those between two snapshots."""
+
+    observations: int = 2000
+    """Held-out observations, of games that the run's agent plays for this; few make unlike layers look alike."""
+
+    json: Path | None = None
+    """Write all figures to this file."""
+
+    out: Path | None = None
+    """Picture to write, PNG or SVG. Default: svcca.png in the run folder."""
+
+
 def main() -> None:
     """The `seer` command; a user's mistake is one line on stderr and exit code 2."""
     commands: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
@@ -93,6 +131,7 @@ def main() -> None:
         "resume": (resume, "continue an interrupted run"),
         "eval": (evaluate, "play whole games with a trained agent"),
         "plot": (plot, "draw learning curves"),
+        "analyze": (analyze, "look into a run: analyze attention RUN, analyze svcca RUN"),
         "flops": (flops, "table of what a step costs before and after the freeze"),
         "memory": (memory, "table of what the replay holds before and after the freeze"),
         "bench": (bench, "how fast this machine is, beside its limits and Stable-Baselines3"),
@@ -143,6 +182,31 @@ def plot(arguments: Sequence[str]) -> None:
     print(f"wrote {plot_runs(settings.folders, x=settings.x, out=settings.out)}")
 
 
+def analyze(arguments: Sequence[str]) -> None:
+    """`seer analyze`: what a run's layers say."""
+    name, *rest = arguments or [""]
+    if name not in ("attention", "svcca"):
+        raise SettingError(
+            f"seer analyze {name!r} is unknown; write seer analyze attention RUN or seer analyze svcca RUN"
+        )
+    if name == "attention":
+        shown = parse(Attention, "analyze attention", rest)
+        from seer.commands import analyze_attention
+
+        analyze_attention(shown.folder, frames=shown.frames, out=shown.out, video=shown.video)
+    else:
+        measured = parse(Svcca, "analyze svcca", rest)
+        from seer.commands import analyze_svcca
+
+        analyze_svcca(
+            measured.folder,
+            gap=measured.gap,
+            num_observations=measured.observations,
+            json_file=measured.json,
+            out=measured.out,
+        )
+
+
 def flops(arguments: Sequence[str]) -> None:
     """`seer flops`: cost per step."""
     config = parse_config("flops", arguments)
@@ -172,12 +236,13 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--env", nargs="?")  # a missing value is left to the second parser
     first.add_argument("--agent", nargs="?")
+    first.add_argument("--encoder-from", nargs="?")
     chosen, _ = first.parse_known_args(list(arguments))
     wants_help = bool({"-h", "--help"} & set(arguments))
     if chosen.env is None and not wants_help:
         raise SettingError(f"--env is missing; write for example: seer {command} --env ALE/Pong-v5")
     agent = chosen.agent if chosen.agent in get_args(AgentName) else None  # the parser refuses what it doesn't know
-    default = preset(chosen.env or "ALE/Pong-v5", agent)
+    default = preset(chosen.env or "ALE/Pong-v5", agent, transfer=chosen.encoder_from is not None)
     return validate(parse(Config, command, arguments, default=default))
 
 

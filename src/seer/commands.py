@@ -1,15 +1,21 @@
 """What each command does, from a config or a run folder to the last printed line."""
 
-import functools
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
+from seer.agents.agent import Agent
+from seer.analysis.attention import attend, draw_grid, film, pictures_of
+from seer.analysis.convergence import converge, convergence_table, draw, pairs_of
+from seer.analysis.files import new_picture, refuse_existing, spread, weights_by_step, write_picture
+from seer.analysis.observations import play
 from seer.bench.bench import measure
 from seer.bench.report import check_output, print_report, write_json, write_markdown
 from seer.bench.scaling import draw_scaling
@@ -27,6 +33,7 @@ from seer.build import (
     replay_bytes,
 )
 from seer.config import AgentName, Config, config_from_json, config_to_json
+from seer.environments import PixelEnvironment
 from seer.environments.rendering import choose_backend
 from seer.errors import SettingError
 from seer.experiments.plots import plot_runs
@@ -40,15 +47,23 @@ from seer.training.loop import train
 from seer.training.parts import Training
 from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder
 from seer.training.terminal import Terminal
-from seer.training.video import recording
+from seer.training.video import filming, recording
+from seer.transfer import adopt_encoder
 from seer.validation import validate
+
+FILMED, FILM_PACE = 150, 15
+"""Observations in a film of attention, and how many it shows a second."""
 
 
 def start_run(config: Config) -> None:
     """Train from the first step, in a new folder."""
     run = build(config)
+    terminal = Terminal()
+    if config.freeze.encoder_from is not None:
+        step = adopt_encoder(run.agent, config)
+        terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
     with RunFolder.create(_new_folder(config), config_to_json(config)) as folder, _metrics(folder) as metrics:
-        _train_to_the_end(Journal(run, folder, metrics, Terminal()))
+        _train_to_the_end(Journal(run, folder, metrics, terminal))
 
 
 def resume_run(path: Path) -> None:
@@ -71,18 +86,13 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
         raise SettingError(f"--episodes {episodes} must be 1 or more")
     folder = RunFolder.open(path)
     config = _config_of(folder)
-    environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, pick_device(config.device), seeds=[0, 0, 0, 0])
-    checkpoint = latest_checkpoint(folder.checkpoints)
-    state = load_checkpoint(checkpoint)
-    with _fitting(checkpoint):
-        agent.load_state_dict(state["agent"])
+    agent, environment = _player(folder)
     evaluator = build_evaluator(config, games=min(episodes, PARALLEL_GAMES), seed=seed)
     with recording(video, frames_per_second=environment.metadata["render_fps"]) as watch:
         evaluation = evaluator(agent, episodes=episodes, step=0, watch=watch)
     terminal = Terminal()
     terminal.table(
-        f"{config.env}, {config.agent}, {checkpoint.name}",
+        f"{config.env}, {config.agent}, {latest_checkpoint(folder.checkpoints).name}",
         {
             "score": f"{evaluation.mean:,.1f} ± {evaluation.std:,.1f}",
             "scores": ", ".join(f"{score:,.0f}" for score in evaluation.returns),
@@ -91,6 +101,76 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
     )
     if video is not None:
         terminal.say(f"wrote {video}")
+
+
+def analyze_attention(path: Path, *, frames: int, out: Path | None, video: Path | None) -> None:
+    """Draw where the convolutions look, over training."""
+    if frames < 1:
+        raise SettingError(f"--frames {frames} must be 1 or more")
+    picture = new_picture(out, default=path / "attention.png")
+    terminal, folder = Terminal(), RunFolder.open(path)
+    agent, environment = _player(folder)
+    steps = weights_by_step(path)
+    with filming(video, frames_per_second=FILM_PACE) as append:
+        observations = play(agent, environment, count=FILMED, skip=60, progress=partial(terminal.advance, "playing"))
+        maps = [(step, attend(agent, observations, steps[step]())) for step in spread(list(steps), 6)]
+        if append is not None:
+            chosen = [maps[index] for index in sorted({0, len(maps) // 2, len(maps) - 1})]
+            film(pictures_of(agent, observations), chosen, append, partial(terminal.advance, "filming"))
+    places = spread(range(len(observations) // 4, len(observations)), frames)
+    stills = [(step, {layer: each[places] for layer, each in found.items()}) for step, found in maps]
+    title = f"Spatial attention, {folder.config['env']}, {folder.config['agent']}"
+    write_picture(draw_grid(pictures_of(agent, observations[places]), stills, title), picture)
+    terminal.say(f"wrote {picture}" + ("" if video is None else f" and {video}"))
+
+
+def analyze_svcca(
+    path: Path, *, gap: int | None, num_observations: int, json_file: Path | None, out: Path | None
+) -> None:
+    """Measure how early each layer settles."""
+    picture = new_picture(out, default=path / "svcca.png")
+    if json_file is not None:
+        refuse_existing(json_file, "--json")
+    if num_observations < 2:
+        raise SettingError(f"--observations {num_observations} must be 2 or more")
+    terminal, folder = Terminal(), RunFolder.open(path)
+    weights = weights_by_step(path)
+    steps, found_gap = pairs_of(list(weights), gap)
+    if not steps:
+        raise SettingError(
+            f"{path} has no two snapshots {'' if gap is None else f'--gap {gap} '}steps apart, only of steps "
+            f"{', '.join(f'{step:,}' for step in weights)}; train with --snapshot-every"
+        )
+    (agent, environment), (other, _) = _player(folder), _player(folder)
+    observations = play(
+        agent, environment, count=num_observations, every=2, progress=partial(terminal.advance, "playing")
+    )
+    convergence = converge(
+        (agent, other),
+        observations,
+        steps,
+        lambda step: weights[step](),
+        gap=found_gap,
+        progress=partial(terminal.advance, "comparing"),
+    )
+    Console().print(convergence_table(convergence))
+    terminal.say(convergence.verdict())
+    write_picture(draw(convergence, f"{folder.config['env']}, {folder.config['agent']}"), picture)
+    if json_file is not None:
+        json_file.write_text(json.dumps(convergence.to_json(), indent=2) + "\n")
+    terminal.say(f"wrote {picture}" + ("" if json_file is None else f" and {json_file}"))
+
+
+def _player(folder: RunFolder) -> tuple[Agent[Any], PixelEnvironment]:
+    """A run's last agent, and its environment as it is for evaluation."""
+    config = _config_of(folder)
+    environment = build_environment(config, training=False)
+    agent = build_agent(config, environment, pick_device(config.device), seeds=[0, 0, 0, 0])
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    state = load_checkpoint(checkpoint)
+    with _fitting(checkpoint):
+        agent.load_state_dict(state["agent"])
+    return agent, environment
 
 
 def print_flops(config: Config) -> None:
@@ -140,7 +220,7 @@ def run_bench(
     configs = {agent: bench_config(agent, plan, device=device, threads=threads) for agent in agents}
     terminal.start()
     try:
-        report = measure(configs, plan, scaling=scaling is not None, progress=functools.partial(_measuring, terminal))
+        report = measure(configs, plan, scaling=scaling is not None, progress=partial(_measuring, terminal))
     finally:
         terminal.stop()
     print_report(report)

@@ -64,8 +64,9 @@ class ImageConfig:
 class FreezeConfig:
     """The freeze (SEER, algorithm 1)."""
 
-    at: Annotated[str, tyro.conf.arg(name="freeze-at", metavar="N|never")] = "50000"
-    """Training step T_f at which the encoder is frozen and the replay turned into latents, or never."""
+    at: Annotated[str, tyro.conf.arg(name="freeze-at", metavar="N|auto|never")] = "50000"
+    """Training step T_f at which the encoder is frozen and the replay turned into latents, or never. auto: as soon as
+    its features have settled and the score has left its floor. With --encoder-from the default is 0: from the start."""
 
     num_crops: int = 1
     """Crops of each observation whose latents are stored, K (SEER: 4). 1 where the agent crops nothing."""
@@ -73,6 +74,29 @@ class FreezeConfig:
     layers: Annotated[str, tyro.conf.arg(name="freeze-layers", metavar="K|all")] = "all"
     """Lower layers of the encoder that are frozen: the first K, or all (SEER: every convolution and, for SAC and CURL,
     the projections above them, which count as one layer; a section of the IMPALA encoder counts as one too)."""
+
+    encoder_from: Annotated[str | None, tyro.conf.arg(metavar="RUN|None")] = None
+    """Start with the encoder of another run: a run folder, or one of its snapshots (SEER, section 5.4). Its lowest
+    --freeze-layers are frozen from the start; those above go on learning."""
+
+    similarity: Annotated[float, tyro.conf.arg(name="freeze-similarity")] = 0.95
+    """auto: features have settled when their linear CKA with those of the probe before is at least this."""
+
+    patience: Annotated[int, tyro.conf.arg(name="freeze-patience")] = 3
+    """auto: at so many probes in a row."""
+
+    earliest: Annotated[int, tyro.conf.arg(name="freeze-earliest")] = 5000
+    """auto: probes before this step don't count."""
+
+    latest: Annotated[int | None, tyro.conf.arg(name="freeze-latest", metavar="N|None")] = None
+    """auto: from this step on the features count as settled, so that the score alone decides. Default: --steps / 2."""
+
+    probe_every: int = 2500
+    """Steps between probes: before the freeze of how much the features change (auto only), afterwards of observations
+    and heads."""
+
+    probe_size: int = 256
+    """Observations of a probe, spread over the newest --probe-every."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +136,12 @@ class LearningConfig:
 
     target_every: int = 2000
     """Updates between copies of the online network to the target (DER, table 1)."""
+
+    reset_heads_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """Steps between resets of everything above the encoder to fresh random weights (Nikishin et al. 2022)."""
+
+    reset_encoder: bool = False
+    """Reset the encoder too; only with --freeze-at never, as stored latents are those of the encoder that made them."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +230,9 @@ class Config:
     checkpoint_every: int = 50_000
     """Steps between checkpoints. One holds the whole replay: up to the replay's memory on disk, twice."""
 
+    snapshot_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """Steps between snapshots of the weights for seer analyze: 3 MB each with Rainbow, 30 MB with CURL."""
+
     log_every: int = 1000
     """Steps between training records."""
 
@@ -226,8 +259,8 @@ class Config:
 
     @property
     def freeze_step(self) -> int | None:
-        """T_f in training steps, or None for never."""
-        return None if self.freeze.at == "never" else int(self.freeze.at)
+        """T_f in training steps; None for never, and for auto, which finds it on the way."""
+        return None if self.freeze.at in ("never", "auto") else int(self.freeze.at)
 
 
 def config_to_json(config: Config) -> dict[str, Any]:

@@ -92,6 +92,7 @@ class FlopsLedger:
         self.total = 0
         self.baseline = 0
         self.freeze = 0  # part of `total`: the conversion of the replay
+        self.probe = 0  # part of `total`: finding out when to freeze
 
     def acted(self, phase: Phase) -> None:
         """One environment step: choosing the action and, if latents are stored, encoding the new observation."""
@@ -108,10 +109,16 @@ class FlopsLedger:
         self.freeze = self.cost.freeze(rows)
         self.total += self.freeze
 
+    def probed(self, passes: int) -> None:
+        """Forward passes of the encoder to see how much it still changes."""
+        self.probe += self.cost.encoder.multiply_adds * passes
+        self.total += self.cost.encoder.multiply_adds * passes
+
     def state_dict(self) -> dict[str, int]:
         """The totals, for a checkpoint."""
-        return {"total": self.total, "baseline": self.baseline, "freeze": self.freeze}
+        return {"total": self.total, "baseline": self.baseline, "freeze": self.freeze, "probe": self.probe}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from `state_dict`."""
-        self.total, self.baseline, self.freeze = state["total"], state["baseline"], state["freeze"]
+        self.total, self.baseline = state["total"], state["baseline"]
+        self.freeze, self.probe = state["freeze"], state["probe"]

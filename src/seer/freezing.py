@@ -1,14 +1,133 @@
 """When to freeze the encoder. T_f counts training steps (agent decisions), as the authors' code does."""
 
-from dataclasses import dataclass
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+FLOOR_EPISODES = RECENT_EPISODES = 10
+"""Episodes at the start of a run, and newest ones, whose scores are compared."""
+
+STANDARD_ERRORS = 3.0
+"""By how many standard errors of their difference the newest scores must lie above the first ones."""
 
 
-@dataclass(frozen=True)
-class FreezeAt:
-    """Freeze at training step `step` (SEER, algorithm 1: t == T_f), or never if it is None."""
+class Freezing:
+    """Decides the step of the freeze, and can say why.
 
-    step: int | None
+    Attributes:
+        mode: how the step is chosen, for the summary.
+        compares: whether it wants to hear how much the features still change.
+        reason, similarity: why it froze, or hasn't so far; and the last comparison, if there was one.
+    """
+
+    mode: str
+    compares: bool = False
+    reason: str
+    similarity: float | None = None
 
     def due(self, step: int) -> bool:
         """Whether the freeze belongs to training step `step`."""
+        raise NotImplementedError
+
+    def scored(self, score: float) -> None:
+        """A training game has ended with this score."""
+
+    def compared(self, step: int, similarity: float) -> None:
+        """How alike the features at `step` are to those of the comparison before; only where `compares`."""
+
+    def account(self) -> dict[str, Any]:
+        """The decision, for records."""
+        return {"mode": self.mode, "reason": self.reason, "similarity": self.similarity}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+
+
+class FreezeAt(Freezing):
+    """Freeze at training step `step` (SEER, algorithm 1: t == T_f), or never if it is None; 0 is before the first."""
+
+    def __init__(self, step: int | None, *, reason: str = "given step") -> None:
+        self.step = step
+        self.mode, self.reason = ("never", "not asked for") if step is None else ("step", reason)
+
+    def due(self, step: int) -> bool:
+        """As for every one."""
         return step == self.step
+
+
+class FreezeWhenSettled(Freezing):
+    """Freeze once the features have settled and the score has left its floor.
+
+    Settled: at `patience` comparisons in a row, none before step `earliest`, the similarity was `threshold` or more.
+    From step `latest` on they count as settled. The score has left its floor when the mean of the newest games lies
+    three standard errors above that of the first ones (Welch's t). This holds at `latest` too: the features of an agent
+    that has learnt nothing yet settle as well, and would be frozen in that state.
+    """
+
+    mode = "auto"
+    compares = True
+
+    def __init__(self, *, threshold: float, patience: int, earliest: int, latest: int) -> None:
+        self.threshold, self.patience, self.earliest, self.latest = threshold, patience, earliest, latest
+        self.reason = "no comparison yet"
+        self.streak = 0
+        self.first_scores: list[float] = []
+        self.newest_scores: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._decided_at: int | None = None
+
+    def scored(self, score: float) -> None:
+        """A training game has ended with this score; none counts on both sides."""
+        if len(self.first_scores) < FLOOR_EPISODES:
+            self.first_scores.append(score)
+        else:
+            self.newest_scores.append(score)
+
+    def compared(self, step: int, similarity: float) -> None:
+        """Weigh the evidence; after this `due` knows."""
+        self.similarity = similarity
+        self.streak = self.streak + 1 if similarity >= self.threshold and step >= self.earliest else 0
+        settled, late = self.streak >= self.patience, step >= self.latest
+        risen = has_risen(self.first_scores, self.newest_scores)
+        if (settled or late) and risen:
+            self._decided_at = step
+            self.reason = "features settled" if settled else "latest step"
+        else:
+            self.reason = "score at its floor" if settled or late else "features still change"
+
+    def due(self, step: int) -> bool:
+        """As for every one."""
+        return step == self._decided_at
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        return {
+            "streak": self.streak,
+            "similarity": self.similarity,
+            "reason": self.reason,
+            "first_scores": list(self.first_scores),
+            "newest_scores": list(self.newest_scores),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.streak, self.similarity, self.reason = state["streak"], state["similarity"], state["reason"]
+        self.first_scores = list(state["first_scores"])
+        self.newest_scores = deque(state["newest_scores"], maxlen=RECENT_EPISODES)
+
+
+def has_risen(first: Sequence[float], newest: Sequence[float]) -> bool:
+    """Whether the newest scores lie clearly above the first ones; False until there are enough of both."""
+    if len(first) < FLOOR_EPISODES or len(newest) < RECENT_EPISODES:
+        return False
+    before, now = _mean_and_square_error(first), _mean_and_square_error(newest)
+    return now[0] - before[0] > STANDARD_ERRORS * math.sqrt(before[1] + now[1])
+
+
+def _mean_and_square_error(scores: Sequence[float]) -> tuple[float, float]:
+    mean = sum(scores) / len(scores)
+    return mean, sum((score - mean) ** 2 for score in scores) / (len(scores) - 1) / len(scores)

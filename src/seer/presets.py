@@ -60,11 +60,13 @@ CONTROL_TASKS = {
 """SEER, appendix, DMControl settings; walker-stand, which the paper only pretrains on, as walker-walk."""
 
 
-def preset(env: str, agent: AgentName | None = None) -> Config:
-    """The paper's settings for an environment id; by default Rainbow on Atari and CURL on DeepMind Control."""
-    if env.startswith(CONTROL):
-        return _control(env, agent or "curl")
-    return _atari(env, agent or "rainbow")
+def preset(env: str, agent: AgentName | None = None, *, transfer: bool = False) -> Config:
+    """The paper's settings for an environment id; by default Rainbow on Atari and CURL on DeepMind Control.
+
+    `transfer`: the encoder comes from another run, so it is frozen from the start.
+    """
+    config = _control(env, agent or "curl") if env.startswith(CONTROL) else _atari(env, agent or "rainbow")
+    return dataclasses.replace(config, freeze=dataclasses.replace(config.freeze, at="0")) if transfer else config
 
 
 def _atari(env: str, agent: AgentName) -> Config:

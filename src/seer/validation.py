@@ -42,8 +42,13 @@ def validate(config: Config) -> Config:
         "--action-repeat": config.image.action_repeat, "--latent-size": config.sac.latent_size,
         "--initial-temperature": config.sac.initial_temperature, "--actor-every": config.sac.actor_every,
         "--temperature-learning-rate": config.sac.temperature_learning_rate,
-        "--num-crops": config.freeze.num_crops, "--epsilon-steps": config.value.epsilon_steps,
+        "--num-crops": config.freeze.num_crops, "--freeze-patience": config.freeze.patience,
+        "--probe-every": config.freeze.probe_every, "--epsilon-steps": config.value.epsilon_steps,
     }  # fmt: skip
+    optional = {
+        "--reset-heads-every": learning.reset_heads_every, "--snapshot-every": config.snapshot_every,
+    }  # fmt: skip
+    positive |= {flag: number for flag, number in optional.items() if number is not None}
     for flag, number in positive.items():
         _require(number > 0, f"{flag} {number} must be more than 0")
     _require(config.seed >= 0, f"--seed {config.seed} must be 0 or more")
@@ -52,6 +57,7 @@ def validate(config: Config) -> Config:
         "--discount": learning.discount, "--priority-exponent": replay.priority_exponent,
         "--importance-exponent": replay.importance_exponent, "--epsilon-end": config.value.epsilon_end,
         "--critic-tau": config.sac.critic_tau, "--encoder-tau": config.sac.encoder_tau,
+        "--freeze-similarity": config.freeze.similarity,
     }  # fmt: skip
     for flag, number in fractions.items():
         _require(0 <= number <= 1, f"{flag} {number} must lie between 0 and 1")
@@ -83,14 +89,37 @@ def _validate_replay(replay: ReplayConfig, batch_size: int) -> None:
 
 
 def _validate_freeze(config: Config) -> None:
-    at = config.freeze.at
-    _require(at == "never" or at.isdecimal(), f"--freeze-at {at!r} is no step; give a whole number or never")
-    if at != "never":
-        _require(int(at) >= 1, f"--freeze-at {at}: the first step is 1; give 1 or more, or never")
+    at, freeze = config.freeze.at, config.freeze
+    _require(
+        at in ("never", "auto") or at.isdecimal(), f"--freeze-at {at!r} is no step; give a whole number, auto or never"
+    )
+    if at.isdecimal():
+        least = 0 if freeze.encoder_from else 1
+        _require(
+            int(at) >= least,
+            f"--freeze-at {at}: the first step is 1; give 1 or more, auto, never, or an encoder by --encoder-from",
+        )
         _require(
             int(at) <= config.steps,
             f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
         )
+    if at == "auto":
+        latest = config.steps // 2 if freeze.latest is None else freeze.latest
+        _require(freeze.earliest >= 0, f"--freeze-earliest {freeze.earliest} must be 0 or more")
+        _require(
+            freeze.earliest <= latest <= config.steps,
+            f"--freeze-latest {latest} must lie between --freeze-earliest {freeze.earliest} and --steps {config.steps}",
+        )
+    _require(freeze.probe_size >= 2, f"--probe-size {freeze.probe_size} must be 2 or more")
+    _require(
+        not config.learning.reset_encoder or config.learning.reset_heads_every is not None,
+        "--reset-encoder says what a reset takes along; say how often by --reset-heads-every",
+    )
+    _require(
+        not config.learning.reset_encoder or at == "never",
+        f"--reset-encoder: latents are stored from --freeze-at {at} on and would be those of an encoder that is gone; "
+        "reset the heads alone, or use --freeze-at never",
+    )
     size, view, layers = config.image.size, config.view_size, config.freeze.layers
     _require(view <= size, f"--crop-size {view} is more than --image-size {size}; give less")
     _require(

@@ -282,3 +282,39 @@ def test_a_state_of_other_settings_is_refused(changed: dict[str, int], complaint
     saved.add_all(EPISODES[:20])
     with pytest.raises(SettingError, match=complaint):
         Pair(sampler=Uniform(), **changed).fast.load_state_dict(saved.fast.state_dict())
+
+
+@given(
+    ends=ENDS, stack=st.integers(1, 5), spare_rows=st.integers(0, 30), count=st.integers(1, 40), span=st.integers(1, 99)
+)
+def test_recent_observations_are_whole_and_as_episodes_say(
+    *, ends: list[str], stack: int, spare_rows: int, count: int, span: int
+) -> None:
+    """After every step: the newest ones, evenly spaced, none with part of its stack overwritten."""
+    pair = Pair(sampler=Everything(), stack=stack, n_step=1, capacity=stack + 2 + spare_rows)
+    for end in ends:
+        pair.add(end)
+        stored = pair.slow.stored()
+        ids = pair.fast.recent(count, span=span).tolist()
+        lost = 0 if len(pair.slow.rows) == len(stored) else stack - 1
+        within = [row.number for row in stored][lost:][-span:]
+        assert len(ids) == min(count, len(within))
+        assert set(ids) <= set(within)
+        assert ids == sorted(ids)
+        assert not ids or ids[-1] == within[-1] or count == 1
+        gaps = np.diff(ids)
+        assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
+        if ids:
+            observations = pair.fast.read(np.array(ids))
+            assert [read(o).tolist() for o in observations] == [pair.slow.stack_of(pair.slow.rows[i]) for i in ids]
+
+
+def test_ids_outlive_the_conversion_to_latents() -> None:
+    pair = Pair(sampler=Everything(), capacity=25)
+    pair.add_all(EPISODES)
+    ids = pair.fast.recent(9, span=20)
+    encode = Encoder(crops=2, encoders=1, latent=3, stack=3)
+    expected = encode(pair.fast.read(ids))
+    pair.transcode(encode)
+    assert torch.equal(pair.fast.read(ids), expected)
+    assert pair.fast.recent(9, span=20).tolist() == ids.tolist()

@@ -78,6 +78,13 @@ class Agent(ABC, Generic[Head]):
         """Latents [B, K, N, L] float32 of stacked frames [B, S, C, H, W] uint8."""
 
     @abstractmethod
+    def judge(self, latents: Tensor, network: EncodedNetwork[Head]) -> tuple[Tensor, Tensor]:
+        """Actions [B, ...] without exploration, and the values [B] that `network`, online or target, gives them.
+
+        Of what the replay stores, latents [B, N, L]; draws no random number, and leaves nothing changed.
+        """
+
+    @abstractmethod
     def update(self, batch: Batch) -> Update:
         """One gradient step; the same text in every phase."""
 
@@ -88,6 +95,35 @@ class Agent(ABC, Generic[Head]):
     @abstractmethod
     def generators(self) -> Mapping[str, RandomGenerator]:
         """Every source of random numbers."""
+
+    def view(self, frames: Tensor) -> Tensor:
+        """What acting sees of stacked frames [B, S, C, H, W]: [B, S, C, h, w]."""
+        return frames
+
+    def heads(self) -> dict[str, nn.Module]:
+        """What learns above the encoder, by name."""
+        return {"head": self.online.head}
+
+    def reset(self, fresh: "Agent[Head]", *, encoder: bool = False) -> None:
+        """Take the weights of the heads, and of the encoder if asked to, from `fresh`, an agent of other weights.
+
+        Their optimisers forget what they knew of them (Nikishin et al. 2022). Stored latents stay right as long as the
+        encoder stays.
+
+        Raises:
+            ValueError: the encoder is to be reset but is frozen.
+        """
+        if encoder and self.phase is not Phase.FRAMES:
+            raise ValueError("the encoder is frozen: what the replay stores would no longer be its latents")
+        pairs = [(module, fresh.heads()[name]) for name, module in self.heads().items()]
+        pairs.append((self.target.head, fresh.online.head))
+        if encoder:
+            pairs += [(network.encoder, fresh.online.encoder) for network in (self.online, self.target)]
+        for module, source in pairs:
+            module.load_state_dict(source.state_dict())
+            for optimizer in self.optimizers.values():
+                for parameter in module.parameters():
+                    optimizer.state.pop(parameter, None)
 
     def row(self, observation: np.ndarray) -> Tensor:
         """What the replay stores for an observation: its newest frame [C, H, W], or its latents [K, N, L]."""

@@ -99,6 +99,15 @@ class Rainbow(Agent[ValueHead]):
         return self.value.expected(self.online.head(features)).argmax(-1)
 
     @torch.no_grad()
+    def judge(self, latents: Tensor, network: EncodedNetwork[ValueHead]) -> tuple[Tensor, Tensor]:
+        """Greedy actions [B] and their Q-values [B], without noise, of latents [B, N, L]."""
+        network.head.eval()
+        (features,) = network.encoder.finish(latents)
+        value, action = self.value.expected(network.head(features)).max(-1)
+        network.head.train()
+        return action, value
+
+    @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """Latents [B, 1, 1, L] float32 of stacked frames [B, S, C, H, W] uint8."""
         encoder = self.online.encoder

@@ -120,6 +120,23 @@ class Sac(Agent[TwinCritic]):
         return torch.tanh(mean).cpu().numpy()
 
     @torch.no_grad()
+    def judge(self, latents: Tensor, network: EncodedNetwork[TwinCritic]) -> tuple[Tensor, Tensor]:
+        """The policy's mean actions [B, A], and the lower of the critics' values [B], of latents [B, N, L].
+
+        The actor has no target: it always reads the online encoder.
+        """
+        action = torch.tanh(self.actor(self.online.encoder.finish(latents)[ACTOR])[0])
+        return action, network.head(network.encoder.finish(latents)[CRITIC], action).amin(0)
+
+    def view(self, frames: Tensor) -> Tensor:
+        """The centre crop."""
+        return center_crop(frames, self.settings.crop_size)
+
+    def heads(self) -> dict[str, nn.Module]:
+        """Actor and critics."""
+        return {"actor": self.actor, "critic": self.online.head}
+
+    @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """Latents [B, K, N, L] float32 of K random crops of stacked frames [B, S, C, H, W] uint8."""
         encoder = self.online.encoder

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from seer.bench.subject import fill, kind, make_run, period, record, stand_in
+from seer.bench.subject import fill, kind, period, record, stand_in
 from seer.bench.timing import QUICK, Plan, Probe, Progress, interleave, no_progress, timed
-from seer.build import pick_device
+from seer.build import build, pick_device
 from seer.config import Config
 from seer.experiments.plots import COLOURS, STYLE
 from seer.phase import Phase
@@ -127,7 +127,7 @@ def _encodings(configs: Sequence[tuple[int, Config]]) -> list[Point]:
 
 def _filled(config: Config, phase: Phase, rows: int, progress: Progress = no_progress) -> Training:
     """A run in `phase` on noise, whose replay holds `rows` observations."""
-    run = make_run(config, stand_in(config))
+    run = build(config, stand_in(config))
     run.step = run.schedule.first_update
     run.agent.decisions = config.sac.random_steps
     recording = record(stand_in(config), RECORDED, no_progress)
@@ -143,7 +143,7 @@ def _filled(config: Config, phase: Phase, rows: int, progress: Progress = no_pro
 
 
 def _row_bytes(config: Config, phase: Phase) -> int:
-    agent = make_run(_with_memory(config, 2**24), stand_in(config))
+    agent = build(_with_memory(config, 2**24), stand_in(config))
     return agent.replay.row.num_bytes if phase is Phase.FRAMES else agent.agent.latent.num_bytes
 
 

@@ -17,18 +17,14 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from seer.allocator import keep_freed_memory
 from seer.bench.timing import Plan, Progress, no_progress
-from seer.build import build, build_agent, build_environment, build_replay, build_schedule, pick_device
+from seer.build import build, build_environment
 from seer.config import AgentName, Config, config_to_json
 from seer.environments import PixelEnvironment
 from seer.environments.pixel import Info, Pixels, State
 from seer.errors import SettingError
-from seer.flops import FlopsLedger
-from seer.freezing import FreezeAt
 from seer.presets import CONTROL, preset
 from seer.replay import Replay
-from seer.training.evaluation import Evaluator
 from seer.training.journal import Journal
 from seer.training.loop import freeze
 from seer.training.parts import Training
@@ -191,33 +187,13 @@ def _start(
     files: ExitStack,
 ) -> CountingJournal:
     """A run at its first update, with a filled replay and a journal."""
-    run = make_run(config, None if environment else stand_in(config))
+    run = build(config, None if environment else stand_in(config))
     fill(run.replay, recording, plan.rows[kind(config)])
     run.step = run.schedule.first_update
     run.agent.decisions = config.sac.random_steps
     written = files.enter_context(RunFolder.create(folder, config_to_json(config)))
     metrics = files.enter_context(closing(Metrics(folder)))
     return CountingJournal(run, written, metrics, _silent_terminal())
-
-
-def make_run(config: Config, stand_in: StandIn | None = None) -> Training:
-    """A run as `seer train` makes it; on noise, where there is no environment, from the same makers."""
-    if stand_in is None:
-        return build(config)
-    keep_freed_memory()
-    torch.set_num_threads(config.threads or torch.get_num_threads())
-    device = pick_device(config.device)
-    agent = build_agent(config, stand_in, device, seeds=[0, 0, 0, 0])
-    stand_in.reset(seed=0)
-    return Training(
-        agent=agent,
-        replay=build_replay(config, stand_in, device, np.random.default_rng(0)),
-        environment=stand_in,
-        evaluator=Evaluator([], epsilon=0.0, seed=0),
-        freezing=FreezeAt(config.freeze_step),
-        schedule=build_schedule(config),
-        ledger=FlopsLedger(agent.cost),
-    )
 
 
 def record(environment: PixelEnvironment, steps: int, progress: Progress) -> list[Step]:

@@ -29,7 +29,9 @@ XAxis = Literal["steps", "flops", "seconds"]
 COLUMNS: dict[XAxis, str] = {"steps": "step", "flops": "flops", "seconds": "wall_seconds"}
 AGENT_NAMES = {"rainbow": "Rainbow", "dqn": "DQN", "sac": "SAC", "curl": "CURL"}
 # Settings that don't set curves apart: the picture says them elsewhere, or learning doesn't depend on them.
-UNCOMPARED = {"env", "agent", "freeze.at", "seed", "out", "device", "log_every", "checkpoint_every"}
+UNCOMPARED = {
+    "env", "agent", "freeze.at", "seed", "out", "device", "log_every", "checkpoint_every", "snapshot_every",
+}  # fmt: skip
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers for readers without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -164,7 +166,11 @@ def label(settings: Mapping[str, Any]) -> str:
     """What a reader calls these settings: agent, and when its encoder was frozen."""
     agent = AGENT_NAMES.get(settings["agent"], settings["agent"])
     at = settings["freeze.at"]
-    return f"{agent}, never frozen" if at == "never" else f"{agent} + SEER, freeze at {int(at):,}"
+    if at == "never":
+        return f"{agent}, never frozen"
+    if at == "auto":
+        return f"{agent} + SEER, automatic freeze"
+    return f"{agent} + SEER, freeze at {int(at):,}"
 
 
 def curve(arm: Arm, x: XAxis) -> Curve:
@@ -230,7 +236,16 @@ def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis) -> None:
         axes.axvline(moment, color=colour, linestyle="--", linewidth=1.4, zorder=2)
         if not axes.texts:  # one label for all lines: their colours tell whose they are
             above = axes.get_xaxis_transform()  # x in data, y as a fraction of the panel
-            axes.text(moment, 1.015, "freeze", transform=above, color=colour, fontsize=9, ha="center", va="bottom")
+            name = freeze_name([record for run in arm.runs for record in run.of_kind("freeze")])
+            axes.text(moment, 1.015, name, transform=above, color=colour, fontsize=9, ha="center", va="bottom")
+
+
+def freeze_name(freezes: Sequence[Record]) -> str:
+    """What stands at the line of a freeze: of a single automatic one, its reason too."""
+    if len(freezes) == 1 and freezes[0].get("mode") == "auto":
+        similarity = freezes[0]["similarity"]
+        return f"freeze: {freezes[0]['reason']}" + ("" if similarity is None else f" (CKA {similarity:.3f})")
+    return "freeze"
 
 
 def draw_episodes(axes: Axes, run: Run, *, x: XAxis) -> None:

@@ -204,6 +204,19 @@ class Replay:
             index=self._id(places),
         )
 
+    def recent(self, count: int, *, span: int) -> NDArray[np.int64]:
+        """Ids of up to `count` observations, evenly spaced over the newest `span` rows, oldest first."""
+        incomplete = 0 if self._count == self.size else self._layout.stack - 1  # have lost part of their stack
+        span = max(0, min(span, self.size - incomplete))
+        return np.unique(np.linspace(self._count - span, self._count - 1, min(count, span)).round().astype(np.int64))
+
+    def read(self, ids: NDArray[np.int64]) -> Tensor:
+        """The stored observations `ids` `[B]`: frames `[B, S, C, H, W]` uint8, or rows of latents `[B, K, N, L]`."""
+        places = (ids - self._origin) % self.capacity
+        stacks = self._steps.stack(places, self._layout.stack)
+        read = self._rows.index_select(0, self._to_device(stacks.ravel()))
+        return read if self.holds_latents else read.view(len(ids), *self._layout.observation_shape)
+
     def update_priorities(self, index: NDArray[np.int64], priority: Tensor | NDArray[np.floating]) -> None:
         """Give the rows `index` `[B]` of a batch new priorities `[B]`; rows overwritten since are skipped.
 

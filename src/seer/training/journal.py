@@ -18,8 +18,10 @@ from seer.replay import Transcoding
 from seer.training.checkpoint import save_checkpoint
 from seer.training.evaluation import Evaluation
 from seer.training.parts import Training
+from seer.training.probe import Similarity
 from seer.training.resident import peak_resident_bytes, resident_bytes
 from seer.training.run import Metrics, RunFolder
+from seer.training.snapshots import save_snapshot
 from seer.training.terminal import Terminal, closing_table, human_bytes
 
 
@@ -123,8 +125,27 @@ class Journal:
         """`done` of `total` stored rows are latents."""
         self.terminal.advance("converting the replay", done, total)
 
-    def froze(self, transcoding: Transcoding) -> None:
-        """The freeze is over."""
+    def compared(self, similarity: Similarity, *, seconds: float) -> None:
+        """The features were compared with those of the comparison before, which took so long."""
+        freezing = self.run.freezing
+        self._record("probe", **vars(similarity), reason=freezing.reason, probe_seconds=seconds)
+
+    def guarded(self, figures: dict[str, float], warnings: list[str]) -> None:
+        """Observations and heads were compared with those at the freeze."""
+        self._record("guard", **figures, warnings=warnings)
+        for line in warnings:
+            self.terminal.say(f"warning: step {self.run.step:,}: {line}")
+
+    def reset(self) -> None:
+        """The heads have fresh weights."""
+        self._record("reset", encoder=self.run.schedule.reset_encoder)
+
+    def snapshot(self) -> None:
+        """Keep the weights of this step for `seer analyze`."""
+        save_snapshot(self.folder.path, self.run.step, self.run.agent)
+
+    def froze(self, transcoding: Transcoding, changes: dict[str, float]) -> None:
+        """The freeze is over; `changes` are those of values and actions."""
         seconds = self._paused_seconds()
         figures = {
             "rows": transcoding.rows,
@@ -134,9 +155,12 @@ class Journal:
             "capacity_after": transcoding.capacity_after,
         }
         self.freeze = figures
+        decision = self.run.freezing.account()
         resident = self._resident_before | {"peak_rss_bytes_after": peak_resident_bytes()}
-        self._record("freeze", **figures, **resident, freeze_seconds=seconds)
+        self._record("freeze", **decision, **figures, **changes, **resident, freeze_seconds=seconds)
         self.terminal.say(self._freeze_line(transcoding, seconds))
+        if changes:
+            self.terminal.say(CHANGES_LINE.format(**changes))
 
     def evaluating(self, done: int, total: int) -> None:
         """`done` of `total` games have been played."""
@@ -203,12 +227,14 @@ class Journal:
             "seed": self.folder.config["seed"],
             "steps": run.step,
             "frozen_at": run.frozen_at,
+            "freeze": {"step": run.frozen_at} | run.freezing.account(),
             "flops": {
                 "total": run.ledger.total,
                 "baseline": run.ledger.baseline,
                 "per_step_before": cost.step(Phase.FRAMES, updates=run.schedule.updates_per_step),
                 "per_step_after": cost.step(run.phase_after_freeze, updates=run.schedule.updates_per_step),
                 "freeze": run.ledger.freeze,
+                "probe": run.ledger.probe,
             },
             "replay": {
                 "bytes": run.replay.num_bytes,
@@ -237,16 +263,29 @@ class Journal:
 
     def _freeze_line(self, transcoding: Transcoding, seconds: float) -> str:
         before, after = f"{transcoding.row_bytes_before:,} bytes", f"{transcoding.row_bytes_after:,} bytes"
+        frozen = f"step {self.run.step:,}: encoder frozen{self._why()}"
         if not transcoding.converted:
             return (
-                f"step {self.run.step:,}: encoder frozen; latents ({self.run.agent.latent.num_bytes:,} bytes) would be "
-                f"larger than a frame ({before}), so the replay keeps frames and only compute is saved"
+                f"{frozen}; latents ({self.run.agent.latent.num_bytes:,} bytes) would be larger than a frame "
+                f"({before}), so the replay keeps frames and only compute is saved"
             )
+        done = f"{transcoding.rows:,} frames of {before} are latents of {after} in {seconds:.1f} s"
+        if transcoding.rows == 0:
+            done = f"the replay stores latents of {after}, no frames of {before}"
         return (
-            f"step {self.run.step:,}: encoder frozen; {transcoding.rows:,} frames of {before} are latents of {after} "
-            f"in {seconds:.1f} s; the same {human_bytes(self.run.replay.num_bytes)} now hold "
+            f"{frozen}; {done}; the same {human_bytes(self.run.replay.num_bytes)} now hold "
             f"{transcoding.capacity_after:,} observations instead of {transcoding.capacity_before:,}"
         )
 
+    def _why(self) -> str:
+        freezing = self.run.freezing
+        if freezing.similarity is not None:
+            return f" ({freezing.reason}, similarity {freezing.similarity:.3f})"
+        return "" if freezing.reason == "given step" else f" ({freezing.reason})"
 
+
+CHANGES_LINE = (
+    "what the freeze changes on the newest observations: value {value_before:.4g} -> {value_after:.4g}, "
+    "target's {target_value_before:.4g} -> {target_value_after:.4g}, actions by {action_change:.2g}"
+)
 FREEZE_ROWS = ("row_bytes_before", "row_bytes_after", "capacity_before", "capacity_after")

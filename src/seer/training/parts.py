@@ -1,15 +1,18 @@
 """The made parts of a run, which the loop puts to work, and the schedule it follows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from seer.agents.agent import Agent
 from seer.environments import PixelEnvironment
 from seer.flops import FlopsLedger
-from seer.freezing import FreezeAt
+from seer.freezing import Freezing
 from seer.phase import Phase
 from seer.replay import Replay
 from seer.training.evaluation import Evaluator
+from seer.training.guards import Guards
+from seer.training.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,10 @@ class Schedule:
     eval_every: int
     eval_episodes: int
     checkpoint_every: int
+    probe_every: int | None = None
+    reset_every: int | None = None
+    reset_encoder: bool = False
+    snapshot_every: int | None = None
 
     def importance_exponent_at(self, step: int) -> float:
         """Exponent of the importance weights: linear from its first value to 1 at the last step (Schaul 2016)."""
@@ -33,17 +40,28 @@ class Schedule:
 
 @dataclass
 class Training:
-    """The made parts of a run and where it stands; an episode of `environment` is under way."""
+    """The made parts of a run and where it stands; an episode of `environment` is under way.
+
+    `renew` makes an agent of weights that depend on the run's seed and the given step alone, for resets.
+    """
 
     agent: Agent[Any]
     replay: Replay
     environment: PixelEnvironment
     evaluator: Evaluator
-    freezing: FreezeAt
+    freezing: Freezing
+    probe: Probe
+    guards: Guards
     schedule: Schedule
     ledger: FlopsLedger
+    renew: Callable[[int], Agent[Any]]
     step: int = 0
     frozen_at: int | None = None
+
+    @property
+    def freeze_is_due(self) -> bool:
+        """Whether the freeze belongs to this step and hasn't happened yet."""
+        return self.agent.phase is Phase.FRAMES and self.freezing.due(self.step)
 
     @property
     def phase_after_freeze(self) -> Phase:
@@ -58,6 +76,11 @@ class Training:
             "agent": self.agent.state_dict(),
             "replay": self.replay.state_dict(),
             "environment": self.environment.state_dict(),
+            "freezing": {
+                "decision": self.freezing.state_dict(),
+                "probe": self.probe.state_dict(),
+                "guards": self.guards.state_dict(),
+            },
             "progress": {
                 "step": self.step,
                 "frozen_at": self.frozen_at,
@@ -70,6 +93,10 @@ class Training:
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
         self.environment.load_state_dict(state["environment"])
+        freezing = state["freezing"]
+        self.freezing.load_state_dict(freezing["decision"])
+        self.probe.load_state_dict(freezing["probe"], self.agent)
+        self.guards.load_state_dict(freezing["guards"], self.agent.device)
         progress = state["progress"]
         self.step, self.frozen_at = progress["step"], progress["frozen_at"]
         self.ledger.load_state_dict(progress["flops"])

@@ -1,4 +1,4 @@
-"""An MP4 of what an environment shows."""
+"""MP4 films."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,14 @@ HEIGHT = 480
 
 @contextmanager
 def recording(path: Path | None, *, frames_per_second: float) -> Iterator[Callable[[PixelEnvironment], None] | None]:
-    """Give a function that appends the environment's picture to the film at `path`; None where `path` is None.
+    """As `filming`, of what an environment shows."""
+    with filming(path, frames_per_second=frames_per_second) as append:
+        yield None if append is None else lambda environment: append(environment.render())
+
+
+@contextmanager
+def filming(path: Path | None, *, frames_per_second: float) -> Iterator[Callable[[np.ndarray], None] | None]:
+    """Give a function that appends a picture [height, width, 3] to the film at `path`; None where `path` is None.
 
     Raises:
         SettingError: the extra is missing, or the file exists or can't be written.
@@ -33,9 +40,8 @@ def recording(path: Path | None, *, frames_per_second: float) -> Iterator[Callab
         raise SettingError(f"--video {path}: give a name that ends in .mp4, in a folder that exists")
     writer = None
 
-    def append(environment: PixelEnvironment) -> None:
+    def append(picture: np.ndarray) -> None:
         nonlocal writer
-        picture = environment.render()  # [H, W, 3]
         factor = max(1, round(HEIGHT / len(picture)))
         picture = picture.repeat(factor, 0).repeat(factor, 1)
         picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]  # the codec wants even sides

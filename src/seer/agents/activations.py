@@ -1,0 +1,86 @@
+"""What every layer of an agent says about some observations, for measurements; training doesn't pass here.
+
+Axes: B batch, S stack, C channels, H, W, N latents per observation, L latent.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seer.agents.agent import Agent
+from seer.networks.encoders import Encoder
+
+OUTPUT = " output"
+"""How the names of a head's outputs end; its other layers are hidden ones."""
+
+Activations = dict[str, Tensor]
+"""By layer, from the pixels up: maps [B, C, H, W] or units [B, L]."""
+
+
+@torch.no_grad()
+def encoder_activations(agent: Agent[Any], frames: Tensor) -> Activations:
+    """Outputs of every stage of the online encoder for stacked frames [B, S, C, H, W] uint8 as acting sees them."""
+    encoder: Encoder = agent.online.encoder
+    outputs: Any = encoder.pixels(agent.view(frames))
+    found: Activations = {}
+    for number, stage in enumerate(encoder.stages, start=1):
+        outputs = stage(outputs)
+        if isinstance(outputs, Tensor):
+            found[f"encoder {number}"] = outputs
+        else:  # the projections: one for the critic, one for the actor
+            found |= {f"{owner} latent": part for owner, part in zip(("critic", "actor"), outputs, strict=True)}
+    return found
+
+
+@torch.no_grad()
+def stage_outputs(stages: Iterable[nn.Module], pixels: Tensor) -> list[Tensor]:
+    """Outputs of the last of some stages: maps [B, C, H, W], or N latents [B, L]."""
+    outputs: Any = pixels
+    for stage in stages:
+        outputs = stage(outputs)
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+
+
+@torch.no_grad()
+def head_activations(agent: Agent[Any], latents: Tensor) -> Activations:
+    """Hidden units [B, L] of every head, after their ReLU, and each head's outputs, for latents [B, N, L]."""
+    with _listening(agent) as found:
+        agent.judge(latents, agent.online)
+    return found
+
+
+def as_samples(activations: Tensor) -> Tensor:
+    """Samples [*, units] of a layer: every position of a map is one (Raghu et al. 2017), every latent is one."""
+    return activations.movedim(1, -1).flatten(0, -2)
+
+
+@contextmanager
+def _listening(agent: Agent[Any]) -> Iterator[Activations]:
+    """Inside, what the layers of the heads say is written down."""
+    found: Activations = {}
+    handles = []
+    for head, module in agent.heads().items():
+        for name, stream in module.named_modules():
+            if isinstance(stream, nn.Sequential):
+                label = f"{head} {name}".removesuffix(" layers")
+                rectified = [layer for layer in stream if isinstance(layer, nn.ReLU)]
+                named: list[tuple[str, nn.Module]] = [
+                    (f"{label} {number}", layer) for number, layer in enumerate(rectified, start=1)
+                ]
+                named.append((label + OUTPUT, stream[-1]))
+                handles += [layer.register_forward_hook(_note(found, name)) for name, layer in named]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _note(found: Activations, name: str) -> Any:
+    def note(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        found.setdefault(name, output.detach())
+
+    return note

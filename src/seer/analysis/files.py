@@ -1,0 +1,55 @@
+"""What analyses read and write: weights by step, pictures that overwrite nothing."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from seer.errors import SettingError
+from seer.training.snapshots import Weights, list_snapshots, read_last, read_snapshot
+
+Item = TypeVar("Item")
+
+
+def weights_by_step(run: Path) -> dict[int, Callable[[], Weights]]:
+    """What reads the weights of each step a run has any of: its snapshots and its last checkpoint, oldest first."""
+    found: dict[int, Callable[[], Weights]] = {
+        step: partial(read_snapshot, path) for step, path in list_snapshots(run).items()
+    }
+    step, weights = read_last(run)
+    found.setdefault(step, lambda: weights)
+    return dict(sorted(found.items()))
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Up to `count` of the items, evenly spaced, first and last among them."""
+    places = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
+    return [items[place] for place in places]
+
+
+def new_picture(out: Path | None, *, default: Path) -> Path:
+    """Where to draw, before any work: SettingError where something is there already, or it is no picture."""
+    picture = default if out is None else out
+    if picture.suffix not in (".png", ".svg"):
+        raise SettingError(f"--out {picture} is no picture: let it end in .png or .svg")
+    refuse_existing(picture, "--out")
+    return picture
+
+
+def refuse_existing(path: Path, flag: str) -> None:
+    """SettingError where `path` exists or has no folder."""
+    if path.exists():
+        raise SettingError(f"{path} exists: delete it, or give another file by {flag}")
+    if not path.parent.is_dir():
+        raise SettingError(f"{flag} {path}: there is no folder {path.parent}")
+
+
+def write_picture(figure: Figure, path: Path) -> None:
+    """Write a figure; SettingError where that can't be done."""
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise SettingError(f"--out {path} can't be written ({error.strerror}): choose another file") from error

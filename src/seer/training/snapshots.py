@@ -1,0 +1,81 @@
+"""Snapshots: the weights of a run at some of its steps, for looking back at how its layers settled.
+
+RUN/snapshots/step-000010000.safetensors holds what acts: the online network and, where there is one, the actor.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from seer.agents.agent import Agent
+from seer.errors import SettingError
+from seer.training.checkpoint import latest_checkpoint, load_checkpoint
+from seer.training.state_files import write_blocks
+
+FOLDER = "snapshots"
+ACTING = ("online", "actor")
+
+Weights = dict[str, torch.Tensor]
+"""By the names of the agent's modules and of their parameters: "online.encoder.stages.0.weight"."""
+
+
+def save_snapshot(run: Path, step: int, agent: Agent[Any]) -> Path:
+    """Write the weights of `step`, in place of those of an earlier try at the same step.
+
+    Raises:
+        SettingError: the disk is full or forbidden.
+    """
+    final = run / FOLDER / f"step-{step:09d}.safetensors"
+    unfinished = final.with_name(f".{final.name}.new")
+    try:
+        final.parent.mkdir(exist_ok=True)
+        write_blocks(unfinished, acting_weights(agent.state_dict()["modules"]))
+        unfinished.replace(final)
+    except OSError as error:
+        raise SettingError(f"snapshot {final} can't be written ({error.strerror}): make room there") from error
+    return final
+
+
+def list_snapshots(run: Path) -> dict[int, Path]:
+    """The snapshots of a run by step, oldest first."""
+    found = sorted((run / FOLDER).glob("step-*.safetensors"))
+    return {int(path.stem.rpartition("-")[2]): path for path in found}
+
+
+def read_snapshot(path: Path) -> Weights:
+    """The weights in one snapshot.
+
+    Raises:
+        SettingError: the file is none or damaged.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SettingError(f"snapshot {path} can't be read ({error}); delete it to go on without") from error
+
+
+def read_last(run: Path) -> tuple[int, Weights]:
+    """Step and weights of a run's last checkpoint, as a snapshot has them.
+
+    Raises:
+        SettingError: there is none, or it is damaged.
+    """
+    path = latest_checkpoint(run / "checkpoints")
+    return int(path.name.rpartition("-")[2]), acting_weights(load_checkpoint(path)["agent"]["modules"])
+
+
+def acting_weights(modules: dict[str, Weights]) -> Weights:
+    """Of the modules in an agent's state, those that act."""
+    chosen = {name: modules[name] for name in ACTING if name in modules}
+    return {f"{name}.{key}": weight for name, weights in chosen.items() for key, weight in weights.items()}
+
+
+def load_weights(agent: Agent[Any], weights: Weights) -> None:
+    """Give an agent the weights of a snapshot; its target keeps its own."""
+    for name, module in agent.modules().items():
+        if name in ACTING:
+            parts = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
+            module.load_state_dict(parts)

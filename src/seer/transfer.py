@@ -1,0 +1,65 @@
+"""Starting with the encoder of another run (SEER, section 5.4)."""
+
+from pathlib import Path
+from typing import Any
+
+from seer.agents.agent import Agent
+from seer.config import Config, config_from_json
+from seer.errors import SettingError
+from seer.training.run import RunFolder
+from seer.training.snapshots import FOLDER, Weights, read_last, read_snapshot
+
+PREFIX = "online.encoder."
+
+
+def adopt_encoder(agent: Agent[Any], config: Config) -> int:
+    """Give a new agent the encoder that `--encoder-from` names, all of its layers, and return its training step.
+
+    Raises:
+        SettingError: there is no such run or snapshot, or its encoder is another one than `config` asks for.
+    """
+    source = Path(str(config.freeze.encoder_from))
+    step, weights = _read(source)
+    run = source.parents[1] if source.is_file() else source
+    _refuse_differences(source, _traits(config_from_json(RunFolder.open(run).config)), _traits(config))
+    encoder = {key.removeprefix(PREFIX): weight for key, weight in weights.items() if key.startswith(PREFIX)}
+    _refuse_differences(source, *(_shapes(tensors) for tensors in (encoder, agent.online.encoder.state_dict())))
+    for network in (agent.online, agent.target):
+        network.encoder.load_state_dict(encoder)
+    return step
+
+
+def _read(source: Path) -> tuple[int, Weights]:
+    if source.is_file():
+        if source.parent.name != FOLDER or source.suffix != ".safetensors":
+            raise SettingError(f"--encoder-from {source} is neither a run folder nor one of its {FOLDER}")
+        return int(source.stem.rpartition("-")[2]), read_snapshot(source)
+    try:
+        RunFolder.open(source)
+        return read_last(source)
+    except SettingError as error:
+        raise SettingError(f"--encoder-from: {error}") from error
+
+
+def _traits(config: Config) -> dict[str, Any]:
+    """What an encoder's shapes depend on, by the name of the flag."""
+    projected = config.agent in ("sac", "curl")
+    return {
+        "environment's kind": "dm_control (RGB)" if config.env.startswith("dm_control/") else "Atari (grey)",
+        "--encoder": config.learning.encoder,
+        "--frame-stack": config.image.stack,
+        "pixels it sees": config.view_size,
+        "projections": "critic's and actor's" if projected else "none",
+        "--latent-size": config.sac.latent_size if projected else None,
+    }
+
+
+def _shapes(tensors: Weights) -> dict[str, Any]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _refuse_differences(source: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+    if names:
+        found = "; ".join(f"{name}: {theirs.get(name)} there, {ours.get(name)} here" for name in names)
+        raise SettingError(f"--encoder-from {source}: its encoder doesn't fit ({found}); make them the same")

@@ -1,0 +1,99 @@
+"""When to freeze: settled features, a score off its floor, bounds, and the same decision after a checkpoint."""
+
+import json
+
+import numpy as np
+import pytest
+
+from seer.freezing import FreezeAt, FreezeWhenSettled, has_risen
+
+LOW, HIGH = [1.0, 2, 0, 1, 3, 1, 2, 0, 1, 2], [5.0, 7, 6, 9, 4, 6, 8, 5, 7, 6]
+
+
+def make(scores: list[float], *, threshold: float = 0.9, patience: int = 3, earliest: int = 30, latest: int = 200):
+    freezing = FreezeWhenSettled(threshold=threshold, patience=patience, earliest=earliest, latest=latest)
+    for score in scores:
+        freezing.scored(score)
+    return freezing
+
+
+def first_due(freezing: FreezeWhenSettled, similarities: list[float], every: int = 10) -> int | None:
+    """The step at which a run would freeze that compares every ten steps."""
+    for number, similarity in enumerate(similarities, start=1):
+        step = number * every
+        freezing.compared(step, similarity)
+        assert not freezing.due(step - 1)
+        if freezing.due(step):
+            return step
+    return None
+
+
+def test_a_given_step_is_due_once() -> None:
+    assert [step for step in range(100) if FreezeAt(7).due(step)] == [7]
+    assert not any(FreezeAt(None).due(step) for step in range(100))
+    assert (FreezeAt(7).mode, FreezeAt(None).mode) == ("step", "never")
+
+
+@pytest.mark.parametrize(
+    ("similarities", "step"),
+    [
+        ([0.95] * 9, 50),  # counting starts at the earliest step, 30
+        ([0.95, 0.95, 0.95, 0.95, 0.5, 0.95, 0.95, 0.9], 80),  # one change starts the count again; 0.9 is enough
+        ([0.95, 0.5] * 9, None),
+        ([0.95, 0.95, float("nan")] * 4, None),
+        ([0.5] * 30, 200),  # the latest step
+    ],
+)
+def test_it_waits_for_settled_features(similarities: list[float], step: int | None) -> None:
+    freezing = make(LOW + HIGH)
+    assert first_due(freezing, similarities) == step
+    assert freezing.reason == {None: "features still change", 200: "latest step"}.get(step, "features settled")
+
+
+@pytest.mark.parametrize("scores", [[], LOW, LOW + LOW, LOW + HIGH[:9], HIGH + LOW])
+def test_it_never_freezes_an_agent_that_has_learnt_nothing(scores: list[float]) -> None:
+    freezing = make(scores)
+    assert first_due(freezing, [1.0] * 100) is None
+    assert freezing.reason == "score at its floor"
+
+
+def test_it_freezes_as_soon_as_the_score_has_risen() -> None:
+    freezing = make(LOW)
+    assert first_due(freezing, [0.95] * 9) is None
+    for score in HIGH:
+        freezing.scored(score)
+    freezing.compared(100, 0.97)
+    assert freezing.due(100)
+    assert (freezing.reason, freezing.similarity) == ("features settled", 0.97)
+
+
+def test_the_score_has_risen_by_welchs_t() -> None:
+    rng = np.random.default_rng(0)
+    for shift in np.linspace(-1, 4, 60):
+        first, newest = rng.normal(size=10), rng.normal(shift, 2, size=10)
+        t = (newest.mean() - first.mean()) / np.sqrt(first.var(ddof=1) / 10 + newest.var(ddof=1) / 10)
+        assert has_risen(list(first), list(newest)) == (t > 3)
+
+
+def test_the_same_score_for_ever_is_no_rise() -> None:
+    assert not has_risen([-21.0] * 10, [-21.0] * 10)
+    assert has_risen([-21.0] * 10, [-20.0] * 10)
+
+
+def test_a_checkpoint_changes_no_decision() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        similarities = list(rng.choice([0.8, 0.95], p=[0.2, 0.8], size=15))
+        whole, part, resumed = make(LOW + HIGH), make(LOW + HIGH), make([])
+        cut = int(rng.integers(1, 15))
+        expected = first_due(whole, similarities)
+        before = first_due(part, similarities[:cut])
+        resumed.load_state_dict(json.loads(json.dumps(part.state_dict())))
+        assert resumed.state_dict() == part.state_dict()
+        if before is None:
+            for number in range(cut, 15):
+                resumed.compared((number + 1) * 10, similarities[number])
+                if resumed.due((number + 1) * 10):
+                    break
+            assert (resumed.reason, resumed.streak) == (whole.reason, whole.streak)
+            assert resumed.due(expected or 0) == (expected is not None)
