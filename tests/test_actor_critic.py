@@ -32,7 +32,7 @@ def test_log_probability_of_extreme_actions_is_finite_and_exact() -> None:
     with torch.no_grad():
         for parameter in actor.parameters():
             parameter.zero_()
-        actor.layers.last.bias[:] = torch.tensor([20.0, -100.0])  # mean 20, smallest deviation
+        actor.layers[-1].bias[:] = torch.tensor([20.0, -100.0])  # mean 20, smallest deviation
     action, log_probability = actor.sample(torch.zeros(1, 8, dtype=torch.float64), torch.Generator().manual_seed(0))
     assert action.item() == pytest.approx(1.0)
     # log N(u) is about 9 at most; -log(1 - tanh(u)^2) is about 2 u - log 4.
@@ -42,7 +42,7 @@ def test_log_probability_of_extreme_actions_is_finite_and_exact() -> None:
 def test_log_std_stays_in_its_range() -> None:
     actor = make_actor()
     with torch.no_grad():
-        actor.layers.last.weight.mul_(1e4)
+        actor.layers[-1].weight.mul_(1e4)
     _, log_std = actor(torch.randn(100, 8, dtype=torch.float64))
     low, high = LOG_STD_RANGE
     assert log_std.min().item() == pytest.approx(low)

@@ -283,7 +283,7 @@ def test_state_round_trip_continues_identically(frozen: bool) -> None:
 def test_first_actions_are_uniform_and_later_ones_the_policys() -> None:
     agent, _ = make(make_config("sac"))
     with torch.no_grad():
-        agent.actor.layers.last.bias[:ACTIONS] = 50.0  # the policy always answers 1
+        agent.actor.layers[-1].bias[:ACTIONS] = 50.0  # the policy always answers 1
     observation = np.zeros((3, 3, SIDE, SIDE), np.uint8)
     actions = np.stack([agent.decide(observation)[0] for _ in range(8)])
     assert (np.abs(actions[:5]) < 1).all()

@@ -13,20 +13,25 @@ class Linear(nn.Linear):
         return F.linear(inputs, self.weight.to(inputs.dtype), self.bias.to(inputs.dtype))
 
 
-class Perceptron(nn.Module):
+class Perceptron(nn.Sequential):
     """Two hidden layers with ReLU: inputs [B, inputs] -> outputs [B, outputs], both in the dtype of its parameters.
 
     `precision` is that of the matrix between the hidden layers, which is nearly all the work.
     """
 
     def __init__(self, inputs: int, hidden_units: int, outputs: int, *, precision: torch.dtype) -> None:
-        super().__init__()
-        self.first = nn.Linear(inputs, hidden_units)
-        self.middle = Linear(hidden_units, hidden_units)
-        self.last = nn.Linear(hidden_units, outputs)
+        super().__init__(
+            nn.Linear(inputs, hidden_units),
+            nn.ReLU(),
+            Linear(hidden_units, hidden_units),
+            nn.ReLU(),
+            nn.Linear(hidden_units, outputs),
+        )
         self.precision = precision
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Outputs [B, outputs] of inputs [B, inputs]."""
-        hidden = F.relu(self.first(inputs)).to(self.precision)
-        return self.last(F.relu(self.middle(hidden)).to(inputs.dtype))  # type: ignore[no-any-return]
+        first, rectify, middle, rectify_again, last = self
+        hidden = rectify(first(inputs)).to(self.precision)
+        outputs: Tensor = last(rectify_again(middle(hidden)).to(inputs.dtype))
+        return outputs
