@@ -54,14 +54,14 @@ def test_it_freezes_and_says_why(frozen_run: tuple[Path, Training, str]) -> None
     assert [probe["step"] for probe in probes] == list(range(40, 141, PROBE_EVERY))
     assert {probe["reason"] for probe in probes[:-1]} <= {"features still change"}
     assert summary["freeze"] == {
-        "mode": "auto", "step": 140, "reason": "features settled", "similarity": probes[-1]["cka"],
+        "mode": "auto", "step": 140, "reason": "features settled", "similarity": probes[-1]["svcca"],
     }  # fmt: skip
     assert summary["frozen_at"] == freeze["step"] == 140
     assert freeze["reason"] == "features settled"
     assert 0 < probes[-1]["cka"] < 1
     assert 0 < probes[-1]["svcca"] < 1
     assert run.agent.phase is Phase.LATENTS
-    assert f"step 140: encoder frozen (features settled, similarity {probes[-1]['cka']:.3f})" in said
+    assert f"step 140: encoder frozen (features settled, similarity {probes[-1]['svcca']:.3f})" in said
 
 
 def test_probes_are_counted_and_cheap(frozen_run: tuple[Path, Training, str]) -> None:

@@ -219,5 +219,5 @@ def test_an_automatic_freeze_says_why(tmp_path: Path) -> None:
     (folder / "metrics.jsonl").write_text(records)
     figure = draw_runs([folder], x="steps")
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["freeze: features settled (CKA 0.988)"]
+    assert [text.get_text() for text in axes.texts] == ["freeze: features settled (SVCCA 0.988)"]
     assert "Rainbow + SEER, automatic freeze" in axes.get_legend_handles_labels()[1]

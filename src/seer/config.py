@@ -79,8 +79,8 @@ class FreezeConfig:
     """Start with the encoder of another run: a run folder, or one of its snapshots (SEER, section 5.4). Its lowest
     --freeze-layers are frozen from the start; those above go on learning."""
 
-    similarity: Annotated[float, tyro.conf.arg(name="freeze-similarity")] = 0.95
-    """auto: features have settled when their linear CKA with those of the probe before is at least this."""
+    similarity: Annotated[float, tyro.conf.arg(name="freeze-similarity")] = 0.99
+    """auto: features have settled when their SVCCA with those of the probe before is at least this."""
 
     patience: Annotated[int, tyro.conf.arg(name="freeze-patience")] = 3
     """auto: at so many probes in a row."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from seer.agents.activations import Activations, as_samples, encoder_activations, head_activations
@@ -110,21 +111,17 @@ def pairs_of(steps: Sequence[int], gap: int | None) -> tuple[list[int], int]:
 
 
 def convergence_table(convergence: Convergence) -> Table:
-    """SVCCA / CKA by layer, at up to six steps, and their means over all."""
-    places = spread(range(len(convergence.steps)), 6)
-    table = Table(
-        title=f"Similarity with itself {convergence.gap:,} steps later, SVCCA / CKA; from the pixels up",
-        title_justify="left",
-    )
+    """SVCCA by layer at up to five steps, and the means of SVCCA and CKA over all."""
+    places = spread(range(len(convergence.steps)), 5)
+    title = f"SVCCA of each layer with itself {convergence.gap:,} steps later, from the pixels up"
+    table = Table(title=title, title_justify="left")
     table.add_column("layer", no_wrap=True)
-    for place in places:
-        table.add_column(f"{convergence.steps[place]:,}", justify="right")
-    table.add_column("mean", justify="right")
+    for name in (*(f"{convergence.steps[place]:,}" for place in places), "mean", "mean CKA"):
+        table.add_column(name, justify="right")
     for layer in convergence.layers:
-        cells = [(layer.svcca[place], layer.cka[place]) for place in places]
-        cells.append((_mean(layer.svcca), _mean(layer.cka)))
+        numbers = [*(layer.svcca[place] for place in places), _mean(layer.svcca), _mean(layer.cka)]
         name = layer.name if layer.trustworthy else f"{layer.name} *"
-        table.add_row(name, *(f"{left:.2f} / {right:.2f}" for left, right in cells))
+        table.add_row(name, *(f"{number:.3f}" for number in numbers))
     if not all(layer.trustworthy for layer in convergence.layers):
         table.caption = f"* fewer than {ENOUGH} samples per direction: SVCCA too high; give more --observations"
     return table
@@ -143,6 +140,7 @@ def draw(convergence: Convergence, title: str) -> Figure:
                 axes.plot(ends, getattr(layer, measure), color=colour, marker="o", markersize=4, label=layer.name)
             axes.set_title({"svcca": "SVCCA", "cka": "linear CKA"}[measure], loc="left")
             axes.set_xlabel("training steps (agent decisions)")
+            axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         panels[0].set_ylabel(f"similarity with {convergence.gap:,} steps before")
         figure.suptitle(title, x=0.01, ha="left", fontsize=12)

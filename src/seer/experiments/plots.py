@@ -244,7 +244,7 @@ def freeze_name(freezes: Sequence[Record]) -> str:
     """What stands at the line of a freeze: of a single automatic one, its reason too."""
     if len(freezes) == 1 and freezes[0].get("mode") == "auto":
         similarity = freezes[0]["similarity"]
-        return f"freeze: {freezes[0]['reason']}" + ("" if similarity is None else f" (CKA {similarity:.3f})")
+        return f"freeze: {freezes[0]['reason']}" + ("" if similarity is None else f" (SVCCA {similarity:.3f})")
     return "freeze"
 
 
