@@ -236,7 +236,8 @@ NOT_YET = ("--encoder-from", "--snapshot-every")
 def _resolve(flags: Sequence[str]) -> Config:
     """The settings of one run of a sweep."""
     pairs = zip(flags, (None, *flags), strict=False)
-    return parse_config("train", [part for part, before in pairs if not {part, before} & set(NOT_YET)])
+    known = [part for part, before in pairs if not {part, before} & set(NOT_YET)]
+    return parse_config("train", [*known, *(("--freeze-at", "1") if "--encoder-from" in flags else ())])
 
 
 def parse_config(command: str, arguments: Sequence[str]) -> Config:

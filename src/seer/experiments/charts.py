@@ -21,7 +21,7 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Line:
-    """A curve [E] with a band from `low` to `high`; `says` is the text of each point."""
+    """A curve [E] with a band from `low` to `high`; `says` is the text of each point, which has a mark or only that."""
 
     label: str
     colour: str
@@ -31,6 +31,7 @@ class Line:
     low: np.ndarray
     high: np.ndarray
     says: Sequence[str]
+    marks: bool = True
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,7 @@ def _axes(
     for tick in y_ticks:
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
         parts.append(f'<text class="tick end" x="{LEFT - 6}" y="{y(tick) + 4:.1f}">{short(tick)}</text>')
-    for tick in x_ticks:
-        parts.append(f'<text class="tick middle" x="{x(tick):.1f}" y="{floor + 16}">{short(tick)}</text>')
+    parts += [f'<text class="tick middle" x="{x(tick):.1f}" y="{floor + 16}">{short(tick)}</text>' for tick in x_ticks]
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text class="tick middle" x="{middle}" y="{HEIGHT - 8}">{escape(panel.x_label)}</text>')
@@ -138,10 +138,10 @@ def _line(line: Line, x: Callable[[float], float], y: Callable[[float], float]) 
         f'<path class="band" d="{band}" fill="{line.colour}"/>',
         f'<path class="line" d="M{path(line.x, line.y)}" stroke="{line.colour}"/>',
     ]
-    shape = SHAPES[line.shape % len(SHAPES)]
+    shape, kind = SHAPES[line.shape % len(SHAPES)], "point" if line.marks else "point quiet"
     for a, b, says in zip(line.x, line.y, line.says, strict=True):
         parts.append(
-            f'<path class="point" transform="translate({x(a):.1f},{y(b):.1f})" d="{shape}" fill="{line.colour}">'
+            f'<path class="{kind}" transform="translate({x(a):.1f},{y(b):.1f})" d="{shape}" fill="{line.colour}">'
             f"<title>{escape(says)}</title></path>"
         )
     return parts

@@ -13,8 +13,8 @@ footer { margin: 2rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; margin: .5rem 0; }
 th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid #e3e7ec; vertical-align: top; }
 th { font-weight: 600; }
-td { white-space: nowrap; }
 .number { text-align: right; }
+td.number { white-space: nowrap; }
 figure { margin: 1rem 0; }
 .panels { display: grid; gap: .75rem 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
 .panels > div { max-width: 640px; }
@@ -30,7 +30,8 @@ figure { margin: 1rem 0; }
 .band { opacity: .18; }
 .line { fill: none; stroke-width: 2; }
 .vertical { stroke-width: 1.5; stroke-dasharray: 5 4; }
-.point.near { stroke: #1d2530; stroke-width: 2; }
+.point.quiet { opacity: 0; }
+.point.near { opacity: 1; stroke: #1d2530; stroke-width: 2; }
 #tip { position: fixed; z-index: 1; pointer-events: none; max-width: 20rem; padding: .3rem .6rem; border-radius: 4px;
        background: #1d2530; color: #fff; font-size: .85rem; }
 summary { cursor: pointer; }
@@ -39,7 +40,7 @@ summary { cursor: pointer; }
   main { max-width: none; padding: 0; }
   #tip { display: none; }
   .wide { overflow: visible; }
-  td, th { white-space: normal; padding-right: .5rem; }
+  td, th { padding-right: .5rem; }
   figure > .panels > div, tr { break-inside: avoid; }
   h2 { break-after: avoid; }
   .panels { grid-template-columns: 1fr 1fr; }

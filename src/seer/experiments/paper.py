@@ -61,7 +61,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Small:
-    """The exhibit in an evening on two cores: a share of the paper's steps, T_f, replay and FLOPs; fewer of the rest."""
+    """The exhibit in an evening on two cores: a share of the paper's steps, T_f, replay and FLOPs, and fewer seeds."""
 
     envs: tuple[str, ...]
     seeds: int

@@ -4,6 +4,7 @@ A task that dies with its node is started again on another one, finds the run fo
 which is why all nodes have to see the sweep's folder under the same path.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ class RayEngine:
     def _connect(self) -> None:
         where: dict[str, Any] = {"include_dashboard": False} if self.address == "local" else {"address": self.address}
         try:
-            ray.init(**where, log_to_driver=False, logging_level="ERROR")
+            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise SettingError(
@@ -169,7 +170,7 @@ class RayEngine:
 
 
 def _nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _sees(root: Path) -> bool:

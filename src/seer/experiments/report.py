@@ -11,6 +11,7 @@ import numpy as np
 from seer import __version__
 from seer.errors import SettingError
 from seer.experiments.charts import Line, Panel, chart, legend, short
+from seer.experiments.grid import short_name
 from seer.experiments.page import SCRIPT, STYLE
 from seer.experiments.plots import COLOURS, COLUMNS, UNCOMPARED, XAxis, curve
 from seer.experiments.results import Column, Results, summary_of
@@ -24,7 +25,7 @@ AXIS_LABELS: dict[XAxis, str] = {
     "seconds": "wall time (seconds)",
 }
 PROFILE_POINTS = 41
-NONE = "–"
+NONE = "-"
 
 
 def write_report(paths: Sequence[Path], *, out: Path) -> Path:
@@ -35,7 +36,8 @@ def write_report(paths: Sequence[Path], *, out: Path) -> Path:
     """
     if out.suffix not in (".html", ".htm"):
         raise SettingError(f"--out {out} is no page: let it end in .html")
-    return write_page(Results.of_folders(paths, title=", ".join(map(str, paths))), out=out)
+    title = str(paths[0]) if len(paths) == 1 else f"{len(paths)} runs and sweeps"
+    return write_page(Results.of_folders(paths, title=title), out=out)
 
 
 def write_page(results: Results, *, out: Path) -> Path:
@@ -69,7 +71,8 @@ def page(results: Results, *, start: Path) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{escape(results.title)}</title><style>{STYLE}</style></head>\n<body><main>\n'
+        f'<link rel="icon" href="data:,"><title>{escape(results.title)}</title>'
+        f"<style>{STYLE}</style></head>\n<body><main>\n"
         + "\n".join(body)
         + f'\n<footer>seer {__version__}</footer></main><div id="tip" role="status" hidden></div>'
         f"<script>{SCRIPT}</script></body></html>\n"
@@ -96,7 +99,12 @@ def _scores(results: Results, column: Column) -> str:
             if arm.environment != env:
                 continue
             spread = results.spread(arm, column)
-            row = [env, arm.label, str(spread.count if spread else 0), str(spread) if spread else "not reached"]
+            row = [
+                short_name(env),
+                arm.label,
+                str(spread.count if spread else 0),
+                str(spread) if spread else "not reached",
+            ]
             if published:
                 known = column.published.get((env, arm.label))
                 row.append(f"{known[0]:,.1f} ± {known[1]:,.1f}" if known else NONE)
@@ -125,8 +133,8 @@ def _aggregates(results: Results, column: Column) -> list[str]:
     rows = [[label, _interval(iqm), NONE if better is None else _interval(better)] for label, iqm, better in aggregates]
     note = (
         "Over all environments, with 95% stratified bootstrap intervals "
-        f"({RESAMPLES:,} resamples of the seeds, fixed generator). Normalised: 0 is a random agent and 1 a human on Atari; "
-        "0 to 1 is 0 to 1,000 points on DeepMind Control. With few seeds the intervals are too narrow."
+        f"({RESAMPLES:,} resamples of the seeds, fixed generator). Normalised: on Atari 0 is a random agent and 1 a "
+        "human; 0 to 1 is 0 to 1,000 points on DeepMind Control. With few seeds the intervals are too narrow."
     )
     return [_table(head, rows, numbers=1), _note(note), _profile(results, column, [label for label, *_ in aggregates])]
 
@@ -139,7 +147,7 @@ def _profile(results: Results, column: Column, labels: Sequence[str]) -> str:
     for label in labels:
         share = performance_profile(tasks[label], thresholds)
         says = [f"{label}: {y:.0%} of runs above {x:.2f}" for x, y in zip(thresholds, share, strict=True)]
-        lines.append(Line(label, *_look(results, label), thresholds, share, share, share, says))
+        lines.append(Line(label, *_look(results, label), thresholds, share, share, share, says, marks=False))
     panel = Panel("Performance profile", "normalised score", "share of runs above", lines)
     return _figure([panel], legend([(line.label, line.colour, line.shape) for line in lines]))
 
@@ -203,10 +211,10 @@ def _ledger(results: Results) -> str:
     for arm in results.arms:
         summaries = [summary for run in arm.runs if (summary := summary_of(run)) is not None]
         if summaries:
-            rows.append([arm.environment, arm.label, *_costs(summaries)])
+            rows.append([short_name(arm.environment), arm.label, *_costs(summaries)])
     note = (
-        "Means over seeds. One multiply-add counts as one FLOP, a backward pass as two forward passes. Arrows: before and "
-        "after the freeze. Updates a second, peak memory and hours are of the machine that trained."
+        "Means over seeds. One multiply-add counts as one FLOP, a backward pass as two forward passes. Arrows: "
+        "before and after the freeze. Updates a second, peak memory and hours are of the machine that trained."
     )
     return "<h2>Cost and memory</h2>\n" + _table(head, rows, numbers=2) + _note(note)
 
@@ -259,7 +267,7 @@ def _settings(results: Results) -> str:
             own = [
                 ", ".join(dict.fromkeys(str(run.settings.get(name, NONE)) for run in arm.runs)) for name in differing
             ]
-            rows.append([arm.environment, arm.label, *own])
+            rows.append([short_name(arm.environment), arm.label, *own])
         parts.append(_table(["environment", "arm", *differing], rows))
     shared = [[name, *values[name]] for name in names if name not in differing]
     parts.append(f"<details><summary>the {len(shared)} settings that all share</summary>")

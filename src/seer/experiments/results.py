@@ -115,10 +115,8 @@ class Results:
         """One score per run of the arm; a run that never reached the budget has none."""
         budget = column.flops
         if column.equal_flops:
-            rivals = [
-                run for each in self.in_column(column) if each.environment == arm.environment for run in each.runs
-            ]
-            budget = min(run.of_kind("eval")[-1]["flops"] for run in rivals)
+            rivals = [each for each in self.in_column(column) if each.environment == arm.environment]
+            budget = min(run.of_kind("eval")[-1]["flops"] for each in rivals for run in each.runs)
         scores = [_score(run, budget) for run in arm.runs]
         return [score for score in scores if score is not None]
 
@@ -140,8 +138,12 @@ class Results:
         return tasks or None
 
     def aggregates(self, column: Column) -> list[tuple[str, Estimate, Estimate | None]]:
-        """By label: interquartile mean of normalised scores, and probability of improvement over the first arm."""
+        """By label: interquartile mean of normalised scores, and probability of improvement over the first row's arm.
+
+        The first row is an arm that never freezes, if there is one.
+        """
         labels = list(dict.fromkeys(arm.label for arm in self.in_column(column)))
+        labels.sort(key=lambda label: not self._never_freezes(label))
         known = {label: tasks for label in labels if (tasks := self.normalized(label, column)) is not None}
         rows = []
         for label, tasks in known.items():
@@ -150,6 +152,9 @@ class Results:
             better = None if tasks is first else bootstrap(probability_of_improvement, tasks, first, rng=rng)
             rows.append((label, bootstrap(interquartile_mean, tasks, rng=rng), better))
         return rows
+
+    def _never_freezes(self, label: str) -> bool:
+        return all(run.settings["freeze.at"] == "never" for arm in self.arms if arm.label == label for run in arm.runs)
 
 
 def summary_of(run: Run) -> dict[str, Any] | None:
@@ -193,6 +198,5 @@ def _score(run: Run, budget: float | None) -> float | None:
     evaluations = run.of_kind("eval")
     if budget is None:
         return float(evaluations[-1]["mean"])
-    return score_at(
-        budget, spent=[each["flops"] for each in evaluations], scores=[each["mean"] for each in evaluations]
-    )
+    spent, scores = ([each[name] for each in evaluations] for name in ("flops", "mean"))
+    return score_at(budget, spent=spent, scores=scores)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from seer.build import build, build_agent, build_environment, build_schedule, replay_bytes
 from seer.config import Config, ReplayConfig
+from seer.experiments.grid import short_name
 from seer.experiments.sweep import Room
 from seer.experiments.tables import run_flops
 from seer.experiments.trials import Needs, Trial, state_of
@@ -25,6 +27,7 @@ from seer.training.terminal import human_bytes
 PROCESS_BYTES = 700_000_000
 """Memory of a training process beside its replay: the libraries and the networks (measured on Rainbow, CPU)."""
 TIMED_UPDATES = 5
+WIDE = 118  # columns that the table needs
 
 
 @dataclass(frozen=True)
@@ -101,29 +104,30 @@ def measure_seconds(config: Config) -> tuple[float, float]:
     return before, seconds_per_step()
 
 
-def print_plan(title: str, planned: Sequence[Planned], *, root: Path, room: Room) -> None:
+def print_plan(planned: Sequence[Planned], *, root: Path, room: Room) -> None:
     """A row per environment and arm, the command of each, and what all of it takes."""
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(title=title, title_justify="left")
-    table.add_column("env")
-    table.add_column("arm", no_wrap=True)
-    for name in ("runs", "steps", "freeze", "FLOPs a run", "of never", "replay", "bytes a step", "hours a run"):
-        table.add_column(name, justify="right")
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="FLOPs in brackets: of the same run without a freeze"
+    )
+    for name in ("env", "arm"):
+        table.add_column(name, overflow="fold")
+    for name in ("runs", "steps", "freeze", "FLOPs a run", "replay", "bytes a step", "hours a run"):
+        table.add_column(name, justify="right", no_wrap=True)
     for alike in _by_arm(planned):
         first, trial = alike[0], alike[0].trial
         states = [state_of(each.trial.folder(root)) for each in alike]
         done = f" ({states.count('finished')} done)" if "finished" in states else ""
         before, after = first.row_bytes
         table.add_row(
-            trial.env,
+            short_name(trial.env),
             trial.arm,
             f"{len(alike)}{done}",
             f"{first.config.steps:,}",
             first.config.freeze.at,
-            f"{first.flops:.3g}",
-            f"{first.flops / first.baseline:.0%}",
+            f"{first.flops:.2e} ({first.flops / first.baseline:.0%})",
             human_bytes(first.num_bytes),
-            f"{before:,}" if before == after else f"{before:,} → {after:,}",
+            f"{before}" if before == after else f"{before} → {after}",
             "?" if first.seconds is None else f"{first.seconds / 3600:.2f}",
         )
     for alike in _by_arm(planned):
@@ -131,20 +135,24 @@ def print_plan(title: str, planned: Sequence[Planned], *, root: Path, room: Room
         flags = list(alike[0].trial.flags)
         flags[flags.index("--seed") + 1] = f"{{{seeds}}}" if len(alike) > 1 else seeds
         console.print(f"seer train {' '.join(flags)}", markup=False)
-    console.print(table)
+    Console(width=max(console.width, WIDE)).print(table)
     console.print(_total(planned, root, room))
 
 
 def _total(planned: Sequence[Planned], root: Path, room: Room) -> str:
     left = [each for each in planned if state_of(each.trial.folder(root)) != "finished"]
-    flops, disk = sum(each.flops for each in left), 2 * sum(each.num_bytes for each in left)
-    line = f"{len(planned)} runs, {len(left)} to go: {flops:.3g} FLOPs; checkpoints of at most {human_bytes(disk)}"
     jobs = _jobs(left, room)
+    flops, largest = sum(each.flops for each in left), max((each.num_bytes for each in left), default=0)
+    memory, disk = jobs * (largest + PROCESS_BYTES), jobs * 2 * largest
+    line = (
+        f"{len(planned)} runs, {len(left)} to go, {jobs} at a time here: {flops:.3g} FLOPs; at most "
+        f"{human_bytes(memory)} of memory and {human_bytes(disk)} of checkpoints at a time"
+    )
     if left and all(each.seconds is not None for each in left):
         hours = sum(each.seconds or 0 for each in left) / 3600
         line += (
-            f"; {hours:.1f} hours of training, without evaluations, at the speed just measured for one run alone; "
-            f"{jobs} at a time here: {hours / jobs:.1f} hours"
+            f"; {hours:.1f} hours of training one by one, {hours / jobs:.1f} here, at the speed just measured, "
+            "without evaluations"
         )
     return line
 

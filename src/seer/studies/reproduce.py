@@ -12,7 +12,7 @@ from seer.config import Config
 from seer.errors import SettingError
 from seer.experiments.grid import Settings, override, short_name
 from seer.experiments.paper import EXHIBITS, Exhibit
-from seer.experiments.plots import plot_arms
+from seer.experiments.plots import AGENT_NAMES, plot_arms
 from seer.experiments.report import write_page
 from seer.experiments.results import Results
 from seer.experiments.trials import Trial
@@ -137,7 +137,9 @@ def _replay(trials: Sequence[Trial], resolve: Resolve) -> str:
     kinds: dict[str, set[str]] = {}
     for trial in trials:
         config = resolve(trial.flags)
-        kinds.setdefault("prioritised" if config.replay.prioritized else "uniform", set()).add(config.agent)
+        kinds.setdefault("prioritised" if config.replay.prioritized else "uniform", set()).add(
+            AGENT_NAMES[config.agent]
+        )
     said = " and ".join(f"{kind} for {' and '.join(sorted(agents))}" for kind, agents in kinds.items())
     return f"Replay: {said}; --prioritized or --no-prioritized sets it for all (the authors' code is uniform)."
 

@@ -47,7 +47,7 @@ def carry_out(title: str, trials: Sequence[Trial], *, root: Path, pool: Pool, re
     planned = plan([(trial, resolve(trial.flags)) for trial in trials], measure=measure, say=print)
     refuse_other_runs(planned, root)
     if pool.dry_run:
-        print_plan(title, planned, root=root, room=room_here(pool.jobs))
+        print_plan(planned, root=root, room=room_here(pool.jobs))
     else:
         train_all(title, planned, root=root, pool=pool, manifest=manifest)
 
