@@ -63,6 +63,7 @@ class LocalEngine:
         self.running: dict[str, tuple[Trial, subprocess.Popen[bytes]]] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.deaths: dict[str, int] = {}
+        self.held: set[str] = set()  # trials that another process writes
         self.stops = 0  # times that it was asked to stop
 
     def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
@@ -93,6 +94,7 @@ class LocalEngine:
             state = state_of(trial.folder(self.root))
             if state == "busy":
                 left.append(trial)
+                self._say_held(trial)
             elif state == "finished":
                 self.outcomes[trial.name] = Outcome("finished")
                 self.view.ended(trial, self.outcomes[trial.name], new=False)
@@ -100,6 +102,11 @@ class LocalEngine:
                 self.view.started(trial, state)
                 self.running[trial.name] = trial, start(trial, self.root, self.needs[trial.name])
         return left
+
+    def _say_held(self, trial: Trial) -> None:
+        if trial.name not in self.held:
+            self.held.add(trial.name)
+            self.view.say(f"{trial.name}: another process writes this run; waiting for it to end")
 
     def _collect(self) -> list[Trial]:
         """Note what became of processes that ended; returns trials to start again."""
