@@ -1,9 +1,11 @@
 """The Ray engine on a real local cluster of two nodes, one of which dies in the middle (slow: pytest -m slow)."""
 
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,21 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's o
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs the extra seer-rl[ray]")
 
 
+AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+
+def node_settings() -> dict[str, Any]:
+    """One core, and ports for Ray's own helpers: told none, it gives them 15 seconds to choose, or dies."""
+    with ExitStack() as sockets:
+        taken = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in AGENT_PORTS]
+        ports = [each.getsockname()[1] for each in taken]
+    return {"num_cpus": 1, "include_dashboard": False, **dict(zip(AGENT_PORTS, ports, strict=True))}
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=node_settings())
+    cluster.add_node(**node_settings())
     yield cluster
     cluster.shutdown()
 

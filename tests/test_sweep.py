@@ -225,7 +225,7 @@ def test_a_dry_run_says_what_it_costs_and_does_nothing(
     assert "--seed {0,1,2}" in said
     assert re.search(r"Alien +never +3 +240 +never +\S+ \(100%\) +1\.4 MB +7056 ", said)
     assert re.search(r"Alien +seer +3 +240 +160 +\S+ \(\d\d%\) +1\.4 MB +7056 → 2304 +\d", said)
-    assert re.search(r"6 runs, 6 to go: \S+ FLOPs; .*; \d+\.\d hours of training", said)
+    assert re.search(r"6 runs, 6 to go, \d at a time here: \S+ FLOPs; .*; \d+\.\d hours of training", said)
 
 
 # Real trainings ----------------------------------------------------------------------------------------------------

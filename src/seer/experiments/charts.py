@@ -36,13 +36,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: its lines, and dashed verticals (x, colour, what they mark)."""
+    """One chart: its lines, and dashed verticals (x, colour, what they mark); `y_range` if not that of the lines."""
 
     title: str
     x_label: str
     y_label: str
     lines: Sequence[Line]
     verticals: Sequence[tuple[float, str, str]] = ()
+    y_range: tuple[float, float] | None = None
 
 
 def chart(panel: Panel) -> str:
@@ -50,10 +51,10 @@ def chart(panel: Panel) -> str:
 
     Every point is a `path.point` with its text in <title>, which a page without scripts shows on hover too.
     """
-    x_ticks = ticks(0, max(float(line.x.max()) for line in panel.lines))
-    y_ticks = ticks(
-        min(float(line.low.min()) for line in panel.lines), max(float(line.high.max()) for line in panel.lines)
-    )
+    lines = panel.lines
+    x_ticks = ticks(min(0.0, *(float(line.x.min()) for line in lines)), max(float(line.x.max()) for line in lines))
+    low, high = min(float(line.low.min()) for line in lines), max(float(line.high.max()) for line in lines)
+    y_ticks = ticks(*(panel.y_range or (low, high)))
     x, y = _scale(x_ticks, LEFT, WIDTH - RIGHT), _scale(y_ticks, HEIGHT - BOTTOM, TOP)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(panel.title)}">',
@@ -65,7 +66,7 @@ def chart(panel: Panel) -> str:
             f'<line class="vertical" x1="{x(moment):.1f}" x2="{x(moment):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" '
             f'stroke="{colour}"><title>{escape(meaning)}</title></line>'
         )
-    parts += [part for line in panel.lines for part in _line(line, x, y)]
+    parts += [part for line in lines for part in _line(line, x, y)]
     return "\n".join([*parts, "</svg>"])
 
 

@@ -167,10 +167,11 @@ TASKS_SMALL = {CARTPOLE: (1000, 10_000), FINGER: (1000, 50_000), REACHER: (2000,
                WALKER: (2000, 80_000)}  # fmt: skip
 """Replay capacity and T_f in small memory (appendix, DMControl settings)."""
 
-SMALL_RAINBOW = Arm("rainbow-0.07GB", "Rainbow, 0.07 GB", {"replay-capacity": 10_000, **NEVER})
+# 10,000 frames are the paper's 0.07 GB.
+SMALL_RAINBOW = Arm("rainbow-0.07GB", "Rainbow, small memory", {"replay-capacity": 10_000, **NEVER})
 SMALL_RAINBOW_SEER = Arm(
     "rainbow-seer-0.07GB",
-    "Rainbow + SEER, 0.07 GB",
+    "Rainbow + SEER, small memory",
     {"replay-capacity": 10_000},
     {f"ALE/{game}-v5": {"freeze-at": step} for game, step in GAMES_FREEZE_SMALL.items()},
 )
@@ -255,8 +256,8 @@ _EXHIBITS = (
         ),
     ),
     Exhibit(
-        "fig4", "Rainbow in 0.07 GB, with and without SEER, and without a limit", (GAMES_IN_SMALL_MEMORY,), ("steps",),
-        Small(_SMALL_GAMES, seeds=3),
+        "fig4", "Rainbow in small memory, with and without SEER, and without a limit", (GAMES_IN_SMALL_MEMORY,),
+        ("steps",), Small(_SMALL_GAMES, seeds=3),
     ),
     Exhibit(
         "fig5", "CURL in small memory, with and without SEER, and without a limit", (TASKS_IN_SMALL_MEMORY,),

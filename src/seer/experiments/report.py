@@ -141,14 +141,16 @@ def _aggregates(results: Results, column: Column) -> list[str]:
 
 def _profile(results: Results, column: Column, labels: Sequence[str]) -> str:
     tasks = {label: results.normalized(label, column) or [] for label in labels}
-    highest = max(float(task.max()) for each in tasks.values() for task in each)
-    thresholds = np.linspace(0, max(highest, 0.01) * 1.05, PROFILE_POINTS)
+    every = np.concatenate([task for each in tasks.values() for task in each])
+    low, high = min(0.0, float(every.min())), max(0.01, float(every.max()))
+    margin = 0.05 * (high - low)
+    thresholds = np.linspace(low - margin if low < 0 else 0.0, high + margin, PROFILE_POINTS)
     lines = []
     for label in labels:
         share = performance_profile(tasks[label], thresholds)
         says = [f"{label}: {y:.0%} of runs above {x:.2f}" for x, y in zip(thresholds, share, strict=True)]
         lines.append(Line(label, *_look(results, label), thresholds, share, share, share, says, marks=False))
-    panel = Panel("Performance profile", "normalised score", "share of runs above", lines)
+    panel = Panel("Performance profile", "normalised score", "share of runs above", lines, y_range=(0, 1))
     return _figure([panel], legend([(line.label, line.colour, line.shape) for line in lines]))
 
 
@@ -318,4 +320,5 @@ def _note(text: str) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    return f"{float(estimate.value):.2f} ({float(estimate.low):.2f} to {float(estimate.high):.2f})"
+    value, low, high = (float(bound) for bound in (estimate.value, estimate.low, estimate.high))
+    return f"{value:.2f} ({low:.2f} to {high:.2f})" if low < high else f"{value:.2f}"  # one seed has no interval
