@@ -98,9 +98,9 @@ class Reproduce:
     envs: tuple[str, ...] = ()
     """Only these of its environments, such as Alien Qbert. Default: the scale's."""
 
-    prioritized: bool | None = None
-    """Replay of all runs: --prioritized, or --no-prioritized as in the authors' code. Default: as the paper says,
-    prioritised for Rainbow and uniform for CURL."""
+    replay: Literal["paper", "prioritized", "uniform"] = "paper"
+    """Replay of all runs: as the paper says, which is prioritised for Rainbow and uniform for CURL; or all prioritised;
+    or all uniform, as in the authors' code."""
 
     pool: Pool = dataclasses.field(default_factory=Pool)
 
@@ -199,7 +199,7 @@ def reproduce(arguments: Sequence[str]) -> None:
         settings.scale,
         seeds=settings.seeds,
         envs=settings.envs,
-        prioritized=settings.prioritized,
+        prioritized={"paper": None, "prioritized": True, "uniform": False}[settings.replay],
         pool=settings.pool,
         resolve=_resolve,
     )

@@ -141,7 +141,7 @@ def _replay(trials: Sequence[Trial], resolve: Resolve) -> str:
             AGENT_NAMES[config.agent]
         )
     said = " and ".join(f"{kind} for {' and '.join(sorted(agents))}" for kind, agents in kinds.items())
-    return f"Replay: {said}; --prioritized or --no-prioritized sets it for all (the authors' code is uniform)."
+    return f"Replay: {said}; --replay prioritized or uniform sets it for all (the authors' code is uniform)."
 
 
 def _show(exhibit: Exhibit, trials: Sequence[Trial], *, root: Path, statement: list[str], fraction: float) -> None:
