@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from seer.cli import parse_config
+from seer.config import config_to_json
 from seer.errors import SettingError
-from seer.experiments.grid import Grid, flags_of, make_grid, override, read_grid, short_name
+from seer.experiments.grid import flags_of, make_grid, override, read_grid, short_name
 from seer.experiments.live import Follower
 from seer.experiments.sweep import Room
 from seer.experiments.trials import Manifest, Needs, Outcome, Trial, outcome_of, ready, state_of
@@ -255,11 +257,23 @@ def training_process(out: Path, name: str) -> int:
     raise AssertionError(f"nothing trains {name}")
 
 
+def leave_a_dead_run(folder: Path, grid: Path) -> None:
+    """What the training of the grid's run of this name leaves when it is killed in its first checkpoint."""
+    (trial,) = (trial for trial in read_grid(grid).trials() if trial.name == folder.name)
+    with RunFolder.create(folder, config_to_json(parse_config("train", trial.flags))):
+        (folder / "metrics.jsonl").write_text("its last words\n")
+        (folder / "checkpoints" / ".writing-step-000000040").mkdir(parents=True)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a training outlives its sweep elsewhere")
 def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path) -> None:
-    """Killed in the middle of a run, started again: it goes on, and repeats nothing; then there is nothing to do."""
+    """Killed in the middle of a run, started again: it goes on, and repeats nothing; then there is nothing to do.
+
+    The other run died before its first checkpoint: it starts anew, and what it left is kept.
+    """
     grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
     first = out / "runs" / "Alien-seer-0"
+    leave_a_dead_run(out / "runs" / "Alien-never-0", grid)
     sweep = start_sweep(grid, out, "--jobs", "1")
     wait_until(lambda: has_checkpoint(first))
     training = training_process(out, "Alien-seer-0")
@@ -273,7 +287,11 @@ def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path) -> No
     assert "Alien-seer-0: goes on from its checkpoint" in said
     for name in ("Alien-seer-0", "Alien-never-0"):
         assert steps_of(out / "runs" / name) == list(range(20, STEPS + 1, 20))
-    assert not (out / "abandoned").exists()
+    assert "Alien-never-0: starts anew: it died before its first checkpoint" in said
+    (aside,) = (out / "abandoned").iterdir()
+    assert aside.name == "Alien-never-0.1"
+    assert (aside / "metrics.jsonl").read_text() == "its last words\n"
+    assert not list(aside.glob("checkpoints/.writing-*"))
     before = files(out / "runs")
     said, _ = start_sweep(grid, out).communicate(timeout=60)
     assert "2 of 2 runs finished" in said
@@ -309,23 +327,3 @@ def test_trials_that_die_or_fail(tmp_path: Path) -> None:
     assert "1 of 2 runs finished" in said
     assert steps_of(killed) == list(range(20, STEPS + 1, 20))
     assert Manifest.read(out / "sweep.json").failures.keys() == {"Alien-seer-0"}
-
-
-def test_a_run_that_died_before_its_first_checkpoint_starts_anew_and_nothing_is_lost(tmp_path: Path) -> None:
-    grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
-    trial = Grid(envs=(ALIEN,)).trials()[0]
-    assert trial.name == "Alien-default-0"
-    sweep = start_sweep(grid, out, "--freeze-at", "160", "--jobs", "1")
-    said, _ = sweep.communicate(timeout=240)
-    assert sweep.returncode == 0, said
-    run = out / "runs" / "Alien-freeze-160-0"
-    (run / "summary.json").unlink()
-    shutil.rmtree(run / "checkpoints")
-    (run / "checkpoints" / ".writing-step-000000040").mkdir(parents=True)
-    old = (run / "metrics.jsonl").read_bytes()
-    said, _ = start_sweep(grid, out, "--freeze-at", "160").communicate(timeout=240)
-    assert "starts anew: it died before its first checkpoint" in said
-    assert is_finished(run)
-    (aside,) = (out / "abandoned").iterdir()
-    assert (aside / "metrics.jsonl").read_bytes() == old
-    assert not list(aside.glob("checkpoints/.writing-*"))
