@@ -13,8 +13,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "seer"
 
 # Top floor first. A name is a module or package directly under `seer`.
 FLOORS = (
+    {"__main__"},
     {"cli"},
-    {"commands"},
+    {"commands", "studies"},
     {"bench"},  # builds what it measures
     {"build"},
     {"transfer"},

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seer.errors import SettingError
-from seer.experiments.plots import draw_runs, plot_runs
+from seer.experiments.plots import XAxis, draw_arms, plot_runs, read_arms
 
 STEPS = range(1000, 5001, 1000)
 BEFORE, AFTER = 10**9, 10**8  # FLOPs per step
@@ -57,6 +57,10 @@ def make_run(
         record("eval", step, mean=mean, std=7.0, episodes=2, returns=[mean - 7, mean + 7])
     (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in records))
     return folder
+
+
+def draw_runs(folders: list[Path], *, x: XAxis, per_seed: bool = False) -> Figure:
+    return draw_arms(read_arms(folders), x=x, per_seed=per_seed)
 
 
 def labels(figure: Figure) -> list[str]:
@@ -108,6 +112,15 @@ def test_seeds_become_mean_and_band(tmp_path: Path) -> None:
     assert dashed(axes) == [2000]
     assert labels(figure) == [FROZEN, NEVER, "± one standard deviation over 3 seeds"]
     assert len({found.get_color() for found in axes.lines if found.get_linestyle() == "-"}) == 2
+
+
+def test_seeds_can_be_seen_one_by_one(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path, seed=seed) for seed in range(3)]
+    (axes,) = draw_runs(folders, x="steps", per_seed=True).axes
+    thin = [list(map(float, found.get_ydata())) for found in axes.lines if found.get_linewidth() < 1]
+    assert thin == [[score(seed, step) for step in STEPS] for seed in range(3)]
+    (axes,) = draw_runs(folders[:1], x="steps", per_seed=True).axes
+    assert not [found for found in axes.lines if found.get_linewidth() < 1]  # it is the mean
 
 
 def test_flops_and_seconds(tmp_path: Path) -> None:

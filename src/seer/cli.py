@@ -15,6 +15,7 @@ import tyro
 from seer.config import AgentName, Config
 from seer.errors import SettingError
 from seer.presets import preset
+from seer.studies.pool import Pool
 from seer.validation import validate
 
 Settings = TypeVar("Settings")
@@ -54,6 +55,9 @@ class Plot:
 
     x: Literal["steps", "flops", "seconds"] = "steps"
     """Horizontal axis; FLOPs are multiply-adds as the paper counts them."""
+
+    per_seed: bool = False
+    """Draw every seed's own curve too."""
 
     out: Path = Path("learning_curve.png")
     """Picture to write, PNG or SVG."""
@@ -124,14 +128,70 @@ class Svcca:
     """Picture to write, PNG or SVG. Default: svcca.png in the run folder."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Train a grid of environments, arms and seeds. Flags of seer train for all runs follow after --."""
+
+    grid: tyro.conf.Positional[Path | None] = None
+    """TOML file of the grid: envs, seeds, [settings], [per-env.ENV], [arms.NAME]."""
+
+    envs: tuple[str, ...] = ()
+    """Environments, instead of those of the file."""
+
+    seeds: tuple[int, ...] = ()
+    """Seeds, instead of those of the file; a single number N means 0 to N-1."""
+
+    freeze_at: tuple[str, ...] = ()
+    """Arms, instead of those of the file: one per freeze step, such as 50000 never."""
+
+    pool: Pool = dataclasses.field(default_factory=Pool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduce:
+    """Run an exhibit of the paper to its figure, its table and a report."""
+
+    exhibit: tyro.conf.Positional[str]
+    """fig2 to fig13, or table1."""
+
+    scale: Literal["paper", "small", "toy"] = "paper"
+    """paper: as published. small: an evening on two cores. toy: minutes, only to see that it works."""
+
+    seeds: int | None = None
+    """Seeds, from 0. Default: the scale's."""
+
+    envs: tuple[str, ...] = ()
+    """Only these of its environments, such as Alien Qbert. Default: the scale's."""
+
+    replay: Literal["paper", "prioritized", "uniform"] = "paper"
+    """Replay of all runs: as the paper says, which is prioritised for Rainbow and uniform for CURL; or all prioritised;
+    or all uniform, as in the authors' code."""
+
+    pool: Pool = dataclasses.field(default_factory=Pool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Write one self-contained HTML page about runs: scores, figures, cost, memory, settings."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of sweeps, or run folders."""
+
+    out: Path = Path("report.html")
+    """Page to write."""
+
+
 def main() -> None:
     """The `seer` command; a user's mistake is one line on stderr and exit code 2."""
     commands: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
         "train": (train, "train an agent"),
         "resume": (resume, "continue an interrupted run"),
         "eval": (evaluate, "play whole games with a trained agent"),
+        "sweep": (sweep, "train a grid of environments, arms and seeds"),
+        "reproduce": (reproduce, "run an exhibit of the paper"),
         "plot": (plot, "draw learning curves"),
         "analyze": (analyze, "look into a run: analyze attention RUN, analyze svcca RUN"),
+        "report": (report, "write an HTML page about runs"),
         "flops": (flops, "table of what a step costs before and after the freeze"),
         "memory": (memory, "table of what the replay holds before and after the freeze"),
         "bench": (bench, "how fast this machine is, beside its limits and Stable-Baselines3"),
@@ -139,7 +199,7 @@ def main() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print("usage: seer COMMAND [flags]; seer COMMAND --help explains them\n")
-        print("\n".join(f"  {command:8} {text}" for command, (_, text) in commands.items()))
+        print("\n".join(f"  {command:9} {text}" for command, (_, text) in commands.items()))
         return
     try:
         if name not in commands:
@@ -179,7 +239,45 @@ def plot(arguments: Sequence[str]) -> None:
     settings = parse(Plot, "plot", arguments)
     from seer.experiments.plots import plot_runs
 
-    print(f"wrote {plot_runs(settings.folders, x=settings.x, out=settings.out)}")
+    print(f"wrote {plot_runs(settings.folders, x=settings.x, out=settings.out, per_seed=settings.per_seed)}")
+
+
+def sweep(arguments: Sequence[str]) -> None:
+    """`seer sweep`: many runs."""
+    own, common = list(arguments), []
+    if "--" in own:
+        at = own.index("--")
+        own, common = own[:at], own[at + 1 :]
+    settings = parse(Sweep, "sweep", own)
+    from seer.experiments.grid import make_grid
+    from seer.studies.sweep import sweep_grid
+
+    grid = make_grid(settings.grid, envs=settings.envs, seeds=settings.seeds, freeze_at=settings.freeze_at)
+    sweep_grid(grid, common=common, pool=settings.pool, resolve=_resolve)
+
+
+def reproduce(arguments: Sequence[str]) -> None:
+    """`seer reproduce`: an exhibit of the paper."""
+    settings = parse(Reproduce, "reproduce", arguments)
+    from seer.studies import reproduce
+
+    reproduce.reproduce(
+        settings.exhibit,
+        settings.scale,
+        seeds=settings.seeds,
+        envs=settings.envs,
+        prioritized={"paper": None, "prioritized": True, "uniform": False}[settings.replay],
+        pool=settings.pool,
+        resolve=_resolve,
+    )
+
+
+def report(arguments: Sequence[str]) -> None:
+    """`seer report`: a page about runs."""
+    settings = parse(Report, "report", arguments)
+    from seer.experiments.report import write_report
+
+    print(f"wrote {write_report(settings.folders, out=settings.out)}")
 
 
 def analyze(arguments: Sequence[str]) -> None:
@@ -229,6 +327,11 @@ def bench(arguments: Sequence[str]) -> None:
     from seer.commands import run_bench
 
     run_bench(**vars(settings))
+
+
+def _resolve(flags: Sequence[str]) -> Config:
+    """The settings of one run of a sweep."""
+    return parse_config("train", flags)
 
 
 def parse_config(command: str, arguments: Sequence[str]) -> Config:

@@ -76,8 +76,10 @@ class Curve:
     std: np.ndarray
 
 
-def plot_runs(folders: Sequence[Path], *, x: XAxis, out: Path) -> Path:
+def plot_runs(folders: Sequence[Path], *, x: XAxis, out: Path, per_seed: bool = False) -> Path:
     """Draw the learning curves of the runs in `folders`, write them to `out` (.png or .svg), return `out`.
+
+    `per_seed` draws every seed's own curve too.
 
     Raises:
         SettingError: no folder is given, one is no run or holds no evaluation, two runs have the same settings and
@@ -85,10 +87,15 @@ def plot_runs(folders: Sequence[Path], *, x: XAxis, out: Path) -> Path:
     """
     if not folders:
         raise SettingError("no run to plot: give one folder or more, seer plot DIR...")
+    return plot_arms(read_arms(folders), x=x, out=out, per_seed=per_seed)
+
+
+def plot_arms(arms: Sequence[Arm], *, x: XAxis, out: Path, per_seed: bool = False) -> Path:
+    """`plot_runs` of runs that were read and grouped before."""
     if out.suffix not in (".png", ".svg"):
         raise SettingError(f"--out {out} is no picture: let it end in .png or .svg")
     with rc_context(STYLE):
-        figure = draw_runs(folders, x=x)
+        figure = draw_arms(arms, x=x, per_seed=per_seed)
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(out)
@@ -97,13 +104,12 @@ def plot_runs(folders: Sequence[Path], *, x: XAxis, out: Path) -> Path:
     return out
 
 
-def draw_runs(folders: Sequence[Path], *, x: XAxis) -> Figure:
+def draw_arms(arms: Sequence[Arm], *, x: XAxis, per_seed: bool = False) -> Figure:
     """The figure of `plot_runs`: a panel per environment, a curve per arm, one legend below.
 
     Raises:
-        SettingError: as `plot_runs`.
+        SettingError: seeds of an arm were never evaluated at the same step.
     """
-    arms = group([read_run(folder) for folder in dict.fromkeys(folders)])
     labels = list(dict.fromkeys(arm.label for arm in arms))
     environments = list(dict.fromkeys(arm.environment for arm in arms))
     num_columns = min(len(environments), 4)
@@ -114,7 +120,7 @@ def draw_runs(folders: Sequence[Path], *, x: XAxis) -> Figure:
     for axes, environment in zip(panels, environments, strict=True):
         for arm in arms:
             if arm.environment == environment:
-                draw_arm(axes, arm, style=labels.index(arm.label), x=x)
+                draw_arm(axes, arm, style=labels.index(arm.label), x=x, per_seed=per_seed)
         if len(arms) == len(arms[0].runs) == 1:
             draw_episodes(axes, arms[0].runs[0], x=x)
         finish_panel(axes, environment, x=x)
@@ -123,6 +129,15 @@ def draw_runs(folders: Sequence[Path], *, x: XAxis) -> Figure:
 
 
 # What is drawn ---------------------------------------------------------------------------------------------
+
+
+def read_arms(folders: Sequence[Path]) -> list[Arm]:
+    """The runs in these folders, grouped by what they are; a folder given twice counts once.
+
+    Raises:
+        SettingError: as `read_run` and `group`.
+    """
+    return group([read_run(folder) for folder in dict.fromkeys(folders)])
 
 
 def read_run(folder: Path) -> Run:
@@ -224,10 +239,13 @@ def _refuse_twins(runs: Sequence[Run]) -> None:
 # Drawing ---------------------------------------------------------------------------------------------------
 
 
-def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis) -> None:
+def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis, per_seed: bool = False) -> None:
     """The curve of an arm with its band, and a dashed line where its encoder was frozen (mean over seeds)."""
     colour, marker = COLOURS[style % len(COLOURS)], MARKERS[style % len(MARKERS)]
     scores = curve(arm, x)
+    for run in arm.runs if per_seed and len(arm.runs) > 1 else ():
+        own = curve(Arm(arm.environment, arm.label, [run]), x)
+        axes.plot(own.x, own.mean, color=colour, linewidth=0.8, alpha=0.6, zorder=2)
     axes.fill_between(scores.x, scores.mean - scores.std, scores.mean + scores.std, color=colour, alpha=0.2, lw=0)
     axes.plot(scores.x, scores.mean, color=colour, marker=marker, label=arm.label, zorder=3)
     freezes = [record[COLUMNS[x]] for run in arm.runs for record in run.of_kind("freeze")]

@@ -34,18 +34,35 @@ def flops_table(
     row(f"one update of {cost.batch_size} samples", cost.update(Phase.FRAMES), cost.update(after))
     row("one training step", cost.step(Phase.FRAMES, updates=updates), cost.step(after, updates=updates))
     if frozen_at is not None:
-        updates_before = updates * max(0, min(frozen_at, steps + 1) - first_update)
-        updates_after = updates * max(0, steps - max(frozen_at, first_update) + 1)
-        never = steps * cost.act + (updates_before + updates_after) * cost.update(Phase.FRAMES)
-        saved = updates_after * (cost.update(Phase.FRAMES) - cost.update(after))
-        conversion = store * min(frozen_at, capacity)
-        row("converting the replay, once", 0, conversion)
-        row(
-            f"{steps:,} steps: never / at {frozen_at:,}",
-            never,
-            never - saved + (steps - frozen_at) * store + conversion,
+        never, total = run_flops(
+            cost,
+            after=after,
+            updates=updates,
+            steps=steps,
+            first_update=first_update,
+            frozen_at=frozen_at,
+            capacity=capacity,
         )
+        row("converting the replay, once", 0, store * min(frozen_at, capacity))
+        row(f"{steps:,} steps: never / at {frozen_at:,}", never, total)
     return table
+
+
+def run_flops(
+    cost: Cost, *, after: Phase, updates: int, steps: int, first_update: int, frozen_at: int | None, capacity: int
+) -> tuple[int, int]:
+    """Multiply-adds of a whole run: without a freeze, and with the encoder frozen at `frozen_at` (None is never).
+
+    The other arguments are those of `flops_table`.
+    """
+    num_updates = updates * max(0, steps - first_update + 1)
+    never = steps * cost.act + num_updates * cost.update(Phase.FRAMES)
+    if frozen_at is None:
+        return never, never
+    store = cost.store if after is Phase.LATENTS else 0
+    updates_after = updates * max(0, steps - max(frozen_at, first_update) + 1)
+    saved = updates_after * (cost.update(Phase.FRAMES) - cost.update(after))
+    return never, never - saved + (steps - frozen_at) * store + store * min(frozen_at, capacity)
 
 
 def memory_table(env: str, *, num_bytes: int, frame: RowFormat, latent: RowFormat) -> Table:

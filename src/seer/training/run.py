@@ -46,7 +46,7 @@ class RunFolder:
             _refuse_used(path)
             path.mkdir(parents=True, exist_ok=True)
             with ExitStack() as undo:
-                folder = undo.enter_context(cls(path, config, _lock(path)))
+                folder = undo.enter_context(cls(path, config, lock(path)))
                 _refuse_used(path)  # by a process that was faster, before the lock
                 write_atomically(path / CONFIG_FILE, text)
                 undo.pop_all()
@@ -70,7 +70,7 @@ class RunFolder:
             raise SettingError(f"{file} can't be read ({error}): restore it, or start a new run") from error
         if not isinstance(config, dict):
             raise SettingError(f"{file} is foreign: give a folder that `seer train` wrote")
-        return cls(path, config, _lock(path) if writing else None)
+        return cls(path, config, lock(path) if writing else None)
 
     @property
     def checkpoints(self) -> Path:
@@ -208,8 +208,12 @@ def _refuse_used(path: Path) -> None:
         raise SettingError(f"--out {path} is in use: choose another folder, or go on with `seer resume {path}`")
 
 
-def _lock(folder: Path) -> BinaryIO | None:
-    """Lock a run folder for this process, where the system has such locks; they end with the process."""
+def lock(folder: Path) -> BinaryIO | None:
+    """Lock a run folder for this process, where the system has such locks; they end with the process.
+
+    Raises:
+        SettingError: another process has it.
+    """
     try:
         import fcntl
     except ImportError:  # Windows

@@ -1,0 +1,324 @@
+"""One HTML page about many runs, complete in itself: it needs no network, no second file, and no script to be read."""
+
+import os
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seer import __version__
+from seer.errors import SettingError
+from seer.experiments.charts import Line, Panel, chart, legend, short
+from seer.experiments.grid import short_name
+from seer.experiments.page import SCRIPT, STYLE
+from seer.experiments.plots import COLOURS, COLUMNS, UNCOMPARED, XAxis, curve
+from seer.experiments.results import Column, Results, summary_of
+from seer.experiments.statistics import RESAMPLES, Estimate, performance_profile
+from seer.training.checkpoint import write_atomically
+from seer.training.terminal import human_bytes
+
+AXIS_LABELS: dict[XAxis, str] = {
+    "steps": "training steps (agent decisions)",
+    "flops": "FLOPs (multiply-adds)",
+    "seconds": "wall time (seconds)",
+}
+PROFILE_POINTS = 41
+NONE = "-"
+
+
+def write_report(paths: Sequence[Path], *, out: Path) -> Path:
+    """The page about the runs and sweeps in `paths`, written to `out`; returns `out`.
+
+    Raises:
+        SettingError: a path holds no run and no sweep, or `out` can't be written.
+    """
+    if out.suffix not in (".html", ".htm"):
+        raise SettingError(f"--out {out} is no page: let it end in .html")
+    title = str(paths[0]) if len(paths) == 1 else f"{len(paths)} runs and sweeps"
+    return write_page(Results.of_folders(paths, title=title), out=out)
+
+
+def write_page(results: Results, *, out: Path) -> Path:
+    """The page about these results, written to `out`; returns `out`.
+
+    Raises:
+        SettingError: it can't be written.
+    """
+    content = page(results, start=out.parent)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, content.encode())
+    except OSError as error:
+        raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another file") from error
+    return out
+
+
+def page(results: Results, *, start: Path) -> str:
+    """The whole page; links to run folders are relative to the folder `start`."""
+    num_runs = sum(len(arm.runs) for arm in results.arms)
+    intro = [*results.statement, f"{num_runs} of {num_runs + len(results.missing)} runs are shown."]
+    body = [
+        f"<h1>{escape(results.title)}</h1>",
+        *(f"<p>{escape(sentence)}</p>" for sentence in intro),
+        *_missing(results),
+    ]
+    if results.arms:
+        body += [_scores(results, column) for column in results.columns]
+        body += [_curves(results, x) for x in results.axes]
+        body += [_ledger(results), _settings(results), _runs(results, start)]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><title>{escape(results.title)}</title>'
+        f"<style>{STYLE}</style></head>\n<body><main>\n"
+        + "\n".join(body)
+        + f'\n<footer>seer {__version__}</footer></main><div id="tip" role="status" hidden></div>'
+        f"<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+# Scores ----------------------------------------------------------------------------------------------------
+
+
+def _missing(results: Results) -> list[str]:
+    if not results.missing:
+        return []
+    rows = [[name, reason] for name, reason in results.missing.items()]
+    return ["<h2>Not shown</h2>", _table(["run", "why"], rows)]
+
+
+def _scores(results: Results, column: Column) -> str:
+    """A score table, what was published beside it, and what all environments amount to together."""
+    published = bool(column.published)
+    head = ["environment", "arm", "seeds", column.title, *([f"paper, {column.published_at}"] if published else [])]
+    rows = []
+    for env in results.envs:
+        for arm in results.in_column(column):
+            if arm.environment != env:
+                continue
+            spread = results.spread(arm, column)
+            row = [
+                short_name(env),
+                arm.label,
+                str(spread.count if spread else 0),
+                str(spread) if spread else "not reached",
+            ]
+            if published:
+                known = column.published.get((env, arm.label))
+                row.append(f"{known[0]:,.1f} ± {known[1]:,.1f}" if known else NONE)
+            rows.append(row)
+    note = "Mean ± sample standard deviation over seeds; a score is the mean of an evaluation's episodes."
+    if column.flops or column.equal_flops:
+        note += " At a FLOPs budget, on the line between the evaluations before and after it."
+    if column.equal_flops:
+        note += " The budget is what the cheapest run of the environment spent."
+    if published:
+        note += " The paper's are of five seeds."
+    parts = [
+        f"<h2>{escape(column.title[0].upper() + column.title[1:])}</h2>",
+        _table(head, rows, numbers=2),
+        _note(note),
+    ]
+    return "\n".join([*parts, *_aggregates(results, column)])
+
+
+def _aggregates(results: Results, column: Column) -> list[str]:
+    aggregates = results.aggregates(column)
+    if not aggregates:
+        return []
+    first = aggregates[0][0]
+    head = ["arm", "interquartile mean, normalised", f"probability of improvement over {first}"]
+    rows = [[label, _interval(iqm), NONE if better is None else _interval(better)] for label, iqm, better in aggregates]
+    note = (
+        "Over all environments, with 95% stratified bootstrap intervals "
+        f"({RESAMPLES:,} resamples of the seeds, fixed generator). Normalised: on Atari 0 is a random agent and 1 a "
+        "human; 0 to 1 is 0 to 1,000 points on DeepMind Control. With few seeds the intervals are too narrow."
+    )
+    return [_table(head, rows, numbers=1), _note(note), _profile(results, column, [label for label, *_ in aggregates])]
+
+
+def _profile(results: Results, column: Column, labels: Sequence[str]) -> str:
+    tasks = {label: results.normalized(label, column) or [] for label in labels}
+    every = np.concatenate([task for each in tasks.values() for task in each])
+    low, high = min(0.0, float(every.min())), max(0.01, float(every.max()))
+    margin = 0.05 * (high - low)
+    thresholds = np.linspace(low - margin if low < 0 else 0.0, high + margin, PROFILE_POINTS)
+    lines = []
+    for label in labels:
+        share = performance_profile(tasks[label], thresholds)
+        says = [f"{label}: {y:.0%} of runs above {x:.2f}" for x, y in zip(thresholds, share, strict=True)]
+        lines.append(Line(label, *_look(results, label), thresholds, share, share, share, says, marks=False))
+    panel = Panel("Performance profile", "normalised score", "share of runs above", lines, y_range=(0, 1))
+    return _figure([panel], legend([(line.label, line.colour, line.shape) for line in lines]))
+
+
+# Curves ----------------------------------------------------------------------------------------------------
+
+
+def _curves(results: Results, x: XAxis) -> str:
+    panels = [_panel(results, env, x) for env in results.envs]
+    entries = {arm.label: (arm.label, *_look(results, arm.label)) for arm in results.arms}
+    several = any(len(arm.runs) > 1 for arm in results.arms)
+    over = "seeds" if several else "evaluation episodes"
+    caption = f"Bands: ± one standard deviation over {over}. Dashed: the freeze."
+    return f"<h2>Score by {escape(AXIS_LABELS[x])}</h2>\n" + _figure(panels, legend(list(entries.values())), caption)
+
+
+def _panel(results: Results, env: str, x: XAxis) -> Panel:
+    lines, verticals = [], []
+    for arm in results.arms:
+        if arm.environment != env:
+            continue
+        scores, (colour, shape) = curve(arm, x), _look(results, arm.label)
+        says = [
+            f"{arm.label}: {mean:,.1f} ± {std:,.1f} at {_amount(at, x)}"
+            for at, mean, std in zip(scores.x, scores.mean, scores.std, strict=True)
+        ]
+        low, high = scores.mean - scores.std, scores.mean + scores.std
+        lines.append(Line(arm.label, colour, shape, scores.x, scores.mean, low, high, says))
+        freezes = [record[COLUMNS[x]] for run in arm.runs for record in run.of_kind("freeze")]
+        if freezes:
+            moment = float(np.mean(freezes))
+            verticals.append((moment, colour, f"{arm.label}: frozen at {_amount(moment, x)}"))
+    return Panel(env, AXIS_LABELS[x], "score per episode", lines, verticals)
+
+
+def _amount(value: float, x: XAxis) -> str:
+    return f"{value:,.0f} {x}" if x != "flops" else f"{short(value)} FLOPs"
+
+
+def _look(results: Results, label: str) -> tuple[str, int]:
+    """Colour and shape of an arm, the same in every chart."""
+    number = list(dict.fromkeys(arm.label for arm in results.arms)).index(label)
+    return COLOURS[number % len(COLOURS)], number
+
+
+def _figure(panels: Iterable[Panel], key: str, caption: str = "") -> str:
+    charts = "\n".join(f"<div>{chart(panel)}</div>" for panel in panels)
+    return f'<figure>{key}<div class="panels">{charts}</div><figcaption>{escape(caption)}</figcaption></figure>'
+
+
+# Cost, settings, runs --------------------------------------------------------------------------------------
+
+
+def _ledger(results: Results) -> str:
+    """What the arms cost in compute and memory, from the summaries of their runs."""
+    head = [
+        *("environment", "arm", "FLOPs", "of never freezing", "FLOPs a step", "bytes a stored step"),
+        *("replay", "capacity in steps", "updates a second", "peak memory", "hours"),
+    ]
+    rows = []
+    for arm in results.arms:
+        summaries = [summary for run in arm.runs if (summary := summary_of(run)) is not None]
+        if summaries:
+            rows.append([short_name(arm.environment), arm.label, *_costs(summaries)])
+    note = (
+        "Means over seeds. One multiply-add counts as one FLOP, a backward pass as two forward passes. Arrows: "
+        "before and after the freeze. Updates a second, peak memory and hours are of the machine that trained."
+    )
+    return "<h2>Cost and memory</h2>\n" + _table(head, rows, numbers=2) + _note(note)
+
+
+def _costs(summaries: Sequence[dict[str, Any]]) -> list[str]:
+    def mean(*names: str) -> float | None:
+        values = []
+        for summary in summaries:
+            value: Any = summary
+            for name in names:
+                value = value.get(name) if isinstance(value, dict) else None
+            if isinstance(value, int | float):
+                values.append(float(value))
+        return float(np.mean(values)) if values else None
+
+    def change(form: str, *pair: tuple[str, ...]) -> str:
+        before, after = (mean(*names) for names in pair)
+        if before is None or after is None or before == after:
+            shown = before if before is not None else after
+            return NONE if shown is None else format(shown, form)
+        return f"{before:{form}} → {after:{form}}"
+
+    total, baseline = mean("flops", "total") or 0.0, mean("flops", "baseline") or 0.0
+    rates = change(",.0f", ("updates_per_second", "before"), ("updates_per_second", "after"))
+    frozen = mean("frozen_at") is not None
+    per_step = ("flops", "per_step_before"), ("flops", "per_step_after" if frozen else "per_step_before")
+    return [
+        f"{total:.3g}",
+        f"{total / baseline:.0%}" if baseline else NONE,
+        change(".3g", *per_step),
+        change(",.0f", ("replay", "row_bytes_before"), ("replay", "row_bytes_after")),
+        human_bytes(mean("replay", "bytes") or 0),
+        change(",.0f", ("replay", "capacity_before"), ("replay", "capacity_after")),
+        rates,
+        human_bytes(mean("peak_rss_bytes") or 0),
+        f"{(mean('wall_seconds') or 0) / 3600:.2f}",
+    ]
+
+
+def _settings(results: Results) -> str:
+    """Settings that all runs share, and those in which arms differ."""
+    runs = [run for arm in results.arms for run in arm.runs]
+    names = sorted({name for run in runs for name in run.settings} - (UNCOMPARED - {"freeze.at", "agent"}))
+    values = {name: {str(run.settings.get(name, NONE)) for run in runs} for name in names}
+    differing = [name for name in names if len(values[name]) > 1]
+    parts = ["<h2>Settings</h2>"]
+    if differing:
+        rows = []
+        for arm in results.arms:
+            own = [
+                ", ".join(dict.fromkeys(str(run.settings.get(name, NONE)) for run in arm.runs)) for name in differing
+            ]
+            rows.append([short_name(arm.environment), arm.label, *own])
+        parts.append(_table(["environment", "arm", *differing], rows))
+    shared = [[name, *values[name]] for name in names if name not in differing]
+    parts.append(f"<details><summary>the {len(shared)} settings that all share</summary>")
+    parts.append(_table(["setting", "value"], shared) + "</details>")
+    return "\n".join(parts)
+
+
+def _runs(results: Results, start: Path) -> str:
+    rows = []
+    for arm in results.arms:
+        for run in sorted(arm.runs, key=lambda run: int(run.settings["seed"])):
+            last = run.of_kind("eval")[-1]
+            where = os.path.relpath(run.folder, start)
+            link = f'<a href="{escape(Path(where).as_posix(), quote=True)}/">{escape(run.folder.name)}</a>'
+            state = "finished" if summary_of(run) else "not finished"
+            row = [
+                arm.environment,
+                arm.label,
+                str(run.settings["seed"]),
+                state,
+                f"{last['step']:,}",
+                f"{last['mean']:,.1f}",
+            ]
+            rows.append([*map(escape, row), link])
+    head = ["environment", "arm", "seed", "state", "last evaluation", "score", "folder"]
+    return "<h2>Runs</h2>\n" + _table(head, rows, escaped=True)
+
+
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int | None = None, escaped: bool = False
+) -> str:
+    """A table that scrolls on its own where it is wider than the page; columns from `numbers` on align right."""
+
+    def cell(tag: str, place: int, text: str) -> str:
+        kind = ' class="number"' if numbers is not None and place >= numbers else ""
+        return f"<{tag}{kind}>{text if escaped and tag == 'td' else escape(text)}</{tag}>"
+
+    lines = [
+        "<tr>" + "".join(cell(tag, place, text) for place, text in enumerate(row)) + "</tr>"
+        for tag, row in [("th", head), *(("td", row) for row in rows)]
+    ]
+    body = "\n".join(lines[1:])
+    return f'<div class="wide"><table><thead>{lines[0]}</thead><tbody>{body}</tbody></table></div>'
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def _interval(estimate: Estimate) -> str:
+    value, low, high = (float(bound) for bound in (estimate.value, estimate.low, estimate.high))
+    return f"{value:.2f} ({low:.2f} to {high:.2f})" if low < high else f"{value:.2f}"  # one seed has no interval

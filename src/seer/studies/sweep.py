@@ -1,0 +1,142 @@
+"""`seer sweep`: a grid of runs, planned, then trained by the local engine or by Ray."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from seer.config import Config, config_to_json
+from seer.errors import SettingError
+from seer.experiments.grid import Grid
+from seer.experiments.live import LiveView
+from seer.experiments.sweep import LocalEngine, room_here
+from seer.experiments.trials import Manifest, Needs, Outcome, Trial
+from seer.studies.plan import Planned, plan, print_plan
+from seer.studies.pool import Pool
+from seer.training.run import CONFIG_FILE, RunFolder, lock
+from seer.validation import parse_memory
+
+MANIFEST_FILE = "sweep.json"
+# Settings by which two runs may differ and still be the same trial: where it runs, not what it is.
+MACHINE_SETTINGS = {"out", "device", "threads"}
+
+
+Resolve = Callable[[Sequence[str]], Config]
+"""From flags of `seer train` to checked settings."""
+
+
+def sweep_grid(grid: Grid, *, common: Sequence[str], pool: Pool, resolve: Resolve) -> None:
+    """Plan and train a grid; `common` flags of `seer train` come last in every run.
+
+    Raises:
+        SettingError: a setting is wrong, in any of the runs.
+        SystemExit: as `train_all`.
+    """
+    if pool.out is None and not pool.dry_run:
+        raise SettingError("--out is missing: give the folder of the sweep, for example --out runs/sweep")
+    trials = [dataclasses.replace(trial, flags=(*trial.flags, *common)) for trial in grid.trials()]
+    carry_out("sweep", trials, root=pool.out or Path("runs/sweep"), pool=pool, resolve=resolve, manifest=MANIFEST_FILE)
+
+
+def carry_out(title: str, trials: Sequence[Trial], *, root: Path, pool: Pool, resolve: Resolve, manifest: str) -> None:
+    """Check every run's settings, say what they cost, train them unless it is a dry run."""
+    trials = [trial if "--threads" in trial.flags else _with_threads(trial, pool.threads) for trial in trials]
+    measure = pool.dry_run and pool.measure
+    planned = plan([(trial, resolve(trial.flags)) for trial in trials], measure=measure, say=print)
+    refuse_other_runs(planned, root)
+    if pool.dry_run:
+        print_plan(planned, root=root, room=room_here(pool.jobs))
+    else:
+        train_all(title, planned, root=root, pool=pool, manifest=manifest)
+
+
+def train_all(title: str, planned: Sequence[Planned], *, root: Path, pool: Pool, manifest: str) -> None:
+    """Train what isn't finished, in `root`; the exit code says whether all of it is.
+
+    Raises:
+        SettingError: another sweep works in `root`, or nothing can be written there.
+        SystemExit: 130, stopped and resumable; 1, a trial failed.
+    """
+    trials = [each.trial for each in planned]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        held = lock(root)
+    except OSError as error:
+        raise SettingError(f"--out {root} can't be written ({error.strerror}): choose another folder") from error
+    try:
+        Manifest(title, tuple(trials)).write(root / manifest)
+        outcomes = _train(planned, root, pool)
+        failures = {name: outcome.reason for name, outcome in outcomes.items() if outcome.kind in ("failed", "killed")}
+        Manifest(title, tuple(trials), failures).write(root / manifest)
+    finally:
+        if held is not None:
+            held.close()
+    _close(outcomes, root)
+
+
+def _train(planned: Sequence[Planned], root: Path, pool: Pool) -> dict[str, Outcome]:
+    view = LiveView(
+        root,
+        steps={each.trial.name: each.config.steps for each in planned},
+        flops={each.trial.name: each.flops for each in planned},
+    )
+    trials = [each.trial for each in planned]
+    needs = {each.trial.name: _needs(each, pool) for each in planned}
+    if pool.ray is None:
+        room = room_here(pool.jobs)
+        return LocalEngine(root, needs=needs, room=room, retries=pool.retries, view=view).run(trials)
+    from seer.experiments.ray_engine import RayEngine
+
+    return RayEngine(root, address=pool.ray, needs=needs, retries=pool.retries, view=view).run(trials)
+
+
+def _needs(each: Planned, pool: Pool) -> Needs:
+    """What a trial asks for: as planned, but for what was set by hand."""
+    num_bytes = each.needs.num_bytes if pool.trial_memory is None else parse_memory(pool.trial_memory)
+    return Needs(pool.trial_cpus or each.needs.cpus, num_bytes, pool.trial_gpus)
+
+
+def _with_threads(trial: Trial, threads: int) -> Trial:
+    return dataclasses.replace(trial, flags=(*trial.flags, "--threads", str(threads)))
+
+
+def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
+    """A run folder of a trial's name has to hold that trial: nothing is mixed up, nothing overwritten."""
+    for each in planned:
+        folder = each.trial.folder(root)
+        if not (folder / CONFIG_FILE).exists():
+            continue
+        ours, theirs = config_to_json(each.config), RunFolder.open(folder).config
+        differing = [name for name in _differing(ours, theirs) if name not in MACHINE_SETTINGS]
+        if differing:
+            raise SettingError(
+                f"--out {root}: {folder} is another run (it differs in {', '.join(differing)}); choose another --out"
+            )
+
+
+def _close(outcomes: Mapping[str, Outcome], root: Path) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    failed = {name: outcome for name, outcome in outcomes.items() if outcome.kind in ("failed", "killed")}
+    stopped = sum(outcome.kind == "stopped" for outcome in outcomes.values())
+    finished = sum(outcome.kind == "finished" for outcome in outcomes.values())
+    console.print(f"{finished} of {len(outcomes)} runs finished, in {root}/runs", markup=False)
+    for name, outcome in failed.items():
+        console.print(f"failed: {name}: {outcome.reason}", markup=False)
+    if stopped:
+        console.print(f"{stopped} stopped; the same command goes on with them", markup=False)
+        raise SystemExit(130)
+    if failed:
+        raise SystemExit(1)
+
+
+def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:
+    names = []
+    for name in ours.keys() | theirs.keys():
+        mine, other = ours.get(name), theirs.get(name)
+        if isinstance(mine, Mapping) and isinstance(other, Mapping):
+            names += _differing(mine, other, f"{prefix}{name}.")
+        elif mine != other:
+            names.append(prefix + name)
+    return sorted(names)

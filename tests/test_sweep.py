@@ -1,0 +1,329 @@
+"""Sweeps on the local engine: grids, room, real short trainings that die in every way and go on."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seer.cli import parse_config
+from seer.config import config_to_json
+from seer.errors import SettingError
+from seer.experiments.grid import flags_of, make_grid, override, read_grid, short_name
+from seer.experiments.live import Follower
+from seer.experiments.sweep import Room
+from seer.experiments.trials import Manifest, Needs, Outcome, Trial, outcome_of, ready, state_of
+from seer.training.checkpoint import save_checkpoint
+from seer.training.run import RunFolder
+from tiny_run import files, seer
+from tiny_sweep import STEPS, has_checkpoint, is_finished, steps_of, write_grid
+
+Capture = pytest.CaptureFixture[str]
+ALIEN = "ALE/Alien-v5"
+
+
+# Grids -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_arm_overrides_its_environment_and_that_the_common_settings(tmp_path: Path) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_text(
+        'envs = ["ALE/Alien-v5", "dm_control/cartpole-swingup-v0"]\nseeds = [3, 5]\n'
+        "[settings]\nsteps = 10\nfreeze-at = 1\nprioritized = false\n"
+        '[per-env."ALE/Alien-v5"]\nfreeze-at = 2\n'
+        '[arms.plain]\n[arms.never]\nfreeze_at = "never"\n'
+    )
+    trials = {trial.name: trial for trial in read_grid(file).trials()}
+    assert list(trials) == [
+        *("Alien-plain-3", "Alien-never-3", "cartpole-swingup-plain-3", "cartpole-swingup-never-3"),
+        *("Alien-plain-5", "Alien-never-5", "cartpole-swingup-plain-5", "cartpole-swingup-never-5"),
+    ]
+    common = ("--steps", "10", "--freeze-at")
+    assert trials["Alien-plain-3"].flags == ("--env", ALIEN, "--seed", "3", *common, "2", "--no-prioritized")
+    assert trials["cartpole-swingup-plain-5"].flags[4:] == (*common, "1", "--no-prioritized")
+    assert trials["Alien-never-5"].flags[-2:] == ("--freeze-at", "never")
+
+
+def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
+    grid = make_grid(write_grid(tmp_path, seeds=2), envs=("ALE/Pong-v5",), seeds=(4,), freeze_at=("7", "never"))
+    assert {trial.name for trial in grid.trials()} == {
+        f"Pong-{arm}-{seed}" for arm in ("freeze-7", "never") for seed in range(4)
+    }
+    assert make_grid(None, envs=("A",), seeds=(4, 6), freeze_at=()).seeds == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("envs = [", "no TOML"),
+        ("env = ['x']", "unknown env"),
+        ("envs = 'ALE/Alien-v5'", "envs has to be a list"),
+        ("envs = ['a']\nseeds = 0", "seeds 0"),
+        ("envs = ['a']\nseeds = ['x']", "seeds"),
+        ("envs = ['a']\nsettings = 3", "tables of flags"),
+        ("envs = ['a']\n[per-env.b]\nsteps = 1", "[per-env] speaks of b"),
+        ("envs = ['a']\n[settings]\nseed = 1", "use seeds"),
+        ("envs = ['a']\n[settings]\nsteps = [1]", "steps = [1]"),
+        ("envs = ['a/x', 'b/x']", "x-default-0 twice"),
+        ("envs = []", "empty"),
+        ("envs = ['a']\n[arms.'a/b']\nsteps = 1", "arm 'a/b'"),
+    ],
+)
+def test_a_bad_grid_is_one_line(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_text(text)
+    with pytest.raises(SettingError, match=re.escape(said)) as error:
+        read_grid(file).trials()
+    assert "\n" not in str(error.value)
+    with pytest.raises(SettingError, match="can't be read"):
+        read_grid(tmp_path / "missing.toml")
+
+
+def test_flags() -> None:
+    assert flags_of({"freeze_at": "never", "double": True, "prioritized": False, "steps": 3}) == [
+        *("--freeze-at", "never", "--double", "--no-prioritized", "--steps", "3")
+    ]
+    flags = ("--steps", "9", "--no-prioritized", "--env", "x")
+    assert override(flags, {"steps": 3, "prioritized": True}) == ("--env", "x", "--steps", "3", "--prioritized")
+    assert [short_name(env) for env in (ALIEN, "dm_control/walker-walk-v0", "a b")] == ["Alien", "walker-walk", "a-b"]
+
+
+# Room and order ----------------------------------------------------------------------------------------------------
+
+
+def test_trials_take_no_more_than_there_is() -> None:
+    room, one = Room(cores=4, num_bytes=100), Needs(cpus=2, num_bytes=40)
+    assert room.fits(one, [one])
+    assert not room.fits(one, [one, one])  # cores
+    assert not room.fits(Needs(1, 70), [one])  # memory
+    assert not Room(4, 100, jobs=1).fits(one, [one])
+    assert room.fits(Needs(64, 10**12), [])  # alone it may try
+
+
+def test_a_trial_waits_for_its_forerunner() -> None:
+    first, second = Trial("a", "e", "x", 0, ()), Trial("b", "e", "y", 0, (), after="a")
+    assert ready([first, second], set()) == [first]
+    assert ready([second], {"a"}) == [second]
+
+
+# Where a trial stands ----------------------------------------------------------------------------------------------
+
+
+def test_states(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert state_of(folder) == "new"
+    with RunFolder.create(folder, {"env": "x"}):
+        assert state_of(folder) == "busy"
+    assert state_of(folder) == "dead"
+    save_checkpoint(folder / "checkpoints", 10, {"agent": {"x": 1}})
+    assert state_of(folder) == "resumable"
+    with RunFolder.open(folder, writing=True) as run:
+        run.write_summary({})
+        assert state_of(folder) == "busy"
+    assert state_of(folder) == "finished"
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked" / ".lock").touch()
+    assert state_of(tmp_path / "locked") == "new"
+
+
+def test_outcomes_say_why(tmp_path: Path) -> None:
+    trial = Trial("a", "e", "x", 0, ())
+    log = trial.log(tmp_path)
+    log.parent.mkdir()
+    log.write_text("training\nseer: error: --steps is odd\n")
+    assert outcome_of(trial, tmp_path, 2).reason.startswith("--steps is odd (exit code 2")
+    log.write_text("Traceback (most recent call last):\n  File\nRuntimeError: no luck\n\n")
+    assert outcome_of(trial, tmp_path, 1) == Outcome("failed", f"RuntimeError: no luck (exit code 1, {log})")
+    assert outcome_of(trial, tmp_path, 130).kind == "stopped"
+    assert outcome_of(trial, tmp_path, -signal.SIGKILL).reason.startswith("killed by SIGKILL; the machine may be out")
+    trial.folder(tmp_path).mkdir(parents=True)
+    (trial.folder(tmp_path) / "summary.json").write_text("{}")
+    assert outcome_of(trial, tmp_path, 1) == Outcome("finished")
+
+
+def test_the_view_follows_a_run_that_goes_back_to_a_checkpoint(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    follower = Follower(tmp_path)
+    follower.read()  # nothing there yet
+
+    def record(step: int) -> str:
+        return json.dumps({"kind": "eval", "step": step, "flops": 10 * step, "mean": step / 2})
+
+    file.write_text(f"{record(10)}\n{record(20)}\n{record(30)[:9]}")
+    follower.read()
+    assert (follower.step, follower.flops, follower.score) == (20, 200, 10)
+    file.write_text(f"{record(10)}\n")
+    follower.read()
+    assert follower.step == 10
+
+
+def test_a_manifest_comes_back(tmp_path: Path) -> None:
+    trials = (Trial("a", "e", "x", 0, ("--env", "e")), Trial("b", "e", "x", 1, (), after="a"))
+    manifest = Manifest("t", trials, {"b": "why"})
+    manifest.write(tmp_path / "sweep.json")
+    assert Manifest.read(tmp_path / "sweep.json") == manifest
+    (tmp_path / "sweep.json").write_text("{}")
+    with pytest.raises(SettingError, match="no record of a sweep"):
+        Manifest.read(tmp_path / "sweep.json")
+
+
+# Mistakes on the command line --------------------------------------------------------------------------------------
+
+
+def refused(capsys: Capture, *arguments: object) -> str:
+    capsys.readouterr()
+    assert seer(*arguments) == 2
+    output = capsys.readouterr()
+    (line,) = output.err.splitlines()
+    return line
+
+
+def test_a_mistake_in_any_run_is_one_line_before_any_work(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = files(tmp_path)
+    assert "--envs" in refused(capsys, "sweep")
+    assert "--out" in refused(capsys, "sweep", "--envs", ALIEN)
+    assert "Alein" in refused(capsys, "sweep", "--envs", ALIEN, "ALE/Alein-v5", "--out", "s", "--", "--steps", "60000")
+    assert "--freeze-at 50000" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--", "--steps", "100")
+    assert "--stepz" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--", "--stepz", "100")
+    assert "--jobbs" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--jobbs", "1")
+    assert files(tmp_path) == before
+
+
+def test_other_runs_of_the_same_name_are_not_touched(tmp_path: Path, capsys: Capture, finished_run: Path) -> None:
+    out = tmp_path / "sweep"
+    shutil.copytree(finished_run, out / "runs" / "Pong-never-0")
+    before = files(out)
+    line = refused(capsys, "sweep", "--envs", "ALE/Pong-v5", "--freeze-at", "never", "--out", out)
+    assert "Pong-never-0 is another run (it differs in" in line
+    assert "learning.hidden_units" in line
+    assert files(out) == before
+
+
+def test_one_sweep_at_a_time(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "sweep"
+    with RunFolder.create(out, {}):
+        assert "another process" in refused(capsys, "sweep", write_grid(tmp_path, seeds=1), "--out", out)
+
+
+def test_a_dry_run_says_what_it_costs_and_does_nothing(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = write_grid(tmp_path, seeds=3)
+    before = files(tmp_path)
+    assert seer("sweep", grid, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert files(tmp_path) == before
+    assert "--seed {0,1,2}" in said
+    assert re.search(r"Alien +never +3 +240 +never +\S+ \(100%\) +1\.4 MB +7056 ", said)
+    assert re.search(r"Alien +seer +3 +240 +160 +\S+ \(\d\d%\) +1\.4 MB +7056 → 2304 +\d", said)
+    assert re.search(r"6 runs, 6 to go, \d at a time here: \S+ FLOPs; .*; \d+\.\d hours of training", said)
+
+
+# Real trainings ----------------------------------------------------------------------------------------------------
+
+
+def start_sweep(grid: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "seer", "sweep", str(grid), "--out", str(out), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def training_process(out: Path, name: str) -> int:
+    """The process that trains a run of this sweep."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if "leash" not in " ".join(words) and str(out / "runs" / name) in words:
+            return int(entry.parent.name)
+    raise AssertionError(f"nothing trains {name}")
+
+
+def leave_a_dead_run(folder: Path, grid: Path) -> None:
+    """What the training of the grid's run of this name leaves when it is killed in its first checkpoint."""
+    (trial,) = (trial for trial in read_grid(grid).trials() if trial.name == folder.name)
+    with RunFolder.create(folder, config_to_json(parse_config("train", trial.flags))):
+        (folder / "metrics.jsonl").write_text("its last words\n")
+        (folder / "checkpoints" / ".writing-step-000000040").mkdir(parents=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a training outlives its sweep elsewhere")
+def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path) -> None:
+    """Killed in the middle of a run, started again: it goes on, and repeats nothing; then there is nothing to do.
+
+    The other run died before its first checkpoint: it starts anew, and what it left is kept.
+    """
+    grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
+    first = out / "runs" / "Alien-seer-0"
+    leave_a_dead_run(out / "runs" / "Alien-never-0", grid)
+    sweep = start_sweep(grid, out, "--jobs", "1")
+    wait_until(lambda: has_checkpoint(first))
+    training = training_process(out, "Alien-seer-0")
+    sweep.kill()
+    sweep.communicate()
+    wait_until(lambda: not Path(f"/proc/{training}").exists() or "Z" in Path(f"/proc/{training}/stat").read_text())
+    assert not is_finished(first)
+    again = start_sweep(grid, out, "--jobs", "1")
+    said, _ = again.communicate(timeout=240)
+    assert again.returncode == 0, said
+    assert "Alien-seer-0: goes on from its checkpoint" in said
+    for name in ("Alien-seer-0", "Alien-never-0"):
+        assert steps_of(out / "runs" / name) == list(range(20, STEPS + 1, 20))
+    assert "Alien-never-0: starts anew: it died before its first checkpoint" in said
+    (aside,) = (out / "abandoned").iterdir()
+    assert aside.name == "Alien-never-0.1"
+    assert (aside / "metrics.jsonl").read_text() == "its last words\n"
+    assert not list(aside.glob("checkpoints/.writing-*"))
+    before = files(out / "runs")
+    said, _ = start_sweep(grid, out).communicate(timeout=60)
+    assert "2 of 2 runs finished" in said
+    assert files(out / "runs") == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_trials_that_die_or_fail(tmp_path: Path) -> None:
+    """One training is killed and goes on; one can't load its checkpoint and is listed; Ctrl-C leaves all resumable."""
+    grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
+    broken, killed = out / "runs" / "Alien-seer-0", out / "runs" / "Alien-never-0"
+    sweep = start_sweep(grid, out, "--jobs", "1")
+    wait_until(lambda: has_checkpoint(broken))
+    sweep.send_signal(signal.SIGINT)
+    said, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "2 stopped; the same command goes on with them" in said
+    assert state_of(broken) == "resumable"
+    assert state_of(killed) == "new"
+    (damaged,) = (broken / "checkpoints" / (broken / "checkpoints" / "latest").read_text().strip()).glob("agent.*")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    shutil.copytree(broken, out / "kept")
+
+    sweep = start_sweep(grid, out, "--jobs", "1")
+    wait_until(lambda: has_checkpoint(killed))
+    os.kill(training_process(out, "Alien-never-0"), signal.SIGKILL)
+    said, _ = sweep.communicate(timeout=240)
+    assert sweep.returncode == 1
+    assert "Alien-never-0: killed by SIGKILL; the machine may be out of memory; going on" in said
+    assert re.search(
+        r"failed: Alien-seer-0: checkpoint file .* is damaged: .*\(exit code 2, .*Alien-seer-0\.log\)", said
+    )
+    assert "1 of 2 runs finished" in said
+    assert steps_of(killed) == list(range(20, STEPS + 1, 20))
+    assert Manifest.read(out / "sweep.json").failures.keys() == {"Alien-seer-0"}
