@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seer.build import build, build_agent, build_environment, build_schedule, replay_bytes
-from seer.config import Config, ReplayConfig
+from seer.config import Config, FreezeConfig, ReplayConfig
 from seer.experiments.grid import short_name
 from seer.experiments.sweep import Room
 from seer.experiments.tables import run_flops
@@ -72,7 +72,7 @@ def plan(trials: Sequence[tuple[Trial, Config]], *, measure: bool, say: Callable
             if kind not in speeds:
                 say(f"measuring the speed of {config.agent} on {config.env}")
                 speeds[kind] = measure_seconds(kind)
-            frozen_at = min(config.freeze_step or config.steps, config.steps)
+            frozen_at = config.steps if config.freeze_step is None else config.freeze_step
             before, after = speeds[kind]
             seconds = frozen_at * before + (config.steps - frozen_at) * after
         planned.append(Planned(trial, config, *costs[same], seconds))
@@ -200,7 +200,7 @@ def _kind_of_speed(config: Config) -> Config:
     plain = Config(env=config.env)
     env = "ALE/Alien-v5" if config.env.startswith("ALE/") else config.env
     replay = ReplayConfig(prioritized=config.replay.prioritized, n_step=config.replay.n_step)
-    freeze = dataclasses.replace(config.freeze, at="1")
+    freeze = FreezeConfig(at="1", num_crops=config.freeze.num_crops, layers=config.freeze.layers)
     same = ("seed", "steps", "eval_every", "eval_episodes", "checkpoint_every", "log_every", "out")
     return dataclasses.replace(
         config, env=env, replay=replay, freeze=freeze, **{name: getattr(plain, name) for name in same}
