@@ -108,11 +108,12 @@ class LiveView:
         if not new:
             return
         score = self.followers[trial.name].score
-        self.say(
-            f"{trial.name}: finished, score {'?' if score is None else f'{score:,.1f}'}"
-            if outcome.kind == "finished"
-            else f"{trial.name}: {outcome.kind}: {outcome.reason}"
-        )
+        if outcome.kind == "finished":
+            self.say(f"{trial.name}: finished, score {'?' if score is None else f'{score:,.1f}'}")
+        elif outcome.kind == "stopped":
+            self.say(f"{trial.name}: {outcome.reason}")
+        else:
+            self.say(f"{trial.name}: {outcome.kind}: {outcome.reason}")
 
     def update(self, running: Sequence[Trial]) -> None:
         """Show where the sweep stands."""
@@ -135,12 +136,15 @@ class LiveView:
     def _share(self, trial: Trial) -> float:
         return self.followers[trial.name].step / self.steps[trial.name]
 
+    def _is_finished(self, name: str) -> bool:
+        return name in self.ends and self.ends[name].kind == "finished"
+
     def _headline(self, running: int) -> str:
         kinds = [outcome.kind for outcome in self.ends.values()]
-        failed = len(kinds) - kinds.count("finished")
+        failed = kinds.count("failed") + kinds.count("killed")
         total = sum(self.flops.values())
         done = sum(
-            self.flops[name] if name in self.ends else min(follower.flops, self.flops[name])
+            self.flops[name] if self._is_finished(name) else min(follower.flops, self.flops[name])
             for name, follower in self.followers.items()
         )
         if self._done_before is None:

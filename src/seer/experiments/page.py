@@ -13,6 +13,7 @@ footer { margin: 2rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; margin: .5rem 0; }
 th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid #e3e7ec; vertical-align: top; }
 th { font-weight: 600; }
+td:nth-child(2) { min-width: 6.5rem; }
 .number { text-align: right; }
 td.number { white-space: nowrap; }
 figure { margin: 1rem 0; }

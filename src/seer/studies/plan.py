@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seer.build import build, build_agent, build_environment, build_schedule, replay_bytes
-from seer.config import Config, ReplayConfig
+from seer.config import Config, FreezeConfig, ReplayConfig
 from seer.experiments.grid import short_name
 from seer.experiments.sweep import Room
 from seer.experiments.tables import run_flops
@@ -200,7 +200,7 @@ def _kind_of_speed(config: Config) -> Config:
     plain = Config(env=config.env)
     env = "ALE/Alien-v5" if config.env.startswith("ALE/") else config.env
     replay = ReplayConfig(prioritized=config.replay.prioritized, n_step=config.replay.n_step)
-    freeze = dataclasses.replace(config.freeze, at="1")
+    freeze = FreezeConfig(at="1", num_crops=config.freeze.num_crops, layers=config.freeze.layers)
     same = ("seed", "steps", "eval_every", "eval_episodes", "checkpoint_every", "log_every", "out")
     return dataclasses.replace(
         config, env=env, replay=replay, freeze=freeze, **{name: getattr(plain, name) for name in same}

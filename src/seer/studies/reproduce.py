@@ -81,7 +81,8 @@ def reproduce(
     size, exhibit = _scale(whole, scale, seeds, envs)
     root = pool.out or Path("runs") / _folder(size, prioritized)
     common: Settings = {} if prioritized is None else {"prioritized": prioritized}
-    trials = [_scaled(trial, size, resolve) for trial in exhibit.trials(seeds=size.seeds, root=root, common=common)]
+    whole_trials = exhibit.trials(seeds=size.seeds, root=root.resolve(), common=common)
+    trials = [_scaled(trial, size, resolve) for trial in whole_trials]
     statement = [*_statement(whole, exhibit, size), _replay(trials, resolve)]
     print("\n".join((f"{name}: {exhibit.title}", *statement)))
     code = 0

@@ -19,8 +19,8 @@ from seer.training.run import CONFIG_FILE, RunFolder, lock
 from seer.validation import parse_memory
 
 MANIFEST_FILE = "sweep.json"
-# Settings by which two runs may differ and still be the same trial: where it runs, not what it is.
-MACHINE_SETTINGS = {"out", "device", "threads"}
+# Settings by which two runs may differ and still be the same trial: where things are, not what they are.
+MACHINE_SETTINGS = {"out", "device", "threads", "freeze.encoder_from"}
 
 
 Resolve = Callable[[Sequence[str]], Config]
