@@ -242,6 +242,14 @@ def test_dead_heads_are_noticed() -> None:
     assert sick["effective_rank"] == 1
     assert any("effective rank fell" in line for line in guards.warnings(sick))
 
+    most = healthy | {"dormant_share": 0.7}
+    assert [line for line in guards.warnings(most) if "70% of the heads' hidden units" in line]
+    from_the_start = Guards(observations=16, every=20)
+    from_the_start.measure(agent, replay)
+    state = from_the_start.state_dict()
+    from_the_start.load_state_dict(state | {"at_freeze": state["at_freeze"] | {"dormant_share": 0.5}}, agent.device)
+    assert not from_the_start.warnings(most)
+
 
 @ALL
 @pytest.mark.parametrize("frozen", [False, True])

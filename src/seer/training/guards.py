@@ -21,10 +21,11 @@ from seer.replay import Replay
 from seer.similarity import dormant_share, effective_rank
 
 CHUNK = 32  # observations encoded at a time, so that a guard needs no more memory than an update
-DRIFT, DORMANT, RANK = 2.0, 0.5, 0.5
+DRIFT, DORMANT, RISE, RANK = 2.0, 0.6, 0.25, 1 / 3
 """Warn where observations are this many times as far from those at the freeze as those were from each other, or their
-features this many times as large or small; where this share of hidden units is dormant; below this share of the rank
-at the freeze."""
+features this many times as large or small; where this share of hidden units is dormant, and so much more than at the
+freeze; below this share of the rank at the freeze. Fresh heads, as after a reset, stay on the quiet side: on Alien
+and BankHeist half of their units are dormant, and a trained head's rank is twice theirs."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Guards:
                 "freeze later, or fewer layers",
             ),
             "dormant": (
-                figures["dormant_share"] > DORMANT,
+                figures["dormant_share"] > max(DORMANT, self._at_freeze["dormant_share"] + RISE),
                 f"{figures['dormant_share']:.0%} of the heads' hidden units are dormant, so they may learn little "
                 "more; --reset-heads-every gives them fresh weights",
             ),
