@@ -26,8 +26,8 @@ from seer.training.loop import collect, learn
 from seer.training.terminal import human_bytes
 
 PROCESS_BYTES, CONTROL_PROCESS_BYTES = 700_000_000, 1_500_000_000
-"""Memory of a training process beside its replay: libraries, networks, activations; more where pictures are rendered and
-batches are large. Rounded up from peaks of Rainbow and CURL runs on the CPU."""
+"""Memory of a training process beside its replay: libraries, networks, activations; more where pictures are rendered
+and batches are large. Rounded up from peaks of Rainbow and CURL runs on the CPU."""
 TIMED_UPDATES = 5
 WIDE = 118  # columns that the table needs
 
