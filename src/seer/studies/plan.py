@@ -20,12 +20,14 @@ from seer.experiments.sweep import Room
 from seer.experiments.tables import run_flops
 from seer.experiments.trials import Needs, Trial, state_of
 from seer.phase import Phase
+from seer.presets import CONTROL
 from seer.replay import RowFormat
 from seer.training.loop import collect, learn
 from seer.training.terminal import human_bytes
 
-PROCESS_BYTES = 700_000_000
-"""Memory of a training process beside its replay: the libraries and the networks (measured on Rainbow, CPU)."""
+PROCESS_BYTES, CONTROL_PROCESS_BYTES = 700_000_000, 1_500_000_000
+"""Memory of a training process beside its replay: libraries, networks, activations; more where pictures are rendered
+and batches are large. Rounded up from peaks of Rainbow and CURL runs on the CPU."""
 TIMED_UPDATES = 5
 WIDE = 118  # columns that the table needs
 
@@ -50,7 +52,8 @@ class Planned:
     @property
     def needs(self) -> Needs:
         """Cores and memory while it trains."""
-        return Needs(cpus=self.config.threads or 1, num_bytes=self.num_bytes + PROCESS_BYTES)
+        process = CONTROL_PROCESS_BYTES if self.config.env.startswith(CONTROL) else PROCESS_BYTES
+        return Needs(cpus=self.config.threads or 1, num_bytes=self.num_bytes + process)
 
 
 def plan(trials: Sequence[tuple[Trial, Config]], *, measure: bool, say: Callable[[str], None]) -> list[Planned]:
@@ -143,7 +146,7 @@ def _total(planned: Sequence[Planned], root: Path, room: Room) -> str:
     left = [each for each in planned if state_of(each.trial.folder(root)) != "finished"]
     jobs = _jobs(left, room)
     flops, largest = sum(each.flops for each in left), max((each.num_bytes for each in left), default=0)
-    memory, disk = jobs * (largest + PROCESS_BYTES), jobs * 2 * largest
+    memory, disk = jobs * max((each.needs.num_bytes for each in left), default=0), jobs * 2 * largest
     line = (
         f"{len(planned)} runs, {len(left)} to go, {jobs} at a time here: {flops:.3g} FLOPs; at most "
         f"{human_bytes(memory)} of memory and {human_bytes(disk)} of checkpoints at a time"

@@ -36,4 +36,4 @@ class Pool:
     """GPUs a run asks of Ray, such as 0.5 for two runs on one."""
 
     trial_memory: str | None = None
-    """Memory a run asks for, such as 8GB. Default: its replay and 0.7 GB."""
+    """Memory a run asks for, such as 8GB. Default: its replay and 0.7 GB, on Control 1.5."""
