@@ -61,6 +61,18 @@ def refused(capsys: Capture, *arguments: object) -> str:
         ([*PONG, "--steps", "1000", "--freeze-at", "1001"], ["--freeze-at 1001", "--steps 1000", "never"]),
         ([*PONG, "--steps", "1000"], ["--freeze-at 50000", "--steps 1000"]),
         ([*PONG, "--freeze-at", "0"], ["--freeze-at 0", "never"]),
+        ([*PONG, "--freeze-at", "auto", "--freeze-latest", "4000"], ["--freeze-latest 4000", "--freeze-earliest 5000"]),
+        ([*PONG, "--freeze-at", "auto", "--freeze-latest", "600000"], ["--freeze-latest 600000", "--steps 500000"]),
+        ([*PONG, "--freeze-at", "auto", "--freeze-earliest", "-1"], ["--freeze-earliest -1", "0 or more"]),
+        ([*PONG, "--freeze-at", "auto", "--freeze-similarity", "1.5"], ["--freeze-similarity 1.5", "between 0 and 1"]),
+        ([*PONG, "--freeze-patience", "0"], ["--freeze-patience 0", "more than 0"]),
+        ([*PONG, "--probe-every", "0"], ["--probe-every 0", "more than 0"]),
+        ([*PONG, "--probe-size", "1"], ["--probe-size 1", "2 or more"]),
+        ([*PONG, "--snapshot-every", "0"], ["--snapshot-every 0", "more than 0"]),
+        ([*PONG, "--reset-heads-every", "0"], ["--reset-heads-every 0", "more than 0"]),
+        ([*PONG, "--reset-encoder"], ["--reset-encoder", "--reset-heads-every"]),
+        ([*PONG, "--reset-encoder", "--reset-heads-every", "9"], ["--reset-encoder", "latents", "--freeze-at never"]),
+        ([*PONG, "--reset-encoder", "--reset-heads-every", "9", "--freeze-at", "auto"], ["--reset-encoder", "latents"]),
         ([*PONG, "--freeze-at", "-5"], ["--freeze-at", "never"]),
         ([*PONG, "--freeze-at", "soon"], ["--freeze-at", "soon", "never"]),
         ([*PONG, "--freeze-at", "1.5"], ["--freeze-at", "1.5", "never"]),
@@ -340,6 +352,10 @@ def test_flags_override_the_preset() -> None:
     assert (config.learning.encoder, config.device, config.out) == ("canonical", "cpu", "somewhere")
     assert (config.replay.prioritized, config.value.double, config.value.dueling) == (False, False, True)
     assert parse_config("train", ["--env=ALE/Qbert-v5"]).freeze_step == 100_000
+    assert parse_config("train", ["--env=ALE/Qbert-v5", "--freeze-at", "auto"]).freeze_step is None
+    for other_run in (["--encoder-from", "runs/a"], ["--encoder-from=runs/a"]):
+        assert parse_config("train", ["--env=ALE/Qbert-v5", *other_run]).freeze_step == 0
+        assert parse_config("train", ["--env=ALE/Qbert-v5", *other_run, "--freeze-at", "7"]).freeze_step == 7
     assert parse_config("train", [*PONG, "--freeze-at", "123"]).freeze_step == 123
     assert parse_config("train", [*PONG, "--replay-capacity", "10000"]).replay.capacity == 10_000
 

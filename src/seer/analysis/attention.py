@@ -71,7 +71,7 @@ def draw_grid(pictures: np.ndarray, maps: Sequence[tuple[int, Maps]], title: str
     layers = list(maps[0][1])
     num_rows, num_columns = len(pictures) * len(layers), 1 + len(maps)
     with rc_context({"font.size": 11, "savefig.dpi": 150}):
-        figure = Figure(figsize=(1.7 * num_columns + 0.6, 1.75 * num_rows + 0.8), layout="constrained")
+        figure = Figure(figsize=(1.7 * num_columns + 0.6, 1.75 * num_rows + 1), layout="constrained")
         panels = figure.subplots(num_rows, num_columns, squeeze=False)
         for axes in panels.flat:
             axes.set(xticks=[], yticks=[])
@@ -86,7 +86,7 @@ def draw_grid(pictures: np.ndarray, maps: Sequence[tuple[int, Maps]], title: str
                 if layer == layers[0]:
                     axes.set_title(f"step {step:,}")
             others[0].set_ylabel(layer)
-        figure.suptitle(f"{title}; dark: least, bright: most, in each map", x=0.01, ha="left", fontsize=12)
+        figure.suptitle(f"{title}\ndark: least, bright: most, in each map", x=0.01, ha="left", fontsize=12)
     return figure
 
 

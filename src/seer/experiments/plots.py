@@ -185,6 +185,8 @@ def label(settings: Mapping[str, Any]) -> str:
         return f"{agent}, never frozen"
     if at == "auto":
         return f"{agent} + SEER, automatic freeze"
+    if at == "0":
+        return f"{agent} + SEER, another run's encoder"
     return f"{agent} + SEER, freeze at {int(at):,}"
 
 
