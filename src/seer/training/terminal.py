@@ -64,12 +64,13 @@ def closing_table(summary: dict[str, Any]) -> dict[str, str]:
     """A finished run in a few lines: score, FLOPs, bytes, time."""
     flops, replay, rates = summary["flops"], summary["replay"], summary["updates_per_second"]
     last = summary["evaluation"][-1]
+    saved = round(1 - flops["total"] / flops["baseline"], 2) + 0.0  # a little more is "0%", not "-0%"
     frozen = "never" if summary["frozen_at"] is None else f"at step {summary['frozen_at']:,}"
     speeds = " -> ".join(f"{rate:,.0f}" for rate in rates.values() if rate is not None)
     return {
         "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {last['episodes']} episodes at step {last['step']:,}",
         "encoder frozen": frozen,
-        "FLOPs": f"{flops['total']:.3g}, {1 - flops['total'] / flops['baseline']:.0%} less than without a freeze",
+        "FLOPs": f"{flops['total']:.3g}, {saved:.0%} less than without a freeze",
         "FLOPs per step": f"{flops['per_step_before']:.3g} -> {flops['per_step_after']:.3g}",
         "bytes per stored step": f"{replay['row_bytes_before']:,} -> {replay['row_bytes_after']:,}",
         "replay memory": human_bytes(replay["bytes"]),
