@@ -4,7 +4,7 @@
 PYTHON ?= python3
 # A game whose score rises within minutes: 0 points in the first games, about a thousand after 4,000 steps.
 GAME   ?= ALE/RoadRunner-v5
-TRAIN_FLAGS ?= --steps 20000 --freeze-at 8000 --eval-every 4000
+TRAIN_FLAGS ?= --steps 16000 --freeze-at 6000 --eval-every 4000
 
 # PyPI's torch for Linux brings several GB of CUDA packages. Without an NVIDIA GPU they are dead weight, so torch
 # alone is then looked for in PyTorch's own CPU index first. `TORCH_INDEX=` (empty) always takes pip's usual index.
