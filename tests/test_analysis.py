@@ -154,3 +154,9 @@ def test_the_verdict_looks_at_the_encoder_alone() -> None:
     )
     assert "don't settle bottom layers first; most settled first: encoder 2" in verdict(0.8, 0.9, 0.1)
     assert "don't" not in verdict(0.9, 0.8, 0.95)
+
+
+def test_a_dead_layer_is_null_in_the_file() -> None:
+    dead = Convergence([0, 5], 10, [Layer("encoder 1", [float("nan"), 0.5], [float("nan")] * 2, 1, 0)])
+    (layer,) = json.loads(json.dumps(dead.to_json(), allow_nan=False))["layers"]
+    assert (layer["svcca"], layer["cka"]) == ([None, 0.5], [None, None])

@@ -157,7 +157,7 @@ def analyze_svcca(
     terminal.say(convergence.verdict())
     write_picture(draw(convergence, f"{folder.config['env']}, {folder.config['agent']}"), picture)
     if json_file is not None:
-        json_file.write_text(json.dumps(convergence.to_json(), indent=2) + "\n")
+        json_file.write_text(json.dumps(convergence.to_json(), indent=2, allow_nan=False) + "\n")
     terminal.say(f"wrote {picture}" + ("" if json_file is None else f" and {json_file}"))
 
 

@@ -4,6 +4,7 @@ For convolutions every position of every image is a sample. All similarities are
 """
 
 import itertools
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,8 +67,12 @@ class Convergence:
         return f"the encoder's layers {found}; most settled first: {', '.join(self.order())}"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for a file."""
-        layers = [vars(layer) | {"trustworthy": layer.trustworthy} for layer in self.layers]
+        """Everything, for a file; what has no similarity is None there, as JSON has no nan."""
+        layers = [
+            vars(layer) | {"trustworthy": layer.trustworthy}
+            | {name: [None if math.isnan(each) else each for each in getattr(layer, name)] for name in ("svcca", "cka")}
+            for layer in self.layers
+        ]  # fmt: skip
         return {"steps": self.steps, "gap": self.gap, "layers": layers, "verdict": self.verdict()}
 
 
