@@ -24,7 +24,6 @@ from seer.similarity import Covariances, linear_cka, num_directions, svcca
 from seer.training.snapshots import Weights, load_weights
 
 CHUNK = 64
-SETTLED = 0.9
 ENOUGH = 10
 """Samples per correlated direction from which chance correlations are small."""
 

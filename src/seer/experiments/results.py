@@ -22,10 +22,8 @@ from seer.experiments.statistics import (
     score_at,
     spread,
 )
-from seer.experiments.trials import Manifest, Trial
+from seer.experiments.trials import MANIFEST_FILE, Manifest, Trial
 from seer.training.run import SUMMARY_FILE
-
-MANIFEST_FILE = "sweep.json"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from seer.training.checkpoint import latest_checkpoint, write_atomically
 from seer.training.run import LOCK_FILE, SUMMARY_FILE, lock
 
 State = Literal["new", "dead", "resumable", "finished", "busy"]
+MANIFEST_FILE = "sweep.json"
 STOPPED = 130
 """Exit code of a training that was asked to stop, wrote a checkpoint and can go on."""
 

@@ -12,13 +12,12 @@ from seer.errors import SettingError
 from seer.experiments.grid import Grid
 from seer.experiments.live import LiveView
 from seer.experiments.sweep import LocalEngine, room_here
-from seer.experiments.trials import Manifest, Needs, Outcome, Trial
+from seer.experiments.trials import MANIFEST_FILE, Manifest, Needs, Outcome, Trial
 from seer.studies.plan import Planned, plan, print_plan
 from seer.studies.pool import Pool
 from seer.training.run import CONFIG_FILE, RunFolder, lock
 from seer.validation import parse_memory
 
-MANIFEST_FILE = "sweep.json"
 # Settings by which two runs may differ and still be the same trial: where things are, not what they are.
 MACHINE_SETTINGS = {"out", "device", "threads", "freeze.encoder_from"}
 
