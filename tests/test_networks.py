@@ -1,6 +1,7 @@
 """Encoders and heads: sizes, costs, pixels, noise."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +9,16 @@ import torch
 from torch import nn
 
 from seer.errors import SettingError
-from seer.networks.encoders import CANONICAL, CONVOLUTIONS, DATA_EFFICIENT, Convolution, Encoder, convolution_stages
-from seer.networks.heads import NoisyLinear, ValueHead
+from seer.networks.encoders import (
+    CANONICAL,
+    CONVOLUTIONS,
+    DATA_EFFICIENT,
+    Convolution,
+    ConvStage,
+    Encoder,
+    convolution_stages,
+)
+from seer.networks.heads import Noise, NoisyLinear, ValueHead
 
 ATARI_FRAME = (1, 84, 84)
 
@@ -98,6 +107,32 @@ def test_the_smallest_image_is_not_refused() -> None:
     assert plain_encoder(stack=4, frame_shape=(1, 25, 29), layers=DATA_EFFICIENT).output_size == 64
 
 
+@pytest.mark.parametrize("stack", [3, 4])
+def test_pixels_are_the_frames_over_255(stack: int) -> None:
+    """Four frames are packed by arithmetic, other stacks are copied: the same numbers, channels-last."""
+    encoder = plain_encoder(stack, ATARI_FRAME, DATA_EFFICIENT)
+    frames = torch.randint(256, (5, stack, *ATARI_FRAME), dtype=torch.uint8, generator=generator())
+    pixels = encoder.pixels(frames)
+    torch.testing.assert_close(pixels, frames[:, :, 0].double().div(255).float(), rtol=1e-6, atol=0)
+    assert pixels.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+@pytest.mark.parametrize("side", [15, 16, 19])
+def test_kernels_side_by_side_give_the_convolution(channels: int, side: int) -> None:
+    """From 16 channels on they are a matrix product; the same maps and gradients as PyTorch's convolution."""
+    torch.manual_seed(0)
+    stage = ConvStage((channels, side, side), Convolution(7, kernel=5, stride=5))
+    maps = torch.randn(2, channels, side, side).contiguous(memory_format=torch.channels_last)
+    ours, plain = maps.clone().requires_grad_(), maps.clone().requires_grad_()
+    expected = nn.functional.conv2d(plain, stage.weight, stage.bias, stride=5)
+    parameters = list(stage.parameters())
+    wanted = torch.autograd.grad(expected.square().sum(), [plain, *parameters])
+    got = torch.autograd.grad(stage.convolve(ours).square().sum(), [ours, *parameters])
+    torch.testing.assert_close(stage.convolve(maps), expected)
+    torch.testing.assert_close(got, wanted)
+
+
 # Noisy layers ----------------------------------------------------------------------------------------------------
 
 
@@ -106,12 +141,20 @@ def noisy(inputs: int = 7, outputs: int = 5, sigma: float = 0.3) -> NoisyLinear:
     return NoisyLinear(inputs, outputs, initial_sigma=sigma)
 
 
-def noise_of(layer: NoisyLinear) -> tuple[torch.Tensor, torch.Tensor]:
+def noise_of(layer: NoisyLinear, noise: Noise) -> tuple[torch.Tensor, torch.Tensor]:
     """The noise of weight [outputs, inputs] and bias [outputs], read off the layer's answers."""
     with torch.no_grad():
-        bias = layer(torch.zeros(1, layer.in_features))[0]
-        weight = (layer(torch.eye(layer.in_features)) - bias).T
+        bias = layer(torch.zeros(1, layer.in_features), noise)[0]
+        weight = (layer(torch.eye(layer.in_features), noise) - bias).T
         return (weight - layer.weight) / layer.weight_sigma, (bias - layer.bias) / layer.bias_sigma
+
+
+def drawn(layer: NoisyLinear, seed: int = 0) -> Noise:
+    """Any noise of the right size."""
+    inputs, outputs = torch.randn(layer.in_features + layer.out_features, generator=generator(seed)).split(
+        (layer.in_features, layer.out_features)
+    )
+    return Noise(inputs, outputs)
 
 
 def test_initial_parameters_are_those_of_the_paper() -> None:
@@ -129,8 +172,7 @@ def test_initial_parameters_are_those_of_the_paper() -> None:
 def test_noise_is_factorised() -> None:
     """Weight noise is the outer product of a noise per output, which the bias shares, and one per input: rank 1."""
     layer = noisy()
-    layer.resample_noise(generator())
-    weight, bias = noise_of(layer)
+    weight, bias = noise_of(layer, drawn(layer))
     of_outputs, of_inputs = bias[:, None], weight[:1] / bias[0]
     torch.testing.assert_close(weight, of_outputs * of_inputs, rtol=1e-3, atol=1e-4)
     assert torch.linalg.matrix_rank(weight, atol=1e-3) == 1
@@ -138,12 +180,9 @@ def test_noise_is_factorised() -> None:
 
 def test_noise_has_the_distribution_of_the_paper() -> None:
     """f(x) = sign(x) sqrt|x| of a standard normal: mean 0, variance E|x| = sqrt(2/pi), fourth moment E x^2 = 1."""
-    layer, source = noisy(inputs=300, outputs=200), generator()
-    draws = []
-    for _ in range(50):
-        layer.resample_noise(source)
-        draws.append(torch.cat([layer.noise_in, layer.noise_out]))
-    noise = torch.stack(draws).double()  # 25,000 numbers
+    network, source = head(dueling=True, noisy_sigma=0.3, hidden_units=100), generator()
+    draws = [torch.cat([torch.cat([n.inputs, n.outputs]) for n in network.draw_noise(source)]) for _ in range(100)]
+    noise = torch.stack(draws).double()  # over 40,000 numbers
     assert noise.mean() == pytest.approx(0, abs=0.03)  # five standard errors
     assert noise.square().mean() == pytest.approx(math.sqrt(2 / math.pi), abs=0.02)
     assert noise.pow(4).mean() == pytest.approx(1, abs=0.05)
@@ -151,49 +190,49 @@ def test_noise_has_the_distribution_of_the_paper() -> None:
     assert correlations[0, 1] == pytest.approx(0, abs=0.03)  # draws are independent of each other
 
 
-def test_evaluation_uses_the_means() -> None:
+def test_without_noise_a_layer_uses_the_means() -> None:
     layer = noisy()
-    layer.resample_noise(generator())
     inputs = torch.randn(3, 7, generator=generator(1))
-    assert not torch.allclose(layer(inputs), inputs @ layer.weight.T + layer.bias)
-    layer.eval()
+    assert not torch.allclose(layer(inputs, drawn(layer)), inputs @ layer.weight.T + layer.bias)
     torch.testing.assert_close(layer(inputs), inputs @ layer.weight.T + layer.bias)
 
 
-def test_noise_depends_on_its_generator_alone() -> None:
-    layer = noisy()
-    layer.resample_noise(generator(3))
-    first = [part.clone() for part in noise_of(layer)]
-    torch.manual_seed(99)
-    before = torch.get_rng_state()
-    layer.resample_noise(generator(3))
-    assert torch.equal(torch.get_rng_state(), before)
-    for part, again in zip(first, noise_of(layer), strict=True):
-        assert torch.equal(part, again)
-    layer.resample_noise(generator(4))
-    assert not torch.equal(first[1], noise_of(layer)[1])
+def test_the_noisy_weight_gives_the_same_answers_and_gradients() -> None:
+    """For few inputs the noise goes over the inputs and outputs, for many into the weight: Fortunato et al., eq. 9."""
+    inputs, gradients = torch.randn(3, 7, generator=generator(1)), []
+    for way in ("inputs", "weight"):
+        layer = noisy()
+        noise = drawn(layer)
+        if way == "inputs":
+            outputs = layer(inputs, noise)
+        else:
+            weight, bias = layer.noisy(noise)
+            torch.testing.assert_close(
+                weight[2, 3], layer.weight[2, 3] + layer.weight_sigma[2, 3] * noise.outputs[2] * noise.inputs[3]
+            )
+            outputs = inputs @ weight.T + bias
+        outputs.square().sum().backward()
+        gradients.append([outputs.detach()] + [parameter.grad for parameter in layer.parameters()])
+    torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_noise_stays_until_it_is_drawn_again_and_reaches_the_sigmas() -> None:
+def test_noise_reaches_the_sigmas() -> None:
     layer = noisy()
-    layer.resample_noise(generator())
-    inputs = torch.randn(3, 7, generator=generator(1))
-    assert torch.equal(layer(inputs), layer(inputs))
-    layer(inputs).sum().backward()
+    noise, inputs = drawn(layer), torch.randn(3, 7, generator=generator(1))
+    layer(inputs, noise).sum().backward()
     assert layer.weight_sigma.grad is not None
     assert layer.bias_sigma.grad is not None
-    torch.testing.assert_close(layer.bias_sigma.grad, 3 * layer.noise_out)
-    torch.testing.assert_close(layer.weight_sigma.grad, torch.outer(layer.noise_out, layer.noise_in * inputs.sum(0)))
+    torch.testing.assert_close(layer.bias_sigma.grad, 3 * noise.outputs)
+    torch.testing.assert_close(layer.weight_sigma.grad, torch.outer(noise.outputs, noise.inputs * inputs.sum(0)))
 
 
 # Heads -----------------------------------------------------------------------------------------------------------
 
 
-def head(*, dueling: bool, noisy_sigma: float | None = None, num_atoms: int = 3) -> ValueHead:
+def head(*, dueling: bool, noisy_sigma: float | None = None, num_atoms: int = 3, **settings: Any) -> ValueHead:
     torch.manual_seed(0)
-    return ValueHead(
-        latent_size=6, num_actions=4, num_atoms=num_atoms, hidden_units=8, dueling=dueling, noisy_sigma=noisy_sigma
-    )
+    sizes = {"latent_size": 6, "num_actions": 4, "hidden_units": 8} | settings
+    return ValueHead(num_atoms=num_atoms, dueling=dueling, noisy_sigma=noisy_sigma, **sizes)
 
 
 def test_dueling_joins_value_and_advantage() -> None:
@@ -228,28 +267,49 @@ def test_every_layer_of_a_noisy_head_is_noisy() -> None:
     assert [type(layer) for layer in network.modules() if isinstance(layer, nn.Linear)] == [NoisyLinear] * 4
     source = generator()
     latent = torch.randn(5, 6, generator=generator(1))
-    network.resample_noise(source)
-    first = network(latent)
-    network.resample_noise(source)
-    assert not torch.allclose(network(latent), first)
-    noises = [layer.noise_out for layer in network.modules() if isinstance(layer, NoisyLinear)]
-    assert len({round(float(noise[0]), 5) for noise in noises}) == 4  # each has its own
+    first, second = network.draw_noise(source), network.draw_noise(source)
+    assert not torch.allclose(network(latent, first), network(latent, second))
+    assert len({round(float(noise.outputs[0]), 5) for noise in first + second}) == 8  # each has its own
+
+
+def test_noise_depends_on_its_generator_alone() -> None:
+    network = head(dueling=True, noisy_sigma=0.5)
+    latent = torch.randn(5, 6, generator=generator(1))
+    first = network(latent, network.draw_noise(generator(3)))
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    assert torch.equal(network(latent, network.draw_noise(generator(3))), first)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(network(latent, network.draw_noise(generator(4))), first)
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+@pytest.mark.parametrize("noisy_sigma", [None, 0.5])
+@pytest.mark.parametrize(("precision", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_shared_weights_give_the_answers_of_the_layers(
+    dueling: bool, noisy_sigma: float | None, precision: torch.dtype, tolerance: float
+) -> None:
+    network = head(dueling=dueling, noisy_sigma=noisy_sigma, precision=precision)
+    latent, noises = torch.randn(5, 6, generator=generator(1)), network.draw_noise(generator())
+    outputs = network.outputs(latent, network.weights(noises))
+    assert outputs.dtype == torch.float32
+    torch.testing.assert_close(outputs, network(latent, noises), rtol=tolerance, atol=tolerance)
 
 
 def test_a_plain_head_draws_no_noise() -> None:
     network, source = head(dueling=True), generator()
     before = source.get_state()
-    network.resample_noise(source)
+    assert network.draw_noise(source) == []
     assert torch.equal(source.get_state(), before)
     assert {type(layer) for layer in network.modules() if isinstance(layer, nn.Linear)} == {nn.Linear}
 
 
 def test_heads_answer_samples_apart() -> None:
     network = head(dueling=True, noisy_sigma=0.5)
-    network.resample_noise(generator())
+    noises = network.draw_noise(generator())
     latent = torch.randn(5, 6, generator=generator(1))
-    outputs = network(latent)
+    outputs = network(latent, noises)
     for sample in range(5):
         np.testing.assert_allclose(
-            network(latent[sample : sample + 1])[0].detach(), outputs[sample].detach(), rtol=1e-4, atol=1e-5
+            network(latent[sample : sample + 1], noises)[0].detach(), outputs[sample].detach(), rtol=1e-4, atol=1e-5
         )

@@ -19,7 +19,7 @@ from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
 from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt
 from seer.networks.encoders import DATA_EFFICIENT, Convolution
-from seer.networks.heads import NoisyLinear
+from seer.networks.heads import Noise, ValueHead
 from seer.phase import Phase
 from seer.replay import Arena, Batch, Prioritized, Replay, RowFormat, Uniform
 from seer.training.checkpoint import load_checkpoint, save_checkpoint
@@ -239,19 +239,28 @@ def test_gradients_are_clipped_together(phase: Phase) -> None:
 @pytest.mark.parametrize("double", [True, False])
 @pytest.mark.parametrize("distributional", [True, False])
 @pytest.mark.parametrize("dueling", [True, False])
-def test_an_update_descends_on_the_error_by_hand(double: bool, distributional: bool, dueling: bool) -> None:
+@pytest.mark.parametrize("noisy", [True, False])
+def test_an_update_descends_on_the_error_by_hand(
+    double: bool, distributional: bool, dueling: bool, noisy: bool
+) -> None:
     """Sample by sample: who chooses the next action, who values it, which output learns, what the weights do."""
-    agent = make_agent(double=double, distributional=distributional, dueling=dueling, noisy=False)
-    other = make_agent(double=double, distributional=distributional, dueling=dueling, noisy=False, seed=5)
+    parts = {"double": double, "distributional": distributional, "dueling": dueling, "noisy": noisy}
+    agent, other = make_agent(**parts), make_agent(**parts, seed=5)
     agent.target.load_state_dict(other.online.state_dict())
     batch = make_batch(agent, size=32)
     online, target, value = copy.deepcopy(agent.online), copy.deepcopy(agent.target), agent.value
+    generator = torch.Generator()
+    generator.set_state(agent.generator.get_state())
+    noises = [network.head.draw_noise(generator) for network in (online, target)]
     errors, q_values, disagreements = [], [], 0
     for b in range(32):
         with torch.no_grad():
             now, after = (agent.online.encoder.pixels(part[b : b + 1]) for part in (batch.now, batch.next))
-            outputs = online.head(*online.encoder(now))[0]  # [A, Z]
-            ours, theirs = (network.head(*network.encoder(after))[0] for network in (online, target))
+            outputs = online.head(*online.encoder(now), noises[0])[0]  # [A, Z]
+            ours, theirs = (
+                network.head(*network.encoder(after), noise)[0]
+                for network, noise in zip((online, target), noises, strict=True)
+            )
             best_online, best_target = (int(value.expected(part[None])[0].argmax()) for part in (ours, theirs))
             disagreements += best_online != best_target
             best, action = best_online if double else best_target, int(batch.action[b])
@@ -275,26 +284,29 @@ def test_updates_lower_the_loss_of_their_batch() -> None:
         assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.02, parts
 
 
-def noises(agent: Rainbow) -> dict[str, list[Tensor]]:
-    networks = {"online": agent.online, "target": agent.target}
-    return {
-        name: [layer.noise_in.clone() for layer in network.modules() if isinstance(layer, NoisyLinear)]
-        for name, network in networks.items()
-    }
+def listen(agent: Rainbow, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[Noise]]]:
+    """Every noise drawn from now on, and whose."""
+    drawn: list[tuple[str, list[Noise]]] = []
+    for name, network in (("online", agent.online), ("target", agent.target)):
+
+        def draw(generator: torch.Generator, name: str = name, head: ValueHead = network.head) -> list[Noise]:
+            drawn.append((name, ValueHead.draw_noise(head, generator)))
+            return drawn[-1][1]
+
+        monkeypatch.setattr(network.head, "draw_noise", draw)
+    return drawn
 
 
 @pytest.mark.parametrize("phase", list(Phase))
-def test_every_update_draws_noise_for_both_networks(phase: Phase) -> None:
+def test_every_update_draws_noise_for_both_networks(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent()
     if phase is not Phase.FRAMES:
         agent.freeze(phase)
-    drawn = [noises(agent)]
-    for _ in range(3):
-        learn_a_little(agent, updates=1)
-        drawn.append(noises(agent))
-    layers = [noise for moment in drawn[1:] for network in moment.values() for noise in network]
-    assert len(layers) == 3 * 2 * 4
-    assert len({tuple(noise[:8].tolist()) for noise in layers}) == len(layers)
+    drawn = listen(agent, monkeypatch)
+    learn_a_little(agent, updates=3)
+    assert [name for name, _ in drawn] == ["online", "target"] * 3
+    layers = [tuple(noise.inputs[:8].tolist()) for _, noises in drawn for noise in noises]
+    assert len(layers) == len(set(layers)) == 3 * 2 * 4
 
 
 @every_agent
@@ -309,14 +321,14 @@ def test_parts_off_are_not_there() -> None:
     agent = make_agent(**PARTS["dqn"])
     assert agent.online.head.value is None
     assert agent.online.head.num_atoms == 1
-    assert not noises(agent)["online"]
+    assert not agent.online.head.draw_noise(torch.Generator())
 
 
 # Acting ------------------------------------------------------------------------------------------------------------
 
 
 def greedy(agent: Rainbow, observation: Pixels) -> int:
-    encoder, head = agent.online.encoder, copy.deepcopy(agent.online.head).eval()
+    encoder, head = agent.online.encoder, agent.online.head
     with torch.no_grad():
         (latent,) = encoder(encoder.pixels(torch.from_numpy(observation)[None]))
         return int(agent.value.expected(head(latent))[0].argmax())
@@ -333,7 +345,6 @@ def sharpened(agent: Rainbow) -> Rainbow:
 @every_agent
 def test_act_is_greedy_without_noise_and_leaves_no_trace(parts: dict[str, Any]) -> None:
     agent = sharpened(make_agent(**parts, epsilon=Epsilon(1, 1, 1), seed=4))
-    agent.online.head.resample_noise(agent.generator)
     before = agent.state_dict()
     generator, rng = before["generators"]["noise"].clone(), before["generators"]["exploration"]
     seen = observations(30)
@@ -345,7 +356,6 @@ def test_act_is_greedy_without_noise_and_leaves_no_trace(parts: dict[str, Any]) 
     assert torch.equal(agent.generator.get_state(), generator)
     assert agent.rng.bit_generator.state == rng
     assert agent.decisions == 0
-    assert agent.online.head.training
 
 
 def test_epsilon_falls_linearly_and_then_stays() -> None:
@@ -378,14 +388,13 @@ def test_without_epsilon_and_noise_decisions_are_greedy() -> None:
         assert agent.decide(observation)[0] == greedy(agent, observation)
 
 
-def test_rainbow_explores_by_noise_drawn_for_every_decision() -> None:
+def test_rainbow_explores_by_noise_drawn_for_every_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent()
     observation = observations(1)[0]
+    drawn = listen(agent, monkeypatch)
     assert len({agent.decide(observation)[0] for _ in range(60)}) > 1
-    first = noises(agent)["online"]
     agent.act(observation[None])
-    agent.decide(observation)
-    assert not torch.equal(first[0], noises(agent)["online"][0])
+    assert [name for name, _ in drawn] == ["online"] * 60
 
 
 @pytest.mark.parametrize("phase", list(Phase))

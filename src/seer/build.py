@@ -34,8 +34,8 @@ from seer.validation import parse_memory
 EVALUATION_EPSILON = 0.001
 """Random actions in evaluation (SEER, Atari protocol)."""
 
-BFLOAT16_PAYS = ("sac", "curl")
-"""Agents that are faster in bfloat16; Rainbow and DQN spend their time on moving weights, not on arithmetic."""
+BFLOAT16_PAYS = ("sac", "curl", "rainbow")
+"""Agents that are faster in bfloat16; DQN's layers are too small."""
 
 PARALLEL_GAMES = 10
 """Games that an evaluation plays in lock-step."""
@@ -175,6 +175,7 @@ def build_rainbow(
         hidden_units=learning.hidden_units,
         dueling=value.dueling,
         noisy_sigma=value.noisy_sigma if value.noisy else None,
+        precision=pick_precision(config),
     )
     categorical = CategoricalValue(num_atoms=value.num_atoms, minimum=value.min_return, maximum=value.max_return)
     return Rainbow(

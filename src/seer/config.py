@@ -107,8 +107,8 @@ class LearningConfig:
     """Convolutional encoder (DER, appendix E; DQN's for canonical)."""
 
     precision: Precision = "auto"
-    """What the layers compute in; parameters, losses and stored latents stay float32. auto: bfloat16 for SAC and CURL
-    where the processor has instructions for it, else float32."""
+    """What the layers compute in; parameters, losses and stored latents stay float32. auto: bfloat16 for SAC, CURL and
+    Rainbow where the processor has instructions for it, else float32."""
 
     batch_size: int = 32
     """Samples per update (DER, table 1)."""

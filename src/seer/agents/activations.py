@@ -17,7 +17,7 @@ OUTPUT = " output"
 """How the names of a head's outputs end; its other layers are hidden ones."""
 
 Activations = dict[str, Tensor]
-"""By layer, from the pixels up: maps [B, C, H, W] or units [B, L]."""
+"""By layer, from the pixels up: maps [B, C, H, W] or units [B, L], float32."""
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def encoder_activations(agent: Agent[Any], frames: Tensor) -> Activations:
     for number, stage in enumerate(encoder.stages, start=1):
         outputs = stage(outputs)
         if isinstance(outputs, Tensor):
-            found[f"encoder {number}"] = outputs
+            found[f"encoder {number}"] = outputs.float()
         else:  # the projections: one for the critic, one for the actor
             found |= {f"{owner} latent": part for owner, part in zip(("critic", "actor"), outputs, strict=True)}
     return found
@@ -37,11 +37,11 @@ def encoder_activations(agent: Agent[Any], frames: Tensor) -> Activations:
 
 @torch.no_grad()
 def stage_outputs(stages: Iterable[nn.Module], pixels: Tensor) -> list[Tensor]:
-    """Outputs of the last of some stages: maps [B, C, H, W], or N latents [B, L]."""
+    """Outputs of the last of some stages, float32: maps [B, C, H, W], or N latents [B, L]."""
     outputs: Any = pixels
     for stage in stages:
         outputs = stage(outputs)
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    return [outputs.float()] if isinstance(outputs, Tensor) else list(outputs)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ scalar), `double`, `epsilon`; n-step returns and priorities are the replay's.
 Axes: B batch, S stack, C channels, H, W, K crops (1), N encoders (1), L latent, A actions, Z atoms.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
 from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.flops import NO_PASSES, Cost, Part, Passes
-from seer.networks.heads import ValueHead
+from seer.networks.heads import Noise, ValueHead
 from seer.phase import Phase
 from seer.replay import Batch
 
@@ -77,9 +77,8 @@ class Rainbow(Agent[ValueHead]):
     @torch.no_grad()
     def decide(self, observation: np.ndarray) -> tuple[int, Tensor]:
         """Exploring action for one observation [S, C, H, W] uint8, and the row the replay stores for it."""
-        self.online.head.resample_noise(self.generator)
         latents = self.encode(self._to_device(observation[None]))  # [1, K, N, L]
-        action = int(self._greedy(latents))
+        action = int(self._greedy(latents, self.online.head.draw_noise(self.generator)))
         if self.rng.random() < self.epsilon.at(self.decisions):
             action = int(self.rng.integers(self.online.head.num_actions))
         self.decisions += 1
@@ -89,22 +88,17 @@ class Rainbow(Agent[ValueHead]):
     @torch.no_grad()
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Greedy actions [B] int64 for observations [B, S, C, H, W] uint8, without noise."""
-        self.online.head.eval()
-        actions = self._greedy(self.encode(self._to_device(observations)))
-        self.online.head.train()
-        return actions.cpu().numpy()
+        return self._greedy(self.encode(self._to_device(observations))).cpu().numpy()
 
-    def _greedy(self, latents: Tensor) -> Tensor:
+    def _greedy(self, latents: Tensor, noises: Sequence[Noise] = ()) -> Tensor:
         (features,) = self.online.encoder.finish(latents[:, 0])
-        return self.value.expected(self.online.head(features)).argmax(-1)
+        return self.value.expected(self.online.head(features, noises)).argmax(-1)
 
     @torch.no_grad()
     def judge(self, latents: Tensor, network: EncodedNetwork[ValueHead]) -> tuple[Tensor, Tensor]:
         """Greedy actions [B] and their Q-values [B], without noise, of latents [B, N, L]."""
-        network.head.eval()
         (features,) = network.encoder.finish(latents)
         value, action = self.value.expected(network.head(features)).max(-1)
-        network.head.train()
         return action, value
 
     @torch.no_grad()
@@ -117,17 +111,16 @@ class Rainbow(Agent[ValueHead]):
 
     def update(self, batch: Batch) -> Update:
         """One gradient step on the mean importance-weighted error; the errors [B] are the new priorities."""
-        now, next_online, next_target = self.embed(batch)
-        error, values = self.errors(batch, now, next_online, next_target)
-        loss = (batch.weight * error).mean()
+        noises = [network.head.draw_noise(self.generator) for network in (self.online, self.target)]
+        loss, error, value = self.loss(batch, self.embed(batch), noises)
         gradient_norm = self._descend(loss, self.max_gradient_norm)
         self.updates += 1
         if self.updates % self.target_every == 0:
             self.target.load_state_dict(self.online.state_dict())
-        metrics = {"loss": loss.detach(), "q_mean": values.mean()}
+        metrics = {"loss": loss.detach(), "q_mean": value}
         if gradient_norm is not None:
             metrics["gradient_norm"] = gradient_norm
-        return Update(metrics, priority=error.detach())
+        return Update(metrics, priority=error)
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Latents [B, L] of `now` (online), `next` (online) and `next` (target): all that knows the phase."""
@@ -147,18 +140,25 @@ class Rainbow(Agent[ValueHead]):
                 (next_online,), (next_target,) = online.finish(following), target.finish(following)
         return now, next_online, next_target
 
-    def errors(self, batch: Batch, now: Tensor, next_online: Tensor, next_target: Tensor) -> tuple[Tensor, Tensor]:
-        """Errors [B] of the taken actions, and the Q-values [B] they were given."""
-        self.online.head.resample_noise(self.generator)
-        self.target.head.resample_noise(self.generator)
+    def loss(
+        self, batch: Batch, latents: tuple[Tensor, Tensor, Tensor], noises: Sequence[Sequence[Noise]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, the errors [B] it is the weighted mean of, and the mean Q-value of the taken actions.
+
+        latents: as `embed` gives them. noises: the online head's, which both its passes share, and the target's.
+        """
+        now, next_online, next_target = latents
+        noise_online, noise_target = noises
+        online, target = self.online.head, self.target.head
         samples = torch.arange(len(now), device=self.device)
-        outputs = self.online.head(now)[samples, batch.action]  # [B, Z]
+        weights = online.weights(noise_online)
+        outputs = online.outputs(now, weights)[samples, batch.action]  # [B, Z]
         with torch.no_grad():
-            next_outputs = self.target.head(next_target)  # [B, A, Z]
-            chooser = self.online.head(next_online) if self.double else next_outputs
+            next_outputs = target.outputs(next_target, target.weights(noise_target))  # [B, A, Z]
+            chooser = online.outputs(next_online, weights) if self.double else next_outputs
             best = self.value.expected(chooser).argmax(-1)  # [B]
-            values = self.value.expected(outputs.detach())  # or what is a mere view of them carries their graph along
-        return self.value.error(outputs, next_outputs[samples, best], batch.reward, batch.discount), values
+        error = self.value.error(outputs, next_outputs[samples, best], batch.reward, batch.discount)  # [B]
+        return (batch.weight * error).mean(), error.detach(), self.value.expected(outputs.detach()).mean()
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything with parameters."""

@@ -4,22 +4,32 @@ Axes: B batch, L latent size, A actions, Z atoms of the return distribution (1 f
 """
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Weights = tuple[Tensor, Tensor]
+"""Weight [out_features, in_features] and bias [out_features] of one layer."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Factorised noise of one layer, f(e) of Fortunato et al. 2018, eq. 11: [in_features] and [out_features]."""
+
+    inputs: Tensor
+    outputs: Tensor
+
 
 class NoisyLinear(nn.Linear):
     """Linear layer with factorised Gaussian noise on weight and bias (Fortunato et al. 2018, section 3, eq. 9-11).
 
-    In training mode the weight is `mu + sigma * f(e_out) f(e_in)^T`, with f(x) = sign(x) sqrt|x|; in evaluation
-    mode it is `mu`. `weight` and `bias` of nn.Linear are the means. The noise stays as it is until
-    `resample_noise`, and is not part of the state: agents draw it afresh before each use.
+    The weight is `mu + sigma * f(e_out) f(e_in)^T`, with f(x) = sign(x) sqrt|x|; without noise it is `mu`. `weight`
+    and `bias` of nn.Linear are the means.
     """
-
-    noise_in: Tensor
-    noise_out: Tensor
 
     def __init__(self, in_features: int, out_features: int, *, initial_sigma: float) -> None:
         super().__init__(in_features, out_features)
@@ -28,29 +38,28 @@ class NoisyLinear(nn.Linear):
         nn.init.uniform_(self.bias, -bound, bound)
         self.weight_sigma = nn.Parameter(torch.full_like(self.weight, initial_sigma / math.sqrt(in_features)))
         self.bias_sigma = nn.Parameter(torch.full_like(self.bias, initial_sigma / math.sqrt(out_features)))
-        self.register_buffer("noise_in", torch.zeros(in_features), persistent=False)
-        self.register_buffer("noise_out", torch.zeros(out_features), persistent=False)
 
-    def resample_noise(self, generator: torch.Generator) -> None:
-        """Draw new noise from `generator`, which must live on this layer's device."""
-        for noise in (self.noise_in, self.noise_out):
-            noise.normal_(generator=generator)
-            noise.copy_(noise.sign() * noise.abs().sqrt_())
+    def forward(self, inputs: Tensor, noise: Noise | None = None) -> Tensor:
+        """Outputs [B, out_features] of inputs [B, in_features]: the cheaper way for few inputs."""
+        outputs = F.linear(inputs, self.weight, self.bias)
+        if noise is None:
+            return outputs
+        return outputs + noise.outputs * F.linear(inputs * noise.inputs, self.weight_sigma, self.bias_sigma)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Outputs [B, out_features] of inputs [B, in_features]."""
-        if not self.training:
-            return F.linear(inputs, self.weight, self.bias)
-        weight = torch.addcmul(self.weight, self.weight_sigma, torch.outer(self.noise_out, self.noise_in))
-        bias = torch.addcmul(self.bias, self.bias_sigma, self.noise_out)
-        return F.linear(inputs, weight, bias)
+    def noisy(self, noise: Noise) -> Weights:
+        """The noisy weight and bias, to be used on many inputs."""
+        weight = torch.addcmul(self.weight, self.weight_sigma, torch.outer(noise.outputs, noise.inputs))
+        return weight, torch.addcmul(self.bias, self.bias_sigma, noise.outputs)
 
 
 class ValueHead(nn.Module):
-    """One hidden layer per stream, then Q-values or return distributions: latent [B, L] -> outputs [B, A, Z].
+    """One hidden layer per stream, then Q-values or return distributions: latent [B, L] -> outputs [B, A, Z] float32.
 
     dueling: a value and an advantage stream, joined as V + A - mean(A) (Wang et al. 2016, eq. 9); otherwise one
-        stream. noisy_sigma: initial noise of NoisyLinear layers; None means plain linear layers.
+        stream. noisy_sigma: initial noise of NoisyLinear layers; None means plain linear layers. precision: what
+        `weights` and passes that use them compute in.
+
+    Acting calls the head itself, on few latents. Learning makes `weights` once for all the passes that share them.
     """
 
     def __init__(
@@ -62,9 +71,10 @@ class ValueHead(nn.Module):
         hidden_units: int,
         dueling: bool,
         noisy_sigma: float | None,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.num_actions, self.num_atoms = num_actions, num_atoms
+        self.num_actions, self.num_atoms, self.precision = num_actions, num_atoms, precision
 
         def linear(inputs: int, outputs: int) -> nn.Linear:
             if noisy_sigma is None:
@@ -77,20 +87,46 @@ class ValueHead(nn.Module):
         self.advantage = stream(num_actions * num_atoms)
         self.value = stream(num_atoms) if dueling else None
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """Outputs [B, A, Z] of latents [B, L]."""
-        outputs: Tensor = self.advantage(latent).view(-1, self.num_actions, self.num_atoms)
-        if self.value is None:
-            return outputs
-        value: Tensor = self.value(latent).view(-1, 1, self.num_atoms)
-        return value + outputs - outputs.mean(dim=1, keepdim=True)
+    def draw_noise(self, generator: torch.Generator) -> list[Noise]:
+        """New noise for every noisy layer from `generator`, which must live on this head's device."""
+        layers = [layer for layer in self._layers() if isinstance(layer, NoisyLinear)]
+        sizes = [size for layer in layers for size in (layer.in_features, layer.out_features)]
+        normal = torch.empty(sum(sizes), device=generator.device).normal_(generator=generator)
+        parts = (normal.sign() * normal.abs().sqrt_()).split(sizes)
+        return [Noise(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
 
-    def resample_noise(self, generator: torch.Generator) -> None:
-        """Draw new noise for every noisy layer; does nothing for plain layers."""
-        for module in self.modules():
-            if isinstance(module, NoisyLinear):
-                module.resample_noise(generator)
+    def forward(self, latent: Tensor, noises: Sequence[Noise] = ()) -> Tensor:
+        """Outputs [B, A, Z] of latents [B, L]; without `noises`, of the means."""
+        layers = list(self._layers())
+        if not noises:
+            return self._join(latent, layers)
+        return self._join(latent, [partial(layer, noise=noise) for layer, noise in zip(layers, noises, strict=True)])
+
+    def weights(self, noises: Sequence[Noise]) -> list[Weights]:
+        """Weight and bias of every layer, noisy where it is; `noises` as `draw_noise` gave them."""
+        left = iter(noises)
+        found = [
+            layer.noisy(next(left)) if isinstance(layer, NoisyLinear) else (layer.weight, layer.bias)
+            for layer in self._layers()
+        ]
+        return [(weight.to(self.precision), bias.to(self.precision)) for weight, bias in found]
+
+    def outputs(self, latent: Tensor, weights: Sequence[Weights]) -> Tensor:
+        """Outputs [B, A, Z] of latents [B, L], given `weights`."""
+        layers = [partial(F.linear, weight=weight, bias=bias) for weight, bias in weights]
+        return self._join(latent.to(self.precision), layers).float()
+
+    def _join(self, latent: Tensor, layers: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        """Outputs [B, A, Z] of these layers, in the order of `_layers`."""
+        advantage = layers[1](self.advantage[1](layers[0](latent))).view(-1, self.num_actions, self.num_atoms)
+        if self.value is None:
+            return advantage
+        value = layers[3](self.value[1](layers[2](latent))).view(-1, 1, self.num_atoms)
+        return value + advantage - advantage.mean(dim=1, keepdim=True)
+
+    def _layers(self) -> Iterator[nn.Linear]:
+        return (layer for layer in self.modules() if isinstance(layer, nn.Linear))
 
     def multiply_adds(self) -> int:
         """Multiply-adds of one forward pass on one observation (M in the paper's cost formulas)."""
-        return sum(m.in_features * m.out_features for m in self.modules() if isinstance(m, nn.Linear))
+        return sum(layer.in_features * layer.out_features for layer in self._layers())
