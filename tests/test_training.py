@@ -54,7 +54,7 @@ def test_a_run_leaves_what_the_readme_says(finished_run: Path) -> None:
     }  # fmt: skip
     assert any(name.startswith("events.out") for name in left)
     assert (finished_run / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
-    assert load_checkpoint(latest_checkpoint(finished_run / "checkpoints")).keys() == {"agent"}
+    assert load_checkpoint(latest_checkpoint(finished_run / "checkpoints")).keys() == {"agent", "settings"}
 
 
 def test_every_record_says_what_and_when(finished_run: Path) -> None:

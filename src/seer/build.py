@@ -97,11 +97,14 @@ def build_freezing(config: Config) -> Freezing:
 def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
     """Atari: life by life with clipped rewards for training, whole games for evaluation. Control: the same for both."""
     image = config.image
+    options: dict[str, Any] = {"stack": image.stack, "action_repeat": image.action_repeat, "image_size": image.size}
+    environment: PixelEnvironment
     if config.env.startswith(CONTROL):
-        return make_dm_control(config.env, stack=image.stack, action_repeat=image.action_repeat, image_size=image.size)
-    return make_atari(
-        config.env, training=training, stack=image.stack, action_repeat=image.action_repeat, image_size=image.size
-    )
+        environment = make_dm_control(config.env, **options)
+    else:
+        environment = make_atari(config.env, training=training, **options)
+    environment.time_limit = config.env_timeout
+    return environment
 
 
 def build_agent(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Agent[Any]:

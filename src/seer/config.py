@@ -242,6 +242,9 @@ class Config:
     threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
     """CPU threads. Default: 1 on Atari, one per core elsewhere. More threads than free cores make a run crawl."""
 
+    env_timeout: float = 300.0
+    """Seconds that a reset or a step of the environment may take before the run is stopped."""
+
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR|None")] = None
     """Run folder; must not exist. Default: runs/<env>-<agent>-<seed>-<time>."""
 

@@ -38,6 +38,7 @@ def validate(config: Config) -> Config:
         "--learning-rate": learning.learning_rate, "--adam-epsilon": learning.adam_epsilon,
         "--max-gradient-norm": learning.max_gradient_norm, "--target-every": learning.target_every,
         "--updates-per-step": learning.updates_per_step, "--n-step": replay.n_step,
+        "--env-timeout": config.env_timeout,
         "--image-size": config.image.size, "--crop-size": config.view_size, "--frame-stack": config.image.stack,
         "--action-repeat": config.image.action_repeat, "--latent-size": config.sac.latent_size,
         "--initial-temperature": config.sac.initial_temperature, "--actor-every": config.sac.actor_every,

@@ -54,10 +54,11 @@ class AtariEnvironment(PixelEnvironment):
         finished: Info = {}
         if self._life_lost and seed is None:
             self._life_lost = False
-            frame, reward, terminated, truncated, info = self._advance(NOOP)
+            reward, terminated, truncated, info = self._play(NOOP)
+            frame, self._drawing = self._drawing, None
             self._lives = info["lives"]
             self._count(reward, over=terminated or truncated, info=info)
-            if not self._needs_reset:
+            if not self._needs_reset and frame is not None:
                 self._start_stack(frame)
                 return info
             finished = {"episode": info["episode"]}

@@ -8,7 +8,7 @@ dots if it is alone in the picture.
 import json
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from seer.errors import SettingError
-from seer.training.run import Record, RunFolder, read_metrics
+from seer.training.run import Record, RunFolder, flatten, read_metrics
 
 XAxis = Literal["steps", "flops", "seconds"]
 
@@ -146,7 +146,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         SettingError: it is no run, or holds no evaluation yet.
     """
-    settings = dict(_flatten(RunFolder.open(folder).config))
+    settings = dict(flatten(RunFolder.open(folder).config))
     missing = {"env", "agent", "seed", "freeze.at"} - settings.keys()
     if missing:
         raise SettingError(f"{folder}/config.json lacks {', '.join(sorted(missing))}: leave that run out")
@@ -207,14 +207,6 @@ def curve(arm: Arm, x: XAxis) -> Curve:
     )
     std = means.std(axis=0, ddof=1) if len(arm.runs) > 1 else stds[0]
     return Curve(xs.mean(axis=0), means.mean(axis=0), std)
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:

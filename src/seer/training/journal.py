@@ -25,6 +25,10 @@ from seer.training.snapshots import save_snapshot
 from seer.training.terminal import Terminal, closing_table, human_bytes
 
 
+class Interrupted(Exception):
+    """The run was asked to stop where it can't be saved: it goes on from its last checkpoint."""
+
+
 class Journal:
     """Follows one run: call the methods in the order in which things happen.
 
@@ -35,6 +39,7 @@ class Journal:
     def __init__(self, run: Training, folder: RunFolder, metrics: Metrics, terminal: Terminal) -> None:
         self.run, self.folder, self.metrics, self.terminal = run, folder, metrics, terminal
         self.stop_requested = False
+        self.saved_at: int | None = None  # step of the last checkpoint
         self.evaluations: list[dict[str, Any]] = []
         self.freeze: dict[str, Any] | None = None
         self.updates = {"before": 0, "after": 0}  # before and after the freeze
@@ -61,7 +66,9 @@ class Journal:
             signal.signal(number, handler)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self.stop_requested = True
+        if not self.stop_requested:
+            self.stop_requested = True
+            self.terminal.say("asked to stop: the run will be saved first")
 
     def _lap(self) -> None:
         now = time.perf_counter()
@@ -122,7 +129,13 @@ class Journal:
         }
 
     def converting(self, done: int, total: int) -> None:
-        """`done` of `total` stored rows are latents."""
+        """`done` of `total` stored rows are latents.
+
+        Raises:
+            Interrupted: asked to stop meanwhile.
+        """
+        if self.stop_requested:
+            raise Interrupted
         self.terminal.advance("converting the replay", done, total)
 
     def compared(self, similarity: Similarity, *, seconds: float) -> None:
@@ -178,15 +191,23 @@ class Journal:
         )
 
     def checkpoint(self) -> None:
-        """Save everything the run needs to continue exactly from here."""
-        parts = self.run.state_dict() | {"journal": self.state_dict()}
+        """Save everything the run needs to continue exactly from here.
+
+        Raises:
+            RunError: something went wrong that a checkpoint would keep; it isn't written.
+            SettingError: the disk is full or forbidden.
+        """
+        self.run.watch.all(self.run)
+        parts = self.run.state_dict() | {"journal": self.state_dict(), "settings": self.folder.config}
         save_checkpoint(self.folder.checkpoints, self.run.step, parts)
+        self.saved_at = self.run.step
 
     def finish(self) -> None:
         """Write the summary, which marks the run as finished; keep its agent alone; print the closing table."""
         summary = self.summary()
         self.folder.write_summary(summary)
-        save_checkpoint(self.folder.checkpoints, self.run.step, {"agent": self.run.agent.state_dict()}, keep=1)
+        parts = {"agent": self.run.agent.state_dict(), "settings": self.folder.config}
+        save_checkpoint(self.folder.checkpoints, self.run.step, parts, keep=1)
         self.terminal.table(f"{summary['env']}, {summary['agent']}, seed {summary['seed']}", closing_table(summary))
 
     # State and summary -----------------------------------------------------------------------------------------
@@ -210,6 +231,7 @@ class Journal:
         self.seconds, self.updates = state["seconds"], state["updates"]
         self.last_return, self._sums, self._counts = state["last_return"], state["sums"], state["counts"]
         self.metrics.load_state_dict(state["metrics"])
+        self.saved_at = self.run.step
 
     def summary(self) -> dict[str, Any]:
         """The run in figures, for `summary.json`."""
