@@ -106,7 +106,7 @@ def is_example(path: Path, step: int) -> bool:
 def test_any_state_comes_back_equal(state: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "part.safetensors"
-        tree, blocks = state_files.take_apart(state, "part")
+        tree, blocks, _ = state_files.take_apart(state, "part")
         state_files.write_blocks(file, blocks)
         through_json = json.loads(json.dumps(tree, allow_nan=False))
         assert same(state_files.put_together(through_json, file), state)
@@ -161,7 +161,7 @@ def test_files_are_plain_safetensors_and_json(tmp_path: Path) -> None:
     start, _ = json.loads(raw[8 : 8 + length])["agent/wide"]["data_offsets"]
     assert (8 + length + start) % 8 == 0  # aligned, so that it can be used where it is mapped
     content = json.loads((path / "state.json").read_text())["content"]
-    assert (content["format"], content["version"], content["step"]) == ("seer-checkpoint", 1, 10_000)
+    assert (content["format"], content["version"], content["step"]) == ("seer-checkpoint", 2, 10_000)
     assert content["parts"]["agent"]["count"] == 3
     assert content["files"]["agent.safetensors"]["size"] == (path / "agent.safetensors").stat().st_size
 
@@ -463,7 +463,7 @@ def reseal(path: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"version": 2}, "has version 2, this seer reads version 1: use the seer that wrote it"),
+        ({"version": 1}, "has version 1, this seer reads version 2: use the seer that wrote it"),
         ({"format": "other"}, "is foreign: seer didn't write it"),
         ({"parts": {"../escape": {}}}, "is foreign: it names a part '../escape'"),
         ({"parts": {"missing": {}}}, "doesn't fit its folder"),

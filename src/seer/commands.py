@@ -78,10 +78,11 @@ def resume_run(path: Path) -> None:
         if (path / SUMMARY_FILE).exists():
             raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
         run = build(_config_of(folder))
-        figures = _load(run, latest_checkpoint(folder.checkpoints), folder.config)
+        checkpoint = latest_checkpoint(folder.checkpoints)
+        figures = _load(run, checkpoint, folder.config)
         with _metrics(folder) as metrics:
             journal = Journal(run, folder, metrics, Terminal())
-            journal.load_state_dict(figures)
+            journal.load_state_dict(figures, checkpoint)
             journal.terminal.say(f"resuming {path} at step {run.step:,}")
             _clear_failure(path)
             _train_to_the_end(journal)

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -39,7 +40,8 @@ class Journal:
     def __init__(self, run: Training, folder: RunFolder, metrics: Metrics, terminal: Terminal) -> None:
         self.run, self.folder, self.metrics, self.terminal = run, folder, metrics, terminal
         self.stop_requested = False
-        self.saved_at: int | None = None  # step of the last checkpoint
+        self.saved: Path | None = None  # the last checkpoint, and its step
+        self.saved_at: int | None = None
         self.evaluations: list[dict[str, Any]] = []
         self.freeze: dict[str, Any] | None = None
         self.updates = {"before": 0, "after": 0}  # before and after the freeze
@@ -199,7 +201,7 @@ class Journal:
         """
         self.run.watch.all(self.run)
         parts = self.run.state_dict() | {"journal": self.state_dict(), "settings": self.folder.config}
-        save_checkpoint(self.folder.checkpoints, self.run.step, parts)
+        self.saved = save_checkpoint(self.folder.checkpoints, self.run.step, parts, before=self.saved)
         self.saved_at = self.run.step
 
     def finish(self) -> None:
@@ -225,13 +227,13 @@ class Journal:
             "metrics": self.metrics.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; records written after it are taken back."""
+    def load_state_dict(self, state: dict[str, Any], checkpoint: Path | None = None) -> None:
+        """Continue from `state_dict`, in `checkpoint`; records written after it are taken back."""
         self.evaluations, self.freeze = state["evaluations"], state["freeze"]
         self.seconds, self.updates = state["seconds"], state["updates"]
         self.last_return, self._sums, self._counts = state["last_return"], state["sums"], state["counts"]
         self.metrics.load_state_dict(state["metrics"])
-        self.saved_at = self.run.step
+        self.saved, self.saved_at = checkpoint, self.run.step
 
     def summary(self) -> dict[str, Any]:
         """The run in figures, for `summary.json`."""

@@ -24,13 +24,14 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[impor
 from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
 from seer.errors import SettingError
-from seer.training.checkpoint import write_atomically
+from seer.training.checkpoint import read_small, write_atomically
 from seer.training.state_files import State
 
 Record = dict[str, Any]
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, LOCK_FILE = "config.json", "metrics.jsonl", "summary.json", ".lock"
 
 CHUNK_BYTES = 1 << 20
+MOST_CONFIG_BYTES = MOST_RECORD_BYTES = 1 << 20
 
 
 class RunFolder:
@@ -70,8 +71,8 @@ class RunFolder:
         if not file.is_file():
             raise SettingError(f"{path} is no run, it has no {CONFIG_FILE}: give a folder that `seer train` wrote")
         try:
-            config = json.loads(file.read_bytes())
-        except (OSError, ValueError) as error:
+            config = json.loads(read_small(file, MOST_CONFIG_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
             raise SettingError(f"{file} can't be read ({error}): restore it, or start a new run") from error
         if not isinstance(config, dict):
             raise SettingError(f"{file} is foreign: give a folder that `seer train` wrote")
@@ -220,20 +221,34 @@ def read_metrics(folder: Path) -> list[Record]:
         SettingError: the file is missing, or another line of it is no record.
     """
     file = folder / METRICS_FILE
+    records = []
     try:
-        *lines, _torn = file.read_bytes().split(b"\n")
+        with file.open("rb") as lines:
+            while line := lines.readline(MOST_RECORD_BYTES):
+                if not line.endswith(b"\n") and len(line) < MOST_RECORD_BYTES:
+                    break  # cut off
+                records.append(_record(line, f"{file} is damaged: line {len(records) + 1}"))
     except OSError as error:
         raise SettingError(f"{file} can't be read ({error.strerror}): give a folder that `seer train` wrote") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict) or "kind" not in record:
-            raise SettingError(f"{file} is damaged: line {number} is no record; restore it, or delete that line")
-        records.append(record)
     return records
+
+
+def _record(line: bytes, place: str) -> Record:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+        raise SettingError(f"{place} is no record; restore it, or delete that line")
+    for name in ("step", "frames", "flops", "wall_seconds"):
+        if name in record and not is_number(record[name]):
+            raise SettingError(f"{place} has no number as its {name}; restore it, or delete that line")
+    return record
+
+
+def is_number(value: Any) -> bool:
+    """A finite one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
