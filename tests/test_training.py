@@ -99,7 +99,7 @@ def test_the_summary(finished_run: Path) -> None:
     records = read_metrics(finished_run)
     assert summary.keys() == {
         "env", "agent", "seed", "steps", "frozen_at", "freeze", "flops", "replay", "updates_per_second",
-        "peak_rss_bytes", "wall_seconds", "evaluation",
+        "peak_rss_bytes", "wall_seconds", "evaluation", "metrics_sha256",
     }  # fmt: skip
     assert [summary[name] for name in ("env", "agent", "seed", "steps", "frozen_at")] == [
         "ALE/Pong-v5", "rainbow", 0, STEPS, FREEZE_AT,

@@ -1,6 +1,7 @@
 """What each command does, from a config or a run folder to the last printed line."""
 
 import json
+import shutil
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from seer.bench.report import check_output, print_report, write_json, write_mark
 from seer.bench.scaling import draw_scaling
 from seer.bench.subject import bench_config
 from seer.bench.timing import FULL, QUICK
+from seer.budget import disk_bytes
 from seer.build import (
     PARALLEL_GAMES,
     build,
@@ -47,7 +49,7 @@ from seer.training.journal import Interrupted, Journal
 from seer.training.loop import train
 from seer.training.parts import Training
 from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder, flatten
-from seer.training.terminal import Terminal
+from seer.training.terminal import Terminal, human_bytes
 from seer.training.video import filming, recording
 from seer.transfer import adopt_encoder
 from seer.validation import validate
@@ -57,18 +59,26 @@ CHANGEABLE = {"out", "device", "threads", "checkpoint_every", "snapshot_every", 
 """Settings that may differ from those of a checkpoint: at most a figure's last digits depend on them."""
 FAILURE_FILE = "failure.txt"
 
+FITS_NOT = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, SystemError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What loading a state that is whole but foreign ends in."""
+
 FILMED, FILM_PACE = 150, 15
 """Observations in a film of attention, and how many it shows a second."""
 
 
 def start_run(config: Config) -> None:
     """Train from the first step, in a new folder."""
+    out = _new_folder(config)
     run = build(config)
+    _refuse_full_disk(out, run)
     terminal = Terminal()
     if config.freeze.encoder_from is not None:
         step = adopt_encoder(run.agent, config)
         terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
-    with RunFolder.create(_new_folder(config), config_to_json(config)) as folder, _metrics(folder) as metrics:
+    with RunFolder.create(out, config_to_json(config)) as folder, _metrics(folder) as metrics:
         _train_to_the_end(Journal(run, folder, metrics, terminal))
 
 
@@ -280,16 +290,31 @@ def _fitting(checkpoint: Path) -> Iterator[None]:
         yield
     except SettingError:
         raise
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except FITS_NOT as error:
         raise SettingError(
             f"checkpoint {checkpoint} is foreign: it doesn't fit config.json ({' '.join(str(error).split())}); "
             "restore the one or the other, or start a new run"
         ) from error
 
 
+def _refuse_full_disk(out: Path, run: Training) -> None:
+    """Now, not after hours: SettingError where the checkpoints won't fit."""
+    place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    needed = disk_bytes(run.replay.num_bytes, new=run.schedule.checkpoint_every * run.replay.row.num_bytes)
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise SettingError(
+            f"--out {out}: checkpoints take up to {human_bytes(needed)} and {human_bytes(free)} are free there; "
+            "make room, choose another --out, or give less --replay-memory"
+        )
+
+
 def _train_to_the_end(journal: Journal) -> None:
     run = journal.run
     journal.terminal.say(describe_computing(_config_of(journal.folder)))
+    if run.budget is not None:
+        replay = human_bytes(run.replay.num_bytes)
+        journal.terminal.say(f"Memory: at most {human_bytes(run.budget)}, {replay} of it the replay's")
     if journal.folder.config["env"].startswith(CONTROL):
         journal.terminal.say(str(choose_backend()))
     folder = journal.folder.path

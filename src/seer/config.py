@@ -7,7 +7,7 @@ step. The command line makes one flag of each field; `presets.py` fills in the p
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -280,6 +280,29 @@ def config_from_json(record: dict[str, Any]) -> Config:
     try:
         groups = {f.name: f.default_factory for f in dataclasses.fields(Config) if callable(f.default_factory)}
         built = {name: group(**record[name]) for name, group in groups.items()}
-        return Config(**(record | built))
+        config = Config(**(record | built))
     except (TypeError, KeyError) as error:
         raise SettingError(f"config.json doesn't fit this version of seer: {error}; start a new run") from None
+    for part in (config, *(getattr(config, name) for name in groups)):
+        _refuse_wrong_types(part)
+    return config
+
+
+def _refuse_wrong_types(part: Any) -> None:
+    for name, kind in get_type_hints(type(part)).items():
+        value = getattr(part, name)
+        if not _is_of(value, kind):
+            shown = f"{value!r:.40}"
+            raise SettingError(
+                f"config.json has {name} {shown}, which is of the wrong type: restore it, or start a new run"
+            )
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_args(kind):  # int | None
+        return any(_is_of(value, each) for each in get_args(kind))
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is kind

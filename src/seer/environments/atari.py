@@ -139,7 +139,10 @@ class AtariEnvironment(PixelEnvironment):
     def _restore(self, snapshot: State) -> None:
         import ale_py
 
-        self._console.ale.restoreState(ale_py.ALEState(snapshot["emulator"].tobytes()))
+        try:
+            self._console.ale.restoreState(ale_py.ALEState(snapshot["emulator"].tobytes()))
+        except (RuntimeError, SystemError, ValueError) as error:
+            raise SettingError("the saved game can't be read by the emulator") from error
         self._console.np_random.bit_generator.state = snapshot["noop_rng"]
 
     def _origin(self) -> str:

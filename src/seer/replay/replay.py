@@ -15,6 +15,9 @@ from seer.replay.samplers import Sampler
 from seer.replay.steps import End, Steps
 from seer.replay.transcode import Encode, Progress, Transcoding, transcode_rows
 
+DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
+"""Of stored rows, by the names they have in a saved state."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -302,16 +305,20 @@ class Replay:
                 raise SettingError(
                     f"{name} is {value} but the saved replay has {state['settings'][name]}: set it to that"
                 )
-        self.holds_latents = state["holds_latents"]
-        row = RowFormat(tuple(state["row_shape"]), getattr(torch, state["row_dtype"]))
+        self.holds_latents = bool(state["holds_latents"])
+        row = RowFormat(tuple(state["row_shape"]), DTYPES[state["row_dtype"]])
         self._use(Layout.of_latents(row) if self.holds_latents else self._frames)
         self._count, self._origin = state["count"], state["origin"]
         self._age, self._pending = state["age"], state["pending"]
+        if not 0 <= self._origin <= self._count or not 0 <= self._pending <= self.size:
+            raise ValueError(
+                f"no replay has {self._count} rows from {self._origin} on, {self._pending} of them pending"
+            )
         self._rng.bit_generator.state = state["rng"]
         self._pieces.written[:] = state["written"]
         self._pieces.load(state["memory"], self.size * self.row.num_bytes)
         self._steps = Steps(self.capacity, self._action_format)
-        self._steps.load_state_dict(state["steps"])
+        self._steps.load_state_dict(state["steps"], self.size)
         self._sampler.load_state_dict(state["sampler"], self.capacity)
 
     def _settings(self) -> dict[str, Any]:

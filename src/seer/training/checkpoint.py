@@ -267,7 +267,7 @@ def _load(path: Path) -> dict[str, State]:
             _check_file(path / file, **record)
         _refuse_missing(content)
         return {name: put_together(tree, path / f"{name}.safetensors") for name, tree in content["parts"].items()}
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (SafetensorError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         if isinstance(error, SettingError):
             raise
         raise SettingError(f"checkpoint file {state_file} doesn't fit its folder ({error!r})") from error

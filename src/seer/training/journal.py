@@ -47,6 +47,7 @@ class Journal:
         self.updates = {"before": 0, "after": 0}  # before and after the freeze
         self.seconds = {"before": 0.0, "after": 0.0}  # of acting and learning since the first update
         self.last_return: float | None = None
+        self._warned = False  # of the memory it takes
         self._sums: dict[str, float | torch.Tensor] = {}
         self._counts: dict[str, int] = {}
         self._logged = (0.0, 0)  # seconds and updates at the last log
@@ -119,7 +120,9 @@ class Journal:
         rate = (updates - self._logged[1]) / max(1e-9, seconds - self._logged[0])
         replay = self.run.replay
         stored = {"replay_size": replay.size, "replay_bytes": replay.num_bytes, "index_bytes": replay.index_bytes}
-        self._record("train", **means, **stored, updates=updates, updates_per_second=rate, rss_bytes=resident_bytes())
+        resident = resident_bytes()
+        self._record("train", **means, **stored, updates=updates, updates_per_second=rate, rss_bytes=resident)
+        self._warn_of_memory(resident)
         self._sums, self._counts, self._logged = {}, {}, (seconds, updates)
         self._show(rate)
 
@@ -269,12 +272,20 @@ class Journal:
             "peak_rss_bytes": peak_resident_bytes(),
             "wall_seconds": self.metrics.wall_seconds,
             "evaluation": self.evaluations,
+            "metrics_sha256": self.metrics.sha256,
         }
 
     def _record(self, kind: str, **figures: Any) -> None:
         step = self.run.step
         frames = step * self.run.environment.action_repeat
         self.metrics.record(kind, step=step, frames=frames, flops=self.run.ledger.total, **figures)
+
+    def _warn_of_memory(self, resident: int) -> None:
+        """Say once that the run takes more than it should."""
+        if self.run.budget is not None and resident > self.run.budget and not self._warned:
+            self._warned = True
+            taken, most = human_bytes(resident), human_bytes(self.run.budget)
+            self.terminal.say(f"warning: step {self.run.step:,}: the run takes {taken} of memory, not at most {most}")
 
     def _show(self, rate: float) -> None:
         run, replay = self.run, self.run.replay

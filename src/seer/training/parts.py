@@ -53,6 +53,7 @@ class Training:
     """The made parts of a run and where it stands; an episode of `environment` is under way.
 
     `renew` makes an agent of weights that depend on the run's seed and the given step alone, for resets.
+    `budget` is what the process may take of memory, in bytes.
     """
 
     agent: Agent[Any]
@@ -65,6 +66,7 @@ class Training:
     schedule: Schedule
     ledger: FlopsLedger
     renew: Callable[[int], Agent[Any]]
+    budget: int | None = None
     step: int = 0
     stage: Stage = Stage.ACT
     frozen_at: int | None = None
@@ -119,6 +121,8 @@ class Training:
         progress = state["progress"]
         self.step, self.frozen_at = progress["step"], progress["frozen_at"]
         self.stage = Stage(progress["stage"])
+        if not 0 <= self.step <= self.schedule.steps:
+            raise ValueError(f"step {self.step} is none of {self.schedule.steps}")
         self.ledger.load_state_dict(progress["flops"])
         self.watch.load_state_dict(progress["watch"])
         self.watch.all(self)

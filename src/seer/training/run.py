@@ -31,6 +31,7 @@ Record = dict[str, Any]
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, LOCK_FILE = "config.json", "metrics.jsonl", "summary.json", ".lock"
 
 CHUNK_BYTES = 1 << 20
+MOST_SUMMARY_BYTES = 16 << 20
 MOST_CONFIG_BYTES = MOST_RECORD_BYTES = 1 << 20
 
 
@@ -122,6 +123,11 @@ class Metrics:
         self._last_step = 0
         self._seconds_before = 0.0
         self._started = time.perf_counter()
+
+    @property
+    def sha256(self) -> str:
+        """Of all records so far."""
+        return self._digest.hexdigest()
 
     @property
     def wall_seconds(self) -> float:
@@ -221,16 +227,39 @@ def read_metrics(folder: Path) -> list[Record]:
         SettingError: the file is missing, or another line of it is no record.
     """
     file = folder / METRICS_FILE
-    records = []
+    records: list[Record] = []
+    digest = hashlib.sha256()
     try:
         with file.open("rb") as lines:
             while line := lines.readline(MOST_RECORD_BYTES):
                 if not line.endswith(b"\n") and len(line) < MOST_RECORD_BYTES:
                     break  # cut off
+                digest.update(line)
                 records.append(_record(line, f"{file} is damaged: line {len(records) + 1}"))
     except OSError as error:
         raise SettingError(f"{file} can't be read ({error.strerror}): give a folder that `seer train` wrote") from error
+    summary = read_summary(folder)
+    if summary is not None and summary.get("metrics_sha256") not in (None, digest.hexdigest()):
+        raise SettingError(f"{file} isn't what it was when the run ended, says {SUMMARY_FILE}; restore it")
     return records
+
+
+def read_summary(folder: Path) -> Record | None:
+    """What a finished run left in `summary.json`; None where there is none.
+
+    Raises:
+        SettingError: it is damaged.
+    """
+    file = folder / SUMMARY_FILE
+    try:
+        summary = json.loads(read_small(file, MOST_SUMMARY_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingError(f"{file} is damaged ({error}): restore it, or leave that run out") from error
+    if not isinstance(summary, dict):
+        raise SettingError(f"{file} is foreign: restore it, or leave that run out")
+    return summary
 
 
 def _record(line: bytes, place: str) -> Record:

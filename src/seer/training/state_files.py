@@ -35,6 +35,8 @@ Block = torch.Tensor | np.ndarray
 CHUNK_BYTES = 8 << 20
 SMALL_BYTES = 16 << 20  # a tensor up to this size is copied when read; a larger one stays mapped to its file
 
+METADATA = "__metadata__"
+MOST_HEADER_BYTES = 16 << 20
 PIECE_NAME = re.compile(r"[a-z]+(-[0-9]+)+")
 PIECE = "piece"  # the tensor's name in a piece's file
 
@@ -93,8 +95,10 @@ def piece_names(tree: Tree) -> Iterator[str]:
                 yield from piece_names(value)
 
 
-def write_blocks(path: Path, blocks: Mapping[str, Block]) -> dict[str, int | str]:
+def write_blocks(path: Path, blocks: Mapping[str, Block], *, sealed: bool = False) -> dict[str, int | str]:
     """Write a safetensors file without a second copy of any contiguous block; returns its size and sha256.
+
+    A `sealed` one says in its own header what sha256 the rest of it has, for `check_seal`.
 
     Raises:
         TypeError: a block's dtype or layout can't be stored.
@@ -104,7 +108,8 @@ def write_blocks(path: Path, blocks: Mapping[str, Block]) -> dict[str, int | str
     tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].element_size()))
     digest, size = hashlib.sha256(), 0
     with path.open("wb", buffering=0) as file:
-        for chunk in _chunks(tensors):
+        seal = _seal(tensors) if sealed else None
+        for chunk in _chunks(tensors, seal):
             digest.update(chunk)
             _write_all(file, chunk)
             size += len(chunk)
@@ -209,9 +214,41 @@ def _as_tensor(block: Block, name: str) -> torch.Tensor:
     return tensor
 
 
-def _chunks(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview]:
+def check_seal(path: Path) -> None:
+    """That a `sealed` file is as it was written.
+
+    Raises:
+        ValueError: it isn't.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MOST_HEADER_BYTES:
+            raise ValueError("its header is too long")
+        text = file.read(length)
+        header = json.loads(text)
+        digest = hashlib.sha256()
+        seal = header.pop(METADATA)["sha256"]
+        if _pad(json.dumps({METADATA: {"sha256": seal}} | header)) != text:
+            raise ValueError("its header isn't one of seer's")
+        digest.update(_pad(json.dumps(header)))
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    if digest.hexdigest() != seal:
+        raise ValueError("its bytes don't match their sha256")
+
+
+def _seal(tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    chunks = _chunks(tensors)
+    digest.update(next(chunks)[8:])  # without its length, which the seal itself changes
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _chunks(tensors: Mapping[str, torch.Tensor], seal: str | None = None) -> Iterator[memoryview]:
     """The whole file: views of the tensors' own memory, or one chunk's copy at a time from another device."""
-    yield memoryview(_header(tensors))
+    yield memoryview(_header(tensors, seal))
     for tensor in tensors.values():
         if tensor.numel() == 0:
             continue
@@ -220,15 +257,19 @@ def _chunks(tensors: Mapping[str, torch.Tensor]) -> Iterator[memoryview]:
             yield raw[start : start + CHUNK_BYTES].cpu().numpy().data
 
 
-def _header(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    header, end = {}, 0
+def _header(tensors: Mapping[str, torch.Tensor], seal: str | None) -> bytes:
+    header: dict[str, Any] = {} if seal is None else {METADATA: {"sha256": seal}}
+    end = 0
     for name, tensor in tensors.items():
         start, end = end, end + tensor.nbytes
         code, shape = DTYPE_CODES[tensor.dtype], list(tensor.shape)
         header[name] = {"dtype": code, "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    text = _pad(json.dumps(header))
     return len(text).to_bytes(8, "little") + text
+
+
+def _pad(text: str) -> bytes:
+    return text.encode() + b" " * (-len(text.encode()) % 8)
 
 
 def _write_all(file: BinaryIO, chunk: memoryview) -> None:
