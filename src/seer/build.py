@@ -300,7 +300,7 @@ def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any
 
 
 def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device) -> None:
-    """SettingError, with the size that would fit, where the replay and all else is more than the memory that is left."""
+    """SettingError, with the size that would fit, where the replay and all else take more memory than is left."""
     free, needed = free_bytes() + resident_bytes(), budget
     if device.type == "cuda":  # where the arena lies; what a GPU needs besides is far less than it has
         free, needed = torch.cuda.mem_get_info(device)[0], dataclasses.replace(budget, index=0, rest=0)
@@ -311,9 +311,10 @@ def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device)
     remedy = (
         f"give --replay-memory {fits / 1e6:.0f}MB or less" if fits >= 10**6 else "free some, or use smaller networks"
     )
+    others = needed.total - needed.replay
     raise SettingError(
-        f"{flag} asks for {budget.replay / 1e9:.2f} GB; with {(needed.total - needed.replay) / 1e9:.2f} GB for all else "
-        f"that is more than the {free / 1e9:.2f} GB that are free here: {remedy}"
+        f"{flag} asks for {budget.replay / 1e9:.2f} GB; with {others / 1e9:.2f} GB for all else that is more than the "
+        f"{free / 1e9:.2f} GB that are free here: {remedy}"
     )
 
 
