@@ -100,6 +100,9 @@ class Life:
         latent = int(self.rng.integers(1, max(2, FRAME.num_bytes // (4 * crops * encoders) + 1)))
         encode = Encoder(crops=crops, encoders=encoders, latent=latent, stack=self.stack)
         self.pair.transcode(encode, chunk_rows=int(self.rng.integers(1, 20)))
+        self.save_and_load()  # the very next row must give its piece another name
+        self.add("")
+        self.save_and_load()
 
     def save_and_load(self) -> None:
         """Into another replay, with the pieces that earlier saves have written; both agree, and the new one goes on."""
