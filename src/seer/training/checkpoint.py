@@ -14,6 +14,7 @@ Each folder holds everything. A piece that the checkpoint before has too isn't w
 hard link, or a copy where the file system has none.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -40,7 +41,7 @@ from seer.training.state_files import (
 FORMAT, VERSION = "seer-checkpoint", 2
 STATE_FILE, POINTER_FILE = "state.json", "latest"
 FOLDER_NAME = re.compile(r"step-\d{9,}")
-MOST_STATE_BYTES = 256 << 20
+MOST_STATE_BYTES = 16 << 20
 FILE_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 PART_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -121,8 +122,11 @@ def read_small(file: Path, most: int) -> bytes:
     """The content of a file that should be small.
 
     Raises:
+        OSError: there is none, or something else that might never end.
         ValueError: it is larger than `most` bytes, which are all that is read.
     """
+    if not file.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     with file.open("rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:

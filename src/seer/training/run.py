@@ -115,7 +115,10 @@ class Metrics:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / METRICS_FILE).open("a+b", buffering=0)
+        file = folder / METRICS_FILE
+        if file.exists() and not file.is_file():
+            raise SettingError(f"{file} is no file: restore it, or start a new run")
+        self._file = file.open("a+b", buffering=0)
         self._digest = hashlib.sha256()  # of every record
         # Event files are named by the second: numbered, two of the same second stay apart and in order.
         number = len(list(folder.glob("events.out.*")))
@@ -230,6 +233,8 @@ def read_metrics(folder: Path) -> list[Record]:
     records: list[Record] = []
     digest = hashlib.sha256()
     try:
+        if not file.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         with file.open("rb") as lines:
             while line := lines.readline(MOST_RECORD_BYTES):
                 if not line.endswith(b"\n") and len(line) < MOST_RECORD_BYTES:

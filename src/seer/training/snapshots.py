@@ -53,8 +53,8 @@ def read_snapshot(path: Path) -> Weights:
         SettingError: the file is none or damaged.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it is no file, or has more than {MOST_BYTES:,} bytes")
         check_seal(path)
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
