@@ -299,9 +299,12 @@ def _fitting(checkpoint: Path) -> Iterator[None]:
 
 def _refuse_full_disk(out: Path, run: Training) -> None:
     """Now, not after hours: SettingError where the checkpoints won't fit."""
-    place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    try:
+        place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another folder") from error
     needed = disk_bytes(run.replay.num_bytes, new=run.schedule.checkpoint_every * run.replay.row.num_bytes)
-    free = shutil.disk_usage(place).free
     if free < needed:
         raise SettingError(
             f"--out {out}: checkpoints take up to {human_bytes(needed)} and {human_bytes(free)} are free there; "

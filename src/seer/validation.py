@@ -85,6 +85,8 @@ def validate(config: Config) -> Config:
     _require(config.threads is None or config.threads > 0, f"--threads {config.threads} must be more than 0")
     _require(config.threads is None or config.threads <= 1024, f"--threads {config.threads} must be 1,024 or less")
     _require(config.value.num_atoms <= 10_001, f"--num-atoms {config.value.num_atoms} must be 10,001 or less")
+    _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
+    _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
     _validate_replay(replay, learning.batch_size)
     _validate_freeze(config)
     return config
