@@ -131,6 +131,8 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         """`_advance`, watched; its frame is the newest."""
         with self._watched("step"):
             self._drawing, reward, terminated, truncated, info = self._advance(action)
+            if self._drawing is None:
+                raise RunError("it shows no frame")
             if not math.isfinite(reward):
                 raise RunError(f"its reward is {reward}")
         return reward, terminated, truncated, info
