@@ -163,7 +163,7 @@ REFUSED: list[tuple[str, str, tuple[Callable[[Path, Path, Rng], None], ...]]] = 
     ("resume", "config.json", BROKEN),
     ("plot", "config.json", tuple(damage for damage in BROKEN if damage not in (flip, swap))),
     ("plot", "metrics.jsonl", tuple(damage for damage in BROKEN if damage not in (swap, empty))),
-    ("plot", "summary.json", (overwrite, grow, inflate, nest, become_endless)),
+    ("plot", "summary.json", (overwrite, grow, inflate, nest)),
     ("resume", "metrics.jsonl", tuple(damage for damage in BROKEN if damage is not lose)),
     ("resume", f"{LATEST}/state.json", BROKEN),
     ("eval", f"{LATEST}/state.json", BROKEN),

@@ -110,9 +110,9 @@ def _validate_replay(replay: ReplayConfig, batch_size: int) -> None:
 def _validate_freeze(config: Config) -> None:
     at, freeze = config.freeze.at, config.freeze
     _require(
-        at in ("never", "auto") or at.isdecimal(), f"--freeze-at {at!r} is no step; give a whole number, auto or never"
+        at in ("never", "auto") or _is_count(at), f"--freeze-at {at!r} is no step; give a whole number, auto or never"
     )
-    if at.isdecimal():
+    if _is_count(at):
         least = 0 if freeze.encoder_from else 1
         _require(
             int(at) >= least,
@@ -151,9 +151,13 @@ def _validate_freeze(config: Config) -> None:
         f"--num-crops {config.freeze.num_crops}: without cropping every crop is the same; use --num-crops 1",
     )
     _require(
-        layers == "all" or (layers.isdecimal() and int(layers) >= 1),
+        layers == "all" or (_is_count(layers) and int(layers) >= 1),
         f"--freeze-layers {layers!r} is no number of layers; give 1 or more, or all",
     )
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and text.isascii()
 
 
 def _require(holds: bool, message: str) -> None:
