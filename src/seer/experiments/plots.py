@@ -32,6 +32,7 @@ AGENT_NAMES = {"rainbow": "Rainbow", "dqn": "DQN", "sac": "SAC", "curl": "CURL"}
 # Settings that don't set curves apart: the picture says them elsewhere, or learning doesn't depend on them.
 UNCOMPARED = {
     "env", "agent", "freeze.at", "seed", "out", "device", "log_every", "checkpoint_every", "snapshot_every",
+    "env_timeout",
 }  # fmt: skip
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers for readers without colour.
