@@ -157,6 +157,7 @@ def changed(tree: Any, rng: Rng) -> Any:
 
 BROKEN = (flip, cut, overwrite, grow, inflate, nest, swap, become_folder, become_pipe, become_endless, empty, lose)
 BINARY = (*BROKEN, claim)
+UNREADABLE = (flip, cut, overwrite, grow, inflate, nest, swap, empty)  # without the file, the one before is the latest
 LATEST = "checkpoints/step-000000090"
 # Which damages of a file each command must refuse.
 REFUSED: list[tuple[str, str, tuple[Callable[[Path, Path, Rng], None], ...]]] = [
@@ -165,8 +166,8 @@ REFUSED: list[tuple[str, str, tuple[Callable[[Path, Path, Rng], None], ...]]] = 
     ("plot", "metrics.jsonl", tuple(damage for damage in BROKEN if damage not in (swap, empty))),
     ("plot", "summary.json", (overwrite, grow, inflate, nest)),
     ("resume", "metrics.jsonl", tuple(damage for damage in BROKEN if damage is not lose)),
-    ("resume", f"{LATEST}/state.json", BROKEN),
-    ("eval", f"{LATEST}/state.json", BROKEN),
+    ("resume", f"{LATEST}/state.json", UNREADABLE),
+    ("eval", f"{LATEST}/state.json", UNREADABLE),
     *(("resume", f"{LATEST}/{part}.safetensors", BINARY) for part in ("agent", "replay", "environment", "freezing")),
     ("eval", f"{LATEST}/agent.safetensors", BINARY),
     ("resume", f"{LATEST}/PIECE", BINARY),
