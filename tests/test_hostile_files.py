@@ -206,6 +206,10 @@ def outline(folder: Path) -> dict[str, Any]:
     return found
 
 
+def same_bytes(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
+
+
 def refused(command: str, name: str, damage: Callable[[Path, Path, Rng], None], seed: int, **how: Any) -> str | None:
     """The line with which a command refuses a damaged file; None if it was accepted, which it may be by `either`."""
     runs, folder, capsys = how["runs"], how["folder"], how["capsys"]
@@ -213,6 +217,8 @@ def refused(command: str, name: str, damage: Callable[[Path, Path, Rng], None], 
     shutil.copytree(runs / ("finished" if command == "plot" else "run"), folder / "run")
     if "PIECE" in name:
         name = name.replace("PIECE", next((folder / "run" / LATEST).glob("piece-*")).name)
+    if damage is swap and same_bytes(folder / "run" / name, runs / "other" / name):
+        return "not damaged: both runs have the same"
     damage(folder / "run" / name, runs / "other" / name, np.random.default_rng([seed, len(name)]))
     before, started = outline(folder), time.monotonic()
 
@@ -239,14 +245,16 @@ def refused(command: str, name: str, damage: Callable[[Path, Path, Rng], None], 
 
 def try_all(cases: list[tuple[Any, ...]], runs: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each of (command, file, damage, seed, whether it may be accepted)."""
-    peak = 0
+    peak, wrong = 0, []
     for number, (command, name, damage, seed, either) in enumerate(cases):
         line = refused(command, name, damage, seed, runs=runs, folder=folder, capsys=capsys)
-        assert either or line is not None, (command, name, damage.__name__, seed)
+        if line is None and not either:
+            wrong.append((command, name, damage.__name__, seed))
         if number == 0:
             peak = peak_resident_bytes()
         if line and damage is flip and command == "resume" and name.startswith(LATEST):
             assert "to go on from step-000000080" in line  # the good one before it
+    assert not wrong
     assert peak_resident_bytes() - peak < SPIKE
 
 
