@@ -28,8 +28,8 @@ HEADS = 2 * 576 * HIDDEN + HIDDEN * ACTIONS * ATOMS + HIDDEN * ATOMS
 
 
 def machine_free(record: Record) -> Record:
-    """A record without what depends on the machine: figures with `second` or `rss` in their name."""
-    return {name: value for name, value in record.items() if "second" not in name and "rss" not in name}
+    """A record without what depends on the machine: figures with `second` or `rss` in their name, and their seal."""
+    return {name: value for name, value in record.items() if not any(part in name for part in ("second", "rss", "sha"))}
 
 
 def flops_by_hand(step: int) -> int:
