@@ -24,7 +24,7 @@ from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
 from seer.networks.encoders import CONVOLUTIONS, Encoder, Projections, convolution_stages, impala_stages
 from seer.networks.heads import ValueHead
 from seer.presets import CONTROL
-from seer.replay import Arena, Prioritized, Replay, RowFormat, Uniform
+from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Uniform
 from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
@@ -111,6 +111,13 @@ def build_agent(config: Config, environment: PixelEnvironment, device: torch.dev
         SettingError: the agent can't act in this environment, or its encoder doesn't fit the images.
     """
     torch.manual_seed(seeds[0])  # initial weights come from torch's global generator, and nothing else does
+    agent = _agent_for(config, environment, device, seeds)
+    agent.latent = RowFormat(agent.latent.shape, LATENT_DTYPES[config.freeze.latent_dtype])
+    return agent
+
+
+def _agent_for(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Agent[Any]:
+    """The agent for the environment's actions."""
     if isinstance(environment.action_space, Discrete):
         if config.agent not in ("rainbow", "dqn"):
             raise SettingError(f"--agent {config.agent} needs continuous actions; for {config.env} use rainbow or dqn")

@@ -103,6 +103,11 @@ def _validate_freeze(config: Config) -> None:
             int(at) <= config.steps,
             f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
         )
+    _require(
+        freeze.latent_dtype != "int8" or at != "0",
+        "--latent-dtype int8 needs observations at the freeze to fit its range to, and with --freeze-at 0 there are "
+        "none; use --latent-dtype float16",
+    )
     if at == "auto":
         latest = config.steps // 2 if freeze.latest is None else freeze.latest
         _require(freeze.earliest >= 0, f"--freeze-earliest {freeze.earliest} must be 0 or more")
