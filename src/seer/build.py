@@ -20,6 +20,7 @@ from seer.environments import PixelEnvironment, make_atari, make_dm_control
 from seer.errors import SettingError
 from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
+from seer.library import action_format
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
 from seer.networks.encoders import CONVOLUTIONS, Encoder, Projections, convolution_stages, impala_stages
 from seer.networks.heads import ValueHead
@@ -264,18 +265,12 @@ def build_replay(
         arena=Arena(replay_bytes(config, frame), device),
         frame=frame,
         stack=environment.stack,
-        action=_action_format(environment),
+        action=action_format(environment.action_space),
         n_step=settings.n_step,
         discount=config.learning.discount,
         sampler=Prioritized(exponent=settings.priority_exponent) if settings.prioritized else Uniform(),
         rng=rng,
     )
-
-
-def _action_format(environment: PixelEnvironment) -> RowFormat:
-    if isinstance(environment.action_space, Discrete):
-        return RowFormat((), torch.int64)
-    return RowFormat(environment.action_space.shape or (), torch.float32)
 
 
 def replay_bytes(config: Config, frame: RowFormat) -> int:

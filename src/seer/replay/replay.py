@@ -126,6 +126,16 @@ class Replay:
         return self._layout.row
 
     @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Of what is sampled now: `[S, C, H, W]` of frames, `[N, L]` of latents."""
+        return self._layout.observation_shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arena lives."""
+        return self._arena.device
+
+    @property
     def clipped_share(self) -> float | None:
         """Of the numbers of latents stored as int8, the share outside its range; None where nothing is clipped."""
         return self._layout.codec.clipped_share
