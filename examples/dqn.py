@@ -64,4 +64,4 @@ for step in range(1, args.steps + 1):
         target_module.load_state_dict(module.state_dict())
         target_head.load_state_dict(head.state_dict())
         cost = ledger.total / ledger.baseline
-        print(f"step {step}: {encoder.phase}, last scores {scores[-5:]}, {cost:.0%} of the FLOPs")
+        print(f"step {step}: {encoder.phase}, {len(scores)} lives, last scores {scores[-5:]}, {cost:.0%} of the FLOPs")

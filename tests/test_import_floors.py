@@ -22,7 +22,7 @@ FLOORS = (
     {"presets", "validation"},
     {"config"},
     {"experiments", "analysis"},  # read the run folders that training writes
-    {"training", "integrations"},
+    {"training", "integrations", "pretrained"},
     {"agents", "library"},
     {"freezing"},
     {"replay", "networks", "environments", "augment", "flops", "similarity"},

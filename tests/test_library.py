@@ -81,6 +81,10 @@ def test_features_are_the_same_before_and_after_the_freeze() -> None:
     assert len(seen) > 20
     play(replay, encoder, 200)
     assert replay.size == 80
+    observation = np.random.default_rng(3).integers(0, 256, (STACK, *FRAME)).astype(np.uint8)
+    pixels = torch.from_numpy(observation).flatten(0, 1)[None] / 255
+    for features in (encoder.row(observation), encoder.act(observation)):
+        torch.testing.assert_close(features.flatten(), encoder.module(pixels).flatten())
 
 
 def test_gradients_end_at_the_freeze_and_the_target_is_tied() -> None:
@@ -165,12 +169,14 @@ def test_spaces_that_cannot_be_stored_are_refused() -> None:
 
 def test_the_papers_costs() -> None:
     """E of the data-efficient encoder; a step of DQN before and after the freeze, by hand."""
-    module = nn.Sequential(nn.Conv2d(4, 32, 5, 5), nn.ReLU(), nn.Conv2d(32, 64, 5, 5), nn.Dropout())
+    norm = nn.BatchNorm2d(64)
+    module = nn.Sequential(nn.Conv2d(4, 32, 5, 5), nn.ReLU(), nn.Conv2d(32, 64, 5, 5), norm)
     head = nn.Linear(576, 6)
     encoder_cost = seer.count_multiply_adds(module, torch.zeros(1, 4, 84, 84))
     head_cost = seer.count_multiply_adds(head, torch.zeros(1, 576))
     assert (encoder_cost, head_cost) == (819_200 + 460_800, 576 * 6)
     assert module.training
+    assert norm.num_batches_tracked == 0  # counting changes nothing
     cost = seer.cost_of(encoder=encoder_cost, head=head_cost, batch_size=32, crops=4)
     both = encoder_cost + head_cost
     assert cost.step(seer.Phase.FRAMES) == 32 * 2 * both + 2 * 32 * both + both

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from seer.freezing import FreezeAt, FreezeWhenSettled
     from seer.library import FreezableEncoder, cost_of, count_multiply_adds, make_replay
     from seer.phase import Phase
+    from seer.pretrained import FrozenEncoder, load_module
     from seer.replay import Arena, Batch, LatentError, Prioritized, Replay, RowFormat, Transcoding, Uniform
 
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "freezing": ("FreezeAt", "FreezeWhenSettled"),
     "library": ("FreezableEncoder", "cost_of", "count_multiply_adds", "make_replay"),
     "phase": ("Phase",),
+    "pretrained": ("FrozenEncoder", "load_module"),
     "replay": ("Arena", "Batch", "LatentError", "Prioritized", "Replay", "RowFormat", "Transcoding", "Uniform"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -39,6 +41,7 @@ __all__ = [
     "FreezableEncoder",
     "FreezeAt",
     "FreezeWhenSettled",
+    "FrozenEncoder",
     "LatentError",
     "Part",
     "Passes",
@@ -52,6 +55,7 @@ __all__ = [
     "__version__",
     "cost_of",
     "count_multiply_adds",
+    "load_module",
     "make_replay",
 ]
 
