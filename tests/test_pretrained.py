@@ -14,6 +14,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import seer
+from seer.training.checkpoint import latest_checkpoint, load_checkpoint
+from seer.training.run import read_metrics
+from tiny_run import seer as seer_command
 
 ROOT = Path(__file__).parents[1]
 ARM = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
@@ -22,6 +25,15 @@ ARM = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
 def make_module(seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.BatchNorm2d(4), nn.Tanh(), nn.AdaptiveAvgPool2d(1))
+
+
+def make_atari_module(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(4, 8, 8, 8), nn.BatchNorm2d(8), nn.ReLU())
+
+
+def make_control_module() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(9, 4, 8, 8), nn.AdaptiveAvgPool2d(5), nn.Flatten())
 
 
 def not_a_module() -> int:
@@ -146,3 +158,55 @@ def test_the_benchmark_runs() -> None:
     images, whole, half = json.loads(done.stdout)["rows"].values()
     assert images["bytes_per_observation"] == 2 * 3 * 32 * 32 * 4 + 28
     assert whole["bytes_per_observation"] == (2 * 512 + 7) * 4 == 2 * half["bytes_per_observation"]
+
+
+FACTORY = ("--encoder-factory", "test_pretrained:make_atari_module")
+SHORT = (
+    *("--env", "ALE/Pong-v5", "--steps", "160", "--replay-capacity", "100", "--first-update", "60", "--n-step", "3"),
+    *("--batch-size", "8", "--hidden-units", "16", "--eval-every", "160", "--eval-episodes", "1", "--threads", "1"),
+    *("--checkpoint-every", "100", "--device", "cpu"),
+)
+
+
+def test_training_on_a_module_of_ones_own(tmp_path: Path) -> None:
+    """Its weights come from the file, stay as they were, and its features alone are stored, from the first step on."""
+    expected, file, folder = make_atari_module(7), tmp_path / "weights.safetensors", tmp_path / "run"
+    save_file(expected.state_dict(), file)
+    assert seer_command("train", *SHORT, *FACTORY, "--encoder-weights", file, "--out", folder) == 0
+    agent = load_checkpoint(latest_checkpoint(folder / "checkpoints"))["agent"]
+    for network in ("online", "target"):
+        for name, weight in expected.state_dict().items():
+            assert torch.equal(agent["modules"][network][f"encoder.stages.0.module.{name}"], weight)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["frozen_at"] == 0
+    assert summary["replay"]["row_bytes_after"] == 8 * 10 * 10 * 4
+    (freeze,) = [record for record in read_metrics(folder) if record["kind"] == "freeze"]
+    assert (freeze["step"], freeze["reason"]) == (0, "encoder of test_pretrained:make_atari_module")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--encoder-factory", "nowhere:make"], "package.module:callable"),
+        (["--encoder-factory", "test_pretrained:make_module"], "doesn't take images [B, 4, 84, 84]"),
+        ([*FACTORY, "--freeze-at", "50"], "--freeze-at 50"),
+        ([*FACTORY, "--encoder-from", "x"], "give one"),
+        ([*FACTORY, "--freeze-layers", "2"], "--freeze-layers 2"),
+        ([*FACTORY, "--latent-dtype", "int8"], "--latent-dtype int8"),
+        (["--encoder-weights", "x", "--freeze-at", "never"], "--encoder-factory"),
+        ([*FACTORY, "--encoder-weights", "missing.safetensors"], "missing.safetensors"),
+    ],
+)
+def test_wrong_flags_are_one_line(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert seer_command("train", *SHORT, *flags) == 2
+    complaint = capsys.readouterr().err
+    assert words in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_projections_above_a_module_go_on_learning(capsys: pytest.CaptureFixture[str]) -> None:
+    """CURL: the row is the module's 100 features of each of 4 crops, not the projections' two latents."""
+    pytest.importorskip("dm_control")
+    env = ("--env", "dm_control/cartpole-swingup-v0", "--replay-capacity", "1000")
+    assert seer_command("memory", *env, "--encoder-factory", "test_pretrained:make_control_module") == 0
+    assert "1,600" in capsys.readouterr().out

@@ -25,6 +25,7 @@ from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
 from seer.networks.encoders import CONVOLUTIONS, Encoder, Projections, convolution_stages, impala_stages
 from seer.networks.heads import ValueHead
 from seer.presets import CONTROL
+from seer.pretrained import ModuleStage, load_module
 from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Uniform
 from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
@@ -91,7 +92,7 @@ def build_freezing(config: Config) -> Freezing:
             latest=config.steps // 2 if freeze.latest is None else freeze.latest,
         )
     if config.freeze_step == 0:
-        return FreezeAt(0, reason=f"encoder of {freeze.encoder_from}")
+        return FreezeAt(0, reason=f"encoder of {freeze.encoder_from or freeze.encoder_factory}")
     return FreezeAt(config.freeze_step)
 
 
@@ -133,15 +134,19 @@ def build_encoder(config: Config, environment: PixelEnvironment, *, projections:
     channels, *_ = environment.frame_shape
     shape = (channels, config.view_size, config.view_size)
     stack, name = environment.stack, config.learning.encoder
-    if name == "impala":
+    precision, layers = pick_precision(config), config.freeze.layers
+    if config.freeze.encoder_factory is not None:
+        module = load_module(config.freeze.encoder_factory)
+        stages: list[torch.nn.Module] = [ModuleStage(module, (stack * channels, *shape[1:]))]
+        precision, layers = torch.float32, "1"
+    elif name == "impala":
         stages = impala_stages(shape, stack=stack)
     else:
         stages = convolution_stages(shape, stack=stack, layers=CONVOLUTIONS[name])
     if projections:
         maps = stages[-1].output_shape
         stages.append(Projections(maps, latents=projections, latent_size=config.sac.latent_size))  # type: ignore[arg-type]
-    layers = config.freeze.layers
-    return Encoder(stages, frozen_stages=None if layers == "all" else int(layers), precision=pick_precision(config))
+    return Encoder(stages, frozen_stages=None if layers == "all" else int(layers), precision=precision)
 
 
 def pick_precision(config: Config) -> torch.dtype:

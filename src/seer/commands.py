@@ -48,7 +48,7 @@ from seer.training.parts import Training
 from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder
 from seer.training.terminal import Terminal
 from seer.training.video import filming, recording
-from seer.transfer import adopt_encoder
+from seer.transfer import adopt_encoder, adopt_weights
 from seer.validation import validate
 
 FILMED, FILM_PACE = 150, 15
@@ -62,6 +62,8 @@ def start_run(config: Config) -> None:
     if config.freeze.encoder_from is not None:
         step = adopt_encoder(run.agent, config)
         terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
+    if config.freeze.encoder_weights is not None:
+        adopt_weights(run.agent, Path(config.freeze.encoder_weights))
     with RunFolder.create(_new_folder(config), config_to_json(config)) as folder, _metrics(folder) as metrics:
         _train_to_the_end(Journal(run, folder, metrics, terminal))
 

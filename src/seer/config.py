@@ -84,6 +84,13 @@ class FreezeConfig:
     """Start with the encoder of another run: a run folder, or one of its snapshots (SEER, section 5.4). Its lowest
     --freeze-layers are frozen from the start; those above go on learning."""
 
+    encoder_factory: Annotated[str | None, tyro.conf.arg(metavar="MODULE:CALLABLE|None")] = None
+    """Your own encoder in place of --encoder, frozen from the start: an importable callable without arguments whose result,
+    a torch.nn.Module, turns images [B, frames times channels, H, W] in [0, 1] into features."""
+
+    encoder_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|None")] = None
+    """Safetensors file with that module's weights."""
+
     similarity: Annotated[float, tyro.conf.arg(name="freeze-similarity")] = 0.99
     """auto: features have settled when their SVCCA with those of the probe before is at least this."""
 

@@ -4,6 +4,7 @@ Axes: B batch, H, W, C of an image, L features of an observation, all cameras an
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -160,14 +161,62 @@ def load_module(factory: str, weights: Path | None = None) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise SettingError(f"{factory} makes a {type(module).__name__}: it must return a torch.nn.Module")
     if weights is not None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        load_weights(module, weights)
+    return module
 
+
+def load_weights(module: nn.Module, file: Path) -> None:
+    """Give `module` the weights of a safetensors file.
+
+    Raises:
+        SettingError: the file can't be read, or its weights aren't the module's.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        module.load_state_dict(load_file(file))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise SettingError(f"{file} doesn't fit {type(module).__name__} ({reason}); give its own weights") from error
+
+
+class ModuleStage(nn.Module):
+    """A module of one's own as the lowest stage of an `Encoder`: [B, S*C, H, W] in [0, 1] to maps [B, *output_shape].
+
+    It stays in evaluation mode. Features without height and width become maps of one place.
+
+    Raises:
+        SettingError: the module doesn't take such images.
+    """
+
+    def __init__(self, module: nn.Module, input_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.module = module.eval()
+        blank = torch.zeros(1, *input_shape)
         try:
-            module.load_state_dict(load_file(weights))
-        except (OSError, SafetensorError, RuntimeError) as error:
+            with torch.no_grad():
+                shape = tuple(self.module(blank).shape[1:])
+            self._multiply_adds = count_multiply_adds(self.module, blank)
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise SettingError(
-                f"{weights} doesn't fit what {factory} makes ({reason}); give its own weights"
+                f"--encoder-factory: its module doesn't take images [B, {', '.join(map(str, input_shape))}], whose "
+                f"channels are those of all stacked frames ({reason}); give one that does"
             ) from error
-    return module
+        self.output_shape = shape if len(shape) == 3 else (math.prod(shape), 1, 1)
+
+    def train(self, mode: bool = True) -> "ModuleStage":
+        """Stay in evaluation mode: running statistics are part of what is frozen."""
+        super().train(mode)
+        self.module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps [B, *output_shape] float32."""
+        features: Tensor = self.module(images.float())
+        return features.float().reshape(-1, *self.output_shape)
+
+    def multiply_adds(self) -> int:
+        """Of one forward pass on one observation."""
+        return self._multiply_adds

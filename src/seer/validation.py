@@ -94,7 +94,7 @@ def _validate_freeze(config: Config) -> None:
         at in ("never", "auto") or at.isdecimal(), f"--freeze-at {at!r} is no step; give a whole number, auto or never"
     )
     if at.isdecimal():
-        least = 0 if freeze.encoder_from else 1
+        least = 0 if freeze.encoder_from or freeze.encoder_factory else 1
         _require(
             int(at) >= least,
             f"--freeze-at {at}: the first step is 1; give 1 or more, auto, never, or an encoder by --encoder-from",
@@ -102,6 +102,17 @@ def _validate_freeze(config: Config) -> None:
         _require(
             int(at) <= config.steps,
             f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
+        )
+    _require(
+        freeze.encoder_weights is None or freeze.encoder_factory is not None,
+        "--encoder-weights are those of a module of your own; say which by --encoder-factory",
+    )
+    if freeze.encoder_factory is not None:
+        _require(freeze.encoder_from is None, "--encoder-from and --encoder-factory each bring an encoder; give one")
+        _require(at == "0", f"--freeze-at {at}: the module of --encoder-factory never learns here; leave it out")
+        _require(
+            freeze.layers in ("all", "1"),
+            f"--freeze-layers {freeze.layers}: the module of --encoder-factory is one layer; leave it out",
         )
     _require(
         freeze.latent_dtype != "int8" or at != "0",
