@@ -316,11 +316,16 @@ def flops(arguments: Sequence[str]) -> None:
 
 
 def memory(arguments: Sequence[str]) -> None:
-    """`seer memory`: replay capacity."""
-    config = parse_config("memory", arguments)
-    from seer.commands import print_memory
+    """`seer memory`: replay capacity; with `--measure`, resident bytes and sampling time beside other replays."""
+    if {"-h", "--help"} & set(arguments):
+        print("--measure: play real steps and measure resident bytes a step and sampling time, beside other replays\n")
+    measured = "--measure" in arguments
+    config = parse_config("memory", [argument for argument in arguments if argument != "--measure"])
+    from seer.commands import measure_memory, print_memory
 
     print_memory(config)
+    if measured:
+        measure_memory(config)
 
 
 def bench(arguments: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from seer.analysis.convergence import converge, convergence_table, draw, pairs_o
 from seer.analysis.files import new_picture, refuse_existing, spread, weights_by_step, write_picture
 from seer.analysis.observations import play
 from seer.bench.bench import measure
+from seer.bench.ledger import ledger_table, measure_stores
 from seer.bench.report import check_output, print_report, write_json, write_markdown
 from seer.bench.scaling import draw_scaling
 from seer.bench.subject import bench_config
@@ -50,6 +51,9 @@ from seer.training.terminal import Terminal
 from seer.training.video import filming, recording
 from seer.transfer import adopt_encoder, adopt_weights
 from seer.validation import validate
+
+LEDGER_STEPS = 2000
+"""Steps played for `seer memory --measure`: enough for a system that counts memory in pages."""
 
 FILMED, FILM_PACE = 150, 15
 """Observations in a film of attention, and how many it shows a second."""
@@ -200,6 +204,17 @@ def print_memory(config: Config) -> None:
     frame = RowFormat(environment.frame_shape, torch.uint8)
     table = memory_table(config.env, num_bytes=replay_bytes(config, frame), frame=frame, latent=agent.latent)
     Console().print(table)
+
+
+def measure_memory(config: Config) -> None:
+    """Print what a step takes in memory, store by store, with `--replay-capacity` (2,000) steps really played."""
+    steps = config.replay.capacity or LEDGER_STEPS
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    terminal = Terminal()
+    entries, missing = measure_stores(config, steps, partial(terminal.advance, "measuring"))
+    Console().print(ledger_table(config, steps, entries))
+    for line in missing:
+        terminal.say(f"missing: {line}")
 
 
 def run_bench(

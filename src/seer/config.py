@@ -85,8 +85,8 @@ class FreezeConfig:
     --freeze-layers are frozen from the start; those above go on learning."""
 
     encoder_factory: Annotated[str | None, tyro.conf.arg(metavar="MODULE:CALLABLE|None")] = None
-    """Your own encoder in place of --encoder, frozen from the start: an importable callable without arguments whose result,
-    a torch.nn.Module, turns images [B, frames times channels, H, W] in [0, 1] into features."""
+    """Your own encoder in place of --encoder, frozen from the start: an importable callable without arguments that
+    makes a torch.nn.Module from images [B, frames times channels, H, W] in [0, 1] to features."""
 
     encoder_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|None")] = None
     """Safetensors file with that module's weights."""

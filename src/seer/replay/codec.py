@@ -130,7 +130,7 @@ class ErrorMeter:
     """Adds up the errors of a codec."""
 
     def __init__(self, latent_shape: tuple[int, ...], device: torch.device) -> None:
-        self._count = 0
+        self.count = 0  # latents of one crop
         # Of each dimension [N, L]: sums of latents, of their squares, of the errors' squares.
         self._sums = torch.zeros(3, *latent_shape[1:], dtype=torch.float64, device=device)
         self._largest = torch.zeros((), device=device)
@@ -138,13 +138,13 @@ class ErrorMeter:
     def add(self, latents: Tensor, decoded: Tensor) -> None:
         """`decoded` is what is read of `latents`; both are `[B, K, N, L]`."""
         exact, errors = latents.double().flatten(0, 1), (decoded - latents).double().flatten(0, 1)
-        self._count += len(exact)
+        self.count += len(exact)
         self._sums += torch.stack([exact.sum(0), exact.square().sum(0), errors.square().sum(0)])
         self._largest = torch.maximum(self._largest, errors.abs().amax().float())
 
     def result(self, codec: Codec) -> LatentError:
         """All so far; no error at all where nothing was added."""
-        sums, squares, errors = self._sums / max(1, self._count)
+        sums, squares, errors = self._sums / max(1, self.count)
         variance = float((squares - sums.square()).sum())
         relative = (float(errors.sum()) / variance) ** 0.5 if variance > 0 else 0.0
         return LatentError(relative, float(self._largest), codec.clipped_share)

@@ -301,7 +301,7 @@ class Replay:
             row_bytes_before=frame.num_bytes,
             row_bytes_after=self.row.num_bytes,
             fitted=fitted,
-            error=None if self._layout.codec.is_exact else meter.result(self._layout.codec),
+            error=meter.result(self._layout.codec) if meter.count else None,
         )
 
     def state_dict(self) -> dict[str, Any]:
