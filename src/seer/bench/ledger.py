@@ -31,6 +31,7 @@ from seer.training.resident import resident_bytes
 
 LATENTS_MADE = 256  # recorded observations encoded for filling up; appended again and again
 TIMED_SAMPLES = 50
+COPIED = "bytes copied"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def measure_stores(config: Config, steps: int, progress: Callable[[int, int], No
         makers[f"seer, latents, {dtype}"] = partial(_ours, config, environment, dtype)
     others, missing = _other_buffers()
     for name, make in others.items():
-        makers[name] = partial(_theirs, make, environment, config.learning.batch_size)
+        makers[name] = partial(_theirs, make, environment, config.learning.batch_size, copied=COPIED in name)
     few = recording[: config.learning.batch_size + config.replay.n_step + environment.stack + 50]
     entries: list[Entry] = []
     alive: list[Filled] = []
@@ -95,7 +96,9 @@ def _other_buffers() -> tuple[dict[str, Callable[..., Any]], list[str]]:
     except ImportError:
         return found, ["sb3-extra-buffers or its zstd isn't installed: pip install 'seer-rl[bench]'"]
     name, packed = "sb3-extra-buffers, zstd 3", partial(CompressedReplayBuffer, compression_method="zstd3")
-    return found | {name: packed, f"{name}, optimize_memory_usage": partial(packed, **lean)}, []
+    lean_packed = partial(packed, **lean)
+    more = {name: packed, f"{name}, optimize_memory_usage": lean_packed, f"{name}, the same, {COPIED}": lean_packed}
+    return found | more, []
 
 
 def ledger_table(config: Config, steps: int, entries: Sequence[Entry]) -> Table:
@@ -160,8 +163,14 @@ def _ours(
     return Filled(replay.size, lambda: replay.sample(config.learning.batch_size))
 
 
-def _theirs(make: Callable[..., Any], environment: PixelEnvironment, batch: int, recording: Sequence[Step]) -> Filled:
-    """A buffer of Stable-Baselines3 or made for it, which stores the whole stack."""
+def _theirs(
+    make: Callable[..., Any], environment: PixelEnvironment, batch: int, recording: Sequence[Step], *, copied: bool
+) -> Filled:
+    """A buffer of Stable-Baselines3 or made for it, which stores the whole stack.
+
+    `copied`: what it compressed is copied to bytes of just its size. The zstd package returns bytes in a block as
+    large as the input could at worst have become, and such a block stays whole.
+    """
     channels, height, width = environment.frame_shape
     space = gymnasium.spaces.Box(0, 255, (environment.stack * channels, height, width), np.uint8)
     buffer = make(len(recording), space, environment.action_space, device="cpu")
@@ -172,7 +181,16 @@ def _theirs(make: Callable[..., Any], environment: PixelEnvironment, batch: int,
         done = np.array([step.over])
         buffer.add(now[None], after[None], np.array([step.action]), np.array([step.reward]), done, [{}])
         now = after
+        if copied:
+            _copy_newest(buffer)
     return Filled(len(recording), lambda: buffer.sample(batch))
+
+
+def _copy_newest(buffer: Any) -> None:
+    for number in (buffer.pos - 1, buffer.pos % buffer.buffer_size):
+        packed = buffer.observations[number, 0]
+        if isinstance(packed, bytes):
+            buffer.observations[number, 0] = bytes(bytearray(packed))
 
 
 def _bytes_in_use() -> int:
