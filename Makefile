@@ -19,7 +19,7 @@ DONE := .venv/.installed
 DRAWS := .venv/.draws
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types unit torture format clean
+.PHONY: help setup train test lint types unit torture docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,12 +44,15 @@ unit: $(DONE) $(DRAWS)  ## pytest, import floors among the tests
 torture: $(DONE) $(DRAWS)  ## the long tests: runs killed anywhere, damaged files, bad settings, soak, replay oracle
 	$(BIN)/pytest -m slow -k "cut_off or hundred or thousand or many or dm_control_does"
 
+docs: $(DONE)  ## the API page, from the docstrings: build/api/seer.html
+	$(BIN)/python docs/api.py build/api
+
 format: $(DONE)  ## let ruff fix what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean:  ## remove .venv, caches and builds; never runs/
-	rm -rf .venv dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp is touched last: an interrupted installation starts again.

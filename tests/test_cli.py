@@ -115,6 +115,8 @@ def refused(capsys: Capture, *arguments: object) -> str:
         ([*PONG, "--agent", "alphago"], ["--agent", "alphago", "rainbow"]),
         ([*PONG, "--encoder", "large"], ["--encoder", "large", "data-efficient"]),
         ([*PONG, "--prioritized", "maybe"], ["maybe", "--help"]),
+        ([*PONG, "--latent-dtype", "int4"], ["--latent-dtype", "int4", "int8"]),
+        ([*PONG, "--latent-dtype", "int8", "--encoder-from", "x"], ["--latent-dtype int8", "--freeze-at 0", "float16"]),
     ],
     ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else None,
 )
@@ -471,7 +473,23 @@ def test_memory_prints_capacities(capsys: Capture) -> None:
     assert seer("memory", *PONG, "--replay-memory", "70MB", "--encoder", "canonical") == 0
     text = capsys.readouterr().out
     assert table_rows(text)["capacity in steps"][:2] == [f"{70_000_000 // 7056:,}"] * 2
-    assert "12,544 bytes" in text
+    assert "12,544 bytes as float32" in text
+    assert seer("memory", *PONG, "--replay-memory", "70MB", "--encoder", "canonical", "--latent-dtype", "float16") == 0
+    assert table_rows(capsys.readouterr().out)["bytes per stored step"][:2] == ["7,056", "6,272"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "atari", "control"),
+    [("float32", 2304, 1600), ("float16", 1152, 800), ("bfloat16", 1152, 800), ("int8", 576, 400)],
+)
+def test_smaller_latents_take_the_bytes_they_should(dtype: str, atari: int, control: int, capsys: Capture) -> None:
+    for env, row_bytes in (("ALE/Pong-v5", atari), ("dm_control/cartpole-swingup-v0", control)):
+        if env.startswith("dm_control"):
+            pytest.importorskip("dm_control")
+        assert seer("memory", "--env", env, "--replay-memory", "70MB", "--latent-dtype", dtype) == 0
+        rows = table_rows(capsys.readouterr().out)
+        assert rows["bytes per stored step"][1] == f"{row_bytes:,}"
+        assert rows["capacity in steps"][1] == f"{70_000_000 // row_bytes:,}"
 
 
 @pytest.mark.parametrize("x", ["steps", "flops", "seconds"])

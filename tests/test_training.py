@@ -122,6 +122,9 @@ def test_the_summary(finished_run: Path) -> None:
         "capacity_before": CAPACITY,
         "capacity_after": math.floor(CAPACITY * FRAME_BYTES / LATENT_BYTES),
         "size": replay["size"],
+        "latent_dtype": "float32",
+        "latent_error": None,
+        "clipped_share": None,
     }
     assert CAPACITY - 3 + STEPS - FREEZE_AT <= replay["size"] <= CAPACITY + STEPS - FREEZE_AT
     assert summary["updates_per_second"].keys() == {"before", "after"}

@@ -4,7 +4,71 @@ The method is SEER: Chen, Lee, Srinivas, Abbeel, "Improving Computational Effici
 Learning via Stored Embeddings", NeurIPS 2021 (arXiv 2103.02886). Early in training the lower layers of the
 encoder are frozen; from then on the replay holds their outputs, which are cheaper to train on and smaller.
 
-Importing this package loads nothing else: import the part you need, such as ``seer.replay``.
+For a training loop of your own: `make_replay`, `FreezableEncoder` (or `FreezeWhenSettled`, which says when), and
+`FlopsLedger` with `cost_of` and `count_multiply_adds`. `examples/dqn.py` is a whole DQN made of them.
+
+Importing this package loads nothing else; a name loads its module when it is first used.
 """
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # type checkers take it for True, and `typing` needn't be imported
+if TYPE_CHECKING:
+    from seer.errors import SettingError
+    from seer.flops import Cost, FlopsLedger, Part, Passes
+    from seer.freezing import FreezeAt, FreezeWhenSettled
+    from seer.library import FreezableEncoder, cost_of, count_multiply_adds, make_replay
+    from seer.phase import Phase
+    from seer.pretrained import FrozenEncoder, load_module
+    from seer.replay import Arena, Batch, LatentError, Prioritized, Replay, RowFormat, Transcoding, Uniform
+
+_HOMES = {
+    "errors": ("SettingError",),
+    "flops": ("Cost", "FlopsLedger", "Part", "Passes"),
+    "freezing": ("FreezeAt", "FreezeWhenSettled"),
+    "library": ("FreezableEncoder", "cost_of", "count_multiply_adds", "make_replay"),
+    "phase": ("Phase",),
+    "pretrained": ("FrozenEncoder", "load_module"),
+    "replay": ("Arena", "Batch", "LatentError", "Prioritized", "Replay", "RowFormat", "Transcoding", "Uniform"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Arena",
+    "Batch",
+    "Cost",
+    "FlopsLedger",
+    "FreezableEncoder",
+    "FreezeAt",
+    "FreezeWhenSettled",
+    "FrozenEncoder",
+    "LatentError",
+    "Part",
+    "Passes",
+    "Phase",
+    "Prioritized",
+    "Replay",
+    "RowFormat",
+    "SettingError",
+    "Transcoding",
+    "Uniform",
+    "__version__",
+    "cost_of",
+    "count_multiply_adds",
+    "load_module",
+    "make_replay",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'seer' has no attribute {name!r}")
+    import importlib
+
+    found = globals()[name] = getattr(importlib.import_module(f"seer.{_HOME_OF[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

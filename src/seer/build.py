@@ -22,11 +22,13 @@ from seer.environments import PixelEnvironment, make_atari, make_dm_control
 from seer.errors import SettingError
 from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
+from seer.library import action_format
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
 from seer.networks.encoders import CONVOLUTIONS, Encoder, Projections, convolution_stages, impala_stages
 from seer.networks.heads import ValueHead
 from seer.presets import CONTROL
-from seer.replay import Arena, Prioritized, Replay, RowFormat, Uniform
+from seer.pretrained import ModuleStage, load_module
+from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Uniform
 from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
@@ -96,7 +98,7 @@ def build_freezing(config: Config) -> Freezing:
             latest=config.steps // 2 if freeze.latest is None else freeze.latest,
         )
     if config.freeze_step == 0:
-        return FreezeAt(0, reason=f"encoder of {freeze.encoder_from}")
+        return FreezeAt(0, reason=f"encoder of {freeze.encoder_from or freeze.encoder_factory}")
     return FreezeAt(config.freeze_step)
 
 
@@ -120,6 +122,13 @@ def build_agent(config: Config, environment: PixelEnvironment, device: torch.dev
         SettingError: the agent can't act in this environment, or its encoder doesn't fit the images.
     """
     torch.manual_seed(seeds[0])  # initial weights come from torch's global generator, and nothing else does
+    agent = _agent_for(config, environment, device, seeds)
+    agent.latent = RowFormat(agent.latent.shape, LATENT_DTYPES[config.freeze.latent_dtype])
+    return agent
+
+
+def _agent_for(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Agent[Any]:
+    """The agent for the environment's actions."""
     if isinstance(environment.action_space, Discrete):
         if config.agent not in ("rainbow", "dqn"):
             raise SettingError(f"--agent {config.agent} needs continuous actions; for {config.env} use rainbow or dqn")
@@ -134,15 +143,19 @@ def build_encoder(config: Config, environment: PixelEnvironment, *, projections:
     channels, *_ = environment.frame_shape
     shape = (channels, config.view_size, config.view_size)
     stack, name = environment.stack, config.learning.encoder
-    if name == "impala":
+    precision, layers = pick_precision(config), config.freeze.layers
+    if config.freeze.encoder_factory is not None:
+        module = load_module(config.freeze.encoder_factory)
+        stages: list[torch.nn.Module] = [ModuleStage(module, (stack * channels, *shape[1:]))]
+        precision, layers = torch.float32, "1"
+    elif name == "impala":
         stages = impala_stages(shape, stack=stack)
     else:
         stages = convolution_stages(shape, stack=stack, layers=CONVOLUTIONS[name])
     if projections:
         maps = stages[-1].output_shape
         stages.append(Projections(maps, latents=projections, latent_size=config.sac.latent_size))  # type: ignore[arg-type]
-    layers = config.freeze.layers
-    return Encoder(stages, frozen_stages=None if layers == "all" else int(layers), precision=pick_precision(config))
+    return Encoder(stages, frozen_stages=None if layers == "all" else int(layers), precision=precision)
 
 
 def pick_precision(config: Config) -> torch.dtype:
@@ -266,18 +279,12 @@ def build_replay(
         arena=Arena(replay_bytes(config, frame), device),
         frame=frame,
         stack=environment.stack,
-        action=_action_format(environment),
+        action=action_format(environment.action_space),
         n_step=settings.n_step,
         discount=config.learning.discount,
         sampler=Prioritized(exponent=settings.priority_exponent) if settings.prioritized else Uniform(),
         rng=rng,
     )
-
-
-def _action_format(environment: PixelEnvironment) -> RowFormat:
-    if isinstance(environment.action_space, Discrete):
-        return RowFormat((), torch.int64)
-    return RowFormat(environment.action_space.shape or (), torch.float32)
 
 
 def replay_bytes(config: Config, frame: RowFormat) -> int:
@@ -296,7 +303,7 @@ def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any
         replay=replay_bytes(config, frame),
         frame=frame,
         stack=environment.stack,
-        action=_action_format(environment),
+        action=action_format(environment.action_space),
     )
 
 

@@ -196,6 +196,8 @@ def main() -> None:
         "memory": (memory, "table of what the replay holds before and after the freeze"),
         "bench": (bench, "how fast this machine is, beside its limits and Stable-Baselines3"),
     }
+    if "" not in sys.path:
+        sys.path.append("")  # for --encoder-factory of a file in this folder; at the end, where it shadows nothing
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print("usage: seer COMMAND [flags]; seer COMMAND --help explains them\n")
@@ -314,11 +316,16 @@ def flops(arguments: Sequence[str]) -> None:
 
 
 def memory(arguments: Sequence[str]) -> None:
-    """`seer memory`: replay capacity."""
-    config = parse_config("memory", arguments)
-    from seer.commands import print_memory
+    """`seer memory`: replay capacity; with `--measure`, resident bytes and sampling time beside other replays."""
+    if {"-h", "--help"} & set(arguments):
+        print("--measure: play real steps and measure resident bytes a step and sampling time, beside other replays\n")
+    measured = "--measure" in arguments
+    config = parse_config("memory", [argument for argument in arguments if argument != "--measure"])
+    from seer.commands import measure_memory, print_memory
 
     print_memory(config)
+    if measured:
+        measure_memory(config)
 
 
 def bench(arguments: Sequence[str]) -> None:
@@ -340,12 +347,14 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config:
     first.add_argument("--env", nargs="?")  # a missing value is left to the second parser
     first.add_argument("--agent", nargs="?")
     first.add_argument("--encoder-from", nargs="?")
+    first.add_argument("--encoder-factory", nargs="?")
     chosen, _ = first.parse_known_args(list(arguments))
     wants_help = bool({"-h", "--help"} & set(arguments))
     if chosen.env is None and not wants_help:
         raise SettingError(f"--env is missing; write for example: seer {command} --env ALE/Pong-v5")
     agent = chosen.agent if chosen.agent in get_args(AgentName) else None  # the parser refuses what it doesn't know
-    default = preset(chosen.env or "ALE/Pong-v5", agent, transfer=chosen.encoder_from is not None)
+    given = chosen.encoder_from is not None or chosen.encoder_factory is not None
+    default = preset(chosen.env or "ALE/Pong-v5", agent, transfer=given)
     return validate(parse(Config, command, arguments, default=default))
 
 

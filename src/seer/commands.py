@@ -19,6 +19,7 @@ from seer.analysis.convergence import converge, convergence_table, draw, pairs_o
 from seer.analysis.files import new_picture, refuse_existing, spread, weights_by_step, write_picture
 from seer.analysis.observations import play
 from seer.bench.bench import measure
+from seer.bench.ledger import ledger_table, measure_stores
 from seer.bench.report import check_output, print_report, write_json, write_markdown
 from seer.bench.scaling import draw_scaling
 from seer.bench.subject import bench_config
@@ -51,7 +52,7 @@ from seer.training.parts import Training
 from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder, flatten
 from seer.training.terminal import Terminal, human_bytes
 from seer.training.video import filming, recording
-from seer.transfer import adopt_encoder
+from seer.transfer import adopt_encoder, adopt_weights
 from seer.validation import validate
 
 ABSENT = object()
@@ -64,6 +65,9 @@ FITS_NOT = (
     ValueError,
 )  # fmt: skip
 """What loading a state that is whole but foreign ends in."""
+
+LEDGER_STEPS = 2000
+"""Steps played for `seer memory --measure`: enough for a system that counts memory in pages."""
 
 FILMED, FILM_PACE = 150, 15
 """Observations in a film of attention, and how many it shows a second."""
@@ -78,6 +82,8 @@ def start_run(config: Config) -> None:
     if config.freeze.encoder_from is not None:
         step = adopt_encoder(run.agent, config)
         terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
+    if config.freeze.encoder_weights is not None:
+        adopt_weights(run.agent, Path(config.freeze.encoder_weights))
     with RunFolder.create(out, config_to_json(config)) as folder, _metrics(folder) as metrics:
         _train_to_the_end(Journal(run, folder, metrics, terminal))
 
@@ -218,6 +224,17 @@ def print_memory(config: Config) -> None:
     frame = RowFormat(environment.frame_shape, torch.uint8)
     table = memory_table(config.env, num_bytes=replay_bytes(config, frame), frame=frame, latent=agent.latent)
     Console().print(table)
+
+
+def measure_memory(config: Config) -> None:
+    """Print what a step takes in memory, store by store, with `--replay-capacity` (2,000) steps really played."""
+    steps = config.replay.capacity or LEDGER_STEPS
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    terminal = Terminal()
+    entries, missing = measure_stores(config, steps, partial(terminal.advance, "measuring"))
+    Console().print(ledger_table(config, steps, entries))
+    for line in missing:
+        terminal.say(f"missing: {line}")
 
 
 def run_bench(

@@ -15,6 +15,7 @@ from seer.errors import SettingError
 
 AgentName = Literal["rainbow", "dqn", "sac", "curl"]
 Precision = Literal["auto", "float32", "bfloat16"]
+LatentDtype = Literal["float32", "float16", "bfloat16", "int8"]
 EncoderName = Literal["data-efficient", "canonical", "sac-ae", "impala"]
 
 
@@ -71,6 +72,10 @@ class FreezeConfig:
     num_crops: int = 1
     """Crops of each observation whose latents are stored, K (SEER: 4). 1 where the agent crops nothing."""
 
+    latent_dtype: LatentDtype = "float32"
+    """What stored latents are kept as (SEER: float32). Smaller ones leave room for more of them in the same memory; the
+    freeze reports the error. int8: the range that each dimension has at the freeze, in 255 steps."""
+
     layers: Annotated[str, tyro.conf.arg(name="freeze-layers", metavar="K|all")] = "all"
     """Lower layers of the encoder that are frozen: the first K, or all (SEER: every convolution and, for SAC and CURL,
     the projections above them, which count as one layer; a section of the IMPALA encoder counts as one too)."""
@@ -78,6 +83,13 @@ class FreezeConfig:
     encoder_from: Annotated[str | None, tyro.conf.arg(metavar="RUN|None")] = None
     """Start with the encoder of another run: a run folder, or one of its snapshots (SEER, section 5.4). Its lowest
     --freeze-layers are frozen from the start; those above go on learning."""
+
+    encoder_factory: Annotated[str | None, tyro.conf.arg(metavar="MODULE:CALLABLE|None")] = None
+    """Your own encoder in place of --encoder, frozen from the start: an importable callable without arguments that
+    makes a torch.nn.Module from images [B, frames times channels, H, W] in [0, 1] to features."""
+
+    encoder_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|None")] = None
+    """Safetensors file with that module's weights."""
 
     similarity: Annotated[float, tyro.conf.arg(name="freeze-similarity")] = 0.99
     """auto: features have settled when their SVCCA with those of the probe before is at least this."""
@@ -107,8 +119,8 @@ class LearningConfig:
     """Convolutional encoder (DER, appendix E; DQN's for canonical)."""
 
     precision: Precision = "auto"
-    """What the layers compute in; parameters, losses and stored latents stay float32. auto: bfloat16 for SAC, CURL and
-    Rainbow where the processor has instructions for it, else float32."""
+    """What the layers compute in; parameters and losses stay float32 (and for stored latents see --latent-dtype). auto:
+    bfloat16 for SAC, CURL and Rainbow where the processor has instructions for it, else float32."""
 
     batch_size: int = 32
     """Samples per update (DER, table 1)."""

@@ -8,6 +8,7 @@ import torch
 from seer.agents.agent import Agent
 from seer.config import Config, config_from_json
 from seer.errors import SettingError
+from seer.pretrained import ModuleStage, load_weights
 from seer.training.run import RunFolder
 from seer.training.snapshots import FOLDER, Weights, read_last, read_snapshot
 
@@ -31,6 +32,18 @@ def adopt_encoder(agent: Agent[Any], config: Config) -> int:
     for network in (agent.online, agent.target):
         network.encoder.load_state_dict(encoder)
     return step
+
+
+def adopt_weights(agent: Agent[Any], file: Path) -> None:
+    """Give a module of `--encoder-factory` the weights of a safetensors file.
+
+    Raises:
+        SettingError: they aren't its own.
+    """
+    for network in (agent.online, agent.target):
+        stage = network.encoder.stages[0]
+        assert isinstance(stage, ModuleStage)
+        load_weights(stage.module, file)
 
 
 def _read(source: Path) -> tuple[int, Weights]:

@@ -113,7 +113,7 @@ def _validate_freeze(config: Config) -> None:
         at in ("never", "auto") or _is_count(at), f"--freeze-at {at!r} is no step; give a whole number, auto or never"
     )
     if _is_count(at):
-        least = 0 if freeze.encoder_from else 1
+        least = 0 if freeze.encoder_from or freeze.encoder_factory else 1
         _require(
             int(at) >= least,
             f"--freeze-at {at}: the first step is 1; give 1 or more, auto, never, or an encoder by --encoder-from",
@@ -122,6 +122,22 @@ def _validate_freeze(config: Config) -> None:
             int(at) <= config.steps,
             f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
         )
+    _require(
+        freeze.encoder_weights is None or freeze.encoder_factory is not None,
+        "--encoder-weights are those of a module of your own; say which by --encoder-factory",
+    )
+    if freeze.encoder_factory is not None:
+        _require(freeze.encoder_from is None, "--encoder-from and --encoder-factory each bring an encoder; give one")
+        _require(at == "0", f"--freeze-at {at}: the module of --encoder-factory never learns here; leave it out")
+        _require(
+            freeze.layers in ("all", "1"),
+            f"--freeze-layers {freeze.layers}: the module of --encoder-factory is one layer; leave it out",
+        )
+    _require(
+        freeze.latent_dtype != "int8" or at != "0",
+        "--latent-dtype int8 needs observations at the freeze to fit its range to, and with --freeze-at 0 there are "
+        "none; use --latent-dtype float16",
+    )
     if at == "auto":
         latest = config.steps // 2 if freeze.latest is None else freeze.latest
         _require(freeze.earliest >= 0, f"--freeze-earliest {freeze.earliest} must be 0 or more")

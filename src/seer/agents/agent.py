@@ -49,7 +49,7 @@ class Agent(ABC, Generic[Head]):
     Attributes:
         online, target: the networks; the target starts as a copy and never gets gradients.
         phase: what learns and what the replay holds.
-        latent: one row of the replay after the freeze, [K, N, L] float32.
+        latent: one row of the replay after the freeze, [K, N, L]; float32 unless it is set to what is smaller.
         updates, decisions: gradient steps and exploring actions so far.
     """
 

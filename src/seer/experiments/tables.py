@@ -72,8 +72,13 @@ def memory_table(env: str, *, num_bytes: int, frame: RowFormat, latent: RowForma
     row("bytes of the arena", num_bytes, num_bytes)
     row("bytes per stored step", frame.num_bytes, kept.num_bytes)
     row("capacity in steps", num_bytes // frame.num_bytes, num_bytes // kept.num_bytes)
-    if kept is frame:
-        table.caption = f"Latents would take {latent.num_bytes:,} bytes, so frames are kept and only compute is saved."
+    dtype = str(latent.dtype).removeprefix("torch.")
+    if kept is latent:
+        table.caption = f"Latents are stored as {dtype}; --latent-dtype changes that."
+    else:
+        table.caption = (
+            f"Latents would take {latent.num_bytes:,} bytes as {dtype}, so frames are kept and only compute is saved."
+        )
     return table
 
 

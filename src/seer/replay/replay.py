@@ -1,5 +1,6 @@
 """A ring of observations: one row each, stacks and n-step windows put together when they are sampled."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,12 +11,15 @@ from torch import Tensor
 
 from seer.errors import SettingError
 from seer.replay.arena import Arena, RowFormat
+from seer.replay.codec import LATENT_DTYPES, Codec, ErrorMeter, Int8Codec, load_codec
 from seer.replay.pieces import Pieces
 from seer.replay.samplers import Sampler
 from seer.replay.steps import End, Steps
-from seer.replay.transcode import Encode, Progress, Transcoding, transcode_rows
+from seer.replay.transcode import Encode, Progress, Transcoding, check_encoded, transcode_rows
 
-DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
+_FITTED_ROWS = 1024  # stored observations that the range of int8 is fitted to
+
+DTYPES = {"uint8": torch.uint8} | LATENT_DTYPES
 """Of stored rows, by the names they have in a saved state."""
 
 
@@ -27,7 +31,7 @@ class Batch:
     until the window of n is full or the episode ends. Tensors are on the arena's device.
 
     Attributes:
-        now: frames `[B, S, C, H, W]` uint8, or latents `[B, N, L]`: the observation at t.
+        now: frames `[B, S, C, H, W]` uint8, or latents `[B, N, L]` float32: the observation at t.
         action: `[B]` int64 or `[B, A]` float32: taken at t.
         reward: `[B]` float32: sum of discount^k r_{t+k} over k < m.
         next: like `now`: the observation at t+m; without meaning after a true end.
@@ -47,9 +51,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Layout:
-    """How stored rows make up an observation: `stack` rows each, of which one of `crops` parts is read."""
+    """How stored rows make up an observation: `stack` rows each, of which one of `crops` parts is read and decoded."""
 
     row: RowFormat
+    codec: Codec
     stack: int
     crops: int
     observation_shape: tuple[int, ...]
@@ -57,12 +62,13 @@ class Layout:
     @classmethod
     def of_frames(cls, frame: RowFormat, stack: int) -> Self:
         """Rows are frames `[C, H, W]`; an observation is `[S, C, H, W]`."""
-        return cls(row=frame, stack=stack, crops=1, observation_shape=(stack, *frame.shape))
+        codec = Codec(frame.dtype, frame.dtype)
+        return cls(row=frame, codec=codec, stack=stack, crops=1, observation_shape=(stack, *frame.shape))
 
     @classmethod
-    def of_latents(cls, latent: RowFormat) -> Self:
+    def of_latents(cls, latent: RowFormat, codec: Codec) -> Self:
         """Rows are latents `[K, N, L]`; an observation is `[N, L]`."""
-        return cls(row=latent, stack=1, crops=latent.shape[0], observation_shape=latent.shape[1:])
+        return cls(row=latent, codec=codec, stack=1, crops=latent.shape[0], observation_shape=latent.shape[1:])
 
 
 class Replay:
@@ -124,6 +130,21 @@ class Replay:
         return self._layout.row
 
     @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Of what is sampled now: `[S, C, H, W]` of frames, `[N, L]` of latents."""
+        return self._layout.observation_shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arena lives."""
+        return self._arena.device
+
+    @property
+    def clipped_share(self) -> float | None:
+        """Of the numbers of latents stored as int8, the share outside its range; None where nothing is clipped."""
+        return self._layout.codec.clipped_share
+
+    @property
     def size(self) -> int:
         """Rows stored, closing rows included."""
         return min(self._count - self._origin, self.capacity)
@@ -157,7 +178,7 @@ class Replay:
 
         Args:
             row: the newest frame `[C, H, W]` of the observation the action was taken in, or, once the replay
-                holds latents, that observation's latents `[K, N, L]`.
+                holds latents, that observation's latents `[K, N, L]` float32, however they are stored.
             action: the action taken.
             reward: the reward that followed.
             terminated: the step led to a true end.
@@ -215,10 +236,10 @@ class Replay:
         return np.unique(np.linspace(self._count - span, self._count - 1, min(count, span)).round().astype(np.int64))
 
     def read(self, ids: NDArray[np.int64]) -> Tensor:
-        """The stored observations `ids` `[B]`: frames `[B, S, C, H, W]` uint8, or rows of latents `[B, K, N, L]`."""
+        """The stored observations `ids` `[B]`: frames `[B, S, C, H, W]` uint8, or latents `[B, K, N, L]` float32."""
         places = (ids - self._origin) % self.capacity
         stacks = self._steps.stack(places, self._layout.stack)
-        read = self._rows.index_select(0, self._to_device(stacks.ravel()))
+        read = self._layout.codec.decode(self._rows.index_select(0, self._to_device(stacks.ravel())))
         return read if self.holds_latents else read.view(len(ids), *self._layout.observation_shape)
 
     def update_priorities(self, index: NDArray[np.int64], priority: Tensor | NDArray[np.floating]) -> None:
@@ -246,22 +267,35 @@ class Replay:
         changes: a replay never shrinks.
 
         Args:
-            encode: frames `[B, S, C, H, W]` uint8 on the arena's device to latents `[B, K, N, L]`.
-            latent: `[K, N, L]`.
+            encode: frames `[B, S, C, H, W]` uint8 on the arena's device to latents `[B, K, N, L]` float32.
+            latent: `[K, N, L]`, and what they are stored as: float32, float16, bfloat16, or int8, whose range is first
+                fitted to up to 1,024 of the stored observations, evenly spaced.
             chunk_rows: observations encoded at a time; few, so that the conversion needs no more memory than an update.
             progress: called after every chunk with the rows done and the rows in all.
 
         Raises:
-            ValueError: the replay holds latents already, or `encode` returned another shape or dtype (the
-                replay is then of no more use).
+            ValueError: the replay holds latents already, `latent` is of another dtype than those, or `encode` returned
+                another shape or dtype (the replay is then of no more use).
+            SettingError: int8, but no observation is stored to fit its range to.
         """
         if self.holds_latents:
             raise ValueError("the replay holds latents already")
+        if latent.dtype not in LATENT_DTYPES.values():
+            raise ValueError(f"latents can't be stored as {latent.dtype}, only as {', '.join(LATENT_DTYPES)}")
         rows_before, capacity_before, frame = self.size, self.capacity, self.row
-        dropped = 0
+        dropped = fitted = 0
+        meter = ErrorMeter(latent.shape, self._arena.device)
         converted = latent.num_bytes <= frame.num_bytes
         if converted:
-            dropped = self._convert(encode, latent, chunk_rows, progress)
+            codec, fitted = self._fit(encode, latent, chunk_rows)
+            dropped = self._convert(
+                encode,
+                latent,
+                codec,
+                chunk_rows=chunk_rows,
+                progress=progress,
+                meter=None if codec.is_exact else meter,
+            )
         return Transcoding(
             converted=converted,
             rows=rows_before - dropped,
@@ -270,6 +304,8 @@ class Replay:
             capacity_after=self.capacity,
             row_bytes_before=frame.num_bytes,
             row_bytes_after=self.row.num_bytes,
+            fitted=fitted,
+            error=meter.result(self._layout.codec) if meter.count else None,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -283,6 +319,7 @@ class Replay:
             "holds_latents": self.holds_latents,
             "row_shape": list(self.row.shape),
             "row_dtype": str(self.row.dtype).removeprefix("torch."),
+            "codec": self._layout.codec.state_dict(),
             "count": self._count,
             "origin": self._origin,
             "age": self._age,
@@ -307,7 +344,10 @@ class Replay:
                 )
         self.holds_latents = bool(state["holds_latents"])
         row = RowFormat(tuple(state["row_shape"]), DTYPES[state["row_dtype"]])
-        self._use(Layout.of_latents(row) if self.holds_latents else self._frames)
+        if self.holds_latents:
+            self._use(Layout.of_latents(row, load_codec(row.dtype, state.get("codec", {}), self._arena.device)))
+        else:
+            self._use(self._frames)
         self._count, self._origin = state["count"], state["origin"]
         self._age, self._pending = state["age"], state["pending"]
         if not 0 <= self._origin <= self._count or not 0 <= self._pending <= self.size:
@@ -338,7 +378,33 @@ class Replay:
         self._parts = self._rows.view(self.capacity * layout.crops, -1)
         self._pieces = Pieces(self._rows, generation="latents" if self.holds_latents else "frames")
 
-    def _convert(self, encode: Encode, latent: RowFormat, chunk_rows: int, progress: Progress | None) -> int:
+    @torch.no_grad()
+    def _fit(self, encode: Encode, latent: RowFormat, chunk_rows: int) -> tuple[Codec, int]:
+        """What stores the latents, and how many observations were encoded to find out."""
+        if latent.dtype != torch.int8:
+            return Codec(torch.float32, latent.dtype), 0
+        ids = self.recent(_FITTED_ROWS, span=self.size)
+        if len(ids) == 0:
+            raise SettingError("latents can't be int8: no observation is stored to fit its range to; use float16")
+
+        def encoded() -> Iterator[Tensor]:
+            for part in np.split(ids, range(chunk_rows, len(ids), chunk_rows)):
+                latents = encode(self.read(part))
+                check_encoded(latents, (len(part), *latent.shape), torch.float32)
+                yield latents
+
+        return Int8Codec.fitted(encoded()), len(ids)
+
+    def _convert(
+        self,
+        encode: Encode,
+        latent: RowFormat,
+        codec: Codec,
+        *,
+        chunk_rows: int,
+        progress: Progress | None,
+        meter: ErrorMeter | None,
+    ) -> int:
         """Turn frames, oldest first, into latents; return how many of the oldest rows were dropped."""
         oldest = self._count - self.size
         order = (np.arange(self.size) + self._place(oldest)) % self.capacity  # places, oldest first
@@ -348,12 +414,14 @@ class Replay:
             self._arena.rows(latent),
             self._steps.age[order],
             encode,
+            codec,
             stack=self._layout.stack,
             chunk_rows=chunk_rows,
             progress=progress,
+            meter=meter,
         )
         self.holds_latents = True
-        self._use(Layout.of_latents(latent))
+        self._use(Layout.of_latents(latent, codec))
         self._origin = oldest + dropped
         self._pieces.written[:] = self._count
         self._steps = self._steps.rearranged(order[dropped:], self.capacity)
@@ -365,12 +433,13 @@ class Replay:
         row = torch.as_tensor(row)
         if np.shape(action) != self._action_format.shape:
             raise ValueError(f"action is {np.shape(action)}, not {self._action_format.shape}")
-        if row.shape != self.row.shape or row.dtype != self.row.dtype:
-            raise ValueError(f"row is {tuple(row.shape)} {row.dtype}, not {self.row.shape} {self.row.dtype}")
+        codec = self._layout.codec
+        if row.shape != self.row.shape or row.dtype != codec.plain:
+            raise ValueError(f"row is {tuple(row.shape)} {row.dtype}, not {self.row.shape} {codec.plain}")
         place = self._place(self._count)
         if self.size == self.capacity:
             self._retire(place)
-        self._rows[place] = row
+        self._rows[place] = codec.encode(row.to(self._arena.device))
         self._pieces.write(place, self._count + 1)
         self._steps.write(place, action=action, reward=reward, age=self._age, end=end)
         self._count += 1
@@ -395,7 +464,7 @@ class Replay:
         stacks = self._steps.stack(places.ravel(), layout.stack)  # [2 B, S]
         parts = stacks * layout.crops + self._rng.integers(layout.crops, size=stacks.shape)
         read = self._parts.index_select(0, self._to_device(parts.ravel()))
-        now, after = read.view(*places.shape, *layout.observation_shape)
+        now, after = layout.codec.decode(read.view(*places.shape, *layout.observation_shape))
         return now, after
 
     def _place(self, row_id: int) -> int:

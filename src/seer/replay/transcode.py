@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seer.replay.codec import Codec, ErrorMeter, LatentError
+
 Encode = Callable[[Tensor], Tensor]  # frames [B, S, C, H, W] uint8 -> latents [B, K, N, L]
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
@@ -18,6 +20,8 @@ class Transcoding:
 
     `converted` is False where a latent row would have been larger than a frame row: the frames were kept.
     `dropped` rows had lost part of their stack to the write head and could no longer be encoded (or sampled).
+    `fitted` rows were encoded once more, before the others, to find the range of int8. `error` says how far the stored
+    latents are from the encoder's, None where they are the same.
     """
 
     converted: bool
@@ -27,6 +31,8 @@ class Transcoding:
     capacity_after: int
     row_bytes_before: int
     row_bytes_after: int
+    fitted: int = 0
+    error: LatentError | None = None
 
 
 @torch.no_grad()
@@ -35,10 +41,12 @@ def transcode_rows(
     latents: Tensor,
     ages: NDArray[np.uint8],
     encode: Encode,
+    codec: Codec,
     *,
     stack: int,
     chunk_rows: int,
     progress: Progress | None = None,
+    meter: ErrorMeter | None = None,
 ) -> int:
     """Encode stored observations, oldest first, and return how many at the start had to be dropped.
 
@@ -51,12 +59,14 @@ def transcode_rows(
         latents: `[R or more, K, N, L]`; row i becomes the latents of observation `dropped + i`.
         ages: `[R]`, each row's predecessors in its episode, stored or not, capped at `stack - 1`.
         encode: frames `[B, S, C, H, W]` to latents `[B, K, N, L]`.
+        codec: from those to what `latents` stores.
         stack: S.
         chunk_rows: observations encoded at a time.
         progress: called after every chunk.
+        meter: is told of every row and of what is read of it.
 
     Raises:
-        ValueError: `encode` returned another shape or dtype than the latent rows'.
+        ValueError: `encode` returned another shape than the latent rows', or another dtype than the codec's.
     """
     num_rows = len(ages)
     back = np.arange(stack - 1, -1, -1)
@@ -68,15 +78,18 @@ def transcode_rows(
         places = np.arange(start, stop)[:, None] - np.minimum(back, ages[start:stop, None])  # [B, S]
         index = torch.from_numpy(places - (stop - len(held))).to(frames.device)
         encoded = encode(held.index_select(0, index.flatten()).view(*index.shape, *frames.shape[1:]))
-        _check(encoded, (stop - start, *latents.shape[1:]), latents.dtype)
-        latents[start - dropped : stop - dropped] = encoded
+        check_encoded(encoded, (stop - start, *latents.shape[1:]), codec.plain)
+        stored = codec.encode(encoded)
+        latents[start - dropped : stop - dropped] = stored
+        if meter is not None:
+            meter.add(encoded, codec.decode(stored))
         carried = held[max(0, len(held) - (stack - 1)) :]
         if progress is not None:
             progress(stop - dropped, num_rows - dropped)
     return dropped
 
 
-def _check(encoded: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def check_encoded(encoded: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """Refuse what assignment would silently broadcast or cast."""
     if encoded.shape != shape or encoded.dtype != dtype:
         raise ValueError(f"encode returned {tuple(encoded.shape)} {encoded.dtype}, not {shape} {dtype}")

@@ -171,6 +171,8 @@ class Journal:
             "row_bytes_after": transcoding.row_bytes_after,
             "capacity_before": transcoding.capacity_before,
             "capacity_after": transcoding.capacity_after,
+            "latent_dtype": _latent_dtype(self.run),
+            "latent_error": None if transcoding.error is None else vars(transcoding.error),
         }
         self.freeze = figures
         decision = self.run.freezing.account()
@@ -247,6 +249,8 @@ class Journal:
             "row_bytes_after": run.replay.row.num_bytes,
             "capacity_before": run.replay.capacity,
             "capacity_after": run.replay.capacity,
+            "latent_dtype": _latent_dtype(run),
+            "latent_error": None,
         }
         return {
             "env": self.folder.config["env"],
@@ -267,7 +271,8 @@ class Journal:
                 "bytes": run.replay.num_bytes,
                 "size": run.replay.size,
             }
-            | {name: rows[name] for name in FREEZE_ROWS},
+            | {name: rows.get(name) for name in FREEZE_ROWS}
+            | {"clipped_share": run.replay.clipped_share},
             "updates_per_second": rates,
             "peak_rss_bytes": peak_resident_bytes(),
             "wall_seconds": self.metrics.wall_seconds,
@@ -307,6 +312,8 @@ class Journal:
         done = f"{transcoding.rows:,} frames of {before} are latents of {after} in {seconds:.1f} s"
         if transcoding.rows == 0:
             done = f"the replay stores latents of {after}, no frames of {before}"
+        if transcoding.error is not None:
+            done += f" ({_latent_dtype(self.run)}, error {transcoding.error.relative:.2%})"
         return (
             f"{frozen}; {done}; the same {human_bytes(self.run.replay.num_bytes)} now hold "
             f"{transcoding.capacity_after:,} observations instead of {transcoding.capacity_before:,}"
@@ -323,4 +330,12 @@ CHANGES_LINE = (
     "what the freeze changes on the newest observations: value {value_before:.4g} -> {value_after:.4g}, "
     "target's {target_value_before:.4g} -> {target_value_after:.4g}, actions by {action_change:.2g}"
 )
-FREEZE_ROWS = ("row_bytes_before", "row_bytes_after", "capacity_before", "capacity_after")
+FREEZE_ROWS = (
+    *("row_bytes_before", "row_bytes_after", "capacity_before", "capacity_after"),
+    *("latent_dtype", "latent_error"),
+)
+
+
+def _latent_dtype(run: Training) -> str | None:
+    """What the replay keeps latents as, None while it holds frames."""
+    return str(run.replay.row.dtype).removeprefix("torch.") if run.replay.holds_latents else None

@@ -161,7 +161,7 @@ def freeze(run: Training, journal: Journal) -> None:
     agent.freeze(run.phase_after_freeze)
     transcoding = replay.transcode(agent.encode, agent.latent, progress=journal.converting)
     if transcoding.converted:
-        run.ledger.froze(min(run.step, transcoding.capacity_before))
+        run.ledger.froze(min(run.step, transcoding.capacity_before) + transcoding.fitted)
     run.frozen_at = run.step
     run.watch.froze(run)
     run.probe.stop()

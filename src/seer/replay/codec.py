@@ -1,0 +1,150 @@
+"""How a row's numbers are stored, and how they are read back.
+
+Axes: K crops, N encoders, L latent.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+LATENT_DTYPES = {
+    "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8,
+}  # fmt: skip
+"""What latents can be stored as, by name."""
+
+_LEVELS = 255  # steps between the lowest and the highest of the 256 values of an int8
+_HALF_MAX = torch.finfo(torch.float16).max
+
+
+class Codec:
+    """Stores numbers of dtype `plain` as `stored`: a cast, and nothing at all where the two are the same.
+
+    float16 ends at 65,504; numbers beyond it are stored as that.
+    """
+
+    clipped_share: float | None = None
+    """Of the numbers stored so far, the share outside the range that can be stored; None if there is no such range."""
+
+    def __init__(self, plain: torch.dtype, stored: torch.dtype) -> None:
+        self.plain, self.stored = plain, stored
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether what is read is what was stored."""
+        return self.plain == self.stored
+
+    def encode(self, numbers: Tensor) -> Tensor:
+        """[..., N, L] as they are stored."""
+        if self.stored == torch.float16 and self.plain != torch.float16:
+            numbers = numbers.clamp(-_HALF_MAX, _HALF_MAX)
+        return numbers.to(self.stored)
+
+    def decode(self, stored: Tensor) -> Tensor:
+        """Undo `encode`, as far as that can be done."""
+        return stored.to(self.plain)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_codec` needs beside the dtypes."""
+        return {}
+
+
+class Int8Codec(Codec):
+    """Stores float32 latents as int8: each dimension's range, lowest to highest, in 255 equal steps.
+
+    Numbers outside the range are stored as its ends, and counted. Where the lowest is 0, as it is of most rectified
+    features, 0 is stored exactly.
+
+    Args:
+        low: `[N, L]` float32: the lowest number of each dimension.
+        step: `[N, L]` float32: its range / 255, positive.
+    """
+
+    def __init__(self, low: Tensor, step: Tensor) -> None:
+        super().__init__(torch.float32, torch.int8)
+        self.low, self.step = low, step
+        self._counts = torch.zeros(2, dtype=torch.int64, device=low.device)  # stored, of those clipped
+
+    @classmethod
+    def fitted(cls, chunks: Iterable[Tensor]) -> Self:
+        """The codec whose ranges just hold `chunks` of latents `[B, K, N, L]`, of which there is at least one."""
+        ends = [torch.aminmax(chunk.flatten(0, 1), dim=0) for chunk in chunks]
+        low = torch.stack([low for low, _ in ends]).amin(0)
+        high = torch.stack([high for _, high in ends]).amax(0)
+        return cls(low, ((high - low) / _LEVELS).clamp(min=torch.finfo(torch.float32).tiny))
+
+    @property
+    def clipped_share(self) -> float:  # type: ignore[override]
+        """Of the numbers stored so far, the share outside the range."""
+        stored, clipped = self._counts.tolist()
+        return float(clipped / max(1, stored))
+
+    def encode(self, numbers: Tensor) -> Tensor:
+        """float32 `[..., N, L]` as int8."""
+        levels = ((numbers - self.low) / self.step).round()
+        inside = levels.clamp(0, _LEVELS)
+        self._counts[0] += levels.numel()
+        self._counts[1] += (levels != inside).sum()
+        return (inside - 128).to(torch.int8)
+
+    def decode(self, stored: Tensor) -> Tensor:
+        """int8 `[..., N, L]` as float32."""
+        return torch.addcmul(self.low, stored.float() + 128, self.step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Ranges and counts."""
+        return {"low": self.low, "step": self.step, "counts": self._counts.clone()}
+
+    def load_counts(self, counts: Tensor) -> None:
+        """Go on counting from `state_dict`'s."""
+        self._counts.copy_(counts)
+
+
+def load_codec(stored: torch.dtype, state: dict[str, Any], device: torch.device) -> Codec:
+    """The codec of latents that `state_dict` describes."""
+    if stored != torch.int8:
+        return Codec(torch.float32, stored)
+    codec = Int8Codec(state["low"].to(device), state["step"].to(device))
+    codec.load_counts(state["counts"])
+    return codec
+
+
+@dataclass(frozen=True)
+class LatentError:
+    """How far stored latents are from what the encoder gave.
+
+    relative: root mean square of the errors, as a share of the latents' standard deviation. (Their own size would
+        flatter: features of one game differ little from observation to observation.)
+    largest: the largest error, in the latents' unit.
+    clipped_share: of all numbers, the share outside the range that can be stored; None if there is no such range.
+    """
+
+    relative: float
+    largest: float
+    clipped_share: float | None
+
+
+class ErrorMeter:
+    """Adds up the errors of a codec."""
+
+    def __init__(self, latent_shape: tuple[int, ...], device: torch.device) -> None:
+        self.count = 0  # latents of one crop
+        # Of each dimension [N, L]: sums of latents, of their squares, of the errors' squares.
+        self._sums = torch.zeros(3, *latent_shape[1:], dtype=torch.float64, device=device)
+        self._largest = torch.zeros((), device=device)
+
+    def add(self, latents: Tensor, decoded: Tensor) -> None:
+        """`decoded` is what is read of `latents`; both are `[B, K, N, L]`."""
+        exact, errors = latents.double().flatten(0, 1), (decoded - latents).double().flatten(0, 1)
+        self.count += len(exact)
+        self._sums += torch.stack([exact.sum(0), exact.square().sum(0), errors.square().sum(0)])
+        self._largest = torch.maximum(self._largest, errors.abs().amax().float())
+
+    def result(self, codec: Codec) -> LatentError:
+        """All so far; no error at all where nothing was added."""
+        sums, squares, errors = self._sums / max(1, self.count)
+        variance = float((squares - sums.square()).sum())
+        relative = (float(errors.sum()) / variance) ** 0.5 if variance > 0 else 0.0
+        return LatentError(relative, float(self._largest), codec.clipped_share)

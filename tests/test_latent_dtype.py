@@ -1,0 +1,51 @@
+"""Whole runs whose latents are stored in fewer bytes: what they record, and that a stop in between changes nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from painted_run import CAPACITY, STEPS, finish, make_training
+from seer.freezing import FreezeAt
+from seer.replay import LATENT_DTYPES, RowFormat
+from seer.training.parts import Training
+from seer.training.run import read_metrics
+
+FREEZE_AT, LATENTS = 200, 64  # the encoder's latent of frames of 30 x 30
+
+
+def make(dtype: str) -> Training:
+    run = make_training(FreezeAt(FREEZE_AT))
+    run.agent.latent = RowFormat(run.agent.latent.shape, LATENT_DTYPES[dtype])
+    return run
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_a_stopped_run_ends_as_one_that_was_not(dtype: str, tmp_path: Path) -> None:
+    whole, said = finish(lambda: make(dtype), tmp_path / "whole")
+    resumed, _ = finish(lambda: make(dtype), tmp_path / "resumed", stop_at=FREEZE_AT + 50)
+    for name, module in whole.agent.modules().items():
+        state = resumed.agent.modules()[name].state_dict()
+        assert all(torch.equal(part, state[key]) for key, part in module.state_dict().items())
+    assert torch.equal(whole.replay.state_dict()["memory"], resumed.replay.state_dict()["memory"])
+
+    (freeze,) = [record for record in read_metrics(tmp_path / "whole") if record["kind"] == "freeze"]
+    row_bytes = LATENTS * LATENT_DTYPES[dtype].itemsize
+    assert (freeze["latent_dtype"], freeze["row_bytes_after"]) == (dtype, row_bytes)
+    assert freeze["capacity_after"] == CAPACITY * 900 // row_bytes
+    assert 0 < freeze["latent_error"]["relative"] < 0.05
+    assert f"({dtype}, error" in said
+
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "resumed")]
+    for summary in summaries:
+        assert summary["replay"]["latent_error"] == freeze["latent_error"]
+        assert summary["replay"]["latent_dtype"] == dtype
+    shares = [summary["replay"]["clipped_share"] for summary in summaries]
+    assert shares[0] == shares[1]
+    assert (shares[0] is None) == (dtype == "float16")
+
+    fitted = freeze["rows"] if dtype == "int8" else 0  # all of them: there are fewer than 1,024
+    encoded = CAPACITY + fitted
+    assert whole.ledger.freeze == whole.agent.cost.store * encoded
+    assert whole.step == STEPS
