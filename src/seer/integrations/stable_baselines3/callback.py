@@ -97,7 +97,7 @@ class SeerCallback(BaseCallback):
             return FreezeWhenSettled(**self._automatic, latest=latest)  # type: ignore[arg-type]
         if 0 < self.freeze_at <= model.learning_starts and model._n_updates == 0:
             raise SettingError(
-                f"freeze_at is {self.freeze_at}, but nothing is learnt before learning_starts, {model.learning_starts}: "
+                f"freeze_at is {self.freeze_at}, but learning_starts is {model.learning_starts}: "
                 "freeze later, or at 0 if the extractor is trained already"
             )
         return FreezeAt(self.freeze_at, reason=f"freeze_at is {self.freeze_at}")
@@ -212,8 +212,8 @@ def account(result: Transcoding, buffer: SeerReplayBuffer, step: int) -> str:
         size = buffer.row_bytes // 4
         return (
             f"features extractor frozen at step {step:,}; features would take more than the "
-            f"{result.row_bytes_before:,} bytes of a stored row, so the replay keeps its images and only gradients are saved: "
-            f"policy_kwargs={{'features_extractor_kwargs': {{'features_dim': ...}}}} of at most {size} in all would fit"
+            f"{result.row_bytes_before:,} bytes of a stored row, so the replay keeps its images and only gradients are "
+            f"saved; a features_dim of at most {size} in all would fit: policy_kwargs={{'features_extractor_kwargs': ...}}"
         )
     return (
         f"features extractor frozen at step {step:,}; {result.rows:,} rows of {result.row_bytes_before:,} bytes are "
