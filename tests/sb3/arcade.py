@@ -83,7 +83,9 @@ class Twin(SeerReplayBuffer):
 
     plain: ReplayBuffer
 
-    def add(self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: Any) -> None:
+    def add(  # noqa: PLR0917  # SB3's order
+        self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: Any
+    ) -> None:  # fmt: skip
         if not hasattr(self, "plain"):
             make = DictReplayBuffer if isinstance(self.observation_space, spaces.Dict) else ReplayBuffer
             self.plain = make(400 * self.n_envs, self.observation_space, self.action_space, "cpu", self.n_envs)  # type: ignore[arg-type]

@@ -184,7 +184,7 @@ def test_features_larger_than_a_frame_are_not_stored_and_the_line_says_what_woul
     buffer = learner.replay_buffer
     assert not buffer.holds_latents
     assert buffer.row_bytes == 84 * 84
-    assert "at most 1764 in all would fit" in capsys.readouterr().out  # 4 bytes each
+    assert "features of 1764 in all would fit" in capsys.readouterr().out  # 4 bytes each
     agree = which(sampled(buffer), all_transitions(buffer))
     assert agree.any(1).all()
     assert agree.any(0)[:-1].all()

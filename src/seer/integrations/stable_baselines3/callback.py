@@ -213,7 +213,7 @@ def account(result: Transcoding, buffer: SeerReplayBuffer, step: int) -> str:
         return (
             f"features extractor frozen at step {step:,}; features would take more than the "
             f"{result.row_bytes_before:,} bytes of a stored row, so the replay keeps its images and only gradients are "
-            f"saved; a features_dim of at most {size} in all would fit: policy_kwargs={{'features_extractor_kwargs': ...}}"
+            f"saved; features of {size} in all would fit: policy_kwargs={{'features_extractor_kwargs': ...}}"
         )
     return (
         f"features extractor frozen at step {step:,}; {result.rows:,} rows of {result.row_bytes_before:,} bytes are "
