@@ -36,9 +36,9 @@ ALGORITHMS: dict[str, tuple[type[OffPolicyAlgorithm], dict[str, Any]]] = {
 
 
 class EndsNowAndThen(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Terminates after 7, truncates after 12 steps, in turns."""
+    """Terminates after 9, truncates after 14 steps, in turns."""
 
-    lengths = ((7, True), (12, False))
+    lengths = ((9, True), (14, False))
 
     def reset(self, **options: Any) -> Any:
         self.episode = getattr(self, "episode", -1) + 1

@@ -24,7 +24,7 @@ from .test_freeze import encode_slowly, extractor_state, trained
 Model = Any
 
 
-def quiet(freeze_at: Any = 60, **options: Any) -> SeerCallback:
+def quiet(freeze_at: Any = 40, **options: Any) -> SeerCallback:
     return SeerCallback(freeze_at, verbose=0, **options)
 
 
@@ -39,14 +39,14 @@ def test_a_saved_model_predicts_the_same_and_stays_frozen_when_it_goes_on(algori
     learner = trained(algorithm)
     learner.save(tmp_path / "model")
     loaded = type(learner).load(tmp_path / "model", env=arcade(continuous=algorithm == "SAC"), device="cpu")
-    observations = learner.replay_buffer.plain.observations[:60, 0]
+    observations = learner.replay_buffer.plain.observations[:30, 0]
     expected, _ = learner.predict(observations, deterministic=True)
     predicted, _ = loaded.predict(observations, deterministic=True)
     np.testing.assert_array_equal(predicted, expected)
     before, frozen = loaded.policy.state_dict(), extractor_state(loaded)
     before = {name: value.clone() for name, value in before.items()}
     loaded.learn(30, callback=quiet(), reset_num_timesteps=False)  # starts to learn with one step in the buffer
-    assert loaded.seer_frozen_at == 60
+    assert loaded.seer_frozen_at == 40
     assert loaded.replay_buffer.holds_latents
     after = loaded.policy.state_dict()
     assert all(torch.equal(after[name], value) for name, value in frozen.items())
@@ -59,13 +59,13 @@ def test_a_saved_model_needs_nothing_of_seer_to_predict(frozen: Model, tmp_path:
     """Its weights are under the names that SB3 knows, and fit its own classes."""
     frozen.save(tmp_path / "model")
     plain = DQN.load(tmp_path / "model", device="cpu", custom_objects={"replay_buffer_class": None})
-    observations = frozen.replay_buffer.plain.observations[:50, 0]
+    observations = frozen.replay_buffer.plain.observations[:30, 0]
     np.testing.assert_array_equal(
         plain.predict(observations, deterministic=True)[0], frozen.predict(observations, deterministic=True)[0]
     )
 
 
-@pytest.mark.parametrize("freeze_at", [1000, 60])
+@pytest.mark.parametrize("freeze_at", [1000, 40])
 def test_a_saved_buffer_comes_back_with_the_same_samples(freeze_at: int, tmp_path: Path) -> None:
     learner = trained("DQN", env=arcade(num_envs=2), freeze_at=freeze_at)
     buffer = learner.replay_buffer
@@ -75,7 +75,7 @@ def test_a_saved_buffer_comes_back_with_the_same_samples(freeze_at: int, tmp_pat
     loaded.load_replay_buffer(tmp_path / "buffer.pkl")
     loaded.learn(2, callback=quiet(freeze_at), reset_num_timesteps=False)
     again = loaded.replay_buffer
-    assert (again.holds_latents, again.num_bytes) == (freeze_at == 60, buffer.num_bytes)
+    assert (again.holds_latents, again.num_bytes) == (freeze_at == 40, buffer.num_bytes)
     assert again.pos > buffer.pos
     encode = encode_slowly(loaded) if again.holds_latents else None
     agree = which(sampled(again), all_transitions(again, encode))
@@ -132,7 +132,7 @@ def test_a_callback_that_stops_learning_costs_the_one_step_that_is_no_stack() ->
 
 def test_freeze_at_the_first_step_reached_when_steps_come_four_at_a_time() -> None:
     learner = model("DQN", arcade(num_envs=4))
-    learner.learn(60, callback=quiet(30))
+    learner.learn(40, callback=quiet(30))
     assert learner.seer_frozen_at == 32
 
 
@@ -198,7 +198,7 @@ def test_gymnasiums_frame_stack_repeats_its_first_frame_and_needs_no_row_for_it(
 
 def test_rewards_are_normalised_as_vec_normalize_says_and_observations_may_not_be() -> None:
     learner = model("DQN", VecNormalize(arcade(), norm_obs=False))
-    learner.learn(60, callback=quiet(40))
+    learner.learn(50, callback=quiet())
     batch = learner.replay_buffer.sample(50, env=learner.get_vec_normalize_env())
     raw = learner.replay_buffer.plain.rewards[: learner.replay_buffer.plain.pos]
     expected = learner.get_vec_normalize_env().normalize_reward(raw)
@@ -265,13 +265,13 @@ class KeepsCopies(BaseCallback):
 
 def test_automatic_freezing_measures_how_much_features_change_and_waits_for_the_score() -> None:
     learner = model("DQN", learning_rate=1e-3)
-    automatic = quiet("auto", probe_every=300, earliest=100, similarity=0.0, patience=1)
-    keeper = KeepsCopies(300, 600)
-    learner.learn(600, callback=[keeper, automatic])
+    automatic = quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
+    keeper = KeepsCopies(260, 520)
+    learner.learn(520, callback=[keeper, automatic])
     assert not hasattr(learner, "seer_frozen_at")
     assert automatic._decision.reason == "score at its floor"
     covariances = Covariances()
-    images = torch.cat(learner.replay_buffer.recent(256, span=300))
+    images = torch.cat(learner.replay_buffer.recent(256, span=260))
     with torch.no_grad():
         covariances.add(*(net.extract_features(images, net.features_extractor.eval()) for net in keeper.copies))
     assert automatic._decision.similarity == pytest.approx(svcca(covariances), abs=0.02)  # one step older images
@@ -292,8 +292,8 @@ class Rising(gymnasium.Wrapper[Any, Any, Any, Any]):
 def test_automatic_freezing_freezes_when_features_have_settled_and_the_score_has_risen() -> None:
     inner = arcade(stack=1).envs[0].env  # type: ignore[attr-defined]
     learner = model("DQN", DummyVecEnv([lambda: Monitor(Rising(inner))]))
-    learner.learn(700, callback=quiet("auto", probe_every=300, earliest=100, similarity=0.0, patience=1))
-    assert learner.seer_frozen_at == 600  # the first comparison
+    learner.learn(560, callback=quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1))
+    assert learner.seer_frozen_at == 520  # the first comparison
 
 
 def test_stored_features_have_the_length_of_their_batch(frozen: Model) -> None:
