@@ -153,7 +153,7 @@ def figure(value: float | None) -> str:
 
 
 def draw(options: argparse.Namespace, out: Path) -> None:
-    """Scores over steps, mean of 20 games."""
+    """Scores over steps, mean of the last 20 games."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -161,13 +161,18 @@ def draw(options: argparse.Namespace, out: Path) -> None:
     import numpy as np
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for arm, label in ((WITHOUT, "without"), (WITH, "with SEER")):
+    for arm, label, style in ((WITHOUT, "without", ".-"), (WITH, "with SEER", ".--")):
         curve = np.genfromtxt(out / f"{arm}.csv", delimiter=",", skip_header=1, ndmin=2)
-        if len(curve):
-            width = min(20, len(curve))
-            axes.plot(curve[width - 1 :, 0], np.convolve(curve[:, 1], np.ones(width) / width, "valid"), label=label)
+        means = [curve[max(0, end - 20) : end, 1].mean() for end in range(1, len(curve) + 1)]
+        if means:
+            axes.plot(curve[:, 0], means, style, markersize=3, label=label)
     axes.axvline(options.freeze_at, color="grey", linestyle=":", label="freeze")
-    axes.set(xlabel="steps", ylabel="score, mean of 20 games", title=f"{options.algorithm} on {options.env}")
+    axes.set(
+        xlabel="steps",
+        ylabel="score, mean of up to 20 games",
+        xlim=(0, options.steps),
+        title=f"{options.algorithm} on {options.env}",
+    )
     axes.legend()
     figure.savefig(out / "curves.png", dpi=120)
     plt.close(figure)

@@ -19,6 +19,8 @@ from seer.replay import Replay
 Rows = NDArray[np.uint8]
 EncodeOne = Callable[[Rows], Tensor]  # one observation [S, R] to its latents [1, N, L]
 
+TOO_MANY = 3  # steps in a row that aren't as they should be are no accident
+
 
 class Stream:
     """One environment's steps.
@@ -31,7 +33,7 @@ class Stream:
     def __init__(self, replay: Replay, encode: EncodeOne) -> None:
         self.replay = replay
         self.skipped = 0
-        self._steps = 0
+        self._skipped_in_a_row = 0
         self._encode = encode
         self.expected: Rows | None = None  # [S, R], the next step's observation if the episode goes on
 
@@ -48,7 +50,6 @@ class Stream:
         if self.replay.is_open and not continues:
             assert self.expected is not None
             self.replay.close(self._row(self.expected))
-        self._steps += 1
         if latents is None:
             if not np.array_equal(now[1:], following[:-1]):
                 self._skip(now)
@@ -64,6 +65,7 @@ class Stream:
             final_row=self._row(following) if done and truncated else None,
         )
         self.expected = None if done else following
+        self._skipped_in_a_row = 0
 
     def _row(self, observation: Rows) -> Rows | Tensor:
         return self._encode(observation) if self.replay.holds_latents else observation[-1]
@@ -74,7 +76,8 @@ class Stream:
             self.replay.close(self._row(now))
         self.expected = None
         self.skipped += 1
-        if self.skipped > 1 + self._steps // 100:
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row == TOO_MANY:
             raise SettingError(
                 f"frame_stack is {len(now)}, but the next observation isn't this one shifted by one frame: "
                 "pass replay_buffer_kwargs={'frame_stack': 1} to store whole observations"
