@@ -153,6 +153,7 @@ def test_frozen_weights_stay_bit_for_bit_while_the_heads_learn(algorithm: str) -
 def test_momentum_of_sgd_does_not_move_what_is_frozen() -> None:
     sgd = {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {"momentum": 0.9, "weight_decay": 0.1}}
     learner = trained("DQN", policy_kwargs=sgd, learning_rate=1e-3)
+    assert set(learner.policy.optimizer.state) == set(learner.q_net.parameters())  # no moments of the frozen are kept
     frozen = extractor_state(learner)
     learner.learn(40, callback=SeerCallback(40, verbose=0), reset_num_timesteps=False)
     assert all(torch.equal(learner.policy.state_dict()[name], value) for name, value in frozen.items())
