@@ -1,6 +1,7 @@
 """Real games in short episodes, small models, and a buffer that keeps Stable-Baselines3's own beside it."""
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -36,20 +37,38 @@ ALGORITHMS: dict[str, tuple[type[OffPolicyAlgorithm], dict[str, Any]]] = {
 
 
 class EndsNowAndThen(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Terminates after 9, truncates after 14 steps, in turns."""
+    """Terminates after 9, truncates after 14 steps, in turns, and goes on with the game where it was.
+
+    The game is some way in when the first episode begins, further in the next environment: Pong's first pictures are
+    all alike.
+    """
 
     lengths = ((9, True), (14, False))
 
+    def __init__(self, env: gymnasium.Env[Any, Any], rank: int) -> None:
+        super().__init__(env)
+        self.rank = rank
+        self.episode = -1
+        self.over = True  # the game itself
+
     def reset(self, **options: Any) -> Any:
-        self.episode = getattr(self, "episode", -1) + 1
+        self.episode += 1
         self.left, self.terminates = self.lengths[self.episode % 2]
-        return self.env.reset(**options)
+        if not self.over:
+            observation, *_, info = self.env.step(self.action_space.sample())
+            return observation, info
+        self.env.reset(seed=self.rank)
+        self.action_space.seed(self.rank)
+        for _ in range(40 + 30 * self.rank):
+            observation, *_, info = self.env.step(self.action_space.sample())
+        self.over = False
+        return observation, info
 
     def step(self, action: Any) -> Any:
-        observation, reward, _, _, info = self.env.step(action)
+        observation, reward, self.over, _, info = self.env.step(action)
         self.left -= 1
-        over = self.left == 0
-        return observation, float(reward) + self.left, over and self.terminates, over and not self.terminates, info
+        done = self.left == 0 or self.over
+        return observation, float(reward) + self.left, done and self.terminates, done and not self.terminates, info
 
 
 class WithPaddles(gymnasium.ObservationWrapper[Any, Any, Any]):
@@ -70,11 +89,11 @@ def arcade(
 ) -> VecEnv:
     """Pong from 84x84 pictures, as people hand it to Stable-Baselines3."""
 
-    def make() -> gymnasium.Env[Any, Any]:
+    def make(rank: int) -> gymnasium.Env[Any, Any]:
         env = WarpFrame(gymnasium.make(game, continuous=continuous, frameskip=4, repeat_action_probability=0.0))
-        return Monitor(EndsNowAndThen(WithPaddles(env) if paddles else env))
+        return Monitor(EndsNowAndThen(WithPaddles(env) if paddles else env, rank))
 
-    env: VecEnv = DummyVecEnv([make] * num_envs)
+    env: VecEnv = DummyVecEnv([functools.partial(make, rank) for rank in range(num_envs)])
     return VecFrameStack(env, stack) if stack > 1 else env
 
 
