@@ -74,6 +74,7 @@ def test_networks_give_the_same_values_and_gradients_on_features_as_on_images(fr
 
 def results(network: Any, *arguments: Any) -> tuple[list[Tensor], list[Tensor]]:
     """Outputs, and gradients of the sum of their squares; none is left on the network, whose norms SB3 clips."""
+    network.zero_grad()
     torch.manual_seed(0)
     outputs = network(*arguments)
     outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
