@@ -19,7 +19,7 @@ DONE := .venv/.installed
 DRAWS := .venv/.draws
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types unit format clean
+.PHONY: help setup train test lint types unit torture format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ types: $(DONE)  ## mypy --strict on src
 
 unit: $(DONE) $(DRAWS)  ## pytest, import floors among the tests
 	$(BIN)/pytest
+
+torture: $(DONE) $(DRAWS)  ## the long tests: runs killed anywhere, damaged files, bad settings, soak, replay oracle
+	$(BIN)/pytest -m slow -k "cut_off or hundred or thousand or many or dm_control_does"
 
 format: $(DONE)  ## let ruff fix what it can
 	$(BIN)/ruff check --fix

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from seer.errors import SettingError
+from seer.replay import Piece
 from seer.training import checkpoint, state_files
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 
@@ -106,7 +107,7 @@ def is_example(path: Path, step: int) -> bool:
 def test_any_state_comes_back_equal(state: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "part.safetensors"
-        tree, blocks = state_files.take_apart(state, "part")
+        tree, blocks, _ = state_files.take_apart(state, "part")
         state_files.write_blocks(file, blocks)
         through_json = json.loads(json.dumps(tree, allow_nan=False))
         assert same(state_files.put_together(through_json, file), state)
@@ -161,7 +162,7 @@ def test_files_are_plain_safetensors_and_json(tmp_path: Path) -> None:
     start, _ = json.loads(raw[8 : 8 + length])["agent/wide"]["data_offsets"]
     assert (8 + length + start) % 8 == 0  # aligned, so that it can be used where it is mapped
     content = json.loads((path / "state.json").read_text())["content"]
-    assert (content["format"], content["version"], content["step"]) == ("seer-checkpoint", 1, 10_000)
+    assert (content["format"], content["version"], content["step"]) == ("seer-checkpoint", 2, 10_000)
     assert content["parts"]["agent"]["count"] == 3
     assert content["files"]["agent.safetensors"]["size"] == (path / "agent.safetensors").stat().st_size
 
@@ -280,6 +281,49 @@ def test_no_checkpoint_at_all_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(SettingError, match="holds no checkpoint") as caught:
             latest_checkpoint(root)
         assert "\n" not in str(caught.value)
+
+
+def piece(name: str, content: int) -> Piece:
+    return Piece(name, lambda: torch.full((1000,), content, dtype=torch.uint8))
+
+
+def test_pieces_of_the_checkpoint_before_are_not_written_again(tmp_path: Path) -> None:
+    def save(step: int, names: dict[str, int], before: Path | None) -> Path:
+        memory = [piece(name, content) for name, content in names.items()]
+        return save_checkpoint(tmp_path, step, {"replay": {"memory": memory}}, before=before)
+
+    first = save(1, {"frames-0-5": 1, "frames-1-9": 2}, None)
+    second = save(2, {"frames-0-5": 77, "frames-1-12": 3}, first)  # 77 is never read: the name says it is there
+    shared, new = (second / f"piece-frames-{name}.safetensors" for name in ("0-5", "1-12"))
+    assert shared.samefile(first / shared.name)
+    assert not (first / new.name).exists()
+    loaded = load_checkpoint(second)["replay"]["memory"]
+    assert [(each.name, int(each.read()[0])) for each in loaded] == [("frames-0-5", 1), ("frames-1-12", 3)]
+    shutil.rmtree(first)
+    assert int(load_checkpoint(second)["replay"]["memory"][0].read()[-1]) == 1
+    truncate(shared)  # what isn't as it was is written again, not taken over
+    third = save(3, {"frames-0-5": 1}, second)
+    assert int(load_checkpoint(third)["replay"]["memory"][0].read()[0]) == 1
+
+
+def test_without_hard_links_pieces_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", fail)
+    first = save_checkpoint(tmp_path, 1, {"replay": {"memory": [piece("frames-0-5", 1)]}})
+    second = save_checkpoint(tmp_path, 2, {"replay": {"memory": [piece("frames-0-5", 9)]}}, before=first)
+    assert int(load_checkpoint(second)["replay"]["memory"][0].read()[0]) == 1
+
+
+@pytest.mark.parametrize("name", ["../x-1", "frames", "frames-1/../../x", "Frames-1", "frames-1\n"])
+def test_names_of_pieces_stay_in_the_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="piece name"):
+        save_checkpoint(tmp_path, 1, {"replay": {"memory": [piece(name, 1)]}})
+    path = save_checkpoint(tmp_path, 1, {"replay": {"memory": [piece("frames-0-1", 1)]}})
+    reseal(path, parts={"replay": {"memory": [{"$piece": name}]}})
+    with pytest.raises(SettingError, match="doesn't fit its folder"):
+        load_checkpoint(path)
 
 
 # Crashes ---------------------------------------------------------------------------------------------------
@@ -463,7 +507,7 @@ def reseal(path: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"version": 2}, "has version 2, this seer reads version 1: use the seer that wrote it"),
+        ({"version": 1}, "has version 1, this seer reads version 2: use the seer that wrote it"),
         ({"format": "other"}, "is foreign: seer didn't write it"),
         ({"parts": {"../escape": {}}}, "is foreign: it names a part '../escape'"),
         ({"parts": {"missing": {}}}, "doesn't fit its folder"),

@@ -269,7 +269,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(
         ({"learning": {"momentum": 0.9}}, "config.json"),
         ({"environment": "ALE/Pong-v5"}, "config.json"),
         ({"env": "ALE/Pnog-v5"}, "ALE/Pong-v5"),
-        ({"replay": {"capacity": 301}}, "replay memory"),
+        ({"replay": {"capacity": 301}}, "replay.capacity: 300 there"),
         ({"env": "ALE/Breakout-v5"}, "checkpoint"),
     ],
     ids=str,

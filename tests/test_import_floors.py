@@ -18,7 +18,7 @@ FLOORS = (
     {"commands", "studies"},
     {"bench"},  # builds what it measures
     {"build"},
-    {"transfer"},
+    {"transfer", "budget"},
     {"presets", "validation"},
     {"config"},
     {"experiments", "analysis"},  # read the run folders that training writes

@@ -1,5 +1,6 @@
 """From a config to the made parts of a run; the only reader of both configuration and classes."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, Rainbow
 from seer.agents.sac import Generators, Sac, SacSettings
 from seer.allocator import keep_freed_memory
+from seer.budget import Budget, budget_of
 from seer.config import Config
 from seer.environments import PixelEnvironment, make_atari, make_dm_control
 from seer.errors import SettingError
@@ -29,6 +31,7 @@ from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
 from seer.training.probe import Probe
+from seer.training.resident import free_bytes, resident_bytes
 from seer.validation import parse_memory
 
 EVALUATION_EPSILON = 0.001
@@ -57,6 +60,8 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     games = 0 if environment else min(PARALLEL_GAMES, config.eval_episodes)
     environment = environment or build_environment(config, training=True)
     agent = build_agent(config, environment, device, [*seeds[:3], seeds[6]])
+    budget = build_budget(config, environment, agent)
+    refuse_what_cannot_fit(config, budget, device)
     replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]))
     ledger = FlopsLedger(agent.cost)
     environment.reset(seed=seeds[4])
@@ -70,6 +75,7 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
         guards=Guards(observations=config.freeze.probe_size, every=config.freeze.probe_every),
         schedule=build_schedule(config),
         ledger=ledger,
+        budget=budget.total,
         renew=lambda step: build_agent(config, environment, device, fresh_seeds(config.seed, step)),
     )
 
@@ -97,11 +103,14 @@ def build_freezing(config: Config) -> Freezing:
 def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
     """Atari: life by life with clipped rewards for training, whole games for evaluation. Control: the same for both."""
     image = config.image
+    options: dict[str, Any] = {"stack": image.stack, "action_repeat": image.action_repeat, "image_size": image.size}
+    environment: PixelEnvironment
     if config.env.startswith(CONTROL):
-        return make_dm_control(config.env, stack=image.stack, action_repeat=image.action_repeat, image_size=image.size)
-    return make_atari(
-        config.env, training=training, stack=image.stack, action_repeat=image.action_repeat, image_size=image.size
-    )
+        environment = make_dm_control(config.env, **options)
+    else:
+        environment = make_atari(config.env, training=training, **options)
+    environment.time_limit = config.env_timeout
+    return environment
 
 
 def build_agent(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Agent[Any]:
@@ -276,6 +285,38 @@ def replay_bytes(config: Config, frame: RowFormat) -> int:
     if config.replay.memory is not None:
         return parse_memory(config.replay.memory)
     return (config.replay.capacity or config.steps) * frame.num_bytes
+
+
+def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any]) -> Budget:
+    """What the run takes of memory at most."""
+    frame = RowFormat(environment.frame_shape, torch.uint8)
+    return budget_of(
+        agent,
+        batch_size=config.learning.batch_size,
+        replay=replay_bytes(config, frame),
+        frame=frame,
+        stack=environment.stack,
+        action=_action_format(environment),
+    )
+
+
+def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device) -> None:
+    """SettingError, with the size that would fit, where the replay and all else take more memory than is left."""
+    free, needed = free_bytes() + resident_bytes(), budget
+    if device.type == "cuda":  # where the arena lies; what a GPU needs besides is far less than it has
+        free, needed = torch.cuda.mem_get_info(device)[0], dataclasses.replace(budget, index=0, rest=0)
+    if needed.total <= free:
+        return
+    flag = "--replay-memory" if config.replay.memory else "--replay-capacity"
+    fits = needed.replay_within(free)
+    remedy = (
+        f"give --replay-memory {fits / 1e6:.0f}MB or less" if fits >= 10**6 else "free some, or use smaller networks"
+    )
+    others = needed.total - needed.replay
+    raise SettingError(
+        f"{flag} asks for {budget.replay / 1e9:.2f} GB; with {others / 1e9:.2f} GB for all else that is more than the "
+        f"{free / 1e9:.2f} GB that are free here: {remedy}"
+    )
 
 
 def build_evaluator(config: Config, *, games: int, seed: int) -> Evaluator:

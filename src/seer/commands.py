@@ -1,9 +1,11 @@
 """What each command does, from a config or a run folder to the last printed line."""
 
 import json
+import shutil
 import time
+import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from seer.bench.report import check_output, print_report, write_json, write_mark
 from seer.bench.scaling import draw_scaling
 from seer.bench.subject import bench_config
 from seer.bench.timing import FULL, QUICK
+from seer.budget import disk_bytes
 from seer.build import (
     PARALLEL_GAMES,
     build,
@@ -42,14 +45,25 @@ from seer.phase import Phase
 from seer.presets import CONTROL
 from seer.replay import RowFormat
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
-from seer.training.journal import Journal
+from seer.training.journal import Interrupted, Journal
 from seer.training.loop import train
 from seer.training.parts import Training
-from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder
-from seer.training.terminal import Terminal
+from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder, flatten
+from seer.training.terminal import Terminal, human_bytes
 from seer.training.video import filming, recording
 from seer.transfer import adopt_encoder
 from seer.validation import validate
+
+ABSENT = object()
+CHANGEABLE = {"out", "device", "threads", "checkpoint_every", "snapshot_every", "env_timeout"}
+"""Settings that may differ from those of a checkpoint: at most a figure's last digits depend on them."""
+FAILURE_FILE = "failure.txt"
+
+FITS_NOT = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, SystemError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What loading a state that is whole but foreign ends in."""
 
 FILMED, FILM_PACE = 150, 15
 """Observations in a film of attention, and how many it shows a second."""
@@ -57,12 +71,14 @@ FILMED, FILM_PACE = 150, 15
 
 def start_run(config: Config) -> None:
     """Train from the first step, in a new folder."""
+    out = _new_folder(config)
     run = build(config)
+    _refuse_full_disk(out, run)
     terminal = Terminal()
     if config.freeze.encoder_from is not None:
         step = adopt_encoder(run.agent, config)
         terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
-    with RunFolder.create(_new_folder(config), config_to_json(config)) as folder, _metrics(folder) as metrics:
+    with RunFolder.create(out, config_to_json(config)) as folder, _metrics(folder) as metrics:
         _train_to_the_end(Journal(run, folder, metrics, terminal))
 
 
@@ -72,11 +88,13 @@ def resume_run(path: Path) -> None:
         if (path / SUMMARY_FILE).exists():
             raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
         run = build(_config_of(folder))
-        figures = _load(run, latest_checkpoint(folder.checkpoints))
+        checkpoint = latest_checkpoint(folder.checkpoints)
+        figures = _load(run, checkpoint, folder.config)
         with _metrics(folder) as metrics:
             journal = Journal(run, folder, metrics, Terminal())
-            journal.load_state_dict(figures)
+            journal.load_state_dict(figures, checkpoint)
             journal.terminal.say(f"resuming {path} at step {run.step:,}")
+            _clear_failure(path)
             _train_to_the_end(journal)
 
 
@@ -90,6 +108,7 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
     evaluator = build_evaluator(config, games=min(episodes, PARALLEL_GAMES), seed=seed)
     with recording(video, frames_per_second=environment.metadata["render_fps"]) as watch:
         evaluation = evaluator(agent, episodes=episodes, step=0, watch=watch)
+    assert evaluation is not None  # nobody gives it up
     terminal = Terminal()
     terminal.table(
         f"{config.env}, {config.agent}, {latest_checkpoint(folder.checkpoints).name}",
@@ -169,6 +188,7 @@ def _player(folder: RunFolder) -> tuple[Agent[Any], PixelEnvironment]:
     checkpoint = latest_checkpoint(folder.checkpoints)
     state = load_checkpoint(checkpoint)
     with _fitting(checkpoint):
+        _refuse_other_settings(checkpoint, state["settings"], folder.config)
         agent.load_state_dict(state["agent"])
     return agent, environment
 
@@ -242,15 +262,25 @@ def _metrics(folder: RunFolder) -> closing[Metrics]:
     return closing(Metrics(folder.path))
 
 
-def _load(run: Training, checkpoint: Path) -> dict[str, Any]:
+def _load(run: Training, checkpoint: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Bring a run to its checkpoint; returns the journal's part of it.
 
     A function of its own, so that nothing holds the checkpoint's mapped memory once it is copied.
     """
     state = load_checkpoint(checkpoint)
     with _fitting(checkpoint):
+        _refuse_other_settings(checkpoint, state["settings"], config)
         run.load_state_dict(state)
         return state["journal"]
+
+
+def _refuse_other_settings(checkpoint: Path, trained: dict[str, Any], config: dict[str, Any]) -> None:
+    """A checkpoint of other settings is another run's, or `config.json` was changed."""
+    theirs, ours = dict(flatten(trained)), dict(flatten(config))
+    names = [n for n in {**theirs, **ours} if n not in CHANGEABLE and theirs.get(n, ABSENT) != ours.get(n, ABSENT)]
+    if names:
+        found = "; ".join(f"{name}: {theirs.get(name)} there, {ours.get(name)} in config.json" for name in names[:3])
+        raise SettingError(f"checkpoint {checkpoint} is of other settings ({found}): restore the one or the other")
 
 
 @contextmanager
@@ -260,30 +290,68 @@ def _fitting(checkpoint: Path) -> Iterator[None]:
         yield
     except SettingError:
         raise
-    except (KeyError, RuntimeError, ValueError) as error:
+    except FITS_NOT as error:
         raise SettingError(
             f"checkpoint {checkpoint} is foreign: it doesn't fit config.json ({' '.join(str(error).split())}); "
             "restore the one or the other, or start a new run"
         ) from error
 
 
+def _refuse_full_disk(out: Path, run: Training) -> None:
+    """Now, not after hours: SettingError where the checkpoints won't fit."""
+    try:
+        place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another folder") from error
+    needed = disk_bytes(run.replay.num_bytes, new=run.schedule.checkpoint_every * run.replay.row.num_bytes)
+    if free < needed:
+        raise SettingError(
+            f"--out {out}: checkpoints take up to {human_bytes(needed)} and {human_bytes(free)} are free there; "
+            "make room, choose another --out, or give less --replay-memory"
+        )
+
+
 def _train_to_the_end(journal: Journal) -> None:
     run = journal.run
     journal.terminal.say(describe_computing(_config_of(journal.folder)))
+    if run.budget is not None:
+        replay = human_bytes(run.replay.num_bytes)
+        journal.terminal.say(f"Memory: at most {human_bytes(run.budget)}, {replay} of it the replay's")
     if journal.folder.config["env"].startswith(CONTROL):
         journal.terminal.say(str(choose_backend()))
-    with journal:
-        train(run, journal)
-        if run.step < run.schedule.steps:
-            with journal.paused():
-                journal.checkpoint()
     folder = journal.folder.path
-    if run.step < run.schedule.steps:
+    with journal, _explaining(journal):
+        if journal.saved_at is None:
+            journal.checkpoint()  # so that there is always one to go on from
+        with suppress(Interrupted):
+            train(run, journal)
+            if not run.finished:
+                with journal.paused():
+                    journal.checkpoint()
+    if not run.finished:
         journal.terminal.say(f"stopped at step {run.step:,}; go on with: seer resume {folder}")
         raise SystemExit(130)
     journal.finish()
     picture = plot_runs([folder], x="steps", out=folder / "learning_curve.png")
     journal.terminal.say(f"learning curve: {picture}\nrun folder: {folder}")
+
+
+@contextmanager
+def _explaining(journal: Journal) -> Iterator[None]:
+    """What stops a run becomes one line with the step and the way on; the traceback is left in the folder."""
+    try:
+        yield
+    except SettingError as error:
+        folder, step = journal.folder.path, journal.run.step
+        with suppress(OSError):
+            (folder / FAILURE_FILE).write_text(traceback.format_exc())
+        saved = "" if journal.saved_at is None else f"; go on from step {journal.saved_at:,} with: seer resume {folder}"
+        raise SettingError(f"stopped in step {step:,}: {error}{saved} (traceback: {folder / FAILURE_FILE})") from error
+
+
+def _clear_failure(folder: Path) -> None:
+    (folder / FAILURE_FILE).unlink(missing_ok=True)
 
 
 def _config_of(folder: RunFolder) -> Config:

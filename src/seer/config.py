@@ -7,7 +7,7 @@ step. The command line makes one flag of each field; `presets.py` fills in the p
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -227,8 +227,9 @@ class Config:
     eval_episodes: int = 10
     """Whole games per evaluation."""
 
-    checkpoint_every: int = 50_000
-    """Steps between checkpoints. One holds the whole replay: up to the replay's memory on disk, twice."""
+    checkpoint_every: int = 10_000
+    """Steps between checkpoints. Each writes only those pieces of the replay that changed; two are kept, which together
+    take up to twice the replay's memory on disk, thrice while another is written."""
 
     snapshot_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
     """Steps between snapshots of the weights for seer analyze: 3 MB each with Rainbow, 30 MB with CURL."""
@@ -241,6 +242,9 @@ class Config:
 
     threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
     """CPU threads. Default: 1 on Atari, one per core elsewhere. More threads than free cores make a run crawl."""
+
+    env_timeout: float = 300.0
+    """Seconds that a reset or a step of the environment may take before the run is stopped."""
 
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR|None")] = None
     """Run folder; must not exist. Default: runs/<env>-<agent>-<seed>-<time>."""
@@ -277,6 +281,29 @@ def config_from_json(record: dict[str, Any]) -> Config:
     try:
         groups = {f.name: f.default_factory for f in dataclasses.fields(Config) if callable(f.default_factory)}
         built = {name: group(**record[name]) for name, group in groups.items()}
-        return Config(**(record | built))
+        config = Config(**(record | built))
     except (TypeError, KeyError) as error:
         raise SettingError(f"config.json doesn't fit this version of seer: {error}; start a new run") from None
+    for part in (config, *(getattr(config, name) for name in groups)):
+        _refuse_wrong_types(part)
+    return config
+
+
+def _refuse_wrong_types(part: Any) -> None:
+    for name, kind in get_type_hints(type(part)).items():
+        value = getattr(part, name)
+        if not _is_of(value, kind):
+            shown = f"{value!r:.40}"
+            raise SettingError(
+                f"config.json has {name} {shown}, which is of the wrong type: restore it, or start a new run"
+            )
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_args(kind):  # int | None
+        return any(_is_of(value, each) for each in get_args(kind))
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is kind

@@ -1,8 +1,15 @@
-"""The one exception that means "the user can fix this"; the command line prints it as a single line."""
+"""The exceptions that the command line prints as a single line."""
 
 
 class SettingError(ValueError):
     """A setting, file or folder the program can't work with.
 
     The message is one line: what is wrong, the setting's name, and the remedy.
+    """
+
+
+class RunError(SettingError):
+    """A run can't go on, through no setting: its environment failed, a loss is no number, an invariant broke.
+
+    The message is one line and says what happened; whoever knows the run adds the step and the way on.
     """

@@ -111,6 +111,7 @@ class FreezeWhenSettled(Freezing):
             "reason": self.reason,
             "first_scores": list(self.first_scores),
             "newest_scores": list(self.newest_scores),
+            "decided_at": self._decided_at,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -118,6 +119,7 @@ class FreezeWhenSettled(Freezing):
         self.streak, self.similarity, self.reason = state["streak"], state["similarity"], state["reason"]
         self.first_scores = list(state["first_scores"])
         self.newest_scores = deque(state["newest_scores"], maxlen=RECENT_EPISODES)
+        self._decided_at = state["decided_at"]
 
 
 def has_risen(first: Sequence[float], newest: Sequence[float]) -> bool:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seer.agents.agent import Agent
 from seer.config import Config, config_from_json
 from seer.errors import SettingError
@@ -24,6 +26,8 @@ def adopt_encoder(agent: Agent[Any], config: Config) -> int:
     _refuse_differences(source, _traits(config_from_json(RunFolder.open(run).config)), _traits(config))
     encoder = {key.removeprefix(PREFIX): weight for key, weight in weights.items() if key.startswith(PREFIX)}
     _refuse_differences(source, *(_shapes(tensors) for tensors in (encoder, agent.online.encoder.state_dict())))
+    if not all(bool(torch.isfinite(weight).all()) for weight in encoder.values()):
+        raise SettingError(f"--encoder-from {source}: its encoder has weights that are nan or infinite")
     for network in (agent.online, agent.target):
         network.encoder.load_state_dict(encoder)
     return step

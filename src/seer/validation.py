@@ -19,9 +19,17 @@ def parse_memory(text: str) -> int:
     }
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B|)\s*", text)
     unit = match[2].replace("k", "K") if match else ""
-    if match is None or unit not in units or float(match[1]) == 0:
+    if match is None or unit not in units or not 1 <= float(match[1]) * units[unit] < 2**63:
         raise SettingError(f"--replay-memory {text!r} is no size; write it as 70MB, 1.5GB or 64MiB")
     return int(float(match[1]) * units[unit])
+
+
+MOST = {
+    "--frame-stack": 64, "--image-size": 1024, "--crop-size": 1024, "--num-crops": 256, "--batch-size": 65_536,
+    "--hidden-units": 65_536, "--latent-size": 65_536, "--n-step": 10_000, "--action-repeat": 1000,
+    "--eval-episodes": 100_000, "--updates-per-step": 1000, "--env-timeout": 10**6,
+}  # fmt: skip
+"""Beyond these a setting is a slip of the pen that would take all memory, or for ever."""
 
 
 def validate(config: Config) -> Config:
@@ -38,6 +46,7 @@ def validate(config: Config) -> Config:
         "--learning-rate": learning.learning_rate, "--adam-epsilon": learning.adam_epsilon,
         "--max-gradient-norm": learning.max_gradient_norm, "--target-every": learning.target_every,
         "--updates-per-step": learning.updates_per_step, "--n-step": replay.n_step,
+        "--env-timeout": config.env_timeout,
         "--image-size": config.image.size, "--crop-size": config.view_size, "--frame-stack": config.image.stack,
         "--action-repeat": config.image.action_repeat, "--latent-size": config.sac.latent_size,
         "--initial-temperature": config.sac.initial_temperature, "--actor-every": config.sac.actor_every,
@@ -51,7 +60,8 @@ def validate(config: Config) -> Config:
     positive |= {flag: number for flag, number in optional.items() if number is not None}
     for flag, number in positive.items():
         _require(number > 0, f"{flag} {number} must be more than 0")
-    _require(config.seed >= 0, f"--seed {config.seed} must be 0 or more")
+        _require(number <= MOST.get(flag, 10**12), f"{flag} {number} must be {MOST.get(flag, 10**12):,} or less")
+    _require(0 <= config.seed < 2**63, f"--seed {config.seed} must be 0 or more, and less than 2^63")
     _require(learning.first_update >= 0, f"--first-update {learning.first_update} must be 0 or more")
     fractions = {
         "--discount": learning.discount, "--priority-exponent": replay.priority_exponent,
@@ -63,11 +73,20 @@ def validate(config: Config) -> Config:
         _require(0 <= number <= 1, f"{flag} {number} must lie between 0 and 1")
     _require(config.value.num_atoms >= 2, f"--num-atoms {config.value.num_atoms} must be 2 or more")
     _require(config.value.noisy_sigma >= 0, f"--noisy-sigma {config.value.noisy_sigma} must be 0 or more")
+    _require(config.value.noisy_sigma < 1e6, f"--noisy-sigma {config.value.noisy_sigma} must be less than 1e6")
+    _require(
+        config.value.min_return > -1e12 and config.value.max_return < 1e12,
+        f"--min-return {config.value.min_return} and --max-return {config.value.max_return} must be finite",
+    )
     _require(
         config.value.min_return < config.value.max_return,
         f"--min-return {config.value.min_return} must be less than --max-return {config.value.max_return}",
     )
     _require(config.threads is None or config.threads > 0, f"--threads {config.threads} must be more than 0")
+    _require(config.threads is None or config.threads <= 1024, f"--threads {config.threads} must be 1,024 or less")
+    _require(config.value.num_atoms <= 10_001, f"--num-atoms {config.value.num_atoms} must be 10,001 or less")
+    _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
+    _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
     _validate_replay(replay, learning.batch_size)
     _validate_freeze(config)
     return config
@@ -91,9 +110,9 @@ def _validate_replay(replay: ReplayConfig, batch_size: int) -> None:
 def _validate_freeze(config: Config) -> None:
     at, freeze = config.freeze.at, config.freeze
     _require(
-        at in ("never", "auto") or at.isdecimal(), f"--freeze-at {at!r} is no step; give a whole number, auto or never"
+        at in ("never", "auto") or _is_count(at), f"--freeze-at {at!r} is no step; give a whole number, auto or never"
     )
-    if at.isdecimal():
+    if _is_count(at):
         least = 0 if freeze.encoder_from else 1
         _require(
             int(at) >= least,
@@ -111,6 +130,7 @@ def _validate_freeze(config: Config) -> None:
             f"--freeze-latest {latest} must lie between --freeze-earliest {freeze.earliest} and --steps {config.steps}",
         )
     _require(freeze.probe_size >= 2, f"--probe-size {freeze.probe_size} must be 2 or more")
+    _require(freeze.probe_size <= 65_536, f"--probe-size {freeze.probe_size} must be 65,536 or less")
     _require(
         not config.learning.reset_encoder or config.learning.reset_heads_every is not None,
         "--reset-encoder says what a reset takes along; say how often by --reset-heads-every",
@@ -131,9 +151,13 @@ def _validate_freeze(config: Config) -> None:
         f"--num-crops {config.freeze.num_crops}: without cropping every crop is the same; use --num-crops 1",
     )
     _require(
-        layers == "all" or (layers.isdecimal() and int(layers) >= 1),
+        layers == "all" or (_is_count(layers) and int(layers) >= 1),
         f"--freeze-layers {layers!r} is no number of layers; give 1 or more, or all",
     )
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and text.isascii()
 
 
 def _require(holds: bool, message: str) -> None:

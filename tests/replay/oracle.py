@@ -1,5 +1,6 @@
 """A slow and obvious twin of the replay: every row there ever was, in episodes kept as Python lists."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seer.replay import Arena, Batch, Replay, RowFormat, Sampler
+from seer.replay import Arena, Batch, Piece, Replay, RowFormat, Sampler
 
 FRAME = RowFormat((2, 5, 8), torch.uint8)  # 80 bytes
 SCALAR_ACTION = RowFormat((), torch.int64)
@@ -226,3 +227,11 @@ class Encoder:
 ENDS = st.lists(
     st.tuples(st.integers(1, 30), st.sampled_from(["terminated", "truncated"])), min_size=1, max_size=8
 ).map(lambda episodes: [end for length, last in episodes for end in [""] * (length - 1) + [last]])
+
+
+def saved(replay: Replay) -> dict[str, Any]:
+    """A replay's state as a file keeps it: what happens to the replay later doesn't change it."""
+    state = replay.state_dict()
+    pieces = [(piece.name, piece.read().clone()) for piece in state.pop("memory")]
+    memory = [Piece(name, lambda content=content: content) for name, content in pieces]  # type: ignore[misc]
+    return copy.deepcopy(state) | {"memory": memory}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from seer.errors import SettingError
 from seer.replay import Arena, Batch, Prioritized, Replay, RowFormat, Uniform
 
-from .oracle import ENDS, FRAME, SCALAR_ACTION, Encoder, Everything, Pair, paint, read
+from .oracle import ENDS, FRAME, SCALAR_ACTION, Encoder, Everything, Pair, paint, read, saved
 
 EPISODES = ["", "", "", "", "terminated", "", "", "truncated", "", "", "", "", "", "", "terminated"] * 8
 SAMPLERS = pytest.mark.parametrize("make", [Uniform, Prioritized])
@@ -238,7 +238,7 @@ def test_a_loaded_replay_continues_identically(make: Any, latents: bool, steps: 
         one.transcode(Encoder(crops=2, encoders=1, latent=3, stack=3))
         one.add_all(EPISODES[:37])
     assert one.slow.rows[-1].end == ""
-    state = copy.deepcopy(one.fast.state_dict())
+    state = saved(one.fast)
     other.fast.load_state_dict(state)
     other.slow, other.encode = copy.deepcopy(one.slow), one.encode
     assert other.fast.holds_latents is latents
@@ -253,7 +253,7 @@ def test_a_loaded_replay_continues_identically(make: Any, latents: bool, steps: 
 def test_frames_loaded_in_mid_episode_can_be_transcoded() -> None:
     one, other = Pair(sampler=Prioritized()), Pair(sampler=Prioritized())
     one.add_all(EPISODES[:77])
-    other.fast.load_state_dict(copy.deepcopy(one.fast.state_dict()))
+    other.fast.load_state_dict(saved(one.fast))
     other.slow = copy.deepcopy(one.slow)
     for pair in (one, other):
         pair.transcode(Encoder(crops=2, encoders=1, latent=3, stack=3))
@@ -263,7 +263,8 @@ def test_frames_loaded_in_mid_episode_can_be_transcoded() -> None:
 def test_the_state_views_only_the_memory_in_use() -> None:
     pair = Pair(sampler=Uniform(), capacity=40)
     pair.add_all([""] * 10)
-    memory = pair.fast.state_dict()["memory"]
+    (piece,) = pair.fast.state_dict()["memory"]
+    memory = piece.read()
     assert memory.dtype == torch.uint8
     assert memory.shape == (10 * FRAME.num_bytes,)
     assert memory.data_ptr() == pair.arena.block.data_ptr()

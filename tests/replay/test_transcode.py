@@ -135,13 +135,13 @@ def test_the_papers_sizes() -> None:
     replay = atari_sized(Uniform())
     for _ in range(30):
         replay.append(np.zeros((1, 84, 84), np.uint8), 0, 0.0, terminated=False)
-    memory = replay.state_dict()["memory"]
+    memory = replay.state_dict()["memory"][0].read()
     result = replay.transcode(lambda frames: torch.ones(len(frames), 1, 1, 576), RowFormat((1, 1, 576), torch.float32))
     assert (result.capacity_before, result.capacity_after) == (3000, 9187)
     assert (result.row_bytes_before, result.row_bytes_after) == (7056, 2304)
     assert replay.capacity == 9187
     assert replay.num_bytes == 3000 * 7056
-    assert replay.state_dict()["memory"].data_ptr() == memory.data_ptr()
+    assert replay.state_dict()["memory"][0].read().data_ptr() == memory.data_ptr()
     assert replay.sample(4).now.shape == (4, 1, 576)
 
 

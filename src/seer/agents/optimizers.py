@@ -15,5 +15,7 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     optimizer.load_state_dict(state)
     for parameter, moments in optimizer.state.items():
         for name, moment in moments.items():
+            if moment.shape not in (parameter.shape, ()):
+                raise ValueError(f"a moment of Adam is {list(moment.shape)}, its parameter {list(parameter.shape)}")
             if moment.shape == parameter.shape:
                 moments[name] = torch.empty_like(parameter).copy_(moment)

@@ -54,10 +54,11 @@ class AtariEnvironment(PixelEnvironment):
         finished: Info = {}
         if self._life_lost and seed is None:
             self._life_lost = False
-            frame, reward, terminated, truncated, info = self._advance(NOOP)
+            reward, terminated, truncated, info = self._play(NOOP)
+            frame, self._drawing = self._drawing, None
             self._lives = info["lives"]
             self._count(reward, over=terminated or truncated, info=info)
-            if not self._needs_reset:
+            if not self._needs_reset and frame is not None:
                 self._start_stack(frame)
                 return info
             finished = {"episode": info["episode"]}
@@ -138,7 +139,10 @@ class AtariEnvironment(PixelEnvironment):
     def _restore(self, snapshot: State) -> None:
         import ale_py
 
-        self._console.ale.restoreState(ale_py.ALEState(snapshot["emulator"].tobytes()))
+        try:
+            self._console.ale.restoreState(ale_py.ALEState(snapshot["emulator"].tobytes()))
+        except (RuntimeError, SystemError, ValueError) as error:
+            raise SettingError("the saved game can't be read by the emulator") from error
         self._console.np_random.bit_generator.state = snapshot["noop_rng"]
 
     def _origin(self) -> str:

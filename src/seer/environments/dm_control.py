@@ -110,6 +110,7 @@ class DMControlEnvironment(PixelEnvironment):
         self._set_model_fields(state["model"])
         physics.set_state(state["physics"], _integration_state())
         mujoco.mj_step1(physics.model.ptr, physics.data.ptr)  # what follows from the state, as a step leaves it
+        _refuse_others(state["task"], {name: getattr(task, name, None) for name in state["task"]})
         vars(task).update(state["task"])
         task.random.set_state(state["rng"])
         self._control._step_count = int(state["control_steps"])
@@ -126,6 +127,7 @@ class DMControlEnvironment(PixelEnvironment):
 
     def _set_model_fields(self, changed: dict[str, Pixels]) -> None:
         fresh = _model_fields(_load(self._env_id))
+        _refuse_others(changed, fresh)
         for name, field in _model_fields(self._control).items():
             field[...] = changed.get(name, fresh[name])
 
@@ -189,10 +191,19 @@ def _load(env_id: str) -> Any:
 
 
 def _model_fields(control: Any) -> dict[str, Pixels]:
-    """Every array of a task's model, as views."""
+    """Every array of numbers in a task's model, as views. No task changes its indices, which MuJoCo trusts."""
     model = control.physics.model.ptr
     fields = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
-    return {name: field for name, field in fields.items() if isinstance(field, np.ndarray)}
+    return {name: field for name, field in fields.items() if isinstance(field, np.ndarray) and field.dtype.kind == "f"}
+
+
+def _refuse_others(state: State, known: State) -> None:
+    """A state that isn't of what it is for: nothing else may be set by it."""
+    for name, value in state.items():
+        there: Any = known[name]
+        alike = type(value) is type(there) and np.shape(value) == np.shape(there)
+        if not alike and there is not None:  # None: not set before an episode begins
+            raise ValueError(f"the saved state has a {name} that doesn't fit")
 
 
 def _integration_state() -> int:

@@ -3,13 +3,19 @@
 Axes: S stack, C channels, H height, W width.
 """
 
+import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
 import numpy as np
 import numpy.typing as npt
+
+from seer.environments.patience import at_most
+from seer.errors import RunError, SettingError
 
 Pixels = npt.NDArray[np.uint8]
 Info = dict[str, Any]
@@ -33,10 +39,15 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         stack: frames in an observation.
         action_repeat: simulator ticks ("frames" in the Atari sense) per step.
         action_space: what `step` accepts.
+        time_limit: seconds that a start or a step may take.
+
+    What a simulator raises, an answer that takes too long, a frame of another shape or dtype and a reward that is no
+    number come out as a `RunError` of one line.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (declared so by Gymnasium)
     render_mode = "rgb_array"
+    time_limit: float = 300.0
 
     def __init__(
         self,
@@ -96,7 +107,8 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     def restart(self, *, seed: int | None = None) -> Info:
         """Start an episode, which `observe` shows. Returns the simulator's info."""
         self._finish_drawing()
-        drawing, info = self._begin(seed)
+        with self._watched("reset", through_c=True):
+            drawing, info = self._begin(seed)
         self._return, self._length = 0.0, 0
         self._start_stack(drawing)
         return info
@@ -110,10 +122,25 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         if self._needs_reset:
             raise gymnasium.error.ResetNeeded("no episode is under way: call reset() before step()")
         self._finish_drawing()  # the simulator must not move while it is drawn
-        self._drawing, reward, terminated, truncated, info = self._advance(action)
+        reward, terminated, truncated, info = self._play(action)
         self._length += 1
         self._count(reward, over=terminated or truncated, info=info)
         return reward, terminated, truncated, info
+
+    def _play(self, action: Any) -> tuple[float, bool, bool, Info]:
+        """`_advance`, watched; its frame is the newest."""
+        with self._watched("step"):
+            self._drawing, reward, terminated, truncated, info = self._advance(action)
+            if self._drawing is None:
+                raise RunError("it shows no frame")
+            if not math.isfinite(reward):
+                raise RunError(f"its reward is {reward}")
+        return reward, terminated, truncated, info
+
+    @property
+    def length(self) -> int:
+        """Agent steps of the episode so far."""
+        return self._length
 
     def observe(self) -> Pixels:
         """The observation, uint8 [S, C, H, W]; waits for its newest frame if that is still being drawn."""
@@ -149,7 +176,10 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         """Take the newest frame into the stack."""
         if self._drawing is None:
             return
-        frame = self._drawing.result() if isinstance(self._drawing, Future) else self._drawing
+        with self._watched("drawing"):
+            frame = self._drawing.result() if isinstance(self._drawing, Future) else self._drawing
+            if frame.shape != self.frame_shape or frame.dtype != np.uint8:
+                raise RunError(f"its frame is {frame.dtype} {list(frame.shape)}, not uint8 {list(self.frame_shape)}")
         if self._fills_stack:
             self._frames[:] = frame
         else:
@@ -163,3 +193,15 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         self._needs_reset = over
         if over:
             info["episode"] = {"return": self._return, "length": self._length}
+
+    @contextmanager
+    def _watched(self, call: str, *, through_c: bool = False) -> Iterator[None]:
+        """Whatever goes wrong inside is one line that names the call."""
+        try:
+            with at_most(self.time_limit, through_c=through_c):
+                yield
+        except Exception as error:
+            if isinstance(error, SettingError) and not isinstance(error, RunError):
+                raise
+            cause = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+            raise RunError(f"the environment failed in {call}: {' '.join(cause.split())}") from error

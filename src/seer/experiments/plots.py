@@ -8,7 +8,7 @@ dots if it is alone in the picture.
 import json
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,15 +22,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from seer.errors import SettingError
-from seer.training.run import Record, RunFolder, read_metrics
+from seer.training.run import METRICS_FILE, Record, RunFolder, flatten, is_number, read_metrics
 
 XAxis = Literal["steps", "flops", "seconds"]
 
 COLUMNS: dict[XAxis, str] = {"steps": "step", "flops": "flops", "seconds": "wall_seconds"}
+DRAWN = {"eval": (*COLUMNS.values(), "mean", "std"), "episode": (*COLUMNS.values(), "episode_return")}
 AGENT_NAMES = {"rainbow": "Rainbow", "dqn": "DQN", "sac": "SAC", "curl": "CURL"}
 # Settings that don't set curves apart: the picture says them elsewhere, or learning doesn't depend on them.
 UNCOMPARED = {
     "env", "agent", "freeze.at", "seed", "out", "device", "log_every", "checkpoint_every", "snapshot_every",
+    "env_timeout",
 }  # fmt: skip
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers for readers without colour.
@@ -146,14 +148,30 @@ def read_run(folder: Path) -> Run:
     Raises:
         SettingError: it is no run, or holds no evaluation yet.
     """
-    settings = dict(_flatten(RunFolder.open(folder).config))
+    settings = dict(flatten(RunFolder.open(folder).config))
     missing = {"env", "agent", "seed", "freeze.at"} - settings.keys()
     if missing:
         raise SettingError(f"{folder}/config.json lacks {', '.join(sorted(missing))}: leave that run out")
+    kinds = {"env": str, "agent": str, "seed": int, "freeze.at": str}
+    wrong = [name for name, kind in kinds.items() if not isinstance(settings[name], kind)]
+    if wrong or not (settings["freeze.at"] in ("never", "auto") or settings["freeze.at"].isdecimal()):
+        raise SettingError(f"{folder}/config.json is damaged ({', '.join(wrong or ['freeze.at'])}): leave that run out")
     run = Run(folder, settings, read_metrics(folder))
+    _refuse_gaps(run)
     if not run.of_kind("eval"):
         raise SettingError(f"{folder} holds no evaluation yet: leave it out, or let it train to --eval-every")
     return run
+
+
+def _refuse_gaps(run: Run) -> None:
+    """SettingError where a record lacks one of the figures that are drawn."""
+    for kind, drawn in DRAWN.items():
+        for record in run.of_kind(kind):
+            lacks = [name for name in drawn if not is_number(record.get(name))]
+            if lacks:
+                raise SettingError(
+                    f"{run.folder / METRICS_FILE} is damaged: an {kind!r} record lacks {', '.join(lacks)}"
+                )
 
 
 def group(runs: Sequence[Run]) -> list[Arm]:
@@ -207,14 +225,6 @@ def curve(arm: Arm, x: XAxis) -> Curve:
     )
     std = means.std(axis=0, ddof=1) if len(arm.runs) > 1 else stds[0]
     return Curve(xs.mean(axis=0), means.mean(axis=0), std)
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:

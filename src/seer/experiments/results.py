@@ -1,6 +1,5 @@
 """What many runs amount to: scores by environment and arm, what is missing, what it all cost."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from seer.experiments.statistics import (
     spread,
 )
 from seer.experiments.trials import MANIFEST_FILE, Manifest, Trial
-from seer.training.run import SUMMARY_FILE
+from seer.training.run import SUMMARY_FILE, read_summary
 
 
 @dataclass(frozen=True)
@@ -157,14 +156,7 @@ class Results:
 
 def summary_of(run: Run) -> dict[str, Any] | None:
     """The run's summary, once it has finished."""
-    file = run.folder / SUMMARY_FILE
-    if not file.is_file():
-        return None
-    try:
-        summary: dict[str, Any] = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise SettingError(f"{file} is damaged ({error}): restore it, or leave that run out") from error
-    return summary
+    return read_summary(run.folder)
 
 
 def _finished(

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import psutil
-
 from seer.experiments.live import LiveView
 from seer.experiments.trials import Needs, Outcome, Trial, outcome_of, ready, start, state_of
+from seer.training.resident import free_bytes
 
 POLL_SECONDS = 0.2
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # a container's share of the machine, where it has one
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,7 @@ class Room:
 def room_here(jobs: int | None = None) -> Room:
     """The cores this process may use, and the memory that is free now."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    free = psutil.virtual_memory().available
-    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
-    return Room(cores, free if limit == "max" else min(free, int(limit)), jobs)
+    return Room(cores, free_bytes(), jobs)
 
 
 class LocalEngine:

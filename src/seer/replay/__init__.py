@@ -1,8 +1,9 @@
 """The replay: a ring of observations in one fixed block of memory, as frames first and as latents later."""
 
 from seer.replay.arena import Arena, RowFormat
+from seer.replay.pieces import Piece
 from seer.replay.replay import Batch, Replay
 from seer.replay.samplers import Prioritized, Sampler, Uniform
 from seer.replay.transcode import Transcoding
 
-__all__ = ["Arena", "Batch", "Prioritized", "Replay", "RowFormat", "Sampler", "Transcoding", "Uniform"]
+__all__ = ["Arena", "Batch", "Piece", "Prioritized", "Replay", "RowFormat", "Sampler", "Transcoding", "Uniform"]

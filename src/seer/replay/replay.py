@@ -10,9 +10,13 @@ from torch import Tensor
 
 from seer.errors import SettingError
 from seer.replay.arena import Arena, RowFormat
+from seer.replay.pieces import Pieces
 from seer.replay.samplers import Sampler
 from seer.replay.steps import End, Steps
 from seer.replay.transcode import Encode, Progress, Transcoding, transcode_rows
+
+DTYPES = {"uint8": torch.uint8, "float32": torch.float32}
+"""Of stored rows, by the names they have in a saved state."""
 
 
 @dataclass(frozen=True)
@@ -302,7 +306,8 @@ class Replay:
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs. Tensors and arrays are views: write them out before going on.
 
-        `memory` is the part of the arena that is in use, uint8 `[size * row.num_bytes]`.
+        `memory` is the part of the arena that is in use, `[size * row.num_bytes]` bytes in pieces; a piece whose name
+        was in an earlier state of this run has the bytes that it had there.
         """
         return {
             "settings": self._settings(),
@@ -314,7 +319,8 @@ class Replay:
             "age": self._age,
             "pending": self._pending,
             "rng": self._rng.bit_generator.state,
-            "memory": self._arena.block[: self.size * self.row.num_bytes],
+            "memory": self._pieces.first(self.size * self.row.num_bytes),
+            "written": self._pieces.written,
             "steps": self._steps.state_dict(self.size),
             "sampler": self._sampler.state_dict(),
         }
@@ -330,15 +336,20 @@ class Replay:
                 raise SettingError(
                     f"{name} is {value} but the saved replay has {state['settings'][name]}: set it to that"
                 )
-        self.holds_latents = state["holds_latents"]
-        row = RowFormat(tuple(state["row_shape"]), getattr(torch, state["row_dtype"]))
+        self.holds_latents = bool(state["holds_latents"])
+        row = RowFormat(tuple(state["row_shape"]), DTYPES[state["row_dtype"]])
         self._use(Layout.of_latents(row) if self.holds_latents else self._frames)
         self._count, self._origin = state["count"], state["origin"]
         self._age, self._pending = state["age"], state["pending"]
+        if not 0 <= self._origin <= self._count or not 0 <= self._pending <= self.size:
+            raise ValueError(
+                f"no replay has {self._count} rows from {self._origin} on, {self._pending} of them pending"
+            )
         self._rng.bit_generator.state = state["rng"]
-        self._arena.block[: len(state["memory"])] = state["memory"]
+        self._pieces.written[:] = state["written"]
+        self._pieces.load(state["memory"], self.size * self.row.num_bytes)
         self._steps = Steps(self.capacity, self._action_format)
-        self._steps.load_state_dict(state["steps"])
+        self._steps.load_state_dict(state["steps"], self.size)
         self._sampler.load_state_dict(state["sampler"], self.capacity)
 
     def _settings(self) -> dict[str, Any]:
@@ -356,6 +367,7 @@ class Replay:
         self._rows = self._arena.rows(layout.row)
         self.capacity = len(self._rows)
         self._parts = self._rows.view(self.capacity * layout.crops, -1)
+        self._pieces = Pieces(self._rows, generation="latents" if self.holds_latents else "frames")
 
     def _convert(self, encode: Encode, latent: RowFormat, chunk_rows: int, progress: Progress | None) -> int:
         """Turn frames, oldest first, into latents; return how many of the oldest rows were dropped."""
@@ -374,6 +386,7 @@ class Replay:
         self.holds_latents = True
         self._use(Layout.of_latents(latent))
         self._origin = oldest + dropped
+        self._pieces.written[:] = self._count
         self._steps = self._steps.rearranged(order[dropped:], self.capacity)
         self._sampler.rearrange(order[dropped:], self.capacity)
         return dropped
@@ -389,6 +402,7 @@ class Replay:
         if self.size == self.capacity:
             self._retire(place)
         self._rows[place] = row
+        self._pieces.write(place, self._count + 1)
         self._steps.write(place, action=action, reward=reward, age=self._age, end=end)
         self._count += 1
         last = end in (End.TERMINATED, End.CLOSING)

@@ -94,10 +94,19 @@ class Steps:
         """Return views of the first `size` entries."""
         return {name: column[:size] for name, column in self._columns().items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Overwrite the first entries with `state`'s."""
+    def load_state_dict(self, state: dict[str, Any], size: int) -> None:
+        """Overwrite the first `size` entries with `state`'s.
+
+        Raises:
+            ValueError: it has others.
+        """
         for name, column in self._columns().items():
-            column[: len(state[name])] = state[name]
+            saved = state[name]
+            if saved.dtype != column.dtype or saved.shape != column[:size].shape:
+                raise ValueError(
+                    f"column {name} is {saved.dtype} {saved.shape}, not {column.dtype} {column[:size].shape}"
+                )
+            column[:size] = saved
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         return {"action": self.action, "reward": self.reward, "age": self.age, "end": self.end}

@@ -4,12 +4,17 @@
       latest                       the name of the newest complete folder
       step-000010000/
         agent.safetensors          the tensors of the part "agent", and so on for every part
+        piece-NAME.safetensors     a piece of the replay's memory
         state.json                 everything else; written last, so a folder without it is unfinished
 
 Nothing is pickled. A save writes beside the folders that are there, renames, moves the pointer, and only then
 deletes what is too old: whenever it is cut off, one good checkpoint is complete.
+
+Each folder holds everything. A piece that the checkpoint before has too isn't written again: it is the same file, by a
+hard link, or a copy where the file system has none.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -22,16 +27,31 @@ from typing import Any
 from safetensors import SafetensorError
 
 from seer.errors import SettingError
-from seer.training.state_files import State, Tree, put_together, take_apart, write_blocks
+from seer.training.state_files import (
+    PIECE,
+    State,
+    Tree,
+    piece_file,
+    piece_names,
+    put_together,
+    take_apart,
+    write_blocks,
+)
 
-FORMAT, VERSION = "seer-checkpoint", 1
+FORMAT, VERSION = "seer-checkpoint", 2
 STATE_FILE, POINTER_FILE = "state.json", "latest"
 FOLDER_NAME = re.compile(r"step-\d{9,}")
+MOST_STATE_BYTES = 16 << 20
+FILE_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 PART_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def save_checkpoint(root: Path, step: int, parts: Mapping[str, State], *, keep: int = 2) -> Path:
+def save_checkpoint(
+    root: Path, step: int, parts: Mapping[str, State], *, keep: int = 2, before: Path | None = None
+) -> Path:
     """Write `root/step-<step>` with one file per part, point `latest` at it, keep the newest `keep` folders.
+
+    Pieces that the checkpoint `before` has are taken from there: it must be the one that this run wrote or loaded last.
 
     Folders of later steps are deleted too: they are the future of a run that was since taken back. One writer
     at a time (the lock of a run folder sees to it).
@@ -48,7 +68,7 @@ def save_checkpoint(root: Path, step: int, parts: Mapping[str, State], *, keep: 
         root.mkdir(parents=True, exist_ok=True)
         _remove_all(root, ".writing-*")
         unfinished.mkdir()
-        _write_parts(unfinished, step, parts)
+        _write_parts(unfinished, step, parts, {} if before is None else _stored_files(before))
         _move_into_place(unfinished, final)
         write_atomically(root / POINTER_FILE, f"{final.name}\n".encode())
         _remove_all(root, ".replaced-*")
@@ -67,13 +87,20 @@ def latest_checkpoint(root: Path) -> Path:
         SettingError: there is none.
     """
     pointer = root / POINTER_FILE
-    name = pointer.read_text(errors="replace").strip() if pointer.is_file() else ""
+    name = _read_pointer(pointer)
     if FOLDER_NAME.fullmatch(name) and _is_complete(root / name):
         return root / name
     complete = _complete_folders(root)
     if not complete:
         raise SettingError(f"{root} holds no checkpoint: start the run again with another --out")
     return complete[-1]
+
+
+def _read_pointer(pointer: Path) -> str:
+    try:
+        return read_small(pointer, 100).decode(errors="replace").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def load_checkpoint(path: Path) -> dict[str, State]:
@@ -91,6 +118,22 @@ def load_checkpoint(path: Path) -> dict[str, State]:
         raise SettingError(f"{error}; {_way_on(path)}") from error
 
 
+def read_small(file: Path, most: int) -> bytes:
+    """The content of a file that should be small.
+
+    Raises:
+        OSError: there is none, or something else that might never end.
+        ValueError: it is larger than `most` bytes, which are all that is read.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    with file.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return content
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by a file of this content: a reader, or a crash, finds the old or the new one whole."""
     unfinished = path.with_name(f".{path.name}.new")
@@ -102,16 +145,46 @@ def write_atomically(path: Path, content: bytes) -> None:
     _make_renames_durable(path.parent)
 
 
-def _write_parts(folder: Path, step: int, parts: Mapping[str, State]) -> None:
+Stored = dict[str, int | str]  # size and sha256 of a file
+
+
+def _write_parts(folder: Path, step: int, parts: Mapping[str, State], stored: Mapping[Path, Stored]) -> None:
     trees: dict[str, Tree] = {}
-    files: dict[str, dict[str, int | str]] = {}
+    files: dict[str, Stored] = {}
+    by_name = {path.name: path for path in stored}
     for name, state in parts.items():
         if not PART_NAME.fullmatch(name):
             raise ValueError(f"part name {name!r}: use lower-case letters, digits and _")
-        trees[name], blocks = take_apart(state, name)
+        trees[name], blocks, pieces = take_apart(state, name)
         files[f"{name}.safetensors"] = write_blocks(folder / f"{name}.safetensors", blocks)
+        for piece in pieces:
+            file = piece_file(piece.name)
+            if file in by_name:
+                _link(by_name[file], folder / file)
+                files[file] = stored[by_name[file]]
+            else:
+                files[file] = write_blocks(folder / file, {PIECE: piece.read()})
     content = {"format": FORMAT, "version": VERSION, "step": step, "files": files, "parts": trees}
     write_atomically(folder / STATE_FILE, _seal(content))
+
+
+def _stored_files(checkpoint: Path) -> dict[Path, Stored]:
+    """The files of a checkpoint that are there in their size; none, where it has gone or can't be read."""
+    try:
+        files: dict[str, Stored] = _read_state_file(checkpoint / STATE_FILE)["files"]
+    except SettingError:
+        return {}
+    paths = {checkpoint / name: record for name, record in files.items()}
+    return {path: record for path, record in paths.items() if path.is_file() and path.stat().st_size == record["size"]}
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def _move_into_place(unfinished: Path, final: Path) -> None:
@@ -192,19 +265,31 @@ def _load(path: Path) -> dict[str, State]:
         for name in content["parts"]:
             if not PART_NAME.fullmatch(name):  # so that no name leads out of the folder
                 raise SettingError(f"checkpoint file {state_file} is foreign: it names a part {name!r}")
-            _check_file(path / f"{name}.safetensors", **content["files"][f"{name}.safetensors"])
+        for file, record in content["files"].items():
+            if file != f"{Path(file).stem}.safetensors" or not FILE_NAME.fullmatch(Path(file).stem):
+                raise SettingError(f"checkpoint file {state_file} is foreign: it names a file {file!r}")
+            _check_file(path / file, **record)
+        _refuse_missing(content)
         return {name: put_together(tree, path / f"{name}.safetensors") for name, tree in content["parts"].items()}
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (SafetensorError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         if isinstance(error, SettingError):
             raise
         raise SettingError(f"checkpoint file {state_file} doesn't fit its folder ({error!r})") from error
+
+
+def _refuse_missing(content: dict[str, Any]) -> None:
+    """Every part's file, and every piece's, is among those that were checked."""
+    for name, tree in content["parts"].items():
+        for file in (f"{name}.safetensors", *map(piece_file, piece_names(tree))):
+            if file not in content["files"]:
+                raise KeyError(file)
 
 
 def _read_state_file(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise SettingError(f"checkpoint {file.parent} is unfinished or none: it has no {file.name}")
     try:
-        content = _unseal(file.read_bytes())
+        content = _unseal(read_small(file, MOST_STATE_BYTES))
     except OSError as error:
         raise SettingError(f"checkpoint file {file} can't be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -221,7 +306,7 @@ def _read_state_file(file: Path) -> dict[str, Any]:
 
 
 def _check_file(file: Path, *, size: int, sha256: str) -> None:
-    if file.is_symlink() or not file.is_file():
+    if file.is_symlink() or file.parent.is_symlink() or not file.is_file():
         raise SettingError(f"checkpoint file {file} is missing")
     try:
         found = file.stat().st_size

@@ -12,6 +12,10 @@ import numpy as np
 
 from seer.agents.agent import Agent
 from seer.environments import PixelEnvironment
+from seer.errors import RunError
+
+LONGEST_GAME = 110_000
+"""Simulator frames; Atari's own limit is 108,000, DeepMind Control's below it."""
 
 
 @dataclass(frozen=True)
@@ -50,47 +54,64 @@ class Evaluator:
         *,
         episodes: int,
         step: int,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
         watch: Callable[[PixelEnvironment], None] | None = None,
-    ) -> Evaluation:
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> Evaluation | None:
         """Play `episodes` games, whose starts depend on the seed and on `step`.
 
         `progress` hears of games finished and games in all; `watch` sees the environment of the first game at its
-        start and after every step.
+        start and after every step. `given_up` is asked before every step; once it says so, there is no evaluation.
+
+        Raises:
+            RunError: a game goes on for ever.
         """
         rng = np.random.default_rng([self.seed, step])
         waiting = deque((episode, int(seed)) for episode, seed in enumerate(rng.integers(2**31, size=episodes)))
         results: dict[int, tuple[float, int]] = {}
         playing: dict[int, int] = {}  # environment -> episode
 
+        def show(index: int) -> None:
+            if watch and playing[index] == 0:
+                watch(self.environments[index])
+
         def start(index: int) -> None:
             if not waiting:
                 return
             playing[index], seed = waiting.popleft()
             self.environments[index].restart(seed=seed)
-            if watch and playing[index] == 0:
-                watch(self.environments[index])
+            show(index)
 
         for index in range(len(self.environments)):
             start(index)
         while playing:
+            if given_up():
+                return None
             indices = list(playing)
             # Observed together after all have advanced: pictures are drawn while others' simulators advance.
             actions = agent.act(np.stack([self.environments[index].observe() for index in indices]))
             for index, greedy in zip(indices, actions, strict=True):
                 environment = self.environments[index]
                 explores = rng.random() < self.epsilon
-                action = _random_action(environment, rng) if explores else greedy
-                _, terminated, truncated, info = environment.advance(action)
-                if watch and playing[index] == 0:
-                    watch(environment)
-                if terminated or truncated:
-                    results[playing.pop(index)] = (info["episode"]["return"], info["episode"]["length"])
+                episode = _play(environment, _random_action(environment, rng) if explores else greedy)
+                show(index)
+                if episode is not None:
+                    results[playing.pop(index)] = (episode["return"], episode["length"])
                     start(index)
-                    if progress:
-                        progress(len(results), episodes)
+                    progress(len(results), episodes)
         returns, lengths = zip(*(results[episode] for episode in range(episodes)), strict=True)
         return Evaluation(returns, lengths)
+
+
+def _play(environment: PixelEnvironment, action: Any) -> dict[str, Any] | None:
+    """One step; score and length of the game if it has ended."""
+    _, terminated, truncated, info = environment.advance(action)
+    if terminated or truncated:
+        episode: dict[str, Any] = info["episode"]
+        return episode
+    if environment.length * environment.action_repeat > LONGEST_GAME:
+        raise RunError(f"a game of the evaluation hasn't ended after {environment.length:,} steps")
+    return None
 
 
 def _random_action(environment: PixelEnvironment, rng: np.random.Generator) -> Any:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,6 +26,10 @@ from seer.training.snapshots import save_snapshot
 from seer.training.terminal import Terminal, closing_table, human_bytes
 
 
+class Interrupted(Exception):
+    """The run was asked to stop where it can't be saved: it goes on from its last checkpoint."""
+
+
 class Journal:
     """Follows one run: call the methods in the order in which things happen.
 
@@ -35,11 +40,14 @@ class Journal:
     def __init__(self, run: Training, folder: RunFolder, metrics: Metrics, terminal: Terminal) -> None:
         self.run, self.folder, self.metrics, self.terminal = run, folder, metrics, terminal
         self.stop_requested = False
+        self.saved: Path | None = None  # the last checkpoint, and its step
+        self.saved_at: int | None = None
         self.evaluations: list[dict[str, Any]] = []
         self.freeze: dict[str, Any] | None = None
         self.updates = {"before": 0, "after": 0}  # before and after the freeze
         self.seconds = {"before": 0.0, "after": 0.0}  # of acting and learning since the first update
         self.last_return: float | None = None
+        self._warned = False  # of the memory it takes
         self._sums: dict[str, float | torch.Tensor] = {}
         self._counts: dict[str, int] = {}
         self._logged = (0.0, 0)  # seconds and updates at the last log
@@ -61,7 +69,9 @@ class Journal:
             signal.signal(number, handler)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self.stop_requested = True
+        if not self.stop_requested:
+            self.stop_requested = True
+            self.terminal.say("asked to stop: the run will be saved first")
 
     def _lap(self) -> None:
         now = time.perf_counter()
@@ -110,7 +120,9 @@ class Journal:
         rate = (updates - self._logged[1]) / max(1e-9, seconds - self._logged[0])
         replay = self.run.replay
         stored = {"replay_size": replay.size, "replay_bytes": replay.num_bytes, "index_bytes": replay.index_bytes}
-        self._record("train", **means, **stored, updates=updates, updates_per_second=rate, rss_bytes=resident_bytes())
+        resident = resident_bytes()
+        self._record("train", **means, **stored, updates=updates, updates_per_second=rate, rss_bytes=resident)
+        self._warn_of_memory(resident)
         self._sums, self._counts, self._logged = {}, {}, (seconds, updates)
         self._show(rate)
 
@@ -122,7 +134,13 @@ class Journal:
         }
 
     def converting(self, done: int, total: int) -> None:
-        """`done` of `total` stored rows are latents."""
+        """`done` of `total` stored rows are latents.
+
+        Raises:
+            Interrupted: asked to stop meanwhile.
+        """
+        if self.stop_requested:
+            raise Interrupted
         self.terminal.advance("converting the replay", done, total)
 
     def compared(self, similarity: Similarity, *, seconds: float) -> None:
@@ -178,15 +196,23 @@ class Journal:
         )
 
     def checkpoint(self) -> None:
-        """Save everything the run needs to continue exactly from here."""
-        parts = self.run.state_dict() | {"journal": self.state_dict()}
-        save_checkpoint(self.folder.checkpoints, self.run.step, parts)
+        """Save everything the run needs to continue exactly from here.
+
+        Raises:
+            RunError: something went wrong that a checkpoint would keep; it isn't written.
+            SettingError: the disk is full or forbidden.
+        """
+        self.run.watch.all(self.run)
+        parts = self.run.state_dict() | {"journal": self.state_dict(), "settings": self.folder.config}
+        self.saved = save_checkpoint(self.folder.checkpoints, self.run.step, parts, before=self.saved)
+        self.saved_at = self.run.step
 
     def finish(self) -> None:
         """Write the summary, which marks the run as finished; keep its agent alone; print the closing table."""
         summary = self.summary()
         self.folder.write_summary(summary)
-        save_checkpoint(self.folder.checkpoints, self.run.step, {"agent": self.run.agent.state_dict()}, keep=1)
+        parts = {"agent": self.run.agent.state_dict(), "settings": self.folder.config}
+        save_checkpoint(self.folder.checkpoints, self.run.step, parts, keep=1)
         self.terminal.table(f"{summary['env']}, {summary['agent']}, seed {summary['seed']}", closing_table(summary))
 
     # State and summary -----------------------------------------------------------------------------------------
@@ -204,12 +230,13 @@ class Journal:
             "metrics": self.metrics.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; records written after it are taken back."""
+    def load_state_dict(self, state: dict[str, Any], checkpoint: Path | None = None) -> None:
+        """Continue from `state_dict`, in `checkpoint`; records written after it are taken back."""
         self.evaluations, self.freeze = state["evaluations"], state["freeze"]
         self.seconds, self.updates = state["seconds"], state["updates"]
         self.last_return, self._sums, self._counts = state["last_return"], state["sums"], state["counts"]
         self.metrics.load_state_dict(state["metrics"])
+        self.saved, self.saved_at = checkpoint, self.run.step
 
     def summary(self) -> dict[str, Any]:
         """The run in figures, for `summary.json`."""
@@ -245,12 +272,20 @@ class Journal:
             "peak_rss_bytes": peak_resident_bytes(),
             "wall_seconds": self.metrics.wall_seconds,
             "evaluation": self.evaluations,
+            "metrics_sha256": self.metrics.sha256,
         }
 
     def _record(self, kind: str, **figures: Any) -> None:
         step = self.run.step
         frames = step * self.run.environment.action_repeat
         self.metrics.record(kind, step=step, frames=frames, flops=self.run.ledger.total, **figures)
+
+    def _warn_of_memory(self, resident: int) -> None:
+        """Say once that the run takes more than it should."""
+        if self.run.budget is not None and resident > self.run.budget and not self._warned:
+            self._warned = True
+            taken, most = human_bytes(resident), human_bytes(self.run.budget)
+            self.terminal.say(f"warning: step {self.run.step:,}: the run takes {taken} of memory, not at most {most}")
 
     def _show(self, rate: float) -> None:
         run, replay = self.run, self.run.replay

@@ -8,35 +8,71 @@ from seer.phase import Phase
 from seer.training.evaluation import Evaluation
 from seer.training.guards import judge
 from seer.training.journal import Journal
-from seer.training.parts import Training
+from seer.training.parts import Stage, Training
 
 JUDGED = 64
 """Newest observations whose values and actions before and after the freeze are compared."""
 
 
 def train(run: Training, journal: Journal) -> None:
-    """Train to the last step of the schedule, or until the journal is asked to stop (SEER, algorithm 1)."""
-    schedule = run.schedule
+    """Train to the last step of the schedule, or until the journal is asked to stop (SEER, algorithm 1).
+
+    Asked to stop in an evaluation, it gives that up: going on, the run begins with it.
+
+    Raises:
+        Interrupted: asked to stop in the conversion, of which half would be no use; the checkpoint before it is.
+        RunError: the run can't go on.
+    """
     freeze_if_due(run, journal)  # before the first step, where the encoder is another run's
-    while run.step < schedule.steps and not journal.stop_requested:
-        if is_due(schedule.snapshot_every, run.step):
+    while not run.finished and not journal.stop_requested:
+        advance(run, journal)
+
+
+def advance(run: Training, journal: Journal) -> None:
+    """One training step, or what is left of it."""
+    if run.stage is Stage.ACT:
+        if is_due(run.schedule.snapshot_every, run.step):
             journal.snapshot()
         run.step += 1
         journal.acted(collect(run))
+        run.watch.losses()
         probe_if_due(run, journal)
+        run.stage = Stage.LEARN
+    if run.stage is Stage.LEARN:
+        if run.freeze_is_due and journal.stop_requested:
+            return
         freeze_if_due(run, journal)
         reset_if_due(run, journal)
-        if run.step >= schedule.first_update:
-            for _ in range(schedule.updates_per_step):
-                journal.updated(learn(run))
-        if run.step % schedule.log_every == 0:
-            journal.log()
-        if run.step % schedule.eval_every == 0 or run.step == schedule.steps:
-            with journal.paused():
-                journal.evaluated(evaluate(run, journal))
-        if run.step % schedule.checkpoint_every == 0 and run.step < schedule.steps:
-            with journal.paused():
-                journal.checkpoint()
+        learn_if_due(run, journal)
+        run.stage = Stage.EVALUATE
+    conclude(run, journal)
+
+
+def conclude(run: Training, journal: Journal) -> None:
+    """Evaluation and checkpoint, at their steps."""
+    schedule = run.schedule
+    last = run.step == schedule.steps
+    if last or is_due(schedule.eval_every, run.step):
+        with journal.paused():
+            evaluation = evaluate(run, journal)
+            if evaluation is None:
+                return
+            journal.evaluated(evaluation)
+    run.stage = Stage.ACT
+    if is_due(schedule.checkpoint_every, run.step) and not last:
+        with journal.paused():
+            journal.checkpoint()
+
+
+def learn_if_due(run: Training, journal: Journal) -> None:
+    """The updates of a step, and the record of the last ones."""
+    if run.step >= run.schedule.first_update:
+        for _ in range(run.schedule.updates_per_step):
+            journal.updated(learn(run))
+    run.watch.agreement(run)
+    if is_due(run.schedule.log_every, run.step):
+        run.watch.weights(run)
+        journal.log()
 
 
 def collect(run: Training) -> dict[str, Any]:
@@ -63,16 +99,24 @@ def learn(run: Training) -> Update:
     exponent = run.schedule.importance_exponent_at(run.step)
     batch = run.replay.sample(run.schedule.batch_size, importance_exponent=exponent)
     update = run.agent.update(batch)
+    run.watch.learnt(run.step, update.metrics)
     if update.priority is not None:
-        run.replay.update_priorities(batch.index, update.priority.cpu().numpy())
+        priority = update.priority.cpu().numpy()
+        run.watch.losses()  # computed by now, as the priorities are; other agents' are looked at in the next step
+        run.replay.update_priorities(batch.index, priority)
     run.ledger.updated(run.agent.phase)
     return update
 
 
-def evaluate(run: Training, journal: Journal) -> Evaluation:
-    """Whole games without exploration."""
-    episodes = run.schedule.eval_episodes
-    return run.evaluator(run.agent, episodes=episodes, step=run.step, progress=journal.evaluating)
+def evaluate(run: Training, journal: Journal) -> Evaluation | None:
+    """Whole games without exploration; None where the journal is asked to stop meanwhile."""
+    return run.evaluator(
+        run.agent,
+        episodes=run.schedule.eval_episodes,
+        step=run.step,
+        progress=journal.evaluating,
+        given_up=lambda: journal.stop_requested,
+    )
 
 
 def probe_if_due(run: Training, journal: Journal) -> None:
@@ -100,9 +144,11 @@ def reset_if_due(run: Training, journal: Journal) -> None:
 
 
 def freeze_if_due(run: Training, journal: Journal) -> None:
-    """The freeze, at its step."""
+    """The freeze, at its step; behind a checkpoint, as a conversion that was cut off can't be undone."""
     if run.freeze_is_due:
         with journal.paused():
+            if run.replay.size:
+                journal.checkpoint()
             freeze(run, journal)
 
 
@@ -117,6 +163,7 @@ def freeze(run: Training, journal: Journal) -> None:
     if transcoding.converted:
         run.ledger.froze(min(run.step, transcoding.capacity_before))
     run.frozen_at = run.step
+    run.watch.froze(run)
     run.probe.stop()
     run.guards.measure(agent, replay)
     journal.froze(transcoding, before.changes_to(judge(agent, frames)))

@@ -1,7 +1,8 @@
 """The made parts of a run, which the loop puts to work, and the schedule it follows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from seer.agents.agent import Agent
@@ -13,6 +14,7 @@ from seer.replay import Replay
 from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
 from seer.training.probe import Probe
+from seer.training.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,20 @@ class Schedule:
         return self.importance_exponent + (1 - self.importance_exponent) * step / self.steps
 
 
+class Stage(StrEnum):
+    """What comes next in a training step; a checkpoint can be taken before each."""
+
+    ACT = "act"
+    LEARN = "learn"  # with the freeze before it
+    EVALUATE = "evaluate"
+
+
 @dataclass
 class Training:
     """The made parts of a run and where it stands; an episode of `environment` is under way.
 
     `renew` makes an agent of weights that depend on the run's seed and the given step alone, for resets.
+    `budget` is what the process may take of memory, in bytes.
     """
 
     agent: Agent[Any]
@@ -55,8 +66,16 @@ class Training:
     schedule: Schedule
     ledger: FlopsLedger
     renew: Callable[[int], Agent[Any]]
+    budget: int | None = None
     step: int = 0
+    stage: Stage = Stage.ACT
     frozen_at: int | None = None
+    watch: Watch = field(default_factory=Watch)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.step >= self.schedule.steps and self.stage is Stage.ACT
 
     @property
     def freeze_is_due(self) -> bool:
@@ -83,8 +102,10 @@ class Training:
             },
             "progress": {
                 "step": self.step,
+                "stage": str(self.stage),
                 "frozen_at": self.frozen_at,
                 "flops": self.ledger.state_dict(),
+                "watch": self.watch.state_dict(),
             },
         }
 
@@ -99,4 +120,9 @@ class Training:
         self.guards.load_state_dict(freezing["guards"], self.agent.device)
         progress = state["progress"]
         self.step, self.frozen_at = progress["step"], progress["frozen_at"]
+        self.stage = Stage(progress["stage"])
+        if not 0 <= self.step <= self.schedule.steps:
+            raise ValueError(f"step {self.step} is none of {self.schedule.steps}")
         self.ledger.load_state_dict(progress["flops"])
+        self.watch.load_state_dict(progress["watch"])
+        self.watch.all(self)

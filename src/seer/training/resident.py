@@ -7,6 +7,17 @@ from pathlib import Path
 
 import psutil
 
+CGROUP_LIMIT, CGROUP_USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+
+
+def free_bytes() -> int:
+    """Bytes of memory that this machine, or the container this runs in, has left."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        return min(free, max(0, int(CGROUP_LIMIT.read_text()) - int(CGROUP_USED.read_text())))
+    except (OSError, ValueError):  # no container, or "max"
+        return free
+
 
 def resident_bytes() -> int:
     """Bytes of this process resident in memory now."""

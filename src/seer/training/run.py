@@ -7,11 +7,14 @@ checkpoints/     see checkpoint.py
 summary.json     written when the run ends
 """
 
+import errno
+import hashlib
 import json
 import math
 import os
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -21,11 +24,15 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[impor
 from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
 from seer.errors import SettingError
-from seer.training.checkpoint import write_atomically
+from seer.training.checkpoint import read_small, write_atomically
 from seer.training.state_files import State
 
 Record = dict[str, Any]
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, LOCK_FILE = "config.json", "metrics.jsonl", "summary.json", ".lock"
+
+CHUNK_BYTES = 1 << 20
+MOST_SUMMARY_BYTES = 16 << 20
+MOST_CONFIG_BYTES = MOST_RECORD_BYTES = 1 << 20
 
 
 class RunFolder:
@@ -65,8 +72,8 @@ class RunFolder:
         if not file.is_file():
             raise SettingError(f"{path} is no run, it has no {CONFIG_FILE}: give a folder that `seer train` wrote")
         try:
-            config = json.loads(file.read_bytes())
-        except (OSError, ValueError) as error:
+            config = json.loads(read_small(file, MOST_CONFIG_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
             raise SettingError(f"{file} can't be read ({error}): restore it, or start a new run") from error
         if not isinstance(config, dict):
             raise SettingError(f"{file} is foreign: give a folder that `seer train` wrote")
@@ -79,7 +86,10 @@ class RunFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`, whole or not at all."""
-        write_atomically(self.path / SUMMARY_FILE, _to_json(_plain(summary)))
+        try:
+            write_atomically(self.path / SUMMARY_FILE, _to_json(_plain(summary)))
+        except OSError as error:
+            raise SettingError(f"{self.path / SUMMARY_FILE} can't be written ({error.strerror}): make room") from error
 
     def close(self) -> None:
         """Give the lock back. (The system does it for a process that ends, however it ends.)"""
@@ -105,13 +115,22 @@ class Metrics:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / METRICS_FILE).open("a+b")
+        file = folder / METRICS_FILE
+        if file.exists() and not file.is_file():
+            raise SettingError(f"{file} is no file: restore it, or start a new run")
+        self._file = file.open("a+b", buffering=0)
+        self._digest = hashlib.sha256()  # of every record
         # Event files are named by the second: numbered, two of the same second stay apart and in order.
         number = len(list(folder.glob("events.out.*")))
         self._events = EventsWriter(str(folder / "events"), filename_suffix=f".{number:04d}")
         self._last_step = 0
         self._seconds_before = 0.0
         self._started = time.perf_counter()
+
+    @property
+    def sha256(self) -> str:
+        """Of all records so far."""
+        return self._digest.hexdigest()
 
     @property
     def wall_seconds(self) -> float:
@@ -123,20 +142,32 @@ class Metrics:
 
         A figure is a number, string, bool, None, or a list or dict of those. One that depends on the machine
         has `second` or `rss` in its name, and no other has. JSON has no nan or infinity: they become null.
+
+        Raises:
+            SettingError: the disk is full or forbidden.
         """
         moment = {"step": step, "frames": frames, "flops": flops, "wall_seconds": round(self.wall_seconds, 3)}
         figures = _plain(figures)
         record = {"kind": kind, **_plain(moment), **figures}
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-        self._file.flush()
-        self._mirror(kind, step, figures)
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        with self._writing():
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # cut off; resuming drops what there is
+            self._mirror(kind, step, figures)
+        self._digest.update(line)
         self._last_step = max(step, self._last_step)
         return record
 
     def state_dict(self) -> State:
         """What resuming needs; the records so far are on the disk when this returns."""
-        os.fsync(self._file.fileno())
-        return {"offset": self._file.tell(), "last_step": self._last_step, "wall_seconds": self.wall_seconds}
+        with self._writing():
+            os.fsync(self._file.fileno())
+        return {
+            "offset": self._file.tell(),
+            "sha256": self._digest.hexdigest(),
+            "last_step": self._last_step,
+            "wall_seconds": self.wall_seconds,
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Forget all that was recorded after `state_dict`, a line cut off in the middle included.
@@ -144,11 +175,16 @@ class Metrics:
         Raises:
             SettingError: `metrics.jsonl` doesn't hold the records that the checkpoint counts on.
         """
-        offset = state["offset"]
-        self._file.seek(max(offset - 1, 0))
-        if offset and self._file.read(1) != b"\n":
+        offset, self._digest = state["offset"], hashlib.sha256()
+        self._file.seek(0)
+        left = offset
+        while left > 0 and (chunk := self._file.read(min(left, CHUNK_BYTES))):
+            self._digest.update(chunk)
+            left -= len(chunk)
+        if left or self._digest.hexdigest() != state["sha256"]:
             raise SettingError(
-                f"{self._file.name} is damaged: no line ends at byte {offset}; restore it, or start a new run"
+                f"{self._file.name} is damaged or another run's: its first {offset:,} bytes aren't those that "
+                "the checkpoint was written after; restore it, or start a new run"
             )
         self._file.truncate(offset)
         self._file.seek(offset)
@@ -166,7 +202,15 @@ class Metrics:
     def close(self) -> None:
         """Close the files."""
         self._file.close()
-        self._events.close()
+        with suppress(OSError):  # a full disk has been reported
+            self._events.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SettingError(f"{self._file.name} can't be written ({error.strerror}): make room there") from error
 
     def _mirror(self, kind: str, step: int, figures: Record) -> None:
         values = [
@@ -186,20 +230,68 @@ def read_metrics(folder: Path) -> list[Record]:
         SettingError: the file is missing, or another line of it is no record.
     """
     file = folder / METRICS_FILE
+    records: list[Record] = []
+    digest = hashlib.sha256()
     try:
-        *lines, _torn = file.read_bytes().split(b"\n")
+        if not file.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        with file.open("rb") as lines:
+            while line := lines.readline(MOST_RECORD_BYTES):
+                if not line.endswith(b"\n") and len(line) < MOST_RECORD_BYTES:
+                    break  # cut off
+                digest.update(line)
+                records.append(_record(line, f"{file} is damaged: line {len(records) + 1}"))
     except OSError as error:
         raise SettingError(f"{file} can't be read ({error.strerror}): give a folder that `seer train` wrote") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict) or "kind" not in record:
-            raise SettingError(f"{file} is damaged: line {number} is no record; restore it, or delete that line")
-        records.append(record)
+    summary = read_summary(folder)
+    if summary is not None and summary.get("metrics_sha256") not in (None, digest.hexdigest()):
+        raise SettingError(f"{file} isn't what it was when the run ended, says {SUMMARY_FILE}; restore it")
     return records
+
+
+def read_summary(folder: Path) -> Record | None:
+    """What a finished run left in `summary.json`; None where there is none.
+
+    Raises:
+        SettingError: it is damaged.
+    """
+    file = folder / SUMMARY_FILE
+    try:
+        summary = json.loads(read_small(file, MOST_SUMMARY_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingError(f"{file} is damaged ({error}): restore it, or leave that run out") from error
+    if not isinstance(summary, dict):
+        raise SettingError(f"{file} is foreign: restore it, or leave that run out")
+    return summary
+
+
+def _record(line: bytes, place: str) -> Record:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+        raise SettingError(f"{place} is no record; restore it, or delete that line")
+    for name in ("step", "frames", "flops", "wall_seconds"):
+        if name in record and not is_number(record[name]):
+            raise SettingError(f"{place} has no number as its {name}; restore it, or delete that line")
+    return record
+
+
+def is_number(value: Any) -> bool:
+    """A finite one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by dotted name, such as "freeze.at"."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _refuse_used(path: Path) -> None:

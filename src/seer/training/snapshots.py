@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from seer.agents.agent import Agent
 from seer.errors import SettingError
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
-from seer.training.state_files import write_blocks
+from seer.training.state_files import check_seal, write_blocks
 
 FOLDER = "snapshots"
+MOST_BYTES = 1 << 30  # the largest agents have 40 MB
 ACTING = ("online", "actor")
 
 Weights = dict[str, torch.Tensor]
@@ -32,7 +33,7 @@ def save_snapshot(run: Path, step: int, agent: Agent[Any]) -> Path:
     unfinished = final.with_name(f".{final.name}.new")
     try:
         final.parent.mkdir(exist_ok=True)
-        write_blocks(unfinished, acting_weights(agent.state_dict()["modules"]))
+        write_blocks(unfinished, acting_weights(agent.state_dict()["modules"]), sealed=True)
         unfinished.replace(final)
     except OSError as error:
         raise SettingError(f"snapshot {final} can't be written ({error.strerror}): make room there") from error
@@ -52,9 +53,12 @@ def read_snapshot(path: Path) -> Weights:
         SettingError: the file is none or damaged.
     """
     try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it is no file, or has more than {MOST_BYTES:,} bytes")
+        check_seal(path)
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise SettingError(f"snapshot {path} can't be read ({error}); delete it to go on without") from error
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SettingError(f"snapshot {path} is damaged or none ({error}); delete it to go on without") from error
 
 
 def read_last(run: Path) -> tuple[int, Weights]:
@@ -74,8 +78,18 @@ def acting_weights(modules: dict[str, Weights]) -> Weights:
 
 
 def load_weights(agent: Agent[Any], weights: Weights) -> None:
-    """Give an agent the weights of a snapshot; its target keeps its own."""
+    """Give an agent the weights of a snapshot; its target keeps its own.
+
+    Raises:
+        SettingError: they are another agent's.
+    """
     for name, module in agent.modules().items():
         if name in ACTING:
             parts = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
-            module.load_state_dict(parts)
+            try:
+                module.load_state_dict(parts)
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())
+                raise SettingError(
+                    f"a snapshot doesn't fit config.json ({reason}); restore the one or the other"
+                ) from error

@@ -1,0 +1,88 @@
+"""What a run takes at most of memory and disk, known before it starts.
+
+Resident memory stays within the replay's memory, what its index takes, and `REST`: measured peaks beside the replay are
+0.5 to 0.7 GB for Rainbow on Atari and for CURL on cartpole-swingup.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from seer.agents.agent import Agent
+from seer.networks.encoders import ResidualSection
+from seer.replay import RowFormat
+
+REST = 900_000_000
+"""Bytes for Python, its packages, the environments and the pictures at the end."""
+
+GPU_REST = 4_000_000_000
+"""Bytes more where a GPU's libraries are loaded too."""
+
+PASSES = 4
+"""Activations of a batch that an update holds at once, in multiples of one float32 forward pass."""
+
+COPIES = 6
+"""Of every parameter: online and target, gradient, Adam's two moments, and a checkpoint's or a reset's."""
+
+INDEX_BYTES = 16
+"""Of a stored row beside its action: reward, age, end, priority."""
+
+SMALL_PARTS = 300_000_000
+"""Bytes on disk beside the replay: three agents with their optimisers, metrics, events, pictures."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes of a run at most.
+
+    Attributes:
+        replay: the arena.
+        index: actions, rewards, ends and priorities of what it stores, before and after the freeze.
+        rest: everything else.
+    """
+
+    replay: int
+    index: int
+    rest: int
+
+    @property
+    def total(self) -> int:
+        """Of all of it."""
+        return self.replay + self.index + self.rest
+
+    def replay_within(self, free: int) -> int:
+        """The largest replay that fits `free` bytes, 0 if none does."""
+        share = 1 + self.index / self.replay
+        return max(0, int((free - self.rest) / share))
+
+
+def disk_bytes(replay: int, *, new: int) -> int:
+    """What checkpoints take at most, where `new` bytes of rows are stored between two of them.
+
+    Two are kept, and share what didn't change; around the freeze they share nothing.
+    """
+    return 2 * replay + min(replay, new) + SMALL_PARTS
+
+
+def budget_of(
+    agent: Agent[Any], *, batch_size: int, replay: int, frame: RowFormat, stack: int, action: RowFormat
+) -> Budget:
+    """What a run of this agent takes with a replay of so many bytes."""
+    rows = replay // frame.num_bytes
+    if agent.latent.num_bytes <= frame.num_bytes:
+        rows += replay // agent.latent.num_bytes  # the freeze holds both indices for a moment
+    image = stack * math.prod(frame.shape)
+    activations = image + sum(map(_activations, agent.online.encoder.stages))
+    parameters = sum(weight.numel() for module in agent.modules().values() for weight in module.parameters())
+    work = torch.float32.itemsize * (PASSES * batch_size * activations + COPIES * parameters)
+    on_gpu = 0 if agent.device.type == "cpu" else GPU_REST
+    return Budget(replay, rows * (INDEX_BYTES + action.num_bytes), REST + work + on_gpu)
+
+
+def _activations(stage: nn.Module) -> int:
+    """Numbers that a stage gives for one observation; a residual section's convolutions together."""
+    size = math.prod(stage.output_shape)  # type: ignore[arg-type]
+    return size * 10 if isinstance(stage, ResidualSection) else size

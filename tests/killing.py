@@ -1,0 +1,150 @@
+"""One run without a stop, and the same run cut off at each of some points and resumed, in children of this process.
+
+Run as a script: forking spares each child the seconds that imports take, and needs a process that has never computed.
+
+    killing.py FOLDER POINTS FLAGS...     POINTS: "site:number site:number ..."
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from seer.cli import main
+from seer.environments.rendering import choose_backend
+from seer.training import checkpoint, evaluation, loop, run
+from seer.training.journal import Journal
+from seer.training.parts import Training
+
+SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
+WRITES = ((checkpoint, "write_blocks"), (os, "fsync"), (Path, "replace"), (Path, "unlink"), (shutil, "rmtree"))
+
+
+def calls(owner: Any, name: str, fire: Callable[[], None]) -> contextlib.AbstractContextManager[Any]:
+    """Inside, `fire` runs before every call."""
+    original = getattr(owner, name)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        fire()
+        return original(*arguments, **options)
+
+    return patch.object(owner, name, call)
+
+
+SITES: dict[str, tuple[Any, str]] = {
+    "act": (loop, "collect"),
+    "learn": (loop, "learn"),
+    "convert": (Journal, "converting"),
+    "evaluate": (evaluation, "_play"),
+    "record": (run.Metrics, "_mirror"),  # the record is written, TensorBoard's isn't
+    "load": (Training, "load_state_dict"),
+    "end": (Journal, "finish"),
+}
+"""What is called when a run comes there; "tear", in the middle of a record, and "write" are made below."""
+
+
+def under_fire(site: str, number: int) -> contextlib.AbstractContextManager[Any]:
+    """Inside, this process gets a signal at the `number`-th time it comes to a site: kill-act, term-evaluate."""
+    kind, _, place = site.partition("-")
+    counter = itertools.count(1)
+
+    def fire() -> None:
+        if next(counter) == number:
+            os.kill(os.getpid(), SIGNALS[kind])
+
+    if place == "tear":
+        return patch.object(run.Metrics, "record", torn(run.Metrics.record, fire))
+    if place == "write":
+        return patch.object(Journal, "checkpoint", writing(Journal.checkpoint, fire))
+    return calls(*SITES[place], fire)
+
+
+def torn(record: Callable[..., Any], fire: Callable[[], None]) -> Callable[..., Any]:
+    def call(self: run.Metrics, *arguments: Any, **options: Any) -> Any:
+        before = os.fstat(self._file.fileno()).st_size
+        written = record(self, *arguments, **options)
+        os.truncate(self._file.name, (before + os.fstat(self._file.fileno()).st_size) // 2)
+        fire()
+        os.truncate(self._file.name, before)
+        self._file.write(json.dumps(written, allow_nan=False).encode() + b"\n")
+        return written
+
+    return call
+
+
+def writing(save: Callable[[Journal], None], fire: Callable[[], None]) -> Callable[[Journal], None]:
+    """Of everything that changes the disk during a checkpoint, each is one call."""
+
+    def call(self: Journal) -> None:
+        with contextlib.ExitStack() as stack:
+            for owner, name in WRITES:
+                stack.enter_context(calls(owner, name, fire))
+            save(self)
+
+    return call
+
+
+def child(log: Path, action: Callable[[], None]) -> int:
+    """The exit code of `action` in a child, negative for a signal; what it prints goes to `log`."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = 70
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        action()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    except BaseException:  # noqa: BLE001 (a child never returns to its parent's code)
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def seer(*arguments: object) -> None:
+    sys.argv = ["seer", *map(str, arguments)]
+    main()
+
+
+def fired(site: str, number: int, *arguments: object) -> None:
+    with under_fire(site, number):
+        seer(*arguments)
+
+
+def cut_off(folder: Path, point: str, flags: list[str]) -> dict[str, Any]:
+    """Start, be cut off, resume; a point "a:1+b:2" is cut off twice, the second time while resumed."""
+    log, codes = folder.with_suffix(".log"), []
+    first, *others = [(site, int(number)) for site, _, number in (part.partition(":") for part in point.split("+"))]
+    codes.append(child(log, lambda: fired(*first, "train", *flags, "--out", folder)))
+    for site, number in others:
+        codes.append(child(log, partial(fired, site, number, "resume", folder)))
+    codes.append(child(log, partial(seer, "resume", folder)))
+    return {"point": point, "folder": str(folder), "codes": codes, "said": log.read_text()[-2000:]}
+
+
+def script(folder: Path, points: list[str], flags: list[str]) -> None:
+    if any(flag.startswith("dm_control") for flag in flags):
+        choose_backend()
+    whole = child(folder / "whole.log", lambda: seer("train", *flags, "--out", folder / "whole"))
+    assert whole == 0, (folder / "whole.log").read_text()
+    for number, point in enumerate(points):
+        print(json.dumps(cut_off(folder / f"run{number}", point, flags)), flush=True)
+
+
+if __name__ == "__main__":
+    script(Path(sys.argv[1]), sys.argv[2].split(), sys.argv[3:])
