@@ -3,6 +3,7 @@
 Axes: E environments, B batch, S stack, R bytes of a row, N extractors, L features.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from seer.integrations.stable_baselines3.extractors import FrozenExtractors, Sto
 from seer.integrations.stable_baselines3.rows import Observation, ObservationRows
 from seer.integrations.stable_baselines3.stream import Stream
 from seer.replay import Arena, Replay, RowFormat, Transcoding, Uniform
+from seer.replay.pieces import Piece
 from seer.replay.transcode import Progress
 
 CHUNK = 64  # observations encoded at a time at the freeze
@@ -231,7 +233,8 @@ class SeerReplayBuffer(ReplayBuffer):
         saved = []
         for stream in self._streams:
             replay = stream.replay.state_dict()
-            saved.append((replay | {"memory": replay["memory"].numpy()}, stream.expected))
+            memory = [(piece.name, piece.read().numpy()) for piece in replay["memory"]]
+            saved.append((replay | {"memory": memory}, stream.expected))
         return state | {"streams": saved}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -241,7 +244,8 @@ class SeerReplayBuffer(ReplayBuffer):
         for replay_state, expected in saved:
             assert self._rows is not None
             stream = Stream(self._make_replay(self._rows), self._encode_one)
-            stream.replay.load_state_dict(replay_state | {"memory": torch.from_numpy(replay_state["memory"])})
+            memory = [Piece(name, partial(torch.from_numpy, array)) for name, array in replay_state["memory"]]
+            stream.replay.load_state_dict(replay_state | {"memory": memory})
             stream.expected = expected
             self._streams.append(stream)
 
