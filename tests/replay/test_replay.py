@@ -319,3 +319,36 @@ def test_ids_outlive_the_conversion_to_latents() -> None:
     pair.transcode(encode)
     assert torch.equal(pair.fast.read(ids), expected)
     assert pair.fast.recent(9, span=20).tolist() == ids.tolist()
+
+
+def test_rows_before_an_episode_complete_its_first_stacks_and_are_not_drawn() -> None:
+    replay = small_replay(n_step=1)
+    replay.prime(np.stack([paint(7)]))
+    for number in (10, 11, 12):
+        replay.append(paint(number), 0, 0.0, terminated=number == 12)
+    batch = replay.sample(3)
+    assert read(batch.now).tolist() == [[7, 10], [10, 11], [11, 12]]
+    assert batch.index.tolist() == [1, 2, 3]
+
+
+def test_a_closed_episode_is_one_cut_by_a_time_limit() -> None:
+    closed, cut = small_replay(), small_replay()
+    for replay in (closed, cut):
+        replay.append(paint(0), 1, 1.0, terminated=False)
+    closed.append(paint(1), 2, 2.0, terminated=False)
+    closed.close(paint(9))
+    cut.append(paint(1), 2, 2.0, terminated=False, truncated=True, final_row=paint(9))
+    assert not closed.is_open
+    for replay in (closed, cut):
+        replay.append(paint(3), 3, 3.0, terminated=True)
+    assert_same_batch(closed.sample(3), cut.sample(3))
+    assert read(closed.sample(3).next[:2]).tolist() == [[1, 9], [1, 9]]
+
+
+def test_what_needs_an_open_episode_or_none_says_so() -> None:
+    replay = small_replay()
+    with pytest.raises(ValueError, match="no episode is open"):
+        replay.close(paint(0))
+    replay.append(paint(0), 0, 0.0, terminated=False)
+    with pytest.raises(ValueError, match="close it first"):
+        replay.prime(np.stack([paint(1)]))

@@ -197,6 +197,37 @@ class Replay:
         if end is End.TRUNCATED and final_row is not None:
             self._write(final_row, action, 0.0, End.CLOSING)  # its action is never read
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the newest row's episode goes on."""
+        return self._pending > 0
+
+    def prime(self, rows: Tensor | NDArray[np.uint8]) -> None:
+        """Begin an episode whose first stack isn't one frame repeated: `rows` [<= S - 1, C, H, W] precede it.
+
+        They complete the stacks of the episode's first steps and are never drawn themselves.
+
+        Raises:
+            ValueError: an episode is open.
+        """
+        if self.is_open:
+            raise ValueError("an episode is open: close it first")
+        nothing = np.zeros(self._action_format.shape)
+        for row in rows:
+            self._write(row, nothing, 0.0, End.GOING_ON)
+
+    def close(self, final_row: Tensor | NDArray[np.uint8]) -> None:
+        """End the open episode after its last step, as a time limit would have; `final_row` as for `append`.
+
+        Raises:
+            ValueError: no episode is open.
+        """
+        if not self.is_open:
+            raise ValueError("no episode is open")
+        self._steps.end[self._place(self._count - 1)] = End.TRUNCATED
+        self._complete(self._pending)
+        self._write(final_row, np.zeros(self._action_format.shape), 0.0, End.CLOSING)
+
     def sample(self, batch_size: int, importance_exponent: float = 1.0) -> Batch:
         """Draw `batch_size` n-step transitions with replacement.
 

@@ -1,0 +1,205 @@
+r"""Stable-Baselines3's own DQN, QR-DQN, SAC or TD3, with and without SEER: same settings, learning curves side by side.
+
+    pip install 'seer-rl[sb3]'
+    python examples/stable_baselines3_seer.py                        # DQN on Pong, 100,000 steps, frozen at 50,000
+    python examples/stable_baselines3_seer.py --algorithm SAC --env dm_control/cartpole-swingup-v0 \
+        --steps 30000 --freeze-at 10000 --buffer 30000 --learning-starts 1000
+    python examples/stable_baselines3_seer.py --steps 600 --freeze-at 300 --buffer 600 --learning-starts 100   # a try
+
+Each arm trains in a process of its own. OUT gets one curve per arm (CSV), their picture, and a table: score,
+replay bytes and rows, resident memory, updates per second before and after the freeze.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import psutil
+import torch
+from stable_baselines3 import DQN, SAC, TD3
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_atari_env, make_vec_env
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
+
+from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer  # 1
+
+WITH, WITHOUT = "seer", "plain"
+
+
+def train(options: argparse.Namespace, out: Path) -> None:
+    """One arm, from the first step to its row of the table."""
+    torch.set_num_threads(options.threads)
+    env = environment(options)
+    settings: dict[str, Any] = {"buffer_size": options.buffer, "learning_starts": options.learning_starts, "seed": 0}
+    if options.algorithm in ("DQN", "QRDQN"):
+        settings |= {"train_freq": 4, "target_update_interval": 2000, "exploration_fraction": 0.2}
+    watch = Watch(options.freeze_at, out / f"{options.arm}.csv")
+    callbacks: list[BaseCallback] = [watch]
+    if options.arm == WITH:
+        settings["replay_buffer_class"] = SeerReplayBuffer  # 2
+        callbacks.append(SeerCallback(freeze_at=options.freeze_at))  # 3
+    model = algorithm(options.algorithm)("CnnPolicy", env, **settings)
+    print(f"{options.arm}: {options.algorithm} on {options.env}, {options.steps:,} steps", flush=True)
+    model.learn(options.steps, callback=callbacks)
+    (out / f"{options.arm}.json").write_text(json.dumps(watch.summary()))
+
+
+class Watch(BaseCallback):
+    """Writes down the score of every game, and the time that updates take; playing between them doesn't count."""
+
+    def __init__(self, freeze_at: int, curve: Path) -> None:
+        super().__init__()
+        self.freeze_at = freeze_at
+        self.curve = curve
+        self.scores: list[tuple[int, float]] = []
+        self.seconds, self.updates = [0.0, 0.0], [0, 0]  # until the step of the freeze, and from it on
+        self._left = 0.0
+        self._seen = 0
+        self._said = 0.0
+
+    def _on_rollout_start(self) -> None:
+        half = int(self.num_timesteps >= self.freeze_at)
+        if self._left and self.model._n_updates > self._seen:
+            self.seconds[half] += time.perf_counter() - self._left
+            self.updates[half] += self.model._n_updates - self._seen
+        self._seen = self.model._n_updates
+
+    def _on_rollout_end(self) -> None:
+        self._left = time.perf_counter()
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if "episode" in info:
+                self.scores.append((self.num_timesteps, float(info["episode"]["r"])))
+        if time.perf_counter() - self._said > 20:
+            self._said = time.perf_counter()
+            recent = [score for _, score in self.scores[-10:]]
+            mean = f"{sum(recent) / len(recent):.1f}" if recent else "none yet"
+            print(f"  step {self.num_timesteps:,}, score of the last 10 games {mean}", flush=True)
+        return True
+
+    def _on_training_end(self) -> None:
+        with self.curve.open("w", newline="") as file:
+            csv.writer(file).writerows([("step", "score"), *self.scores])
+
+    def summary(self) -> dict[str, Any]:
+        """This arm's row of the table."""
+        buffer = self.model.replay_buffer
+        is_seer = isinstance(buffer, SeerReplayBuffer)
+        last = [score for _, score in self.scores[-20:]]
+        before, after = (n / s if s else None for n, s in zip(self.updates, self.seconds, strict=True))
+        return {
+            "score": sum(last) / len(last) if last else None,
+            "replay_bytes": buffer.num_bytes
+            if is_seer
+            else buffer.observations.nbytes + buffer.next_observations.nbytes,
+            "rows": buffer.buffer_size * buffer.n_envs,
+            "resident_bytes": psutil.Process().memory_info().rss,
+            "updates_per_second_before": before,
+            "updates_per_second_after": after,
+        }
+
+
+def algorithm(name: str) -> Any:
+    """The class; QR-DQN is in sb3-contrib."""
+    if name == "QRDQN":
+        from sb3_contrib import QRDQN
+
+        return QRDQN
+    return {"DQN": DQN, "SAC": SAC, "TD3": TD3}[name]
+
+
+def environment(options: argparse.Namespace) -> VecEnv:
+    """Atari as Stable-Baselines3's users prepare it, or DeepMind Control as 84x84 pictures; four and three frames."""
+    if options.env.startswith("dm_control/"):
+        return VecFrameStack(make_vec_env(lambda: control(options), n_envs=1, seed=0), 3)
+    import ale_py
+
+    gymnasium.register_envs(ale_py)
+    return VecFrameStack(make_atari_env(options.env, n_envs=1, seed=0), 4)
+
+
+def control(options: argparse.Namespace) -> gymnasium.Env[Any, Any]:
+    """One of seer's own tasks; its observations are [1, 3, 84, 84]."""
+    from seer.environments import make_dm_control
+
+    task = make_dm_control(options.env, action_repeat=options.action_repeat, stack=1, image_size=84)
+    return gymnasium.wrappers.TransformObservation(
+        task, lambda stack: stack[0], gymnasium.spaces.Box(0, 255, (3, 84, 84), "uint8")
+    )
+
+
+def compare(options: argparse.Namespace, out: Path) -> None:
+    """Both arms one after the other, then their picture and table."""
+    for arm in (WITHOUT, WITH):
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--arm", arm], check=True)
+    draw(options, out)
+    rows = {arm: json.loads((out / f"{arm}.json").read_text()) for arm in (WITHOUT, WITH)}
+    print(f"\n{'':28}{'without':>16}{'with SEER':>16}")
+    for name in rows[WITH]:
+        print(f"{name.replace('_', ' '):28}" + "".join(f"{figure(rows[arm][name]):>16}" for arm in (WITHOUT, WITH)))
+    print(f"\nCurves and figures: {out}")
+
+
+def figure(value: float | None) -> str:
+    """A number for the table."""
+    return "-" if value is None else f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+
+
+def draw(options: argparse.Namespace, out: Path) -> None:
+    """Scores over steps, mean of the last 20 games."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for arm, label, style in ((WITHOUT, "without", ".-"), (WITH, "with SEER", ".--")):
+        curve = np.genfromtxt(out / f"{arm}.csv", delimiter=",", skip_header=1, ndmin=2)
+        means = [curve[max(0, end - 20) : end, 1].mean() for end in range(1, len(curve) + 1)]
+        if means:
+            axes.plot(curve[:, 0], means, style, markersize=3, label=label)
+    axes.axvline(options.freeze_at, color="grey", linestyle=":", label="freeze")
+    axes.set(
+        xlabel="steps",
+        ylabel="score, mean of up to 20 games",
+        xlim=(0, options.steps),
+        title=f"{options.algorithm} on {options.env}",
+    )
+    axes.legend()
+    figure.savefig(out / "curves.png", dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Read the options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--algorithm", choices=("DQN", "QRDQN", "SAC", "TD3"), default="DQN")
+    parser.add_argument("--env", default="ALE/Pong-v5", help="ALE/... or dm_control/...")
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--freeze-at", type=int, default=50_000)
+    parser.add_argument("--buffer", type=int, default=100_000, help="transitions before the freeze")
+    parser.add_argument("--learning-starts", type=int, default=5000)
+    parser.add_argument("--action-repeat", type=int, default=8, help="control steps per step (DeepMind Control)")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--out", type=Path, default=Path("runs/sb3"))
+    parser.add_argument("--arm", choices=(WITHOUT, WITH), help="train this one only, without the comparison")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.arm is None:
+        if any(options.out.glob("*.json")):
+            parser.error(f"--out {options.out} has results already: name another folder")
+        compare(options, options.out)
+    else:
+        train(options, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,347 @@
+"""A replay buffer for Stable-Baselines3's off-policy algorithms that becomes one of features.
+
+Axes: E environments, B batch, S stack, R bytes of a row, N extractors, L features.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples
+from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+from seer.errors import SettingError
+from seer.integrations.stable_baselines3.extractors import FrozenExtractors, StoredFeatures
+from seer.integrations.stable_baselines3.rows import Observation, ObservationRows
+from seer.integrations.stable_baselines3.stream import Stream
+from seer.replay import Arena, Replay, RowFormat, Transcoding, Uniform
+from seer.replay.pieces import Piece
+from seer.replay.transcode import Progress
+
+CHUNK = 64  # observations encoded at a time at the freeze
+
+
+class SeerReplayBuffer(ReplayBuffer):
+    """Stores each observation once, as one frame where observations are stacks, and as features after the freeze.
+
+    Its memory is `buffer_size` rows of one frame, one block of bytes per environment, the same before and after the
+    freeze. An episode cut by a time limit takes one row more, and one that starts with a stack that isn't one
+    frame repeated (VecFrameStack's is padded with black) takes S - 1 more.
+
+    Args:
+        buffer_size, observation_space, action_space, device, n_envs, handle_timeout_termination: as for SB3's.
+        optimize_memory_usage: refused: it is so anyway.
+        frame_stack: S, frames per observation. None: what VecFrameStack or FrameStackObservation says, else 1,
+            where a row is a whole observation.
+        n_steps, gamma: as for SB3's NStepReplayBuffer.
+
+    Attributes:
+        buffer_size: rows per environment; grows at the freeze.
+
+    Raises:
+        SettingError: a setting this buffer can't work with.
+    """
+
+    def __init__(  # noqa: PLR0917  # SB3's order
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        device: torch.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        handle_timeout_termination: bool = True,
+        *,
+        frame_stack: int | None = None,
+        n_steps: int = 1,
+        gamma: float = 0.99,
+    ) -> None:
+        if optimize_memory_usage:
+            raise SettingError(
+                "optimize_memory_usage=True: leave it out, SeerReplayBuffer stores no observation twice anyway"
+            )
+        if not has_image(observation_space):
+            raise SettingError(f"SeerReplayBuffer needs image observations, not {observation_space}")
+        if n_steps < 1 or not 0 < gamma <= 1:
+            raise SettingError(f"n_steps is {n_steps} and gamma {gamma}: give at least 1, and more than 0 up to 1")
+        BaseBuffer.__init__(self, max(buffer_size // n_envs, 1), observation_space, action_space, device, n_envs)
+        self.optimize_memory_usage = False
+        self.handle_timeout_termination = handle_timeout_termination
+        self.frame_stack = frame_stack
+        self.fingerprint: str | None = None  # of the extractors whose features are stored
+        self._n_steps, self._gamma = n_steps, gamma
+        self._rng = np.random.default_rng(torch.initial_seed())  # SB3 has seeded torch; nothing is drawn from it here
+        self._first_buffer_size = self.buffer_size
+        self._extractors: FrozenExtractors | None = None
+        self._rows: ObservationRows | None = None
+        self._streams: list[Stream] = []
+        self._newest: dict[str, NDArray[Any]] = {}  # the last step of every environment
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether memory has been allocated: the callback does it, which knows how frames are stacked."""
+        return bool(self._streams)
+
+    @property
+    def holds_latents(self) -> bool:
+        """Whether features are stored instead of frames."""
+        return self.is_prepared and self._streams[0].replay.holds_latents
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether a freeze has reached this buffer, also where it kept its images."""
+        return self._extractors is not None
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of what is stored for observations."""
+        return sum(stream.replay.num_bytes for stream in self._streams)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row now."""
+        return self._streams[0].replay.row.num_bytes
+
+    def prepare(self, frame_stack: int) -> None:
+        """Allocate the memory for rows of one of `frame_stack` frames, unless that has been done."""
+        if self.is_prepared:
+            return
+        self.frame_stack = frame_stack
+        self._rows = ObservationRows(self.observation_space, frame_stack)
+        self._streams = [Stream(self._make_replay(self._rows), self._encode_one) for _ in range(self.n_envs)]
+
+    def reset(self) -> None:
+        """Forget all steps; what is stored stays the same kind."""
+        if self.is_prepared:
+            extractors, latents = self._extractors, self.holds_latents
+            self._streams, self._newest = [], {}
+            self.buffer_size = self._first_buffer_size
+            assert self.frame_stack is not None
+            self.prepare(self.frame_stack)
+            if latents and extractors is not None:
+                self.freeze(extractors)
+        super().reset()
+
+    def freeze(self, extractors: FrozenExtractors, progress: Progress | None = None) -> Transcoding:
+        """Turn the stored frames into features, inside the same memory, or keep them where features would be larger.
+
+        Returns:
+            What was done, all environments together.
+        """
+        self._extractors = extractors
+        total = sum(stream.replay.size for stream in self._streams)
+        done = 0
+
+        def report(rows: int, _of: int) -> None:
+            if progress is not None:
+                progress(done + rows, total)
+
+        results = []
+        for stream in self._streams:
+            results.append(
+                stream.replay.transcode(self._encode_rows, extractors.latent, chunk_rows=CHUNK, progress=report)
+            )
+            done += results[-1].rows
+        if self.holds_latents:
+            self.attach(extractors)
+            self.fingerprint = extractors.fingerprint()
+        self._update_size()
+        return sum_of(results)
+
+    def attach(self, extractors: FrozenExtractors) -> None:
+        """From now on new observations are encoded by `extractors`.
+
+        Raises:
+            SettingError: what is stored are the features of others.
+        """
+        if self.fingerprint is not None and self.fingerprint != extractors.fingerprint():
+            raise SettingError(
+                "the replay buffer holds features of another model's extractor: load the model it was saved with"
+            )
+        self._extractors = extractors
+        if self.holds_latents:
+            extractors.remember()
+
+    def add(  # noqa: PLR0917  # SB3's order
+        self,
+        obs: Observation,
+        next_obs: Observation,
+        action: NDArray[Any],
+        reward: NDArray[Any],
+        done: NDArray[Any],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Store one step of every environment, as SB3 calls it."""
+        rows = self._ready()
+        now, following = rows.pack(obs), rows.pack(next_obs)  # [E, S, R]
+        action = np.array(action, self._maybe_cast_dtype(self.action_space.dtype)).reshape(self.n_envs, self.action_dim)
+        truncated = np.array([self.handle_timeout_termination and _cut(info) for info in infos])
+        latents = self._encode(self._tensors(obs)).cpu() if self.holds_latents else None  # [E, N, L]
+        for env, stream in enumerate(self._streams):
+            stream.add(
+                now[env],
+                following[env],
+                action[env],
+                float(reward[env]),
+                done=bool(done[env]),
+                truncated=bool(truncated[env]),
+                latents=None if latents is None else latents[env][None],
+            )
+        self._newest = {
+            "now": now, "following": following, "action": action, "reward": np.array(reward, np.float32),
+            "discount": np.where(done.astype(bool) & ~truncated, 0.0, self._discount).astype(np.float32),
+        }  # fmt: skip
+        self._update_size()
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
+        """B transitions, every stored one equally likely, in SB3's form.
+
+        Observations are images, or `StoredFeatures`, which the frozen networks take in their place.
+        """
+        rows = self._ready()
+        weights = np.array([stream.replay.num_sampleable for stream in self._streams])
+        if not weights.any():
+            return self._sample_newest(batch_size, env)
+        counts = self._rng.multinomial(batch_size, weights / weights.sum())
+        parts = [s.replay.sample(int(n)) for s, n in zip(self._streams, counts, strict=True) if n > 0]
+        now, action, reward, after, discount = (
+            torch.cat([getattr(part, name) for part in parts]).to(self.device)
+            for name in ("now", "action", "reward", "next", "discount")
+        )
+        if self.holds_latents:
+            return self._batch(StoredFeatures(now), action, StoredFeatures(after), reward, discount, env)
+        return self._batch(rows.unpack(now), action, rows.unpack(after), reward, discount, env)
+
+    def recent(self, count: int, span: int) -> list[Observation]:
+        """About `count` observations, spread over the newest `span` rows, in chunks; only while frames are stored."""
+        rows, chunks = self._ready(), []
+        for stream in self._streams:
+            ids = stream.replay.recent(count // self.n_envs, span=span // self.n_envs)
+            chunks += [stream.replay.read(ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
+        return [rows.unpack(chunk.to(self.device)) for chunk in chunks]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For SB3's save_replay_buffer: what is stored, not the empty places, nor the extractors."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_streams", "_extractors")}
+        saved = []
+        for stream in self._streams:
+            replay = stream.replay.state_dict()
+            memory = [(piece.name, piece.read().numpy()) for piece in replay["memory"]]
+            saved.append((replay | {"memory": memory}, stream.expected))
+        return state | {"streams": saved}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Continue from `__getstate__`; the callback attaches the extractors."""
+        saved = state.pop("streams")
+        self.__dict__.update(state, _extractors=None, _streams=[])
+        for replay_state, expected in saved:
+            assert self._rows is not None
+            stream = Stream(self._make_replay(self._rows), self._encode_one)
+            memory = [Piece(name, partial(torch.from_numpy, array)) for name, array in replay_state["memory"]]
+            stream.replay.load_state_dict(replay_state | {"memory": memory})
+            stream.expected = expected
+            self._streams.append(stream)
+
+    @property
+    def _discount(self) -> float:
+        """Per step; with one step SB3 discounts by itself."""
+        return 1.0 if self._n_steps == 1 else self._gamma
+
+    def _make_replay(self, rows: ObservationRows) -> Replay:
+        dtype = self._maybe_cast_dtype(self.action_space.dtype)
+        return Replay(
+            arena=Arena(self._first_buffer_size * rows.row.num_bytes),
+            frame=rows.row,
+            stack=rows.stack,
+            action=RowFormat((self.action_dim,), torch.from_numpy(np.empty(0, dtype)).dtype),
+            n_step=self._n_steps,
+            discount=self._discount,
+            sampler=Uniform(),
+            rng=self._rng,
+        )
+
+    def _ready(self) -> ObservationRows:
+        if self._rows is None or (self.holds_latents and self._extractors is None):
+            raise SettingError("SeerReplayBuffer works with its callback: pass callback=SeerCallback(...) to learn()")
+        return self._rows
+
+    def _update_size(self) -> None:
+        """What SB3 users read: rows of the first environment."""
+        replay = self._streams[0].replay
+        self.buffer_size, self.pos, self.full = replay.capacity, replay.size, replay.size == replay.capacity
+
+    def _tensors(self, obs: Observation) -> Observation:
+        if isinstance(obs, dict):
+            shapes: Any = self.obs_shape
+            obs = {key: value.reshape(self.n_envs, *shapes[key]) for key, value in obs.items()}
+        return obs_as_tensor(obs, self.device)
+
+    def _encode(self, observation: Observation) -> Tensor:
+        """[B, N, L] of images."""
+        assert self._extractors is not None
+        return self._extractors.encode(observation)
+
+    def _encode_rows(self, rows: Tensor) -> Tensor:
+        """Latents [B, 1, N, L] of rows [B, S, R], for the replay, where that is."""
+        return self._encode(self._ready().unpack(rows.to(self.device)))[:, None].to(rows.device)
+
+    def _encode_one(self, observation: NDArray[np.uint8]) -> Tensor:
+        return self._encode_rows(torch.from_numpy(observation)[None])[0]
+
+    def _sample_newest(self, batch_size: int, env: VecNormalize | None) -> Any:
+        """From the last step of every environment, whole: before a second one has come no row knows its next."""
+        if not self._newest:
+            raise SettingError("the replay buffer is empty: nothing to sample yet")
+        rows = self._ready()
+        chosen = self._rng.integers(self.n_envs, size=batch_size)
+        columns = {name: torch.from_numpy(value[chosen]).to(self.device) for name, value in self._newest.items()}
+        now, after = rows.unpack(columns["now"]), rows.unpack(columns["following"])
+        if self.holds_latents:
+            now, after = StoredFeatures(self._encode(now)), StoredFeatures(self._encode(after))
+        return self._batch(now, columns["action"], after, columns["reward"], columns["discount"], env)
+
+    def _batch(  # noqa: PLR0917  # SB3's order
+        self, now: Any, action: Tensor, after: Any, reward: Tensor, discount: Tensor, env: VecNormalize | None
+    ) -> ReplayBufferSamples | DictReplayBufferSamples:
+        if env is not None:
+            reward = torch.from_numpy(self._normalize_reward(reward.cpu().numpy(), env)).to(self.device)
+        make = DictReplayBufferSamples if isinstance(now, dict) else ReplayBufferSamples
+        return make(
+            observations=now,
+            actions=action,
+            next_observations=after,
+            dones=(discount == 0).float()[:, None],
+            rewards=reward[:, None],
+            discounts=None if self._n_steps == 1 else discount[:, None],
+        )
+
+
+def has_image(space: spaces.Space[Any]) -> bool:
+    """Whether there is an image in the observation, as SB3 sees it, bytes or already normalised."""
+    subspaces = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
+    return any(is_image_space(subspace, normalized_image=True) for subspace in subspaces)
+
+
+def sum_of(results: list[Transcoding]) -> Transcoding:
+    """All environments' conversions as one."""
+    first = results[0]
+    return Transcoding(
+        converted=first.converted,
+        rows=sum(result.rows for result in results),
+        dropped=sum(result.dropped for result in results),
+        capacity_before=sum(result.capacity_before for result in results),
+        capacity_after=sum(result.capacity_after for result in results),
+        row_bytes_before=first.row_bytes_before,
+        row_bytes_after=first.row_bytes_after,
+    )
+
+
+def _cut(info: dict[str, Any]) -> bool:
+    return bool(info.get("TimeLimit.truncated", False))

@@ -1,0 +1,222 @@
+"""The freeze as a callback of Stable-Baselines3."""
+
+import time
+from typing import Literal
+
+import gymnasium
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecMonitor
+
+from seer.errors import SettingError
+from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
+from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
+from seer.integrations.stable_baselines3.extractors import freeze, frozen_extractors, online_networks
+from seer.integrations.stable_baselines3.probe import FeatureProbe
+from seer.replay import Transcoding
+
+ALGORITHMS = ("DQN", "QRDQN", "SAC", "TD3", "TQC")  # and what is derived from them
+PROGRESS_SECONDS = 5.0
+
+
+class SeerCallback(BaseCallback):
+    """Freezes the policy's features extractors and turns the replay into their features (SEER, algorithm 1).
+
+    A model that was saved after its freeze is frozen again, with the same extractors, when it goes on learning.
+
+    Args:
+        freeze_at: the step of the freeze, counted as SB3 counts `num_timesteps`, over all environments; 0 is before
+            the first. "auto": once features have settled and the score has left where it began, as
+            `seer train --freeze-at auto` decides.
+        similarity, patience, earliest, latest, probe_every: of "auto", as for `seer train`; `latest` is by default half
+            of the steps.
+        verbose: 0 for silence, 1 to print what the freeze does.
+
+    Raises:
+        SettingError: settings that can't be met; when `learn` is called, before the first step.
+    """
+
+    def __init__(
+        self,
+        freeze_at: int | Literal["auto"],
+        *,
+        similarity: float = 0.99,
+        patience: int = 3,
+        earliest: int = 5000,
+        latest: int | None = None,
+        probe_every: int = 2500,
+        verbose: int = 1,
+    ) -> None:
+        super().__init__(verbose)
+        if freeze_at != "auto" and (type(freeze_at) is not int or freeze_at < 0):
+            raise SettingError(f"freeze_at is {freeze_at!r}: give a step, 0 or more, or 'auto'")
+        self.freeze_at = freeze_at
+        self.probe_every = probe_every
+        self._automatic = {"threshold": similarity, "patience": patience, "earliest": earliest}
+        self._latest = latest
+        self._decision: Freezing | None = None
+        self._decides_for: object = None
+        self._probe = FeatureProbe()
+        self._probed = 0
+        self._said = 0.0
+
+    def _init_callback(self) -> None:
+        model, buffer = self._checked()
+        stack = buffer.frame_stack
+        buffer.prepare(stack if stack is not None else find_frame_stack(self.training_env))
+        if frozen_at(model) is not None:
+            if not buffer.is_frozen:  # the model, the buffer, or both have been loaded
+                self._freeze()
+        elif buffer.holds_latents:
+            raise SettingError(
+                "the replay buffer holds features but this model was never frozen: load the one saved with it"
+            )
+        elif self._decision is None or self._decides_for is not model:
+            self._decision, self._decides_for, self._probe = self._decide(model), model, FeatureProbe()
+
+    def _on_training_start(self) -> None:
+        self._freeze_if_due()
+
+    def _on_step(self) -> bool:
+        if frozen_at(self.model) is None:
+            self._listen()
+            self._freeze_if_due()
+        return True
+
+    def _on_training_end(self) -> None:
+        if frozen_at(self.model) is None and self._decision is not None:
+            self._say(f"not frozen by step {self.num_timesteps}: {self._decision.reason}")
+
+    def _decide(self, model: OffPolicyAlgorithm) -> Freezing:
+        """What decides the step, or why none can."""
+        if self.freeze_at == "auto":
+            if not has_monitor(self.training_env):
+                raise SettingError("freeze_at='auto' needs the scores of games: wrap the environment in Monitor")
+            latest = model._total_timesteps // 2 if self._latest is None else self._latest
+            return FreezeWhenSettled(**self._automatic, latest=latest)  # type: ignore[arg-type]
+        if 0 < self.freeze_at <= model.learning_starts and model._n_updates == 0:
+            raise SettingError(
+                f"freeze_at is {self.freeze_at}, but learning_starts is {model.learning_starts}: "
+                "freeze later, or at 0 if the extractor is trained already"
+            )
+        return FreezeAt(self.freeze_at, reason=f"freeze_at is {self.freeze_at}")
+
+    def _freeze_if_due(self) -> None:
+        decision = self._decision
+        if frozen_at(self.model) is not None or decision is None:
+            return
+        step = self.num_timesteps
+        late = isinstance(decision, FreezeAt) and decision.step is not None and step >= decision.step
+        if late or decision.due(step):  # steps come n_envs at a time, so the one asked for may be passed over
+            self._freeze()
+
+    def _listen(self) -> None:
+        """What an automatic decision rests on: scores, and from time to time how much the features change."""
+        decision = self._decision
+        if decision is None or not decision.compares:
+            return
+        for info in self.locals["infos"]:
+            if "episode" in info:
+                decision.scored(float(info["episode"]["r"]))
+        if self.num_timesteps // self.probe_every == self._probed or self.model._n_updates == 0:
+            return
+        self._probed = self.num_timesteps // self.probe_every
+        similarity = self._probe.compare(self.model.policy, self._buffer, span=self.probe_every)
+        if similarity is not None:
+            decision.compared(self.num_timesteps, similarity)
+            self.logger.record("seer/similarity", similarity)
+
+    def _freeze(self) -> None:
+        """The freeze, or what is left of it after loading."""
+        buffer, step = self._buffer, self.model.num_timesteps
+        extractors = frozen_extractors(self.model.policy) or freeze(self.model.policy)
+        self._probe = FeatureProbe()
+        if frozen_at(self.model) is None:
+            self.model.seer_frozen_at = step  # type: ignore[attr-defined]  # SB3 saves it with the model
+        if buffer.holds_latents:
+            buffer.attach(extractors)
+            return
+        self._said = time.monotonic()
+        result = buffer.freeze(extractors, self._progress)
+        self._say(account(result, buffer, step))
+        self.logger.record("seer/frozen_at", step)
+        self.logger.record("seer/replay_bytes", buffer.num_bytes)
+        self.logger.record("seer/replay_rows", result.capacity_after)
+
+    def _progress(self, done: int, total: int) -> None:
+        if time.monotonic() - self._said > PROGRESS_SECONDS:
+            self._said = time.monotonic()
+            self._say(f"{done:,} of {total:,} observations encoded")
+
+    def _say(self, line: str) -> None:
+        if self.verbose > 0:
+            print(f"seer: {line}", flush=True)
+
+    @property
+    def _buffer(self) -> SeerReplayBuffer:
+        buffer = self.model.replay_buffer  # type: ignore[attr-defined]
+        assert isinstance(buffer, SeerReplayBuffer)
+        return buffer
+
+    def _checked(self) -> tuple[OffPolicyAlgorithm, SeerReplayBuffer]:
+        """The model and its buffer, if SEER can work with them."""
+        model = self.model
+        name = type(model).__name__
+        if not isinstance(model, OffPolicyAlgorithm):
+            raise SettingError(f"{name} has no replay buffer: SeerCallback is for {', '.join(ALGORITHMS)}")
+        if not any(base.__name__ in ALGORITHMS for base in type(model).__mro__):
+            raise SettingError(f"{name} isn't among the algorithms that SeerCallback knows: {', '.join(ALGORITHMS)}")
+        if not isinstance(model.replay_buffer, SeerReplayBuffer):
+            raise SettingError(f"SeerCallback needs replay_buffer_class=SeerReplayBuffer, passed to {name}(...)")
+        normalizer = model._vec_normalize_env
+        if normalizer is not None and normalizer.norm_obs:
+            raise SettingError(
+                "VecNormalize changes how observations are normalised as it goes, so stored features would go stale: "
+                "VecNormalize(..., norm_obs=False)"
+            )
+        online_networks(model.policy)
+        return model, model.replay_buffer
+
+
+def frozen_at(model: object) -> int | None:
+    """The step at which a model was frozen, also one that was saved and loaded since."""
+    return getattr(model, "seer_frozen_at", None)
+
+
+def find_frame_stack(environment: VecEnv) -> int:
+    """How many frames an observation is a stack of, if a wrapper of SB3's or Gymnasium's says so; else 1."""
+    wrapped: VecEnv = environment
+    while isinstance(wrapped, VecEnvWrapper):
+        if isinstance(wrapped, VecFrameStack):
+            return wrapped.stacked_obs.n_stack
+        wrapped = wrapped.venv
+    if all(environment.env_is_wrapped(gymnasium.wrappers.FrameStackObservation)):
+        return int(environment.get_attr("stack_size")[0])
+    return 1
+
+
+def has_monitor(environment: VecEnv) -> bool:
+    """Whether the scores of games are reported."""
+    wrapped: VecEnv = environment
+    while isinstance(wrapped, VecEnvWrapper):
+        if isinstance(wrapped, VecMonitor):
+            return True
+        wrapped = wrapped.venv
+    return all(environment.env_is_wrapped(Monitor))
+
+
+def account(result: Transcoding, buffer: SeerReplayBuffer, step: int) -> str:
+    """The freeze in one line."""
+    if not result.converted:
+        size = buffer.row_bytes // 4
+        return (
+            f"features extractor frozen at step {step:,}; features would take more than the "
+            f"{result.row_bytes_before:,} bytes of a stored row, so the replay keeps its images and only gradients are "
+            f"saved; features of {size} in all would fit: policy_kwargs={{'features_extractor_kwargs': ...}}"
+        )
+    return (
+        f"features extractor frozen at step {step:,}; {result.rows:,} rows of {result.row_bytes_before:,} bytes are "
+        f"now features of {result.row_bytes_after:,}; room for {result.capacity_after:,} instead of "
+        f"{result.capacity_before:,} in the same {buffer.num_bytes:,} bytes"
+    )

@@ -1,0 +1,200 @@
+"""The features extractors of a Stable-Baselines3 policy: which there are, and what freezing does to them.
+
+SB3's networks get their features in one place, `extract_features(observation, extractor)`. At the freeze that method is
+replaced on each network: given what the replay stored, it returns that; given images, it runs the frozen extractor.
+
+Axes: B batch, N extractors, L features.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from stable_baselines3.common.policies import BaseModel
+from torch import Tensor, nn
+
+from seer.errors import SettingError
+from seer.integrations.stable_baselines3.rows import Observation
+from seer.replay import RowFormat
+
+
+class StoredFeatures:
+    """What the replay stored in place of observations: features [B, N, L] float32, one per extractor."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+class FrozenExtractor:
+    """One features extractor that learns no more, with the network it belongs to."""
+
+    def __init__(self, number: int, network: BaseModel) -> None:
+        self.number = number
+        self.network = network
+        self.module: nn.Module = network.features_extractor  # type: ignore[assignment]  # networks() has seen to it
+        self.remembers = False
+        self._seen: tuple[Observation, Tensor] | None = None
+
+    def features(self, observation: Observation) -> Tensor:
+        """Features [B, L] of images; the newest ones are remembered, so that acting and storing share one pass."""
+        if self._seen is not None and _same(self._seen[0], observation):
+            return self._seen[1]
+        features = extract(self.network, self.module, observation)
+        if self.remembers:
+            self._seen = _copy(observation), features  # SB3's tensors share the environment's memory
+        return features
+
+
+class FromReplayOrPixels:
+    """Stands for a network's `extract_features`. A class, not a closure, so that a policy can still be copied."""
+
+    def __init__(self, extractor: FrozenExtractor) -> None:
+        self.extractor = extractor
+
+    def __call__(self, observation: Observation, features_extractor: nn.Module | None = None) -> Tensor:  # noqa: ARG002
+        if isinstance(observation, StoredFeatures):
+            return observation.features[:, self.extractor.number]
+        return self.extractor.features(observation)
+
+
+class FrozenExtractors:
+    """All extractors of a policy, frozen.
+
+    Attributes:
+        latent: format of a row of the replay, [1, N, L] float32.
+    """
+
+    def __init__(self, extractors: list[FrozenExtractor], size: int) -> None:
+        self._extractors = extractors
+        self.latent = RowFormat((1, len(extractors), size), torch.float32)
+
+    def encode(self, observation: Observation) -> Tensor:
+        """Features [B, N, L] float32 of images [B, ...]: tensors, as SB3's networks take them."""
+        return torch.stack([extractor.features(observation).float() for extractor in self._extractors], dim=1)
+
+    def remember(self) -> None:
+        """From now on keep the newest features: the replay stores what acting has computed."""
+        for extractor in self._extractors:
+            extractor.remembers = True
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all weights and statistics: says whether stored features are these extractors'."""
+        digest = hashlib.sha256()
+        for extractor in self._extractors:
+            for name, tensor in extractor.module.state_dict().items():
+                digest.update(name.encode())
+                digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def networks(policy: nn.Module) -> dict[str, BaseModel]:
+    """The parts of a policy that have a features extractor: q_net and q_net_target, or actor, critic and so on."""
+    return {
+        name: part
+        for name, part in policy.named_children()
+        if isinstance(part, BaseModel) and isinstance(part.features_extractor, nn.Module)
+    }
+
+
+def online_networks(policy: nn.Module) -> list[BaseModel]:
+    """Those that learn, one per extractor: an actor and a critic that share theirs count once.
+
+    Raises:
+        SettingError: there is nothing to freeze.
+    """
+    distinct: dict[int, BaseModel] = {}
+    for name, network in networks(policy).items():
+        if not name.endswith("_target"):
+            distinct.setdefault(id(network.features_extractor), network)
+    found = list(distinct.values())
+    if not found or not any(True for network in found for _ in _state(network)):
+        raise SettingError(
+            f"{type(policy).__name__} has no features extractor with weights to freeze: "
+            "use CnnPolicy or MultiInputPolicy"
+        )
+    return found
+
+
+def frozen_extractors(policy: nn.Module) -> FrozenExtractors | None:
+    """What `freeze` made of this policy before, if it did."""
+    stands = [network.__dict__.get("extract_features") for network in networks(policy).values()]
+    extractors = {stand.extractor.number: stand.extractor for stand in stands if isinstance(stand, FromReplayOrPixels)}
+    return _together([extractors[number] for number in sorted(extractors)]) if extractors else None
+
+
+def freeze(policy: nn.Module) -> FrozenExtractors:
+    """Stop the extractors' learning for good and give targets the extractor of the network they follow.
+
+    Frozen weights become buffers: a saved model still has them under their names, but nothing that goes over
+    `parameters()` sees them any more, neither gradient clipping nor the target's moving average. Optimisers keep their
+    places for them, so that a saved optimiser fits a new model; without a gradient they leave them alone.
+    """
+    parts = networks(policy)
+    numbers = {id(network.features_extractor): n for n, network in enumerate(online_networks(policy))}
+    extractors: dict[int, FrozenExtractor] = {}
+    learned = [parameter for network in parts.values() for parameter in network.features_extractor.parameters()]  # type: ignore[union-attr]
+    for name, network in parts.items():
+        online = parts.get(name.removesuffix("_target"), network)
+        number = numbers[id(online.features_extractor)]
+        network.features_extractor = online.features_extractor
+        extractor = extractors.setdefault(number, FrozenExtractor(number, online))
+        network.extract_features = FromReplayOrPixels(extractor)  # type: ignore[method-assign, assignment]
+    for extractor in extractors.values():
+        _hold_as_buffers(extractor.module)
+    _forget(learned, [policy, *parts.values()])
+    return _together([extractors[number] for number in sorted(extractors)])
+
+
+@torch.no_grad()
+def extract(network: BaseModel, module: nn.Module, observation: Observation) -> Tensor:
+    """Features [B, L] of images, prepared as `network` prepares them; batch norm and dropout as in evaluation."""
+    module.eval()  # SB3 puts whole policies into training mode before updates
+    features: Tensor = type(network).extract_features(network, observation, module)  # type: ignore[arg-type]
+    return features
+
+
+def _together(extractors: list[FrozenExtractor]) -> FrozenExtractors:
+    sizes = {int(extractor.module.features_dim) for extractor in extractors}  # type: ignore[arg-type]
+    if len(sizes) > 1:
+        raise SettingError(
+            f"the policy's features extractors have sizes {sorted(sizes)}: give all the same features_dim"
+        )
+    return FrozenExtractors(extractors, sizes.pop())
+
+
+def _state(network: BaseModel) -> Iterator[str]:
+    """Names of the weights of its extractor, parameters or, once frozen, buffers."""
+    assert isinstance(network.features_extractor, nn.Module)
+    yield from network.features_extractor.state_dict()
+
+
+def _hold_as_buffers(module: nn.Module) -> None:
+    for part in module.modules():
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            delattr(part, name)
+            part.register_buffer(name, parameter.detach())
+
+
+def _forget(parameters: list[nn.Parameter], owners: list[nn.Module]) -> None:
+    """No gradient is left behind that an optimiser would act on, and no moments that take memory."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+        parameter.grad = None
+        for owner in owners:
+            if isinstance(optimizer := getattr(owner, "optimizer", None), torch.optim.Optimizer):
+                optimizer.state.pop(parameter, None)
+
+
+def _copy(observation: Observation) -> Observation:
+    if isinstance(observation, dict):
+        return {key: tensor.clone() for key, tensor in observation.items()}
+    return observation.clone()
+
+
+def _same(one: Observation, other: Observation) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    return torch.equal(one, other)

@@ -1,0 +1,80 @@
+"""Observations of Stable-Baselines3 as rows of bytes, one per frame of the stack.
+
+Axes: E environments, B batch, S stack, R bytes of one row.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.preprocessing import get_obs_shape
+from torch import Tensor
+
+from seer.errors import SettingError
+from seer.replay import RowFormat
+
+Observation = Any
+"""Of SB3: an array or tensor [E, *space.shape], or a dict of them."""
+
+
+class _Part:
+    """One key of the observation, or all of it: where in the row its bytes are, and what one frame of it is."""
+
+    def __init__(self, key: str | None, space: spaces.Space[Any], stack: int, start: int) -> None:
+        shape = get_obs_shape(space)
+        assert isinstance(shape, tuple)  # SB3 has refused nested spaces
+        if len(shape) == 0 or shape[0] % stack != 0:
+            name = "the observation" if key is None else f"'{key}' of the observation"
+            raise SettingError(
+                f"frame_stack is {stack}, but {name} has shape {shape}, whose first axis doesn't divide: "
+                "pass replay_buffer_kwargs={'frame_stack': 1} to store whole observations"
+            )
+        self.key = key
+        self.shape = (shape[0] // stack, *shape[1:])
+        self.dtype = np.dtype(space.dtype)
+        self.bytes = slice(start, start + math.prod(self.shape) * self.dtype.itemsize)
+
+
+class ObservationRows:
+    """Packs observations into rows and back; what was packed comes back bit for bit.
+
+    Args:
+        space: of the model: images channels first, a stack of frames as S * C channels, oldest first.
+        stack: S; every key of a Dict is stacked alike. 1: a row is a whole observation.
+
+    Raises:
+        SettingError: a shape that doesn't divide into S frames.
+    """
+
+    def __init__(self, space: spaces.Space[Any], stack: int) -> None:
+        self.stack = stack
+        self.is_dict = isinstance(space, spaces.Dict)
+        parts: list[_Part] = []
+        for key, subspace in space.spaces.items() if isinstance(space, spaces.Dict) else [(None, space)]:
+            parts.append(_Part(key, subspace, stack, parts[-1].bytes.stop if parts else 0))
+        self._parts = parts
+        self.row = RowFormat((parts[-1].bytes.stop,), torch.uint8)
+
+    def pack(self, observations: Observation) -> NDArray[np.uint8]:
+        """Rows [E, S, R] of observations: a copy."""
+        packed = []
+        for part in self._parts:
+            array = np.asarray(observations[part.key] if self.is_dict else observations, part.dtype)
+            rows = np.ascontiguousarray(array).reshape(len(array), self.stack, -1)
+            packed.append(rows.view(np.uint8))
+        return np.concatenate(packed, axis=-1)
+
+    def unpack(self, rows: Tensor) -> Observation:
+        """Observations of rows [B, S, R] uint8, tensors on the same device."""
+        unpacked = {}
+        for part in self._parts:
+            values = rows[..., part.bytes].contiguous().view(_torch_dtype(part.dtype))
+            unpacked[part.key] = values.view(len(rows), self.stack * part.shape[0], *part.shape[1:])
+        return unpacked if self.is_dict else unpacked[None]
+
+
+def _torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, dtype)).dtype

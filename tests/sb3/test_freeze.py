@@ -1,0 +1,276 @@
+"""What the freeze does to models of Stable-Baselines3, on real games, against the slow way: encoding images anew."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.torch_layers import NatureCNN
+from torch import Tensor, nn
+
+from seer.integrations.stable_baselines3 import SeerCallback
+from seer.integrations.stable_baselines3.extractors import StoredFeatures, freeze, networks
+
+from .arcade import ALGORITHMS, Twin, all_transitions, arcade, model, sampled, which
+
+Model = Any  # SB3's classes have no common attributes for what is read here
+EVERY = pytest.mark.parametrize("algorithm", ALGORITHMS)
+
+
+def encode_slowly(learner: Model) -> Any:
+    """Features [B, N, L] of images, by SB3's own method and the extractors that the policy's networks hold."""
+    parts: dict[int, Any] = {}
+    for network in networks(learner.policy).values():
+        parts.setdefault(id(network.features_extractor), network)
+
+    def encode(observation: Any) -> Tensor:
+        with torch.no_grad():
+            return torch.stack(
+                [type(n).extract_features(n, observation, n.features_extractor.eval()) for n in parts.values()], dim=1
+            )
+
+    return encode
+
+
+def extractor_state(learner: Model) -> dict[str, Tensor]:
+    state = learner.policy.state_dict()
+    return {name: value.clone() for name, value in state.items() if "features_extractor" in name}
+
+
+def trained(algorithm: str, steps: int = 80, freeze_at: int = 40, **options: Any) -> Model:
+    learner = model(algorithm, **options)
+    return learner.learn(steps, callback=SeerCallback(freeze_at, verbose=0))
+
+
+@pytest.fixture(scope="module", params=ALGORITHMS)
+def frozen(request: pytest.FixtureRequest) -> Model:
+    """A model of each algorithm, 40 steps after its freeze; tests leave it as it was."""
+    return trained(request.param)
+
+
+def test_what_is_stored_is_what_the_frozen_extractor_makes_of_every_image(frozen: Model) -> None:
+    learner = frozen
+    buffer = learner.replay_buffer
+    assert buffer.holds_latents
+    agree = which(sampled(buffer), all_transitions(buffer, encode_slowly(learner)))
+    assert agree.any(1).all()  # every sample is a step that was played
+    assert agree.any(0)[:-1].all()  # every step is sampled, but for the newest, whose next has no row yet
+
+
+def test_networks_give_the_same_values_and_gradients_on_features_as_on_images(frozen: Model) -> None:
+    learner = frozen
+    plain = learner.replay_buffer.plain.sample(16)
+    encode = encode_slowly(learner)
+    images, stored = plain.observations, StoredFeatures(encode(plain.observations))
+    for name, network in networks(learner.policy).items():
+        arguments = (plain.actions,) if "critic" in name else ()
+        slow, slow_gradients = results(network, images, *arguments)
+        fast, gradients = results(network, stored, *arguments)
+        torch.testing.assert_close(fast, slow)
+        assert gradients
+        torch.testing.assert_close(gradients, slow_gradients)
+
+
+def results(network: Any, *arguments: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs, and gradients of the sum of their squares; none is left on the network, whose norms SB3 clips."""
+    network.zero_grad()
+    torch.manual_seed(0)
+    outputs = network(*arguments)
+    outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
+    sum(output.square().sum() for output in outputs).backward()
+    gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    network.zero_grad()
+    return [output.detach() for output in outputs], gradients
+
+
+def test_an_update_from_features_is_the_update_from_images(frozen: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SB3's own `train`, twice from the same state: on what the replay gives, and on the images of the same steps."""
+    learner = frozen
+    buffer = learner.replay_buffer
+    plain = buffer.plain.sample(8)
+    encode = encode_slowly(learner)
+    features = plain._replace(
+        observations=StoredFeatures(encode(plain.observations)),
+        next_observations=StoredFeatures(encode(plain.next_observations)),
+    )
+    start, gradients = copy.deepcopy(learner.get_parameters()), []
+    for batch in (plain, features):
+        learner.set_parameters(copy.deepcopy(start))
+        learner._n_updates = 1  # TD3's actor learns at every second one
+        torch.manual_seed(0)
+        monkeypatch.setattr(buffer, "sample", lambda *_arguments, batch=batch, **_options: batch)
+        learner.train(gradient_steps=1, batch_size=8)
+        parameters = learner.policy.named_parameters()
+        gradients.append({name: p.grad.clone() for name, p in parameters if p.grad is not None})
+    assert any(gradient.any() for gradient in gradients[0].values())
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, slow in gradients[0].items():  # the actor's come after a step of Adam, which magnifies rounding
+        assert (gradients[1][name] - slow).norm() <= 2e-3 * slow.norm() + 1e-7, name
+
+
+@EVERY
+def test_freezing_leaves_the_online_values_as_they_were_and_gives_the_target_their_extractor(algorithm: str) -> None:
+    learner = model(algorithm, learning_rate=1e-3)
+    learner.learn(40, callback=SeerCallback(1000, verbose=0))
+    observation = learner.replay_buffer.plain.sample(16).observations
+    actions = learner.replay_buffer.plain.sample(16).actions
+    parts = networks(learner.policy)
+
+    def values() -> dict[str, Any]:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            return {n: part(observation, *([actions] if "critic" in n else [])) for n, part in parts.items()}
+
+    before = values()
+    names = list(learner.policy.state_dict())
+    freeze(learner.policy)
+    after = values()
+    for name, value in before.items():
+        if not name.endswith("_target"):
+            torch.testing.assert_close(after[name], value, rtol=0, atol=0)
+    for name, part in parts.items():
+        online = parts[name.removesuffix("_target")]
+        assert part.features_extractor is online.features_extractor
+    assert sorted(learner.policy.state_dict()) == sorted(names)
+
+
+@EVERY
+def test_frozen_weights_stay_bit_for_bit_while_the_heads_learn(algorithm: str) -> None:
+    """AdamW would decay a weight with any gradient at all; tau of 0.5 would move a target's."""
+    decay = {"optimizer_class": torch.optim.AdamW, "optimizer_kwargs": {"weight_decay": 0.1}}
+    learner = trained(algorithm, policy_kwargs=decay, tau=0.5)
+    frozen, before = extractor_state(learner), copy.deepcopy(learner.policy.state_dict())
+    learner.learn(60, callback=SeerCallback(40, verbose=0), reset_num_timesteps=False)
+    after = learner.policy.state_dict()
+    assert frozen
+    for name, value in frozen.items():
+        assert torch.equal(after[name], value), name
+    heads = set(after) - set(frozen)
+    assert any(not torch.equal(after[name], before[name]) for name in heads)
+
+
+def test_momentum_of_sgd_does_not_move_what_is_frozen() -> None:
+    sgd = {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {"momentum": 0.9, "weight_decay": 0.1}}
+    learner = trained("DQN", policy_kwargs=sgd, learning_rate=1e-3)
+    assert set(learner.policy.optimizer.state) == set(learner.q_net.parameters())  # no moments of the frozen are kept
+    frozen = extractor_state(learner)
+    learner.learn(40, callback=SeerCallback(40, verbose=0), reset_num_timesteps=False)
+    assert all(torch.equal(learner.policy.state_dict()[name], value) for name, value in frozen.items())
+
+
+class Normalised(NatureCNN):
+    """With batch norm and dropout on top, which know whether they train."""
+
+    def __init__(self, space: Any, features_dim: int) -> None:
+        super().__init__(space, features_dim)
+        self.linear = nn.Sequential(*self.linear, nn.BatchNorm1d(features_dim), nn.Dropout(0.5))
+
+
+@pytest.mark.parametrize("features", [16, 4000])
+def test_batch_norm_and_dropout_of_an_extractor_are_as_in_evaluation_from_the_freeze_on(features: int) -> None:
+    """Also where features are too large to be stored and go on being computed from images."""
+    learner = trained("DQN", features=features, policy_kwargs={"features_extractor_class": Normalised})
+    assert learner.replay_buffer.holds_latents is (features == 16)
+    frozen = extractor_state(learner)
+    assert any("running_mean" in name for name in frozen)
+    learner.learn(20, callback=SeerCallback(40, verbose=0), reset_num_timesteps=False)
+    assert all(torch.equal(learner.policy.state_dict()[name], value) for name, value in frozen.items())
+    learner.policy.set_training_mode(True)
+    images = learner.replay_buffer.plain.sample(8).observations
+    with torch.no_grad():
+        assert torch.equal(learner.q_net(images), learner.q_net(images))
+
+
+def test_features_larger_than_a_frame_are_not_stored_and_the_line_says_what_would_fit(capsys: Any) -> None:
+    learner = model("DQN", features=2000)
+    learner.learn(60, callback=SeerCallback(40))
+    buffer = learner.replay_buffer
+    assert not buffer.holds_latents
+    assert buffer.row_bytes == 84 * 84
+    assert "features of 1764 in all would fit" in capsys.readouterr().out  # 4 bytes each
+    agree = which(sampled(buffer), all_transitions(buffer))
+    assert agree.any(1).all()
+    assert agree.any(0)[:-1].all()
+    learner.learn(20, callback=SeerCallback(40), reset_num_timesteps=False)
+    assert capsys.readouterr().out == ""  # said once
+
+
+@pytest.mark.parametrize(("algorithm", "extractors"), [("DQN", 1), ("SAC", 2), ("SAC shared", 1)])
+def test_the_same_bytes_hold_more_rows(algorithm: str, extractors: int) -> None:
+    learner = model(algorithm, features=128, buffer_size=40)
+    learner.learn(30, callback=SeerCallback(1000, verbose=0))
+    buffer = learner.replay_buffer
+    block = buffer._streams[0].replay._arena.block.data_ptr()
+    assert (buffer.buffer_size, buffer.num_bytes) == (40, 40 * 84 * 84)
+    learner.learn(60, callback=SeerCallback(25, verbose=0), reset_num_timesteps=False)
+    assert buffer._streams[0].replay._arena.block.data_ptr() == block
+    assert (buffer.row_bytes, buffer.num_bytes) == (extractors * 128 * 4, 40 * 84 * 84)
+    assert buffer.buffer_size == 40 * 84 * 84 // (extractors * 128 * 4)
+    assert 80 < buffer.pos < buffer.buffer_size
+
+
+def test_acting_and_storing_share_one_pass() -> None:
+    """After the freeze an image goes through the extractor once: SAC's actor acts, its critic's features are added."""
+    learner = trained("SAC")
+    counts = {"actor": 0, "critic": 0}
+    for name in counts:
+
+        def count(_module: Any, inputs: Any, _output: Any, name: str = name) -> None:
+            counts[name] += len(inputs[0])
+
+        getattr(learner, name).features_extractor.register_forward_hook(count)
+    learner.learn(40, callback=SeerCallback(40, verbose=0), reset_num_timesteps=False)
+    buffer = learner.replay_buffer
+    closed = int(buffer.plain.timeouts[80 : buffer.plain.pos].sum())  # their last observation is stored too
+    assert counts["actor"] == counts["critic"]
+    assert 20 < counts["actor"] <= 40 + closed  # fewer, where the picture stands still
+
+
+def test_dict_observations_keep_picture_and_numbers_together() -> None:
+    learner = model("DQN", arcade(paddles=True, num_envs=2))
+    learner.learn(40, callback=SeerCallback(1000, verbose=0))
+    buffer = learner.replay_buffer
+    assert isinstance(buffer, Twin)
+    assert buffer.row_bytes == 84 * 84 + 2 * 4
+    assert which(sampled(buffer), all_transitions(buffer)).any(1).all()
+    learner.learn(40, callback=SeerCallback(50, verbose=0), reset_num_timesteps=False)
+    assert buffer.row_bytes == (16 + 4 * 2) * 4  # the numbers of a stack are among the features
+    agree = which(sampled(buffer), all_transitions(buffer, encode_slowly(learner)))
+    assert agree.any(1).all()
+    predicted, _ = learner.predict(learner.env.reset(), deterministic=True)
+    assert predicted.shape == (2,)
+
+
+@pytest.mark.parametrize("stack", [1, 4])
+def test_two_environments_wrap_around_before_and_after_the_freeze(stack: int) -> None:
+    """Rings of 20 rows that were overwritten several times hold only whole steps, in both phases."""
+    learner = model("DQN", arcade(num_envs=2, stack=stack), buffer_size=40, features=1500)
+    learner.learn(100, callback=SeerCallback(1000, verbose=0))
+    buffer = learner.replay_buffer
+    assert buffer.full
+    assert which(sampled(buffer, 200), all_transitions(buffer)).any(1).all()
+    learner.learn(120, callback=SeerCallback(130, verbose=0), reset_num_timesteps=False)
+    assert buffer.full
+    agree = which(sampled(buffer, 400), all_transitions(buffer, encode_slowly(learner)))
+    assert agree.any(1).all()
+    newest = agree.any(0).view(2, -1)[:, -15:-1]  # [E, T]
+    assert newest.all()
+
+
+def test_n_steps_fold_like_those_of_stable_baselines3() -> None:
+    """Each sample's reward and discount by hand, from the plain buffer's steps."""
+    learner = trained("DQN", replay_buffer_kwargs={"n_steps": 3, "gamma": 0.9})
+    buffer = learner.replay_buffer
+    plain = buffer.plain
+    known = all_transitions(buffer, encode_slowly(learner))
+    batch = buffer.sample(200)
+    over = plain.dones[: plain.pos, 0].astype(bool)
+    for b in range(200):
+        found = []
+        for start in np.flatnonzero((known["now"] - batch.observations.features[b].flatten()).norm(dim=1) < 1e-5):
+            steps = [k for k in range(start, min(start + 3, plain.pos)) if not over[start:k].any()]
+            reward = sum(0.9**k * plain.rewards[step, 0] for k, step in enumerate(steps))
+            found.append((round(float(reward), 4), known["done"][steps[-1]].item(), 0.9 ** len(steps)))
+        reward, done, discount = batch.rewards[b].item(), batch.dones[b].item(), batch.discounts[b].item()
+        assert any(abs(reward - r) < 1e-3 and done == d and (d == 1 or abs(discount - g) < 1e-5) for r, d, g in found)

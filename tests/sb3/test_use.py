@@ -1,0 +1,316 @@
+"""How people use Stable-Baselines3: saving, loading, going on, several calls of `learn`; and what is refused."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
+
+from seer.errors import SettingError
+from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer
+from seer.integrations.stable_baselines3.extractors import StoredFeatures
+from seer.similarity import Covariances, svcca
+
+from .arcade import Twin, all_transitions, arcade, model, sampled, which
+from .test_freeze import encode_slowly, extractor_state, trained
+
+Model = Any
+
+
+def quiet(freeze_at: Any = 40, **options: Any) -> SeerCallback:
+    return SeerCallback(freeze_at, verbose=0, **options)
+
+
+@pytest.fixture(scope="module")
+def frozen() -> Model:
+    """A DQN 40 steps after its freeze, in two environments; tests only read it."""
+    return trained("DQN", env=arcade(num_envs=2))
+
+
+@pytest.mark.parametrize("algorithm", ["DQN", "SAC"])
+def test_a_saved_model_predicts_the_same_and_stays_frozen_when_it_goes_on(algorithm: str, tmp_path: Path) -> None:
+    learner = trained(algorithm)
+    learner.save(tmp_path / "model")
+    loaded = type(learner).load(tmp_path / "model", env=arcade(continuous=algorithm == "SAC"), device="cpu")
+    observations = learner.replay_buffer.plain.observations[:30, 0]
+    expected, _ = learner.predict(observations, deterministic=True)
+    predicted, _ = loaded.predict(observations, deterministic=True)
+    np.testing.assert_array_equal(predicted, expected)
+    before, frozen = loaded.policy.state_dict(), extractor_state(loaded)
+    before = {name: value.clone() for name, value in before.items()}
+    loaded.learn(30, callback=quiet(), reset_num_timesteps=False)  # starts to learn with one step in the buffer
+    assert loaded.seer_frozen_at == 40
+    assert loaded.replay_buffer.holds_latents
+    after = loaded.policy.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in frozen.items())
+    assert any(not torch.equal(after[name], value) for name, value in before.items())
+    agree = which(sampled(loaded.replay_buffer), all_transitions(loaded.replay_buffer, encode_slowly(loaded)))
+    assert agree.any(1).all()
+
+
+def test_a_saved_model_needs_nothing_of_seer_to_predict(frozen: Model, tmp_path: Path) -> None:
+    """Its weights are under the names that SB3 knows, and fit its own classes."""
+    frozen.save(tmp_path / "model")
+    plain = DQN.load(tmp_path / "model", device="cpu", custom_objects={"replay_buffer_class": None})
+    observations = frozen.replay_buffer.plain.observations[:30, 0]
+    np.testing.assert_array_equal(
+        plain.predict(observations, deterministic=True)[0], frozen.predict(observations, deterministic=True)[0]
+    )
+
+
+@pytest.mark.parametrize("freeze_at", [1000, 40])
+def test_a_saved_buffer_comes_back_with_the_same_samples(freeze_at: int, tmp_path: Path) -> None:
+    learner = trained("DQN", env=arcade(num_envs=2), freeze_at=freeze_at)
+    buffer = learner.replay_buffer
+    learner.save(tmp_path / "model")
+    learner.save_replay_buffer(tmp_path / "buffer.pkl")
+    loaded = DQN.load(tmp_path / "model", env=arcade(num_envs=2), device="cpu")
+    loaded.load_replay_buffer(tmp_path / "buffer.pkl")
+    loaded.learn(2, callback=quiet(freeze_at), reset_num_timesteps=False)
+    again = loaded.replay_buffer
+    assert (again.holds_latents, again.num_bytes) == (freeze_at == 40, buffer.num_bytes)
+    assert again.pos > buffer.pos
+    encode = encode_slowly(loaded) if again.holds_latents else None
+    agree = which(sampled(again), all_transitions(again, encode))
+    assert agree.any(1).all()
+    assert agree.any(0).view(2, -1)[:, :-1].all()
+
+
+def test_a_buffer_file_holds_what_is_stored_and_no_more(tmp_path: Path) -> None:
+    learner = model("DQN", buffer_size=5000, replay_buffer_class=SeerReplayBuffer)
+    learner.learn(50, callback=quiet())
+    learner.save_replay_buffer(tmp_path / "buffer.pkl")
+    assert (tmp_path / "buffer.pkl").stat().st_size < 1.2 * 84 * 84 * learner.replay_buffer.pos
+
+
+def test_features_of_another_model_are_refused(frozen: Model, tmp_path: Path) -> None:
+    frozen.save_replay_buffer(tmp_path / "buffer.pkl")
+    other = trained("DQN", env=arcade(num_envs=2), seed=1)
+    other.load_replay_buffer(tmp_path / "buffer.pkl")
+    with pytest.raises(SettingError, match="features of another model"):
+        other.learn(10, callback=quiet(), reset_num_timesteps=False)
+    never = model("DQN", arcade(num_envs=2))
+    never.load_replay_buffer(tmp_path / "buffer.pkl")
+    with pytest.raises(SettingError, match="never frozen"):
+        never.learn(10, callback=quiet())
+    with pytest.raises(SettingError, match="pass callback=SeerCallback"):
+        never.learn(10)
+
+
+def test_a_second_call_of_learn_begins_anew_or_goes_on_and_no_step_spans_the_reset() -> None:
+    learner = model("DQN")
+    for freeze_at, reset in ((1000, True), (1000, True), (1000, False), (30, True), (30, True), (30, False)):
+        learner.learn(31, callback=quiet(freeze_at), reset_num_timesteps=reset)
+    buffer = learner.replay_buffer
+    agree = which(sampled(buffer, 1500), all_transitions(buffer, encode_slowly(learner)))
+    assert agree.any(1).all()
+    assert agree.any(0)[:-1].all()
+
+
+class Stop(BaseCallback):
+    """Once in every 17 steps."""
+
+    def _on_step(self) -> bool:
+        return self.n_calls % 17 != 0
+
+
+def test_a_callback_that_stops_learning_costs_the_one_step_that_is_no_stack() -> None:
+    """SB3 has then played a step that it doesn't store, and goes on with the observation before it."""
+    learner = model("DQN")
+    for _ in range(3):
+        learner.learn(40, callback=[quiet(1000), Stop()], reset_num_timesteps=False)
+    buffer = learner.replay_buffer
+    agree = which(sampled(buffer, 1500), all_transitions(buffer))
+    assert agree.any(1).all()
+    assert buffer.plain.pos == 3 * 16
+    assert (~agree.any(0)).sum() <= 1 + 2  # the newest, and one for each time it was called again
+
+
+def test_freeze_at_the_first_step_reached_when_steps_come_four_at_a_time() -> None:
+    learner = model("DQN", arcade(num_envs=4))
+    learner.learn(40, callback=quiet(30))
+    assert learner.seer_frozen_at == 32
+
+
+def test_freeze_at_0_is_before_the_first_step() -> None:
+    learner = model("DQN")
+    start = extractor_state(learner)
+    learner.learn(40, callback=quiet(0))
+    assert learner.seer_frozen_at == 0
+    frozen = learner.policy.state_dict()
+    assert all(torch.equal(frozen[n], v) for n, v in start.items() if n.startswith("q_net."))
+    assert learner.replay_buffer.row_bytes == 16 * 4
+
+
+class Restacked(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Says nothing about stacking, and its observations aren't stacks."""
+
+    def observation(self, observation: Any) -> Any:
+        return np.random.default_rng(int(observation.sum())).integers(256, size=observation.shape, dtype=np.uint8)
+
+
+def test_observations_that_are_no_stacks_are_stored_whole_and_refused_where_stacks_were_promised() -> None:
+    def noise() -> Any:
+        inner = arcade(stack=1).envs[0]  # type: ignore[attr-defined]
+        return DummyVecEnv([lambda: Restacked(inner)])
+
+    whole = model("DQN", noise())
+    whole.learn(30, callback=quiet(25))
+    assert whole.replay_buffer.frame_stack == 1
+    space = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    buffer = SeerReplayBuffer(100, space, gymnasium.spaces.Discrete(2), device="cpu", frame_stack=4)
+    buffer.prepare(4)
+    rng = np.random.default_rng(0)
+
+    def add() -> None:
+        now, after = rng.integers(256, size=(2, 1, 4, 84, 84), dtype=np.uint8)
+        buffer.add(now, after, np.array([0]), np.array([0.0]), np.array([False]), [{}])
+
+    add()  # a few may be an accident
+    add()
+    with pytest.raises(SettingError, match="'frame_stack': 1"):
+        add()
+
+
+def test_gymnasiums_frame_stack_repeats_its_first_frame_and_needs_no_row_for_it() -> None:
+    class Flat(gymnasium.ObservationWrapper[Any, Any, Any]):
+        def __init__(self, env: Any) -> None:
+            super().__init__(env)
+            self.observation_space = gymnasium.spaces.Box(0, 255, (84, 84), np.uint8)
+
+        def observation(self, observation: Any) -> Any:
+            return observation[..., 0]
+
+    inner = arcade(stack=1).envs[0]  # type: ignore[attr-defined]
+    env = DummyVecEnv([lambda: gymnasium.wrappers.FrameStackObservation(Flat(inner), 4)])
+    learner = model("DQN", env)
+    learner.learn(60, callback=quiet(1000))
+    buffer = learner.replay_buffer
+    assert buffer.frame_stack == 4
+    assert buffer.pos == 60 + int(buffer.plain.timeouts.sum())
+    agree = which(sampled(buffer), all_transitions(buffer))
+    assert agree.any(1).all()
+    assert agree.any(0)[:-1].all()
+
+
+def test_rewards_are_normalised_as_vec_normalize_says_and_observations_may_not_be() -> None:
+    learner = model("DQN", VecNormalize(VecTransposeImage(arcade()), norm_obs=False))
+    learner.learn(50, callback=quiet())
+    batch = learner.replay_buffer.sample(50, env=learner.get_vec_normalize_env())
+    raw = learner.replay_buffer.plain.rewards[: learner.replay_buffer.plain.pos]
+    expected = learner.get_vec_normalize_env().normalize_reward(raw)
+    assert np.isin(batch.rewards.numpy().round(5), expected.astype(np.float32).round(5)).all()
+    refused = model("DQN", VecNormalize(VecTransposeImage(arcade())), policy_kwargs={"normalize_images": False})
+    with pytest.raises(SettingError, match="norm_obs=False"):
+        refused.learn(10, callback=quiet())
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"optimize_memory_usage": True}, "optimize_memory_usage=True: leave it out"),
+        ({"replay_buffer_kwargs": {"n_steps": 0}}, "n_steps is 0"),
+    ],
+)
+def test_a_buffer_that_cannot_be_is_refused_when_the_model_is_made(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SettingError, match=complaint):
+        model("DQN", **options)
+
+
+def test_a_space_without_pictures_is_refused() -> None:
+    with pytest.raises(SettingError, match="needs image observations"):
+        DQN("MlpPolicy", gymnasium.make("CartPole-v1"), replay_buffer_class=SeerReplayBuffer)
+
+
+def test_what_the_callback_cannot_work_with_is_refused_before_the_first_step() -> None:
+    cases = [
+        (PPO("CnnPolicy", arcade(), device="cpu"), quiet(), "PPO has no replay buffer"),
+        (model("DQN", replay_buffer_class=None), quiet(), "replay_buffer_class=SeerReplayBuffer"),
+        (model("DQN"), quiet(10), "learning_starts is 20"),
+        (model("DQN", arcade(stack=1), policy_kwargs={"features_extractor_class": Flattened}), quiet(), "no features"),
+        (model("DQN", DummyVecEnv([lambda: arcade(stack=1).envs[0].env])), quiet("auto"), "wrap .* in Monitor"),  # type: ignore[attr-defined]
+    ]
+    for learner, callback, complaint in cases:
+        with pytest.raises(SettingError, match=complaint):
+            learner.learn(100, callback=callback)
+        assert learner.num_timesteps == 0
+    for nonsense in (-1, "soon", 0.5, True):
+        with pytest.raises(SettingError, match="freeze_at is"):
+            SeerCallback(nonsense)  # type: ignore[arg-type]
+
+
+class Flattened(torch.nn.Flatten):
+    """An extractor with nothing to learn."""
+
+    def __init__(self, space: Any, features_dim: int) -> None:
+        super().__init__()
+        self.features_dim = int(np.prod(space.shape))
+
+
+class KeepsCopies(BaseCallback):
+    """The Q-network at some steps."""
+
+    def __init__(self, *steps: int) -> None:
+        super().__init__()
+        self.steps, self.copies = steps, []
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps in self.steps:
+            self.copies.append(copy.deepcopy(self.model.q_net))
+        return True
+
+
+def test_automatic_freezing_measures_how_much_features_change_and_waits_for_the_score() -> None:
+    learner = model("DQN", learning_rate=1e-3)
+    automatic = quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
+    keeper = KeepsCopies(260, 520)
+    learner.learn(520, callback=[keeper, automatic])
+    assert not hasattr(learner, "seer_frozen_at")
+    assert automatic._decision.reason == "score at its floor"
+    covariances = Covariances()
+    images = torch.cat(learner.replay_buffer.recent(256, span=260))
+    with torch.no_grad():
+        covariances.add(*(net.extract_features(images, net.features_extractor.eval()) for net in keeper.copies))
+    assert automatic._decision.similarity == pytest.approx(svcca(covariances), abs=0.02)  # one step older images
+    assert automatic._decision.similarity < 0.999
+
+
+class Rising(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Every episode's reward is larger than the one's before."""
+
+    episode = 0
+
+    def step(self, action: Any) -> Any:
+        observation, _, terminated, truncated, info = self.env.step(action)
+        self.episode += terminated or truncated
+        return observation, float(self.episode), terminated, truncated, info
+
+
+def test_automatic_freezing_freezes_when_features_have_settled_and_the_score_has_risen() -> None:
+    inner = arcade(stack=1).envs[0].env  # type: ignore[attr-defined]
+    learner = model("DQN", DummyVecEnv([lambda: Monitor(Rising(inner))]))
+    learner.learn(560, callback=quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1))
+    assert learner.seer_frozen_at == 520  # the first comparison
+
+
+def test_stored_features_have_the_length_of_their_batch(frozen: Model) -> None:
+    batch = frozen.replay_buffer.sample(5)
+    assert isinstance(batch.observations, StoredFeatures)
+    assert len(batch.observations) == 5
+
+
+def test_reset_empties_the_buffer_in_its_phase() -> None:
+    learner = trained("DQN")
+    buffer: Twin = learner.replay_buffer
+    size = buffer.buffer_size
+    buffer.reset()
+    assert (buffer.pos, buffer.full, buffer.buffer_size, buffer.holds_latents) == (0, False, size, True)
+    learner.learn(20, callback=quiet(), reset_num_timesteps=False)
+    assert buffer.pos >= 20
