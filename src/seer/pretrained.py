@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seer.errors import SettingError
-from seer.library import action_format, count_multiply_adds
-from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Uniform
+from seer.library import count_multiply_adds, make_replay
+from seer.replay import LATENT_DTYPES, Replay, RowFormat
 
 Observation = Mapping[str, NDArray[Any]]
 
@@ -93,32 +93,14 @@ class FrozenEncoder:
         """The parts `[..., size]` of `latents` `[..., 1, L]`, as the replay samples them or as `row` made them."""
         return dict(zip(self.sizes, latents.squeeze(-2).split(list(self.sizes.values()), dim=-1), strict=True))
 
-    def make_replay(
-        self,
-        *,
-        num_bytes: int,
-        action_space: gymnasium.Space[Any],
-        n_step: int = 1,
-        discount: float = 0.99,
-        prioritized: bool = False,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
-    ) -> Replay:
-        """A replay of such rows, which holds `num_bytes // row_format.num_bytes` of them; see `seer.make_replay`.
+    def make_replay(self, *, num_bytes: int, action_space: gymnasium.Space[Any], **settings: Any) -> Replay:
+        """A replay of `num_bytes // row_format.num_bytes` such rows; other settings as in `seer.make_replay`.
 
         Raises:
             SettingError: the memory is too small for one window, or the action space is neither Discrete nor Box.
         """
-        replay = Replay(
-            arena=Arena(num_bytes, device),
-            frame=RowFormat((self.row_format.num_bytes,), torch.uint8),
-            stack=1,
-            action=action_format(action_space),
-            n_step=n_step,
-            discount=discount,
-            sampler=Prioritized() if prioritized else Uniform(),
-            rng=np.random.default_rng(seed),
-        )
+        shape = (self.row_format.num_bytes,)
+        replay = make_replay(num_bytes=num_bytes, frame_shape=shape, stack=1, action_space=action_space, **settings)
         replay.transcode(_nothing_to_encode, self.row_format)  # a freeze before the first step
         return replay
 

@@ -104,5 +104,5 @@ def digest_of_frozen(run: "Training") -> str:
         for stage in encoder.base:
             for name, weight in sorted(stage.state_dict().items()):
                 digest.update(name.encode())
-                digest.update(weight.detach().contiguous().cpu().view(torch.uint8).numpy().data)
+                digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
