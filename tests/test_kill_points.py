@@ -42,7 +42,7 @@ POINTS = [
         "kill-act:199",
         "kill-act:240",
     ),
-    # checkpoints, from the second on: a run killed in its first one has nothing to lose and is started again
+    # checkpoints, the first one too
     *(
         "kill-write:1",
         "kill-write:4",

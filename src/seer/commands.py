@@ -45,11 +45,11 @@ from seer.experiments.tables import flops_table, memory_table
 from seer.phase import Phase
 from seer.presets import CONTROL
 from seer.replay import RowFormat
-from seer.training.checkpoint import latest_checkpoint, load_checkpoint
+from seer.training.checkpoint import holds_checkpoint, latest_checkpoint, load_checkpoint
 from seer.training.journal import Interrupted, Journal
 from seer.training.loop import train
 from seer.training.parts import Training
-from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder, flatten
+from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder, flatten, read_metrics
 from seer.training.terminal import Terminal, human_bytes
 from seer.training.video import filming, recording
 from seer.transfer import adopt_encoder, adopt_weights
@@ -79,29 +79,43 @@ def start_run(config: Config) -> None:
     run = build(config)
     _refuse_full_disk(out, run)
     terminal = Terminal()
-    if config.freeze.encoder_from is not None:
-        step = adopt_encoder(run.agent, config)
-        terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
-    if config.freeze.encoder_weights is not None:
-        adopt_weights(run.agent, Path(config.freeze.encoder_weights))
+    _adopt(run, config, terminal)
     with RunFolder.create(out, config_to_json(config)) as folder, _metrics(folder) as metrics:
         _train_to_the_end(Journal(run, folder, metrics, terminal))
 
 
 def resume_run(path: Path) -> None:
-    """Train on from the last checkpoint."""
+    """Train on from the last checkpoint; from the first step if the run was cut off before its first checkpoint."""
     with RunFolder.open(path, writing=True) as folder:
         if (path / SUMMARY_FILE).exists():
             raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
-        run = build(_config_of(folder))
-        checkpoint = latest_checkpoint(folder.checkpoints)
-        figures = _load(run, checkpoint, folder.config)
+        config, terminal = _config_of(folder), Terminal()
+        run = build(config)
+        empty = folder.checkpoints.is_dir() and not holds_checkpoint(
+            folder.checkpoints
+        )  # a lost folder is no empty one
+        begun = not empty or bool(read_metrics(path))
+        if begun:
+            checkpoint = latest_checkpoint(folder.checkpoints)
+            figures = _load(run, checkpoint, folder.config)
+        else:
+            _adopt(run, config, terminal)
         with _metrics(folder) as metrics:
-            journal = Journal(run, folder, metrics, Terminal())
-            journal.load_state_dict(figures, checkpoint)
-            journal.terminal.say(f"resuming {path} at step {run.step:,}")
+            journal = Journal(run, folder, metrics, terminal)
+            if begun:
+                journal.load_state_dict(figures, checkpoint)
+            terminal.say(f"resuming {path} at step {run.step:,}")
             _clear_failure(path)
             _train_to_the_end(journal)
+
+
+def _adopt(run: Training, config: Config, terminal: Terminal) -> None:
+    """Take the encoder of another run, or the weights of a module of one's own, if the settings say so."""
+    if config.freeze.encoder_from is not None:
+        step = adopt_encoder(run.agent, config)
+        terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
+    if config.freeze.encoder_weights is not None:
+        adopt_weights(run.agent, Path(config.freeze.encoder_weights))
 
 
 def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) -> None:

@@ -96,6 +96,11 @@ def latest_checkpoint(root: Path) -> Path:
     return complete[-1]
 
 
+def holds_checkpoint(root: Path) -> bool:
+    """Whether there is a complete one."""
+    return bool(_complete_folders(root))
+
+
 def _read_pointer(pointer: Path) -> str:
     try:
         return read_small(pointer, 100).decode(errors="replace").strip()

@@ -55,6 +55,7 @@ class RunFolder:
             with ExitStack() as undo:
                 folder = undo.enter_context(cls(path, config, lock(path)))
                 _refuse_used(path)  # by a process that was faster, before the lock
+                folder.checkpoints.mkdir(exist_ok=True)
                 write_atomically(path / CONFIG_FILE, text)
                 undo.pop_all()
         except OSError as error:
