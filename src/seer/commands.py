@@ -49,7 +49,7 @@ from seer.training.checkpoint import holds_checkpoint, latest_checkpoint, load_c
 from seer.training.journal import Interrupted, Journal
 from seer.training.loop import train
 from seer.training.parts import Training
-from seer.training.run import CONFIG_FILE, SUMMARY_FILE, Metrics, RunFolder, flatten, read_metrics
+from seer.training.run import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, Metrics, RunFolder, flatten, read_metrics
 from seer.training.terminal import Terminal, human_bytes
 from seer.training.video import filming, recording
 from seer.transfer import adopt_encoder, adopt_weights
@@ -91,10 +91,7 @@ def resume_run(path: Path) -> None:
             raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
         config, terminal = _config_of(folder), Terminal()
         run = build(config)
-        empty = folder.checkpoints.is_dir() and not holds_checkpoint(
-            folder.checkpoints
-        )  # a lost folder is no empty one
-        begun = not empty or bool(read_metrics(path))
+        begun = _has_begun(folder)
         if begun:
             checkpoint = latest_checkpoint(folder.checkpoints)
             figures = _load(run, checkpoint, folder.config)
@@ -107,6 +104,16 @@ def resume_run(path: Path) -> None:
             terminal.say(f"resuming {path} at step {run.step:,}")
             _clear_failure(path)
             _train_to_the_end(journal)
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    """Whether anything was kept of a run; one that was cut off before that has an empty folder of checkpoints.
+
+    A run makes that folder first: where it is missing, it was lost.
+    """
+    if not folder.checkpoints.is_dir() or holds_checkpoint(folder.checkpoints):
+        return True
+    return (folder.path / METRICS_FILE).exists() and bool(read_metrics(folder.path))
 
 
 def _adopt(run: Training, config: Config, terminal: Terminal) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from seer.config import Config, ReplayConfig
+from seer.config import Config, FreezeConfig, ReplayConfig
 from seer.errors import SettingError
 
 
@@ -107,6 +107,23 @@ def _validate_replay(replay: ReplayConfig, batch_size: int) -> None:
         )
 
 
+def _validate_own_encoder(freeze: FreezeConfig) -> None:
+    _require(
+        freeze.encoder_weights is None or freeze.encoder_factory is not None,
+        "--encoder-weights are those of a module of your own; say which by --encoder-factory",
+    )
+    if freeze.encoder_factory is not None:
+        _require(freeze.encoder_from is None, "--encoder-from and --encoder-factory each bring an encoder; give one")
+        _require(
+            freeze.at == "0",
+            f"--freeze-at {freeze.at}: the module of --encoder-factory never learns here; leave it out",
+        )
+        _require(
+            freeze.layers in ("all", "1"),
+            f"--freeze-layers {freeze.layers}: the module of --encoder-factory is one layer; leave it out",
+        )
+
+
 def _validate_freeze(config: Config) -> None:
     at, freeze = config.freeze.at, config.freeze
     _require(
@@ -122,17 +139,7 @@ def _validate_freeze(config: Config) -> None:
             int(at) <= config.steps,
             f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
         )
-    _require(
-        freeze.encoder_weights is None or freeze.encoder_factory is not None,
-        "--encoder-weights are those of a module of your own; say which by --encoder-factory",
-    )
-    if freeze.encoder_factory is not None:
-        _require(freeze.encoder_from is None, "--encoder-from and --encoder-factory each bring an encoder; give one")
-        _require(at == "0", f"--freeze-at {at}: the module of --encoder-factory never learns here; leave it out")
-        _require(
-            freeze.layers in ("all", "1"),
-            f"--freeze-layers {freeze.layers}: the module of --encoder-factory is one layer; leave it out",
-        )
+    _validate_own_encoder(freeze)
     _require(
         freeze.latent_dtype != "int8" or at != "0",
         "--latent-dtype int8 needs observations at the freeze to fit its range to, and with --freeze-at 0 there are "
