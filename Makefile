@@ -42,7 +42,7 @@ unit: $(DONE) $(DRAWS)  ## pytest, import floors among the tests
 	$(BIN)/pytest
 
 torture: $(DONE) $(DRAWS)  ## the long tests: runs killed anywhere, damaged files, bad settings, soak, replay oracle
-	$(BIN)/pytest -m slow -k "cut_off or hundred or thousand or many or dm_control_does"
+	$(BIN)/pytest -m torture --durations=0
 
 docs: $(DONE)  ## the API page, from the docstrings: build/api/seer.html
 	$(BIN)/python docs/api.py build/api

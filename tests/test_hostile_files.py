@@ -267,7 +267,7 @@ def test_damaged_files_are_refused(runs: Path, tmp_path: Path, capsys: pytest.Ca
     try_all(cases, runs, tmp_path / "work", capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_three_hundred_damaged_files_are_refused(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,7 +132,7 @@ def test_places_that_cannot_be_are_refused(out: str, capsys: pytest.CaptureFixtu
     assert [path.name for path in Path.cwd().iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_hundred_and_fifty_bad_settings_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(WRONG) >= 150
     try_all(WRONG, capsys)
@@ -169,7 +169,7 @@ def test_no_setting_ends_in_a_traceback(case: list[tuple[Any, str]], capsys: pyt
     whatever_is_asked(capsys, PONG, case)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @settings(max_examples=300, **RULES)
 @given(case=CASES)
 def test_none_of_many_settings_ends_in_a_traceback(
@@ -178,7 +178,7 @@ def test_none_of_many_settings_ends_in_a_traceback(
     whatever_is_asked(capsys, PONG, case)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @settings(max_examples=50, **RULES)
 @given(case=CASES)
 def test_no_setting_of_dm_control_does(case: list[tuple[Any, str]], capsys: pytest.CaptureFixture[str]) -> None:

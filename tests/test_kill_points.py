@@ -107,7 +107,7 @@ def test_runs_that_are_cut_off_on_dm_control_end_the_same(tmp_path: Path) -> Non
     check(tmp_path, list(SHORT[1:2]), CONTROL)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize("flags", [ATARI, CONTROL], ids=["atari", "dm_control"])
 def test_runs_that_are_cut_off_anywhere_end_the_same(flags: tuple[object, ...], tmp_path: Path) -> None:
     check(tmp_path, POINTS, flags)

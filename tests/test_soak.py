@@ -60,7 +60,7 @@ def test_a_thousand_steps_take_no_memory(tmp_path: Path, monkeypatch: pytest.Mon
     check_flat(*soak(tmp_path / "run", monkeypatch, steps=1200, log_every=20), most=5e6)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_three_hundred_thousand_steps_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, journal = soak(tmp_path / "run", monkeypatch, steps=300_000, log_every=1000)
     print([round(value / 1e6, 1) for value in journal.resident[::15]], journal.handles[::30])

@@ -156,7 +156,7 @@ def test_a_thousand_operations_agree_with_the_oracle(monkeypatch: pytest.MonkeyP
     assert all(done.values())
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_hundred_thousand_operations_agree_with_the_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
     done = live(range(100, 200), 1000, monkeypatch)
     assert sum(done.values()) == 100_000
