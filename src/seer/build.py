@@ -18,7 +18,7 @@ from seer.agents.sac import Generators, Sac, SacSettings
 from seer.allocator import keep_freed_memory
 from seer.budget import Budget, budget_of
 from seer.config import Config
-from seer.environments import PixelEnvironment, make_atari, make_dm_control
+from seer.environments import PixelEnvironment, make_atari, make_dm_control, make_gymnasium
 from seer.errors import SettingError
 from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
@@ -103,14 +103,19 @@ def build_freezing(config: Config) -> Freezing:
 
 
 def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
-    """Atari: life by life with clipped rewards for training, whole games for evaluation. Control: the same for both."""
+    """Atari: life by life with clipped rewards for training, whole games for evaluation. Others: the same for both."""
     image = config.image
     options: dict[str, Any] = {"stack": image.stack, "action_repeat": image.action_repeat, "image_size": image.size}
     environment: PixelEnvironment
     if config.env.startswith(CONTROL):
         environment = make_dm_control(config.env, **options)
-    else:
+    elif config.has_own_protocol:
         environment = make_atari(config.env, training=training, **options)
+    else:
+        plain = {"auto": "as shown" if config.agent in ("sac", "curl") else "grey"}
+        channels: Any = plain.get(image.channels, image.channels)
+        shown = {"channels": channels, "render_pixels": image.render_pixels, "image_key": image.key}
+        environment = make_gymnasium(config.env, **options, **shown)
     environment.time_limit = config.env_timeout
     return environment
 

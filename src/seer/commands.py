@@ -1,6 +1,7 @@
 """What each command does, from a config or a run folder to the last printed line."""
 
 import json
+import re
 import shutil
 import time
 import traceback
@@ -37,7 +38,7 @@ from seer.build import (
     replay_bytes,
 )
 from seer.config import AgentName, Config, config_from_json, config_to_json
-from seer.environments import PixelEnvironment
+from seer.environments import GymnasiumEnvironment, PixelEnvironment
 from seer.environments.rendering import choose_backend
 from seer.errors import SettingError
 from seer.experiments.plots import plot_runs
@@ -102,6 +103,10 @@ def resume_run(path: Path) -> None:
             if begun:
                 journal.load_state_dict(figures, checkpoint)
             terminal.say(f"resuming {path} at step {run.step:,}")
+            if run.lost_episode:
+                terminal.say(
+                    "the environment did not go the same way again: its episode was cut there, a new one begins"
+                )
             _clear_failure(path)
             _train_to_the_end(journal)
 
@@ -358,6 +363,8 @@ def _train_to_the_end(journal: Journal) -> None:
         journal.terminal.say(f"Memory: at most {human_bytes(run.budget)}, {replay} of it the replay's")
     if journal.folder.config["env"].startswith(CONTROL):
         journal.terminal.say(str(choose_backend()))
+    if isinstance(run.environment, GymnasiumEnvironment):
+        journal.terminal.say(run.environment.account)
     folder = journal.folder.path
     with journal, _explaining(journal):
         if journal.saved_at is None:
@@ -405,4 +412,4 @@ def _new_folder(config: Config) -> Path:
     if config.out is not None:
         return Path(config.out)
     moment = time.strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{config.env.replace('/', '-')}-{config.agent}-{config.seed}-{moment}"
+    return Path("runs") / f"{re.sub('[/:]', '-', config.env)}-{config.agent}-{config.seed}-{moment}"

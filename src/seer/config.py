@@ -16,6 +16,7 @@ from seer.errors import SettingError
 AgentName = Literal["rainbow", "dqn", "sac", "curl"]
 Precision = Literal["auto", "float32", "bfloat16"]
 LatentDtype = Literal["float32", "float16", "bfloat16", "int8"]
+ImageChannels = Literal["auto", "grey", "rgb"]
 EncoderName = Literal["data-efficient", "canonical", "sac-ae", "impala"]
 
 
@@ -59,6 +60,16 @@ class ImageConfig:
 
     action_repeat: int = 4
     """Simulator frames per step (SEER: 4 on Atari, by task on DeepMind Control)."""
+
+    render_pixels: bool = False
+    """Show the agent what a Gymnasium environment renders, in place of its observations."""
+
+    key: Annotated[str | None, tyro.conf.arg(name="image-key", metavar="KEY|None")] = None
+    """Which part of a Gymnasium environment's Dict observations is the picture, where there are several."""
+
+    channels: Annotated[ImageChannels, tyro.conf.arg(name="image-channels")] = "auto"
+    """Grey or RGB frames of a Gymnasium environment. auto: grey with Rainbow and DQN, RGB with SAC and CURL, if it
+    shows colours."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +233,8 @@ class Config:
     """One training run."""
 
     env: str
-    """Environment id, such as ALE/Alien-v5."""
+    """Environment: ALE/Alien-v5, dm_control/walker-walk-v0, or any id of Gymnasium, such as CarRacing-v3. As in
+    minigrid:MiniGrid-Empty-5x5-v0, a module before a colon is imported first."""
 
     agent: AgentName = "rainbow"
     """Learning algorithm."""
@@ -253,7 +265,7 @@ class Config:
     """Where networks and replay live: cpu, cuda, cuda:1; auto takes a GPU if there is one."""
 
     threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """CPU threads. Default: 1 on Atari, one per core elsewhere. More threads than free cores make a run crawl."""
+    """CPU threads. Default: 1 with Rainbow and DQN, else one per core. With more than free cores a run crawls."""
 
     env_timeout: float = 300.0
     """Seconds that a reset or a step of the environment may take before the run is stopped."""
@@ -267,6 +279,11 @@ class Config:
     learning: LearningConfig = field(default_factory=LearningConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
     sac: SacConfig = field(default_factory=SacConfig)
+
+    @property
+    def has_own_protocol(self) -> bool:
+        """Whether the environment is of Atari or DeepMind Control, whose pictures the paper prescribes."""
+        return self.env.startswith(("ALE/", "dm_control/"))
 
     @property
     def view_size(self) -> int:

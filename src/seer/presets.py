@@ -46,6 +46,9 @@ class ControlTask:
     eval_every: int = 10_000
 
 
+ONE_PICTURE_A_STEP = 1
+"""Action repeat in environments of Gymnasium, many of which repeat actions themselves."""
+
 COMMON_CONTROL_TASK = ControlTask()
 """For tasks outside the paper's table: 500,000 environment steps at action repeat 4, its most common T_f."""
 
@@ -61,11 +64,19 @@ CONTROL_TASKS = {
 
 
 def preset(env: str, agent: AgentName | None = None, *, transfer: bool = False) -> Config:
-    """The paper's settings for an environment id; by default Rainbow on Atari and CURL on DeepMind Control.
+    """The paper's settings for an environment id; by default Rainbow for discrete actions and CURL for continuous ones.
 
     `transfer`: the encoder comes from another run, so it is frozen from the start.
+
+    Raises:
+        SettingError: the environment is neither of Atari nor of DeepMind Control and Gymnasium can't make it.
     """
-    config = _control(env, agent or "curl") if env.startswith(CONTROL) else _atari(env, agent or "rainbow")
+    if env.startswith(CONTROL):
+        config = _control(env, agent or "curl")
+    elif env.startswith("ALE/"):
+        config = _atari(env, agent or "rainbow")
+    else:
+        config = _generic(env, agent)
     return dataclasses.replace(config, freeze=dataclasses.replace(config.freeze, at="0")) if transfer else config
 
 
@@ -78,6 +89,16 @@ def _atari(env: str, agent: AgentName) -> Config:
     if agent == "dqn":
         return dataclasses.replace(config, value=DQN_PARTS, replay=ReplayConfig(prioritized=False, n_step=1))
     return config
+
+
+def _generic(env: str, agent: AgentName | None) -> Config:
+    """The agent that fits the actions, as it is set on Atari or on DeepMind Control."""
+    if agent is None:
+        from seer.environments import is_discrete
+
+        agent = "rainbow" if is_discrete(env) else "curl"
+    config = _control(env, agent) if agent in ("sac", "curl") else _atari(env, agent)
+    return dataclasses.replace(config, image=dataclasses.replace(config.image, action_repeat=ONE_PICTURE_A_STEP))
 
 
 def _control(env: str, agent: AgentName) -> Config:

@@ -62,13 +62,19 @@ def _traits(config: Config) -> dict[str, Any]:
     """What an encoder's shapes depend on, by the name of the flag."""
     projected = config.agent in ("sac", "curl")
     return {
-        "environment's kind": "dm_control (RGB)" if config.env.startswith("dm_control/") else "Atari (grey)",
+        "environment's kind": _kind(config),
         "--encoder": config.learning.encoder,
         "--frame-stack": config.image.stack,
         "pixels it sees": config.view_size,
         "projections": "critic's and actor's" if projected else "none",
         "--latent-size": config.sac.latent_size if projected else None,
     }
+
+
+def _kind(config: Config) -> str:
+    if not config.has_own_protocol:
+        return f"Gymnasium ({config.image.channels})"
+    return "dm_control (RGB)" if config.env.startswith("dm_control/") else "Atari (grey)"
 
 
 def _shapes(tensors: Weights) -> dict[str, Any]:

@@ -87,9 +87,28 @@ def validate(config: Config) -> Config:
     _require(config.value.num_atoms <= 10_001, f"--num-atoms {config.value.num_atoms} must be 10,001 or less")
     _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
     _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
+    _validate_pictures(config)
     _validate_replay(replay, learning.batch_size)
     _validate_freeze(config)
     return config
+
+
+def _validate_pictures(config: Config) -> None:
+    image = config.image
+    given = {
+        "--render-pixels": image.render_pixels,
+        f"--image-key {image.key}": image.key is not None,
+        f"--image-channels {image.channels}": image.channels != "auto",
+    }
+    for flag, used in given.items():
+        _require(
+            not (used and config.has_own_protocol),
+            f"{flag}: how {config.env} is shown follows the paper; leave it out",
+        )
+    _require(
+        not (image.render_pixels and image.key is not None),
+        f"--image-key {image.key} is a part of observations, which --render-pixels replaces; give one of them",
+    )
 
 
 def _validate_replay(replay: ReplayConfig, batch_size: int) -> None:

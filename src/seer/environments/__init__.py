@@ -2,14 +2,18 @@
 
 from seer.environments.atari import AtariEnvironment, known_atari_games, make_atari
 from seer.environments.dm_control import DMControlEnvironment, known_dm_control_tasks, make_dm_control
+from seer.environments.generic import GymnasiumEnvironment, is_discrete, make_gymnasium
 from seer.environments.pixel import PixelEnvironment
 
 __all__ = [
     "AtariEnvironment",
     "DMControlEnvironment",
+    "GymnasiumEnvironment",
     "PixelEnvironment",
+    "is_discrete",
     "known_atari_games",
     "known_dm_control_tasks",
     "make_atari",
     "make_dm_control",
+    "make_gymnasium",
 ]

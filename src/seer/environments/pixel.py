@@ -40,6 +40,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         action_repeat: simulator ticks ("frames" in the Atari sense) per step.
         action_space: what `step` accepts.
         time_limit: seconds that a start or a step may take.
+        is_lost: `load_state_dict` couldn't bring the simulator back; what it showed is there, its episode isn't.
 
     What a simulator raises, an answer that takes too long, a frame of another shape or dtype and a reward that is no
     number come out as a `RunError` of one line.
@@ -68,6 +69,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         self._return = 0.0
         self._length = 0
         self._needs_reset = True
+        self.is_lost = False
 
     @abstractmethod
     def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
@@ -83,7 +85,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
     @abstractmethod
     def _load_simulator_state(self, state: State) -> None:
-        """Go on exactly from what `_simulator_state` returned."""
+        """Go on exactly from what `_simulator_state` returned, or set `is_lost`."""
 
     @abstractmethod
     def render(self) -> Pixels:
@@ -109,6 +111,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         self._finish_drawing()
         with self._watched("reset", through_c=True):
             drawing, info = self._begin(seed)
+        self.is_lost = False
         self._return, self._length = 0.0, 0
         self._start_stack(drawing)
         return info
@@ -159,13 +162,17 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Go on exactly where the environment of `state_dict` was, whatever this one did before."""
+        """Go on exactly where the environment of `state_dict` was, whatever this one did before.
+
+        Where a simulator can't be brought back, `is_lost` says so, and a new episode has to be started.
+        """
         self._finish_drawing()
+        self.is_lost = False
         self._load_simulator_state(state["simulator"])
         self._frames[:] = state["frames"]
         self._return = float(state["episode_return"])
         self._length = int(state["episode_length"])
-        self._needs_reset = bool(state["needs_reset"])
+        self._needs_reset = bool(state["needs_reset"]) or self.is_lost
 
     def _start_stack(self, drawing: Drawing) -> None:
         """An episode begins with this frame, which fills the stack."""

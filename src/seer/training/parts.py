@@ -53,7 +53,8 @@ class Training:
     """The made parts of a run and where it stands; an episode of `environment` is under way.
 
     `renew` makes an agent of weights that depend on the run's seed and the given step alone, for resets.
-    `budget` is what the process may take of memory, in bytes.
+    `budget` is what the process may take of memory, in bytes. `lost_episode`: the environment couldn't be brought back
+    to where the checkpoint was taken, so that the episode under way was cut there.
     """
 
     agent: Agent[Any]
@@ -71,6 +72,7 @@ class Training:
     stage: Stage = Stage.ACT
     frozen_at: int | None = None
     watch: Watch = field(default_factory=Watch)
+    lost_episode: bool = False
 
     @property
     def finished(self) -> bool:
@@ -114,6 +116,11 @@ class Training:
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
         self.environment.load_state_dict(state["environment"])
+        self.lost_episode = self.environment.is_lost
+        if self.lost_episode:
+            if self.replay.is_open:
+                self.replay.close(self.agent.row(self.environment.observe()))
+            self.environment.restart()
         freezing = state["freezing"]
         self.freezing.load_state_dict(freezing["decision"])
         self.probe.load_state_dict(freezing["probe"], self.agent)
