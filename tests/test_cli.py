@@ -53,7 +53,7 @@ def refused(capsys: Capture, *arguments: object) -> str:
         # a game
         (["--env", "ALE/Alein-v5"], ["--env", "ALE/Alein-v5", "ALE/Alien-v5"]),
         (["--env=SpaceInvadersNoFrameskip-v4"], ["--env", "ALE/SpaceInvaders-v5"]),
-        (["--env", "CartPole-v1"], ["--env", "ALE/"]),
+        (["--env", "CartPole-v1"], ["--env CartPole-v1", "--render-pixels"]),
         ([], ["--env", "seer train --env"]),
         (["--steps", "100"], ["--env"]),
         (["--env"], ["--env"]),

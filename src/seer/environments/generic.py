@@ -201,7 +201,7 @@ def _make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any
         try:
             env = gymnasium.make(env_id, disable_env_checker=True, **options)  # PixelEnvironment watches it
         except (gymnasium.error.NameNotFound, gymnasium.error.NamespaceNotFound) as error:
-            hint = _hint(env_id, [*reversed(gymnasium.registry), *games])
+            hint = _hint(env_id, [*sorted(gymnasium.registry, key=lambda each: "/" not in each), *games])
             raise SettingError(f"--env {env_id!r} isn't registered with Gymnasium{hint}") from error
     if str(getattr(env.spec, "entry_point", "")).startswith("ale_py"):
         raise SettingError(f"--env {env_id!r} is an Atari game in another protocol{_hint(env_id, games)}")
