@@ -299,7 +299,7 @@ def test_a_run_whose_environment_cant_be_brought_back_goes_on(tmp_path: Path, ca
     flags = (*flags, "--first-update", 60, "--n-step", 3, *SHORT)
     assert stop_in_step(123, "train", *flags, "--out", tmp_path / "run", signal=signal.SIGTERM) == 130
     assert seer("resume", tmp_path / "run") == 0
-    assert "did not go the same way again: the episode under way was cut" in " ".join(capsys.readouterr().out.split())
+    assert "did not go the same way again: its episode was cut" in " ".join(capsys.readouterr().out.split())
     records = read_metrics(tmp_path / "run")
     ends = [record["step"] for record in records if record["kind"] == "episode"]
     lengths = {later - earlier for earlier, later in pairwise(ends)}
