@@ -18,7 +18,7 @@ from seer.agents.sac import Generators, Sac, SacSettings
 from seer.allocator import keep_freed_memory
 from seer.budget import Budget, budget_of
 from seer.config import Config
-from seer.environments import PixelEnvironment, make_atari, make_dm_control, make_gymnasium
+from seer.environments import EnvironmentProcess, PixelEnvironment, make_atari, make_dm_control, make_gymnasium
 from seer.errors import SettingError
 from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
@@ -28,7 +28,7 @@ from seer.networks.encoders import CONVOLUTIONS, Encoder, Pooling, Projections, 
 from seer.networks.heads import ValueHead
 from seer.presets import CONTROL
 from seer.pretrained import ModuleStage, load_module
-from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Uniform
+from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Streams, Uniform
 from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
@@ -59,7 +59,8 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(7)]
-    games = 0 if environment else min(PARALLEL_GAMES, config.eval_episodes)
+    given = environment is not None
+    games = 0 if given else min(PARALLEL_GAMES, config.eval_episodes)
     environment = environment or build_environment(config, training=True)
     agent = build_agent(config, environment, device, [*seeds[:3], seeds[6]])
     budget = build_budget(config, environment, agent)
@@ -67,10 +68,12 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]))
     ledger = FlopsLedger(agent.cost)
     environment.reset(seed=seeds[4])
+    others = () if given else build_others(config)
     return Training(
         agent=agent,
         replay=replay,
         environment=environment,
+        others=others,
         evaluator=build_evaluator(config, games=games, seed=seeds[5]),
         freezing=build_freezing(config),
         probe=Probe(observations=config.freeze.probe_size, every=config.freeze.probe_every),
@@ -104,20 +107,33 @@ def build_freezing(config: Config) -> Freezing:
 
 def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
     """Atari: life by life with clipped rewards for training, whole games for evaluation. Others: the same for both."""
-    image = config.image
-    options: dict[str, Any] = {"stack": image.stack, "action_repeat": image.action_repeat, "image_size": image.size}
-    environment: PixelEnvironment
-    if config.env.startswith(CONTROL):
-        environment = make_dm_control(config.env, **options)
-    elif config.has_own_protocol:
-        environment = make_atari(config.env, training=training, **options)
-    else:
-        plain = {"auto": "as shown" if config.agent in ("sac", "curl") else "grey"}
-        channels: Any = plain.get(image.channels, image.channels)
-        shown = {"channels": channels, "render_pixels": image.render_pixels, "image_key": image.key}
-        environment = make_gymnasium(config.env, **options, **shown)
+    environment = environment_maker(config, training=training)()
     environment.time_limit = config.env_timeout
     return environment
+
+
+def build_others(config: Config) -> list[EnvironmentProcess]:
+    """All environments of a run but the first, each with an episode under way."""
+    make = environment_maker(config, training=True)
+    seeds = np.random.SeedSequence([config.seed, 0]).generate_state(config.num_envs - 1)
+    others = [EnvironmentProcess(make, time_limit=config.env_timeout, seed=int(seed)) for seed in seeds]
+    for other in others:
+        other.wait()
+    return others
+
+
+def environment_maker(config: Config, *, training: bool) -> Callable[[], PixelEnvironment]:
+    """What makes an environment, here or in another process."""
+    image = config.image
+    options: dict[str, Any] = {"stack": image.stack, "action_repeat": image.action_repeat, "image_size": image.size}
+    if config.env.startswith(CONTROL):
+        return functools.partial(make_dm_control, config.env, **options)
+    if config.has_own_protocol:
+        return functools.partial(make_atari, config.env, training=training, **options)
+    plain = {"auto": "as shown" if config.agent in ("sac", "curl") else "grey"}
+    channels: Any = plain.get(image.channels, image.channels)
+    shown = {"channels": channels, "render_pixels": image.render_pixels, "image_key": image.key}
+    return functools.partial(make_gymnasium, config.env, **options, **shown)
 
 
 def build_agent(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Agent[Any]:
@@ -273,20 +289,39 @@ def adam(learning_rate: float, **options: Any) -> Callable[[Iterable[torch.nn.Pa
 
 def build_replay(
     config: Config, environment: PixelEnvironment, device: torch.device, rng: np.random.Generator
-) -> Replay:
-    """The replay, in an arena of `--replay-memory` bytes or `--replay-capacity` frames."""
-    settings = config.replay
+) -> Replay | Streams:
+    """The replay, in an arena of `--replay-memory` bytes or `--replay-capacity` frames; of several, one for each
+    environment.
+    """
+    settings, streams = config.replay, config.num_envs
     frame = RowFormat(environment.frame_shape, torch.uint8)
-    capacity = replay_bytes(config, frame) // frame.num_bytes
+    capacity = replay_bytes(config, frame) // streams // frame.num_bytes
     needed = config.learning.batch_size + settings.n_step
     if capacity < needed:
+        asked = f"--replay-memory {settings.memory}" if settings.memory else f"--replay-capacity {settings.capacity}"
+        least = needed * streams
         raise SettingError(
-            f"--replay-memory {settings.memory} holds {capacity} frames, less than batch size + n-step; "
-            f"give at least {needed * frame.num_bytes / 1e6:.1f}MB"
+            f"{asked} holds {capacity} frames{' of each environment' * (streams > 1)}, less than batch size + n-step; "
+            f"give at least {f'{least * frame.num_bytes / 1e6:.1f}MB' if settings.memory else least}"
         )
+    if streams == 1:
+        return _one_replay(config, environment, Arena(replay_bytes(config, frame), device), rng)
+    own = rng.spawn(streams)
+    arenas = [Arena(replay_bytes(config, frame) // streams, device) for _ in own]
+    parts = [
+        _one_replay(config, environment, *each, number) for number, each in enumerate(zip(arenas, own, strict=True))
+    ]
+    return Streams(parts, rng)
+
+
+def _one_replay(
+    config: Config, environment: PixelEnvironment, arena: Arena, rng: np.random.Generator, number: int | None = None
+) -> Replay:
+    settings = config.replay
     return Replay(
-        arena=Arena(replay_bytes(config, frame), device),
-        frame=frame,
+        arena=arena,
+        frame=RowFormat(environment.frame_shape, torch.uint8),
+        number=number,
         stack=environment.stack,
         action=action_format(environment.action_space),
         n_step=settings.n_step,
@@ -346,7 +381,7 @@ def build_schedule(config: Config) -> Schedule:
     """When things happen."""
     return Schedule(
         steps=config.steps,
-        first_update=max(config.learning.first_update, config.replay.n_step + 1),
+        first_update=max(config.learning.first_update, (config.replay.n_step + 1) * config.num_envs),
         updates_per_step=config.learning.updates_per_step,
         batch_size=config.learning.batch_size,
         importance_exponent=config.replay.importance_exponent,

@@ -249,6 +249,10 @@ class Config:
     steps: int = 500_000
     """Training steps (agent decisions; 4 frames each on Atari)."""
 
+    num_envs: int = 1
+    """Environments that act together, every so many steps; all but one in processes of their own. Each of their steps
+    counts as a step, with its updates."""
+
     eval_every: int = 10_000
     """Steps between evaluations."""
 

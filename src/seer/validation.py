@@ -27,7 +27,7 @@ def parse_memory(text: str) -> int:
 MOST = {
     "--frame-stack": 64, "--image-size": 1024, "--crop-size": 1024, "--num-crops": 256, "--batch-size": 65_536,
     "--hidden-units": 65_536, "--latent-size": 65_536, "--n-step": 10_000, "--action-repeat": 1000,
-    "--eval-episodes": 100_000, "--updates-per-step": 1000, "--env-timeout": 10**6,
+    "--num-envs": 256, "--eval-episodes": 100_000, "--updates-per-step": 1000, "--env-timeout": 10**6,
 }  # fmt: skip
 """Beyond these a setting is a slip of the pen that would take all memory, or for ever."""
 
@@ -40,7 +40,8 @@ def validate(config: Config) -> Config:
     """
     learning, replay = config.learning, config.replay
     positive = {
-        "--steps": config.steps, "--eval-every": config.eval_every, "--eval-episodes": config.eval_episodes,
+        "--num-envs": config.num_envs, "--steps": config.steps,
+        "--eval-every": config.eval_every, "--eval-episodes": config.eval_episodes,
         "--checkpoint-every": config.checkpoint_every, "--log-every": config.log_every,
         "--batch-size": learning.batch_size, "--hidden-units": learning.hidden_units,
         "--learning-rate": learning.learning_rate, "--adam-epsilon": learning.adam_epsilon,
@@ -88,6 +89,10 @@ def validate(config: Config) -> Config:
     _require(config.value.num_atoms <= 10_001, f"--num-atoms {config.value.num_atoms} must be 10,001 or less")
     _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
     _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
+    _require(
+        config.steps % config.num_envs == 0,
+        f"--steps {config.steps} is no multiple of --num-envs {config.num_envs}, which act together; make it one",
+    )
     _validate_pictures(config)
     _validate_replay(replay, learning.batch_size)
     _validate_freeze(config)

@@ -136,7 +136,14 @@ class Pair:
     """A replay and its slow twin, fed the same steps: frame i is painted with i, action and reward follow."""
 
     def __init__(
-        self, *, sampler: Sampler, stack: int = 3, n_step: int = 3, capacity: int = 40, spare_bytes: int = 0
+        self,
+        *,
+        sampler: Sampler,
+        stack: int = 3,
+        n_step: int = 3,
+        capacity: int = 40,
+        spare_bytes: int = 0,
+        number: int | None = None,
     ) -> None:
         self.arena = Arena(capacity * FRAME.num_bytes + spare_bytes)
         self.arena.block.fill_(255)  # what was never written must not look like a frame or an end
@@ -148,7 +155,8 @@ class Pair:
             n_step=n_step,
             discount=0.9,
             sampler=sampler,
-            rng=np.random.default_rng(0),
+            rng=np.random.default_rng(number or 0),
+            number=number,
         )
         self.slow = SlowReplay(capacity=capacity, stack=stack, n_step=n_step, discount=0.9)
         self.encode: Encoder | None = None

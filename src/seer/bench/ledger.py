@@ -144,10 +144,11 @@ def _ours(
     device = pick_device(config.device)
     config = dataclasses.replace(
         config,
+        num_envs=1,
         replay=dataclasses.replace(config.replay, memory=None, capacity=len(recording)),
         freeze=dataclasses.replace(config.freeze, latent_dtype=dtype or "float32"),
     )
-    replay = build_replay(config, environment, device, np.random.default_rng(0))
+    (replay,) = build_replay(config, environment, device, np.random.default_rng(0)).streams
     for step in recording:
         replay.append(step.frame, step.action, step.reward, terminated=step.over)
     if dtype is not None:

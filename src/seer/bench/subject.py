@@ -24,7 +24,7 @@ from seer.environments import PixelEnvironment
 from seer.environments.pixel import Info, Pixels, State
 from seer.errors import SettingError
 from seer.presets import CONTROL, preset
-from seer.replay import Replay
+from seer.replay import Replay, Streams
 from seer.training.journal import Journal
 from seer.training.loop import freeze
 from seer.training.parts import Training
@@ -213,12 +213,12 @@ def record(environment: PixelEnvironment, steps: int, progress: Progress) -> lis
     return recording
 
 
-def fill(replay: Replay, recording: Sequence[Step], rows: int, progress: Progress = no_progress) -> None:
+def fill(replay: Replay | Streams, recording: Sequence[Step], rows: int, progress: Progress = no_progress) -> None:
     """Append `rows` steps, the recording again and again."""
     for done, step in enumerate(itertools.islice(itertools.cycle(recording), rows)):
         if done % 1000 == 0:
             progress(done, rows, "filling a replay")
-        replay.append(step.frame, step.action, step.reward, terminated=step.over)
+        replay.streams[0].append(step.frame, step.action, step.reward, terminated=step.over)
     progress(rows, rows, "")
 
 

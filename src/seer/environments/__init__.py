@@ -4,11 +4,14 @@ from seer.environments.atari import AtariEnvironment, known_atari_games, make_at
 from seer.environments.dm_control import DMControlEnvironment, known_dm_control_tasks, make_dm_control
 from seer.environments.generic import GymnasiumEnvironment, is_discrete, make_gymnasium
 from seer.environments.pixel import PixelEnvironment
+from seer.environments.processes import EnvironmentProcess, Outcome, play
 
 __all__ = [
     "AtariEnvironment",
     "DMControlEnvironment",
+    "EnvironmentProcess",
     "GymnasiumEnvironment",
+    "Outcome",
     "PixelEnvironment",
     "is_discrete",
     "known_atari_games",
@@ -16,4 +19,5 @@ __all__ = [
     "make_atari",
     "make_dm_control",
     "make_gymnasium",
+    "play",
 ]

@@ -5,6 +5,7 @@ from seer.replay.codec import LATENT_DTYPES, LatentError
 from seer.replay.pieces import Piece
 from seer.replay.replay import Batch, Replay
 from seer.replay.samplers import Prioritized, Sampler, Uniform
+from seer.replay.streams import Streams
 from seer.replay.transcode import Transcoding
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Replay",
     "RowFormat",
     "Sampler",
+    "Streams",
     "Transcoding",
     "Uniform",
 ]

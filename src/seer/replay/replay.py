@@ -86,6 +86,7 @@ class Replay:
         discount: per step.
         sampler: which rows are drawn; the replay fills it.
         rng: draws rows and crops; its state is part of the replay's.
+        number: tells its pieces of memory from those of the others in a checkpoint, where it is one of `Streams`.
 
     Raises:
         SettingError: the arena is too small for one window and its stack.
@@ -102,6 +103,7 @@ class Replay:
         discount: float,
         sampler: Sampler,
         rng: np.random.Generator,
+        number: int | None = None,
     ) -> None:
         needed = (n_step + stack + 1) * frame.num_bytes
         if arena.num_bytes < needed:
@@ -112,6 +114,7 @@ class Replay:
         self._action_format = action
         self._n_step = n_step
         self._discounts = discount ** np.arange(n_step + 1)
+        self._number = number
         self._sampler = sampler
         self._rng = rng
         self._count = 0  # rows ever appended: the next row's id
@@ -123,6 +126,16 @@ class Replay:
         self._use(self._frames)
         self._steps = Steps(self.capacity, action)
         sampler.rearrange(np.empty(0, np.int64), self.capacity)
+
+    @property
+    def streams(self) -> tuple["Replay", ...]:
+        """Itself: the steps of one environment. See `Streams`."""
+        return (self,)
+
+    @property
+    def sampler(self) -> Sampler:
+        """Which rows are drawn."""
+        return self._sampler
 
     @property
     def row(self) -> RowFormat:
@@ -244,11 +257,19 @@ class Replay:
                 f"none of the {self.size} stored rows has a complete window of n_step {self._n_step}: "
                 "start updates later"
             )
-        places, probability = self._sampler.sample(batch_size, self._rng)
-        reward, discount, following = self._steps.fold(places, self._discounts)
+        places, probability = self.draw(batch_size)
         weight = probability**-importance_exponent
+        return self.batch(places, weight / weight.max())
+
+    def draw(self, batch_size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Places `[B]` of rows, and the probability `[B]` of drawing each."""
+        return self._sampler.sample(batch_size, self._rng)
+
+    def batch(self, places: NDArray[np.int64], weight: NDArray[np.float64]) -> Batch:
+        """The transitions at `places` `[B]` with these weights `[B]`."""
+        reward, discount, following = self._steps.fold(places, self._discounts)
         now, after = self._gather(np.stack([places, following]))
-        numbers = np.stack([reward, discount, weight / weight.max()], dtype=np.float32)
+        numbers = np.stack([reward, discount, weight], dtype=np.float32)
         rewards, discounts, weights = self._to_device(numbers)
         return Batch(
             now=now,
@@ -407,7 +428,9 @@ class Replay:
         self._rows = self._arena.rows(layout.row)
         self.capacity = len(self._rows)
         self._parts = self._rows.view(self.capacity * layout.crops, -1)
-        self._pieces = Pieces(self._rows, generation="latents" if self.holds_latents else "frames")
+        generation = "latents" if self.holds_latents else "frames"
+        own = "" if self._number is None else f"-{self._number}"
+        self._pieces = Pieces(self._rows, generation=generation + own)
 
     @torch.no_grad()
     def _fit(self, encode: Encode, latent: RowFormat, chunk_rows: int) -> tuple[Codec, int]:

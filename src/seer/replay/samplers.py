@@ -20,6 +20,10 @@ class Sampler(Protocol):
         """Number of places that can be drawn."""
 
     @property
+    def mass(self) -> float:
+        """A place's probability times this is what it weighs, also beside the places of other samplers."""
+
+    @property
     def num_bytes(self) -> int:
         """Bytes allocated."""
 
@@ -58,6 +62,10 @@ class Uniform:
 
     @property
     def num_sampleable(self) -> int:
+        return self._count
+
+    @property
+    def mass(self) -> float:
         return self._count
 
     @property
@@ -132,7 +140,7 @@ class Prioritized:
         if exponent < 0:
             raise SettingError(f"priority exponent is {exponent}: it must be 0 or more")
         self._exponent = exponent
-        self._largest = 1.0
+        self._largest = np.ones(1)  # an array, so that samplers can share it
         self._tree = SumTree(0)
         self._count = 0
 
@@ -141,14 +149,22 @@ class Prioritized:
         return self._count
 
     @property
+    def mass(self) -> float:
+        return float(self._tree.total)
+
+    @property
     def num_bytes(self) -> int:
         return self._tree.num_bytes
+
+    def enter_like(self, other: "Prioritized") -> None:
+        """From now on places enter both with the largest priority that either has seen."""
+        self._largest = other._largest
 
     def rearrange(self, sources: NDArray[np.int64], capacity: int) -> None:
         self._plant(self._tree.leaves[sources], capacity)
 
     def enable(self, places: Sequence[int]) -> None:
-        self._tree.set(np.asarray(places, dtype=np.int64), self._largest**self._exponent)
+        self._tree.set(np.asarray(places, dtype=np.int64), self._largest[0] ** self._exponent)
         self._count += len(places)
 
     def disable(self, places: Sequence[int]) -> None:
@@ -169,10 +185,10 @@ class Prioritized:
         sampleable = self._tree.leaves[places] > 0
         places, priority = places[sampleable], np.maximum(priority[sampleable], _SMALLEST_PRIORITY)
         self._tree.set(places, priority**self._exponent)
-        self._largest = max(self._largest, float(priority.max(initial=0.0)))
+        self._largest[0] = priority.max(initial=self._largest[0])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"weights": self._tree.leaves, "largest": self._largest}
+        return {"weights": self._tree.leaves, "largest": float(self._largest[0])}
 
     def load_state_dict(self, state: dict[str, Any], capacity: int) -> None:
         weights, largest = state["weights"], float(state["largest"])
@@ -182,7 +198,7 @@ class Prioritized:
             or not 0 < largest < np.inf
         ):
             raise ValueError("the saved priorities aren't those of this replay")
-        self._largest = largest
+        self._largest[0] = largest
         self._plant(weights, capacity)
 
     def _plant(self, weights: NDArray[np.float64], capacity: int) -> None:

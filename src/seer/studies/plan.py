@@ -53,7 +53,7 @@ class Planned:
     def needs(self) -> Needs:
         """Cores and memory while it trains."""
         process = CONTROL_PROCESS_BYTES if self.config.env.startswith(CONTROL) else PROCESS_BYTES
-        return Needs(cpus=self.config.threads or 1, num_bytes=self.num_bytes + process)
+        return Needs(cpus=(self.config.threads or 1) + self.config.num_envs - 1, num_bytes=self.num_bytes + process)
 
 
 def plan(trials: Sequence[tuple[Trial, Config]], *, measure: bool, say: Callable[[str], None]) -> list[Planned]:
@@ -86,7 +86,7 @@ def measure_seconds(config: Config) -> tuple[float, float]:
     """Seconds of one training step before and after the freeze, of a few steps of the real loop."""
     rows = config.learning.batch_size + config.replay.n_step + config.image.stack + 50
     replay = dataclasses.replace(config.replay, memory=None, capacity=4 * rows)
-    run = build(dataclasses.replace(config, replay=replay, eval_episodes=1))
+    run = build(dataclasses.replace(config, replay=replay, eval_episodes=1, num_envs=1))
     while run.step < rows:
         run.step += 1
         collect(run)

@@ -17,7 +17,7 @@ from torch import Tensor
 from seer.agents.activations import OUTPUT, head_activations
 from seer.agents.agent import Agent
 from seer.networks.encoders import Encoder
-from seer.replay import Replay
+from seer.replay import Replay, Streams
 from seer.similarity import dormant_share, effective_rank
 
 CHUNK = 32  # observations encoded at a time, so that a guard needs no more memory than an update
@@ -67,7 +67,7 @@ def encode_views(agent: Agent[Any], encoder: Encoder, frames: Tensor) -> Tensor:
     return torch.cat([encoder.encode(encoder.pixels(chunk)) for chunk in chunks])
 
 
-def read_latents(agent: Agent[Any], replay: Replay, ids: NDArray[np.int64]) -> Tensor:
+def read_latents(agent: Agent[Any], replay: Replay | Streams, ids: NDArray[np.int64]) -> Tensor:
     """Latents [B, N, L] of stored observations: the first crop's where those are stored, else of what acting sees."""
     stored = replay.read(ids)
     return stored[:, 0] if replay.holds_latents else encode_views(agent, agent.online.encoder, stored)
@@ -87,7 +87,7 @@ class Guards:
         self._at_freeze: dict[str, float] = {}  # how far those are from each other, and the like
         self._warned: set[str] = set()
 
-    def measure(self, agent: Agent[Any], replay: Replay) -> dict[str, float] | None:
+    def measure(self, agent: Agent[Any], replay: Replay | Streams) -> dict[str, float] | None:
         """Figures of the newest observations, relative to the freeze where they have no unit of their own.
 
         The first call, at the freeze or as soon as enough observations are stored, says what the others compare with;

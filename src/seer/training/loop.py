@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from seer.agents.agent import Update
+from seer.environments import play
 from seer.phase import Phase
 from seer.training.evaluation import Evaluation
 from seer.training.guards import judge
@@ -34,7 +35,9 @@ def advance(run: Training, journal: Journal) -> None:
         if is_due(run.schedule.snapshot_every, run.step):
             journal.snapshot()
         run.step += 1
-        journal.acted(collect(run))
+        if is_due(len(run.environments), run.step):
+            for info in collect(run):
+                journal.acted(info)
         run.watch.losses()
         probe_if_due(run, journal)
         run.stage = Stage.LEARN
@@ -75,23 +78,30 @@ def learn_if_due(run: Training, journal: Journal) -> None:
         journal.log()
 
 
-def collect(run: Training) -> dict[str, Any]:
-    """One environment step into the replay; returns the environment's info.
+def collect(run: Training) -> list[dict[str, Any]]:
+    """One step of every environment into the replay; returns the environments' infos.
 
     The picture that the next action answers may still be drawn when this returns: an update goes on meanwhile.
     """
-    environment, agent = run.environment, run.agent
-    action, row = agent.decide(environment.observe())
-    reward, terminated, truncated, info = environment.advance(action)
-    cut = truncated and not terminated
-    final_row = agent.row(environment.observe()) if cut else None
-    run.replay.append(row, action, reward, terminated=terminated, truncated=cut, final_row=final_row)
-    if terminated or truncated:
-        info = environment.restart() | info  # a life's first step can end the game
-    if "episode" in info:
-        run.freezing.scored(info["episode"]["return"])
-    run.ledger.acted(agent.phase)
-    return info
+    agent = run.agent
+    decisions = [agent.decide(environment.observe()) for environment in run.environments]
+    for other, (action, _) in zip(run.others, decisions[1:], strict=True):
+        other.send(action)
+    outcomes = [play(run.environment, decisions[0][0]), *(other.receive() for other in run.others)]
+    for stream, (action, row), outcome in zip(run.replay.streams, decisions, outcomes, strict=True):
+        final_row = None if outcome.final is None else agent.row(outcome.final)
+        stream.append(
+            row,
+            action,
+            outcome.reward,
+            terminated=outcome.terminated,
+            truncated=outcome.truncated,
+            final_row=final_row,
+        )
+        if "episode" in outcome.info:
+            run.freezing.scored(outcome.info["episode"]["return"])
+        run.ledger.acted(agent.phase)
+    return [outcome.info for outcome in outcomes]
 
 
 def learn(run: Training) -> Update:

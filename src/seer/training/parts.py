@@ -1,16 +1,16 @@
 """The made parts of a run, which the loop puts to work, and the schedule it follows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from seer.agents.agent import Agent
-from seer.environments import PixelEnvironment
+from seer.environments import EnvironmentProcess, PixelEnvironment
 from seer.flops import FlopsLedger
 from seer.freezing import Freezing
 from seer.phase import Phase
-from seer.replay import Replay
+from seer.replay import Replay, Streams
 from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
 from seer.training.probe import Probe
@@ -54,11 +54,12 @@ class Training:
 
     `renew` makes an agent of weights that depend on the run's seed and the given step alone, for resets.
     `budget` is what the process may take of memory, in bytes. `lost_episode`: the environment couldn't be brought back
-    to where the checkpoint was taken, so that the episode under way was cut there.
+    to where the checkpoint was taken, so that the episode under way was cut there. `others` are environments that step
+    together with `environment`; the replay has a stream for each of them too.
     """
 
     agent: Agent[Any]
-    replay: Replay
+    replay: Replay | Streams
     environment: PixelEnvironment
     evaluator: Evaluator
     freezing: Freezing
@@ -73,6 +74,12 @@ class Training:
     frozen_at: int | None = None
     watch: Watch = field(default_factory=Watch)
     lost_episode: bool = False
+    others: Sequence[EnvironmentProcess] = ()
+
+    @property
+    def environments(self) -> tuple[PixelEnvironment | EnvironmentProcess, ...]:
+        """All that act together, in the order of the replay's streams."""
+        return (self.environment, *self.others)
 
     @property
     def finished(self) -> bool:
@@ -96,7 +103,12 @@ class Training:
         return {
             "agent": self.agent.state_dict(),
             "replay": self.replay.state_dict(),
-            "environment": self.environment.state_dict(),
+            "environment": {
+                "first": self.environment.state_dict(),
+                "others": [each.state_dict() for each in self.others],
+            }
+            if self.others
+            else self.environment.state_dict(),
             "freezing": {
                 "decision": self.freezing.state_dict(),
                 "probe": self.probe.state_dict(),
@@ -115,12 +127,16 @@ class Training:
         """Continue from `state_dict`."""
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
-        self.environment.load_state_dict(state["environment"])
-        self.lost_episode = self.environment.is_lost
-        if self.lost_episode:
-            if self.replay.is_open:
-                self.replay.close(self.agent.row(self.environment.observe()))
-            self.environment.restart()
+        first, others = state["environment"], []
+        if self.others:
+            first, others = first["first"], first["others"]
+        for environment, stream, saved in zip(self.environments, self.replay.streams, [first, *others], strict=True):
+            environment.load_state_dict(saved)
+            if environment.is_lost:
+                self.lost_episode = True
+                if stream.is_open:
+                    stream.close(self.agent.row(environment.observe()))
+                environment.restart()
         freezing = state["freezing"]
         self.freezing.load_state_dict(freezing["decision"])
         self.probe.load_state_dict(freezing["probe"], self.agent)

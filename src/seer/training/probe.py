@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seer.agents.activations import as_samples, stage_outputs
 from seer.agents.agent import Agent
 from seer.networks.encoders import Encoder
-from seer.replay import Replay
+from seer.replay import Replay, Streams
 from seer.similarity import Covariances, linear_cka, svcca
 
 CHUNK = 32  # observations encoded at a time, so that a comparison needs no more memory than an update
@@ -42,7 +42,7 @@ class Probe:
         self._before: nn.ModuleList | None = None
         self._updates = 0
 
-    def compare(self, agent: Agent[Any], replay: Replay) -> Similarity | None:
+    def compare(self, agent: Agent[Any], replay: Replay | Streams) -> Similarity | None:
         """How alike features now and at the last comparison are; None where there was none, or nothing learnt since."""
         encoder: Encoder = agent.online.encoder
         result = None
