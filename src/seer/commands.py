@@ -366,7 +366,7 @@ def _train_to_the_end(journal: Journal) -> None:
     if isinstance(run.environment, GymnasiumEnvironment):
         journal.terminal.say(run.environment.account)
     folder = journal.folder.path
-    with journal, _explaining(journal):
+    with journal, _explaining(journal), closing(run):
         if journal.saved_at is None:
             journal.checkpoint()  # so that there is always one to go on from
         with suppress(Interrupted):

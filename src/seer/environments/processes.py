@@ -1,5 +1,6 @@
 """Environments in processes of their own, which play while this one plays, and acts, elsewhere."""
 
+import atexit
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -53,13 +54,18 @@ class EnvironmentProcess:
         self._process = context.Process(target=_serve, args=(theirs, make, time_limit), daemon=True)
         self._process.start()
         theirs.close()
+        atexit.register(self.close)  # before multiprocessing waits for it
         self._patience = 3 * time_limit + START_SECONDS  # a step is watched there: advancing, drawing, a new episode
         self.is_lost = False
         self._send("restart", seed)
 
     def wait(self) -> None:
         """Until it is there; several start side by side, and are waited for afterwards."""
-        self._observation: Pixels = self._receive()
+        try:
+            self._observation: Pixels = self._receive()
+        except SettingError:
+            self.close()
+            raise
 
     def observe(self) -> Pixels:
         """The observation, uint8 [S, C, H, W]."""
@@ -89,6 +95,13 @@ class EnvironmentProcess:
         """As of the environment there."""
         self.is_lost, self._observation = self._ask("load_state_dict", state)
 
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.join(5)
+        self._process.kill()
+        atexit.unregister(self.close)
+
     def _ask(self, request: str, argument: Any) -> Any:
         self._send(request, argument)
         return self._receive()
@@ -112,7 +125,8 @@ class EnvironmentProcess:
 
 def _serve(connection: Connection, make: Callable[[], PixelEnvironment], time_limit: float) -> None:
     """Answer until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which saves itself first
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # meant for the run, which saves itself first
     environment: PixelEnvironment | None = None
     with suppress(EOFError, OSError):
         while True:

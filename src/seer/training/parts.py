@@ -98,6 +98,11 @@ class Training:
             return self.agent.phase
         return Phase.after_freeze(frame_bytes=self.replay.row.num_bytes, latent_bytes=self.agent.latent.num_bytes)
 
+    def close(self) -> None:
+        """End the environments' processes."""
+        for other in self.others:
+            other.close()
+
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Named parts of a checkpoint: everything needed to continue exactly."""
         return {
