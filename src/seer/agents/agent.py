@@ -187,6 +187,7 @@ def _get_state(generator: RandomGenerator) -> Any:
 
 def _set_state(generator: RandomGenerator, state: Any) -> None:
     if isinstance(generator, torch.Generator):
-        generator.set_state(state)
+        if len(state) == len(generator.get_state()):  # a GPU's random numbers can't be gone on with on a CPU
+            generator.set_state(state)
     else:
         generator.bit_generator.state = state
