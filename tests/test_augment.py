@@ -1,9 +1,11 @@
 """Crops against plain slicing."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from seer.augment import center_crop, random_crop
+from seer.augment import center_crop, index_windows, random_crop, slice_windows
 
 
 def observations(batch: int, *, side: int) -> torch.Tensor:
@@ -38,6 +40,13 @@ def test_the_generator_alone_decides() -> None:
     first = random_crop(frames, 5, torch.Generator().manual_seed(3))
     torch.manual_seed(99)
     assert torch.equal(first, random_crop(frames, 5, torch.Generator().manual_seed(3)))
+
+
+@pytest.mark.parametrize("windows", [slice_windows, index_windows])
+def test_both_ways_to_copy_windows_are_slicing(windows: Callable[..., torch.Tensor]) -> None:
+    frames, top, left = observations(3, side=9), torch.tensor([0, 4, 2]), torch.tensor([4, 0, 1])
+    expected = torch.stack([frames[0, ..., 0:5, 4:9], frames[1, ..., 4:9, 0:5], frames[2, ..., 2:7, 1:6]])
+    assert torch.equal(windows(frames, 5, top, left), expected)
 
 
 @pytest.mark.parametrize(("side", "size", "start"), [(100, 84, 8), (50, 42, 4), (7, 4, 1), (5, 5, 0)])

@@ -476,6 +476,8 @@ def test_memory_prints_capacities(capsys: Capture) -> None:
     assert "12,544 bytes as float32" in text
     assert seer("memory", *PONG, "--replay-memory", "70MB", "--encoder", "canonical", "--latent-dtype", "float16") == 0
     assert table_rows(capsys.readouterr().out)["bytes per stored step"][:2] == ["7,056", "6,272"]
+    assert seer("memory", *PONG, "--replay-memory", "70MB", "--encoder", "canonical", "--latent-pool", "4") == 0
+    assert table_rows(capsys.readouterr().out)["bytes per stored step"][:2] == ["7,056", f"{64 * 4 * 4 * 4:,}"]
 
 
 @pytest.mark.parametrize(

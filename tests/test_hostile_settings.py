@@ -44,6 +44,7 @@ WRONG: list[tuple[str, ...]] = [
         "--replay-capacity": ("-1", "0", "10", "100000000000", "x", "1.5"),
         "--freeze-at": ("-1", "0", "1001", "later", "", "1e2", "٣", "nan"),
         "--freeze-layers": ("0", "-1", "5", "1000000000000", "most", ""),
+        "--latent-pool": ("0", "-1", "9", "x"),
         "--freeze-similarity": ("-0.1", "1.1", "nan"),
         "--probe-size": ("0", "1", "65537", "-1"),
         "--probe-every": ("0", "-1"),

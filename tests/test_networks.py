@@ -16,6 +16,7 @@ from seer.networks.encoders import (
     Convolution,
     ConvStage,
     Encoder,
+    Pooling,
     convolution_stages,
 )
 from seer.networks.heads import Noise, NoisyLinear, ValueHead
@@ -65,6 +66,21 @@ def test_sizes_of_other_images(frame_shape: tuple[int, int, int], stack: int) ->
     frames = torch.zeros(2, stack, *frame_shape, dtype=torch.uint8)
     (latent,) = encoder(encoder.pixels(frames))
     assert latent.shape == (2, encoder.output_size)
+
+
+@pytest.mark.parametrize("side", [1, 4, 7])
+def test_pooling_averages_the_last_maps(side: int) -> None:
+    """Against means taken position by position: bin i of 7 places in n covers floor(7i/n) to ceil(7(i+1)/n)."""
+    stages = convolution_stages(ATARI_FRAME, stack=1, layers=CANONICAL)
+    pooled = Encoder([*stages, Pooling((64, 7, 7), side)])
+    frames = torch.randint(0, 256, (2, 1, *ATARI_FRAME), dtype=torch.uint8, generator=generator())
+    (latent,) = pooled(pooled.pixels(frames))
+    (wide,) = Encoder(stages)(pooled.pixels(frames))
+    maps, edges = wide.view(2, 64, 7, 7), [(7 * i // side, -(-7 * (i + 1) // side)) for i in range(side)]
+    means = [maps[:, :, top:bottom, left:right].mean((2, 3)) for top, bottom in edges for left, right in edges]
+    torch.testing.assert_close(latent, torch.stack(means, dim=2).flatten(1))
+    assert pooled.output_size == latent.shape[1] == 64 * side**2
+    assert pooled.multiply_adds() == Encoder(stages).multiply_adds()
 
 
 def test_encoding_is_convolutions_and_relu() -> None:

@@ -1,6 +1,7 @@
 """Frozen encoders of one's own: rows of several cameras and vectors, and modules by name."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 import seer
+from seer.build import build
+from seer.cli import parse_config
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.run import read_metrics
 from tiny_run import seer as seer_command
@@ -32,8 +35,12 @@ def make_atari_module(seed: int = 0) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(4, 8, 8, 8), nn.BatchNorm2d(8), nn.ReLU())
 
 
+def make_control_maps() -> nn.Conv2d:
+    return nn.Conv2d(9, 4, 8, 8)
+
+
 def make_control_module() -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(9, 4, 8, 8), nn.AdaptiveAvgPool2d(5), nn.Flatten())
+    return nn.Sequential(make_control_maps(), nn.AdaptiveAvgPool2d(5), nn.Flatten())
 
 
 def not_a_module() -> int:
@@ -193,6 +200,7 @@ def test_training_on_a_module_of_ones_own(tmp_path: Path) -> None:
         ([*FACTORY, "--encoder-from", "x"], "give one"),
         ([*FACTORY, "--freeze-layers", "2"], "--freeze-layers 2"),
         ([*FACTORY, "--latent-dtype", "int8"], "--latent-dtype int8"),
+        ([*FACTORY, "--latent-pool", "11"], "maps are 10 x 10; give at most 10"),
         (["--encoder-weights", "x", "--freeze-at", "never"], "--encoder-factory"),
         ([*FACTORY, "--encoder-weights", "missing.safetensors"], "missing.safetensors"),
     ],
@@ -210,3 +218,19 @@ def test_projections_above_a_module_go_on_learning(capsys: pytest.CaptureFixture
     env = ("--env", "dm_control/cartpole-swingup-v0", "--replay-capacity", "1000")
     assert seer_command("memory", *env, "--encoder-factory", "test_pretrained:make_control_module") == 0
     assert "1,600" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("env", "maps"), [("ALE/Pong-v5", "atari_module"), ("dm_control/cartpole-swingup-v0", "control_maps")]
+)
+def test_a_pooled_module_is_frozen_and_what_is_above_it_learns(env: str, maps: str) -> None:
+    factory = ["--encoder-factory", f"test_pretrained:make_{maps}"]
+    encoders = [
+        build(parse_config("train", ["--env", env, *factory, *flags])).agent.online.encoder
+        for flags in ([], ["--latent-pool", "3"])
+    ]
+    (wide, pooled) = (encoder.latent_shape for encoder in encoders)
+    channels = encoders[0].stages[0].output_shape[0]
+    assert wide == (1, math.prod(encoders[0].stages[0].output_shape))
+    assert pooled == (1, channels * 9)
+    assert [type(stage).__name__ for stage in encoders[1].above] == ["Projections"] * (maps == "control_maps")

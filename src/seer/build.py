@@ -24,7 +24,7 @@ from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
 from seer.library import action_format
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
-from seer.networks.encoders import CONVOLUTIONS, Encoder, Projections, convolution_stages, impala_stages
+from seer.networks.encoders import CONVOLUTIONS, Encoder, Pooling, Projections, convolution_stages, impala_stages
 from seer.networks.heads import ValueHead
 from seer.presets import CONTROL
 from seer.pretrained import ModuleStage, load_module
@@ -147,11 +147,15 @@ def build_encoder(config: Config, environment: PixelEnvironment, *, projections:
     if config.freeze.encoder_factory is not None:
         module = load_module(config.freeze.encoder_factory)
         stages: list[torch.nn.Module] = [ModuleStage(module, (stack * channels, *shape[1:]))]
-        precision, layers = torch.float32, "1"
+        precision = torch.float32
     elif name == "impala":
         stages = impala_stages(shape, stack=stack)
     else:
         stages = convolution_stages(shape, stack=stack, layers=CONVOLUTIONS[name])
+    if config.freeze.latent_pool is not None:
+        stages.append(Pooling(stages[-1].output_shape, config.freeze.latent_pool))  # type: ignore[arg-type]
+    if config.freeze.encoder_factory is not None:
+        layers = str(len(stages))  # projections above it go on learning
     if projections:
         maps = stages[-1].output_shape
         stages.append(Projections(maps, latents=projections, latent_size=config.sac.latent_size))  # type: ignore[arg-type]

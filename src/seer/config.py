@@ -76,6 +76,10 @@ class FreezeConfig:
     """What stored latents are kept as (SEER: float32). Smaller ones leave room for more of them in the same memory; the
     freeze reports the error. int8: the range that each dimension has at the freeze, in 255 steps."""
 
+    latent_pool: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """For encoders with wide outputs, whose latents would hardly be smaller than frames: average the last maps down to
+    N x N, from the first step on. Not with SAC's and CURL's own encoders, whose latents are small anyway."""
+
     layers: Annotated[str, tyro.conf.arg(name="freeze-layers", metavar="K|all")] = "all"
     """Lower layers of the encoder that are frozen: the first K, or all (SEER: every convolution and, for SAC and CURL,
     the projections above them, which count as one layer; a section of the IMPALA encoder counts as one too)."""

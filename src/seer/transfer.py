@@ -64,6 +64,7 @@ def _traits(config: Config) -> dict[str, Any]:
     return {
         "environment's kind": "dm_control (RGB)" if config.env.startswith("dm_control/") else "Atari (grey)",
         "--encoder": config.learning.encoder,
+        "--latent-pool": config.freeze.latent_pool,
         "--frame-stack": config.image.stack,
         "pixels it sees": config.view_size,
         "projections": "critic's and actor's" if projected else "none",

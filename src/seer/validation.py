@@ -56,6 +56,7 @@ def validate(config: Config) -> Config:
     }  # fmt: skip
     optional = {
         "--reset-heads-every": learning.reset_heads_every, "--snapshot-every": config.snapshot_every,
+        "--latent-pool": config.freeze.latent_pool,
     }  # fmt: skip
     positive |= {flag: number for flag, number in optional.items() if number is not None}
     for flag, number in positive.items():
@@ -140,6 +141,17 @@ def _validate_freeze(config: Config) -> None:
             f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
         )
     _validate_own_encoder(freeze)
+    if freeze.latent_pool is not None:
+        _require(
+            config.agent in ("rainbow", "dqn") or freeze.encoder_factory is not None,
+            f"--latent-pool {freeze.latent_pool}: {config.agent} stores its projections' latents, which are small "
+            "anyway; leave it out",
+        )
+        _require(
+            freeze.layers == "all",
+            f"--latent-pool {freeze.latent_pool} shrinks what the whole encoder gives, and --freeze-layers "
+            f"{freeze.layers} stores less; give one of them",
+        )
     _require(
         freeze.latent_dtype != "int8" or at != "0",
         "--latent-dtype int8 needs observations at the freeze to fit its range to, and with --freeze-at 0 there are "

@@ -198,6 +198,27 @@ class ResidualSection(nn.Module):
         return self.entry.multiply_adds() + sum(block.multiply_adds() for block in self.blocks)  # type: ignore[operator]
 
 
+class Pooling(nn.AdaptiveAvgPool2d):
+    """Maps [B, C, H, W] averaged down to [B, C, side, side], so that wide maps make small latents.
+
+    Raises:
+        SettingError: the maps are smaller than that.
+    """
+
+    def __init__(self, input_shape: MapShape, side: int) -> None:
+        channels, height, width = input_shape
+        if side > min(height, width):
+            raise SettingError(
+                f"--latent-pool {side}: the encoder's maps are {height} x {width}; give at most {min(height, width)}"
+            )
+        super().__init__(side)
+        self.output_shape = (channels, side, side)
+
+    def multiply_adds(self) -> int:
+        """None: it adds, and multiplies once per output."""
+        return 0
+
+
 class Projections(nn.Module):
     """N fully connected layers with LayerNorm on the same maps [B, C, H, W]: N latents [B, L] (SAC-AE, appendix).
 

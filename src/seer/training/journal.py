@@ -307,7 +307,8 @@ class Journal:
         if not transcoding.converted:
             return (
                 f"{frozen}; latents ({self.run.agent.latent.num_bytes:,} bytes) would be larger than a frame "
-                f"({before}), so the replay keeps frames and only compute is saved"
+                f"({before}), so the replay keeps frames and only compute is saved: --latent-dtype and --latent-pool "
+                "make smaller ones"
             )
         done = f"{transcoding.rows:,} frames of {before} are latents of {after} in {seconds:.1f} s"
         if transcoding.rows == 0:
