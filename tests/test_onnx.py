@@ -42,19 +42,12 @@ Capture = pytest.CaptureFixture[str]
 class Branching(nn.Module):
     """Looks at the pixels to decide what to compute, which no graph can."""
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images[:, :1, :9, :9] if images.mean() > 0.5 else images[:, :1, 9:18, 9:18]
-
-
-class Double(nn.Module):
-    """Convolves in float64, which ONNX allows and ONNX Runtime can't do on a CPU."""
-
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Conv2d(4, 2, 8, 8).double()
+        self.bright, self.dark = nn.Conv2d(4, 2, 8, 8), nn.Conv2d(4, 2, 8, 8)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layer(images.double()).float()
+        return self.bright(images) if images.mean() > 0.5 else self.dark(images)
 
 
 def make_module() -> nn.Sequential:
@@ -154,9 +147,8 @@ def test_the_description_says_what_the_files_say(finished_run: Path, exported: P
 
 
 KINDS = {
-    "dqn, cut above one layer": ["--env", "ALE/Pong-v5", "--agent", "dqn", "--freeze-layers", "1"],
-    "impala": ["--env", "ALE/Qbert-v5", "--encoder", "impala", "--freeze-layers", "2"],
-    "a module": ["--env", "ALE/Pong-v5", "--encoder-factory", "test_onnx:make_module"],
+    "impala, pooled": ["--env", "ALE/Qbert-v5", "--encoder", "impala", "--latent-pool", "4"],
+    "dqn on a module": ["--env", "ALE/Pong-v5", "--agent", "dqn", "--encoder-factory", "test_onnx:make_module"],
     "curl": ["--env", "dm_control/cartpole-swingup-v0", "--image-size", "50", "--crop-size", "43"],
     "sac, cut below the projections": [
         *("--env", "dm_control/reacher-easy-v0", "--agent", "sac", "--image-size", "42", "--crop-size", "42"),
@@ -201,18 +193,12 @@ def test_every_kind_of_agent_decides_as_it_does_itself(kind: str, tmp_path: Path
 # Files that differ, and what can't be exported ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def pong() -> tuple[Rainbow, np.ndarray]:
-    agent, seen = make_agent("--env", "ALE/Pong-v5")
-    assert isinstance(agent, Rainbow)
-    return agent, seen
-
-
-def test_files_that_differ_from_the_agent_are_found(pong: tuple[Rainbow, np.ndarray], tmp_path: Path) -> None:
-    agent, seen = pong
-    export(agent, seen.shape[1:], tmp_path)
-    agreement, _ = check(tmp_path, agent, seen)
-    assert (agreement.observations, agreement.equal_actions) == (9, 9)
+def test_files_that_differ_from_the_agent_are_found(
+    finished_run: Path, exported: Path, observations: np.ndarray, tmp_path: Path
+) -> None:
+    agent, _, _ = load_run(finished_run)
+    agreement, _ = check(exported, agent, observations)
+    assert (agreement.observations, agreement.equal_actions) == (12, 12)
     for weight, words in (
         (agent.online.encoder.stages[1].bias, "encoder.onnx with policy.onnx differs from the agent, latents by"),
         (agent.online.head.advantage[2].bias, "encoder.onnx with policy.onnx differs from the agent, q_values by"),
@@ -222,12 +208,14 @@ def test_files_that_differ_from_the_agent_are_found(pong: tuple[Rainbow, np.ndar
             kept = weight.data.clone()
             weight.data[0] += wrong
             with pytest.raises(SettingError, match=words):
-                check(tmp_path, agent, seen)
+                check(exported, agent, observations)
             weight.data.copy_(kept)
-    check(tmp_path, agent, seen)
-    (tmp_path / "agent.onnx").write_bytes((tmp_path / "policy.onnx").read_bytes())
+    check(exported, agent, observations)
+    for name in ("encoder.onnx", "policy.onnx"):
+        (tmp_path / name).write_bytes((exported / name).read_bytes())
+    (tmp_path / "agent.onnx").write_bytes((exported / "policy.onnx").read_bytes())
     with pytest.raises(SettingError, match=r"ONNX Runtime can't run agent.onnx"):
-        check(tmp_path, agent, seen)
+        check(tmp_path, agent, observations)
 
 
 def test_a_choice_may_differ_only_where_values_are_the_same() -> None:
@@ -245,24 +233,19 @@ def test_a_choice_may_differ_only_where_values_are_the_same() -> None:
             compare(expected, {"action": np.array(action), "q_values": q_values}, "x")
 
 
-@pytest.mark.parametrize(
-    ("module", "words"),
-    [("Branching", "encoder.onnx can't be made"), ("Double", "ONNX Runtime can't run encoder.onnx")],
-)
-def test_a_module_that_cant_be_exported_is_one_line_and_leaves_nothing(module: str, words: str, tmp_path: Path) -> None:
-    agent, seen = make_agent("--env", "ALE/Pong-v5", "--encoder-factory", f"test_onnx:{module}")
-    with pytest.raises(SettingError, match=words) as caught:
+def test_a_module_that_cant_be_exported_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    agent, seen = make_agent("--env", "ALE/Pong-v5", "--encoder-factory", "test_onnx:Branching")
+    with pytest.raises(SettingError, match=r"encoder.onnx can't be made") as caught:
         make_bundle(agent, seen, tmp_path / "onnx", {})
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_largest_protobuf_is_not_exceeded(
-    pong: tuple[Rainbow, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_largest_protobuf_is_not_exceeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, seen = make_agent("--env", "ALE/Pong-v5")
     monkeypatch.setattr("seer.integrations.onnx.export.MOST_BYTES", 100)
     with pytest.raises(SettingError, match=r"encoder.onnx would have more than 100 bytes"):
-        export(pong[0], pong[1].shape[1:], tmp_path)
+        export(agent, seen.shape[1:], tmp_path)
 
 
 # The command --------------------------------------------------------------------------------------------------------
@@ -305,6 +288,18 @@ def test_folders_without_an_agent_are_one_line(
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it weren't installed
     assert seer("export", finished_run, "--onnx", "--out", tmp_path / "onnx") == 2
     assert "pip install 'seer-rl[export]'" in capsys.readouterr().err
+
+
+def test_a_run_of_a_gpu_loads_on_a_cpu() -> None:
+    """Its generators' states, 16 bytes, don't fit a CPU's; everything else does."""
+    agent, seen = make_agent("--env", "ALE/Pong-v5")
+    state = agent.state_dict()
+    state["generators"]["noise"] = torch.zeros(16, dtype=torch.uint8)
+    other, _ = make_agent("--env", "ALE/Pong-v5")
+    other.online.head.advantage[2].bias.data.add_(torch.linspace(0, 9, 306))
+    assert other.act(seen).tolist() != agent.act(seen).tolist()
+    other.load_state_dict(state)
+    assert other.act(seen).tolist() == agent.act(seen).tolist()
 
 
 def test_an_interrupted_run_is_exported_as_far_as_it_came(stopped_run: Path, tmp_path: Path, capsys: Capture) -> None:
