@@ -72,6 +72,9 @@ FITS_NOT = (
 LEDGER_STEPS = 2000
 """Steps played for `seer memory --measure`: enough for a system that counts memory in pages."""
 
+EXPORT_EVERY = 4
+"""Steps between two observations of an export: int8's ranges need many situations, not one seen many times."""
+
 FILMED, FILM_PACE = 150, 15
 """Observations in a film of attention, and how many it shows a second."""
 
@@ -226,7 +229,9 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     config, terminal = dataclasses.replace(_config_of(folder), device="cpu"), Terminal()
     exact = dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision="float32"))
     agent, environment = _player(folder, exact)
-    seen = play(agent, environment, count=observations, progress=partial(terminal.advance, "playing"))
+    seen = play(
+        agent, environment, count=observations, every=EXPORT_EVERY, progress=partial(terminal.advance, "playing")
+    )
     checkpoint = latest_checkpoint(folder.checkpoints)
     about = {
         "run": path.resolve().name, "step": int(checkpoint.name.rpartition("-")[2]),
