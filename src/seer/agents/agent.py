@@ -137,7 +137,7 @@ class Agent(ABC, Generic[Head]):
         `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
         """
         self.online.encoder.freeze_base(self.target.encoder)
-        del self.optimizers["encoder"]
+        self.optimizers.pop("encoder", None)
         self.phase = phase
 
     def state_dict(self) -> dict[str, Any]:
