@@ -21,7 +21,7 @@ from seer.validation import parse_memory
 from tiny_run import FLAGS, files, seer
 
 PONG = ("--env", "ALE/Pong-v5")
-COMMANDS = ("train", "resume", "eval", "sweep", "reproduce", "plot", "report", "flops", "memory", "bench")
+COMMANDS = ("train", "resume", "eval", "sweep", "reproduce", "plot", "report", "flops", "memory", "bench", "export")
 Capture = pytest.CaptureFixture[str]
 
 
@@ -411,7 +411,7 @@ def test_help(command: str, flag: str, capsys: Capture) -> None:
     assert f"usage: seer {command}" in text
     named = {
         "resume": "DIR", "eval": "--video", "plot": "--x", "reproduce": "--scale", "report": "--out",
-        "bench": "--markdown",
+        "bench": "--markdown", "export": "--onnx",
     }.get(command, "--freeze-at")  # fmt: skip
     assert named in text or command == "resume"
     assert not list(Path.cwd().iterdir())

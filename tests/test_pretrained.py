@@ -43,6 +43,10 @@ def make_control_module() -> nn.Sequential:
     return nn.Sequential(make_control_maps(), nn.AdaptiveAvgPool2d(5), nn.Flatten())
 
 
+def make_thumbnails() -> nn.AvgPool2d:
+    return nn.AvgPool2d(12)
+
+
 def not_a_module() -> int:
     return 3
 
@@ -189,6 +193,16 @@ def test_training_on_a_module_of_ones_own(tmp_path: Path) -> None:
     assert summary["replay"]["row_bytes_after"] == 8 * 10 * 10 * 4
     (freeze,) = [record for record in read_metrics(folder) if record["kind"] == "freeze"]
     assert (freeze["step"], freeze["reason"]) == (0, "encoder of test_pretrained:make_atari_module")
+
+
+def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
+    flags = ("--encoder-factory", "test_pretrained:make_thumbnails")
+    assert seer_command("train", *SHORT, *flags, "--out", tmp_path / "run") == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["replay"]["row_bytes_after"] == 4 * 7 * 7 * 4
+    pytest.importorskip("dm_control")
+    curl = build(parse_config("train", ["--env", "dm_control/cartpole-swingup-v0", *flags])).agent
+    assert "encoder" not in curl.optimizers
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,24 @@ class Evaluate:
 
 
 @dataclasses.dataclass(frozen=True)
+class Export:
+    """Write the agent of a run's last checkpoint as files that run without seer and torch (docs/export.md; needs the
+    extra seer-rl[export])."""
+
+    folder: tyro.conf.Positional[Path]
+    """Run folder."""
+
+    onnx: bool = False
+    """As ONNX: encoder, policy, and both together, in float32; checked in ONNX Runtime against the agent."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR|None")] = None
+    """Folder to write; must not exist. Default: onnx in the run folder."""
+
+    observations: int = 512
+    """Real observations that the files are checked on: one in four of those that the agent meets, playing for it."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Plot:
     """Draw the learning curves of runs; runs that differ in their seed alone are averaged."""
 
@@ -187,6 +205,7 @@ def main() -> None:
         "train": (train, "train an agent"),
         "resume": (resume, "continue an interrupted run"),
         "eval": (evaluate, "play whole games with a trained agent"),
+        "export": (export, "write a trained agent as ONNX files"),
         "sweep": (sweep, "train a grid of environments, arms and seeds"),
         "reproduce": (reproduce, "run an exhibit of the paper"),
         "plot": (plot, "draw learning curves"),
@@ -234,6 +253,14 @@ def evaluate(arguments: Sequence[str]) -> None:
     from seer.commands import evaluate_run
 
     evaluate_run(settings.folder, episodes=settings.episodes, seed=settings.seed, video=settings.video)
+
+
+def export(arguments: Sequence[str]) -> None:
+    """`seer export`: a trained agent, to be run elsewhere."""
+    settings = parse(Export, "export", arguments)
+    from seer.commands import export_run
+
+    export_run(settings.folder, onnx=settings.onnx, out=settings.out, observations=settings.observations)
 
 
 def plot(arguments: Sequence[str]) -> None:

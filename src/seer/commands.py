@@ -1,6 +1,8 @@
 """What each command does, from a config or a run folder to the last printed line."""
 
+import dataclasses
 import json
+import math
 import re
 import shutil
 import time
@@ -35,6 +37,7 @@ from seer.build import (
     build_schedule,
     describe_computing,
     pick_device,
+    pick_precision,
     replay_bytes,
 )
 from seer.config import AgentName, Config, config_from_json, config_to_json
@@ -69,6 +72,9 @@ FITS_NOT = (
 
 LEDGER_STEPS = 2000
 """Steps played for `seer memory --measure`: enough for a system that counts memory in pages."""
+
+EXPORT_EVERY = 4
+"""Steps between two observations of an export: int8's ranges need many situations, not one seen many times."""
 
 FILMED, FILM_PACE = 150, 15
 """Observations in a film of attention, and how many it shows a second."""
@@ -212,9 +218,45 @@ def analyze_svcca(
     terminal.say(f"wrote {picture}" + ("" if json_file is None else f" and {json_file}"))
 
 
-def _player(folder: RunFolder) -> tuple[Agent[Any], PixelEnvironment]:
-    """A run's last agent, and its environment as it is for evaluation."""
-    config = _config_of(folder)
+def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -> None:
+    """Write the agent of the last checkpoint as ONNX files, once they are known to do what it does."""
+    if not onnx:
+        raise SettingError("seer export writes one format so far; write seer export RUN --onnx")
+    if observations < 2:
+        raise SettingError(f"--observations {observations} must be 2 or more")
+    try:
+        from seer.integrations.onnx import compare, make_bundle, outputs_of
+    except ImportError as error:
+        raise SettingError(f"--onnx needs the extra: pip install 'seer-rl[export]' ({error})") from None
+    target = path / "onnx" if out is None else out
+    folder = RunFolder.open(path)
+    refuse_existing(target, "--out")
+    config, terminal = dataclasses.replace(_config_of(folder), device="cpu"), Terminal()
+    exact = dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision="float32"))
+    agent, environment = _player(folder, exact)
+    seen = play(
+        agent, environment, count=observations, every=EXPORT_EVERY, progress=partial(terminal.advance, "playing")
+    )
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    about = {
+        "run": path.resolve().name, "step": int(checkpoint.name.rpartition("-")[2]),
+        "env": config.env, "image": dataclasses.asdict(config.image), "agent": config.agent,
+        "precision": config.learning.precision, "latent_dtype": config.freeze.latent_dtype,
+    }  # fmt: skip
+    bundle = make_bundle(agent, seen, target, about, partial(terminal.advance, "exporting"))
+    rows = bundle.rows()
+    if (precision := pick_precision(config)) is not torch.float32:
+        own = compare(outputs_of(_player(folder, config)[0], seen), bundle.exact, "", tolerance=math.inf)
+        rows[f"against it in {str(precision).removeprefix('torch.')}, as it plays here"] = str(own)
+    terminal.table(f"{config.env}, {config.agent}, {checkpoint.name}", rows)
+    if agent.phase is Phase.FRAMES:
+        terminal.say("the encoder isn't frozen: encoder.onnx fits this checkpoint alone")
+    terminal.say(f"wrote {target}")
+
+
+def _player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[Any], PixelEnvironment]:
+    """A run's last agent, and its environment as it is for evaluation; `config` is the run's unless it is given."""
+    config = config or _config_of(folder)
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, pick_device(config.device), seeds=[0, 0, 0, 0])
     checkpoint = latest_checkpoint(folder.checkpoints)

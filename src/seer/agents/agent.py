@@ -137,7 +137,7 @@ class Agent(ABC, Generic[Head]):
         `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
         """
         self.online.encoder.freeze_base(self.target.encoder)
-        del self.optimizers["encoder"]
+        self.optimizers.pop("encoder", None)
         self.phase = phase
 
     def state_dict(self) -> dict[str, Any]:
@@ -187,6 +187,7 @@ def _get_state(generator: RandomGenerator) -> Any:
 
 def _set_state(generator: RandomGenerator, state: Any) -> None:
     if isinstance(generator, torch.Generator):
-        generator.set_state(state)
+        if len(state) == len(generator.get_state()):  # a GPU's random numbers can't be gone on with on a CPU
+            generator.set_state(state)
     else:
         generator.bit_generator.state = state

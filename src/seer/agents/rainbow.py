@@ -68,8 +68,9 @@ class Rainbow(Agent[ValueHead]):
         self.generator, self.rng = generator, rng
         self.optimizers = {
             "head": make_optimizer([*network.encoder.above_parameters(), *network.head.parameters()]),
-            "encoder": make_optimizer(network.encoder.base_parameters()),
         }
+        if network.encoder.base_parameters():  # a module of one's own may have none
+            self.optimizers["encoder"] = make_optimizer(network.encoder.base_parameters())
         self.cost = self._cost(batch_size)
 
     # Acting ----------------------------------------------------------------------------------------------------

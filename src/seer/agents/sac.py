@@ -82,11 +82,12 @@ class Sac(Agent[TwinCritic]):
         self.actor, self.settings, self.random = actor, settings, generators
         self.temperature = Temperature(settings.initial_temperature).to(self.device)
         self.optimizers = {
-            "encoder": make_optimizer(network.encoder.base_parameters()),
             "critic": make_optimizer([*network.encoder.above_parameters(), *network.head.parameters()]),
             "actor": make_optimizer(actor.parameters()),
             "temperature": make_temperature_optimizer(self.temperature.parameters()),
         }
+        if network.encoder.base_parameters():  # a module of one's own may have none
+            self.optimizers["encoder"] = make_optimizer(network.encoder.base_parameters())
         self.cost = self._cost()
 
     # Acting ----------------------------------------------------------------------------------------------------
