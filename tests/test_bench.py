@@ -163,7 +163,7 @@ def test_multiply_adds_against_pytorchs_counter(name: str, request: pytest.Fixtu
         assert 0.98 * done < works.convolved + works.multiplied < 1.2 * done
         by_sort = real.get_flop_counts()["Global"]
         convolved = sum(flops for op, flops in by_sort.items() if "convolution" in str(op)) / 2 / cycle
-        assert convolved <= works.convolved  # kernels that lie side by side are a matrix product
+        assert convolved <= works.convolved <= 1.2 * convolved
 
 
 @pytest.mark.parametrize("name", ["rainbow", "curl"])

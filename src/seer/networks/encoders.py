@@ -145,8 +145,6 @@ class ConvStage(nn.Conv2d):
         super().__init__(channels, layer.channels, layer.kernel, layer.stride, padding)
         self.output_shape = (layer.channels, *(_side(side, layer, padding) for side in (height, width)))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its annotations
-        # With few channels, gathering the patches costs more than it saves.
-        self._tiles = layer.kernel == layer.stride and padding == 0 and channels >= 16
 
     def forward(self, maps: Tensor) -> Tensor:
         """Rectified maps."""
@@ -156,12 +154,7 @@ class ConvStage(nn.Conv2d):
         """The convolution alone."""
         assert self.bias is not None
         weight, bias = self.weight.to(maps.dtype), self.bias.to(maps.dtype)
-        if not self._tiles:
-            return F.conv2d(maps, weight, bias, self.stride, self.padding)
-        # Kernels that lie side by side make a matrix product, whose backward pass is several times cheaper.
-        patches = F.linear(_patches(maps, self.kernel_size[0]), weight.permute(0, 2, 3, 1).flatten(1), bias)
-        channels, height, width = self.output_shape
-        return patches.view(-1, height, width, channels).permute(0, 3, 1, 2)
+        return F.conv2d(maps, weight, bias, self.stride, self.padding)
 
     def multiply_adds(self) -> int:
         """Of one forward pass on one observation."""
@@ -291,15 +284,6 @@ def _channels_last(planes: Tensor) -> Tensor:
     for words in (second, first):
         packed = torch.add(words, packed, alpha=256)
     return packed[..., None].view(torch.uint8).permute(0, 3, 1, 2)
-
-
-def _patches(maps: Tensor, size: int) -> Tensor:
-    """Squares side by side, row by row: maps [B, C, H, W] -> [B * rows * columns, size * size * C]."""
-    batch, channels, *sides = maps.shape
-    rows, columns = (side // size for side in sides)
-    used = maps.permute(0, 2, 3, 1)[:, : rows * size, : columns * size]
-    squares = used.reshape(batch, rows, size, columns, size, channels).transpose(2, 3)
-    return squares.reshape(batch * rows * columns, size * size * channels)
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, int]:
