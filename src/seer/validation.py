@@ -149,6 +149,26 @@ def _validate_own_encoder(freeze: FreezeConfig) -> None:
         )
 
 
+def _validate_latents(config: Config) -> None:
+    freeze = config.freeze
+    if freeze.latent_pool is not None:
+        _require(
+            config.agent in ("rainbow", "dqn") or freeze.encoder_factory is not None,
+            f"--latent-pool {freeze.latent_pool}: {config.agent} stores its projections' latents, which are small "
+            "anyway; leave it out",
+        )
+        _require(
+            freeze.layers == "all",
+            f"--latent-pool {freeze.latent_pool} shrinks what the whole encoder gives, and --freeze-layers "
+            f"{freeze.layers} stores less; give one of them",
+        )
+    _require(
+        freeze.latent_dtype != "int8" or freeze.at != "0",
+        "--latent-dtype int8 needs observations at the freeze to fit its range to, and with --freeze-at 0 there are "
+        "none; use --latent-dtype float16",
+    )
+
+
 def _validate_freeze(config: Config) -> None:
     at, freeze = config.freeze.at, config.freeze
     _require(
@@ -165,22 +185,7 @@ def _validate_freeze(config: Config) -> None:
             f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
         )
     _validate_own_encoder(freeze)
-    if freeze.latent_pool is not None:
-        _require(
-            config.agent in ("rainbow", "dqn") or freeze.encoder_factory is not None,
-            f"--latent-pool {freeze.latent_pool}: {config.agent} stores its projections' latents, which are small "
-            "anyway; leave it out",
-        )
-        _require(
-            freeze.layers == "all",
-            f"--latent-pool {freeze.latent_pool} shrinks what the whole encoder gives, and --freeze-layers "
-            f"{freeze.layers} stores less; give one of them",
-        )
-    _require(
-        freeze.latent_dtype != "int8" or at != "0",
-        "--latent-dtype int8 needs observations at the freeze to fit its range to, and with --freeze-at 0 there are "
-        "none; use --latent-dtype float16",
-    )
+    _validate_latents(config)
     if at == "auto":
         latest = config.steps // 2 if freeze.latest is None else freeze.latest
         _require(freeze.earliest >= 0, f"--freeze-earliest {freeze.earliest} must be 0 or more")
