@@ -110,13 +110,17 @@ def load(file: Path) -> onnxruntime.InferenceSession:
 
 def make_environment(about: dict[str, Any]) -> Any:
     """What stands in for the device's camera: the run's environment, whole games and raw rewards."""
-    from seer.environments import make_atari, make_dm_control
+    from seer.environments import make_atari, make_dm_control, make_gymnasium
 
-    image = about["image"]
+    env_id, image = about["env"], about["image"]
     settings = {"stack": image["stack"], "action_repeat": image["action_repeat"], "image_size": image["size"]}
-    if about["env"].startswith("dm_control/"):
-        return make_dm_control(about["env"], **settings)
-    return make_atari(about["env"], training=False, **settings)
+    if env_id.startswith("dm_control/"):
+        return make_dm_control(env_id, **settings)
+    if env_id.startswith("ALE/"):
+        return make_atari(env_id, training=False, **settings)
+    grey = about["files"]["encoder.onnx"]["inputs"]["frames"]["shape"][2] == 1
+    shown = {"render_pixels": image["render_pixels"], "image_key": image["key"]}
+    return make_gymnasium(env_id, channels="grey" if grey else "as shown", **shown, **settings)
 
 
 def main() -> None:

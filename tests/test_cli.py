@@ -10,7 +10,9 @@ from pathlib import Path
 import cv2
 import matplotlib.image
 import pytest
+import torch
 
+from seer.build import describe_computing
 from seer.cli import parse_config
 from seer.config import Config, config_from_json, config_to_json
 from seer.errors import SettingError
@@ -543,3 +545,25 @@ def test_training_prints_progress_the_freeze_and_a_table(capsys: Capture) -> Non
     (folder,) = Path("runs").iterdir()  # the default: env, agent, seed, time
     assert folder.name.startswith("ALE-Pong-v5-dqn-0-")
     assert [record["step"] for record in read_metrics(folder) if record["kind"] == "freeze"] == [325]
+
+
+@pytest.mark.parametrize(
+    ("env", "has_bfloat16", "words"),
+    [
+        ("dm_control/cartpole-swingup-v0", True, "layers in bfloat16"),
+        (
+            "dm_control/cartpole-swingup-v0",
+            False,
+            "layers in float32, which would be faster with bfloat16 instructions",
+        ),
+        ("ALE/Pong-v5", True, "layers in float32"),
+        ("ALE/Pong-v5", False, "layers in float32"),
+    ],
+)
+def test_a_run_says_what_it_computes_in_and_what_it_does_without(
+    env: str, has_bfloat16: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bfloat16})
+    line = describe_computing(parse_config("train", ["--env", env, "--device", "cpu"]))
+    assert line.startswith("Computing on cpu, ")
+    assert line.endswith(words)
