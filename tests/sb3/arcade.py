@@ -25,10 +25,13 @@ from seer.integrations.stable_baselines3 import SeerReplayBuffer
 gymnasium.register_envs(ale_py)
 
 SHARED = {"share_features_extractor": True}
+ONE_LAYER: dict[str, Any] = {"net_arch": []}  # so that only convolutions are frozen
 ALGORITHMS: dict[str, tuple[type[OffPolicyAlgorithm], dict[str, Any]]] = {
     "DQN": (DQN, {}),
+    "DQN convolutions": (DQN, ONE_LAYER),
     "QRDQN": (QRDQN, {"n_quantiles": 5}),
     "SAC": (SAC, {}),
+    "SAC shared convolutions": (SAC, SHARED | ONE_LAYER),
     "SAC shared": (SAC, SHARED),
     "TD3": (TD3, {}),
     "TD3 shared": (TD3, SHARED),
@@ -118,7 +121,7 @@ def model(
 ) -> OffPolicyAlgorithm:  # fmt: skip
     """A small model of an algorithm; it would take three lines less without SEER."""
     make, own = ALGORITHMS[algorithm]
-    discrete = algorithm in ("DQN", "QRDQN")
+    discrete = "DQN" in algorithm
     env = env or arcade(continuous=not discrete)
     is_dict = isinstance(env.observation_space, spaces.Dict)
     size = "cnn_output_dim" if is_dict else "features_dim"
@@ -176,9 +179,12 @@ def sampled(buffer: SeerReplayBuffer, count: int = 600) -> Transitions:
     }
 
 
-def which(samples: Transitions, transitions: Transitions) -> Tensor:
-    """[samples, transitions]: which transition a sample could be; where one has ended its next doesn't count."""
-    tolerance = 1e-6 * (10 + float(transitions["now"].norm(dim=1).max()))  # rounding of one batch size or another
+def which(samples: Transitions, transitions: Transitions, *, rounding: float = 1e-6) -> Tensor:
+    """[samples, transitions]: which transition a sample could be; where one has ended its next doesn't count.
+
+    Features may differ by the rounding of one batch size or another, and of what they are stored as.
+    """
+    tolerance = rounding * (10 + float(transitions["now"].norm(dim=1).max()))
     agree = torch.cdist(samples["now"].double(), transitions["now"].double()) < tolerance
     ended = transitions["done"][None].bool()
     agree &= (torch.cdist(samples["next"].double(), transitions["next"].double()) < tolerance) | ended

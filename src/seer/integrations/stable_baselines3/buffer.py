@@ -80,6 +80,7 @@ class SeerReplayBuffer(ReplayBuffer):
         self._rng = np.random.default_rng(torch.initial_seed())  # SB3 has seeded torch; nothing is drawn from it here
         self._first_buffer_size = self.buffer_size
         self._extractors: FrozenExtractors | None = None
+        self._latent_dtype = "auto"
         self._rows: ObservationRows | None = None
         self._streams: list[Stream] = []
         self._newest: dict[str, NDArray[Any]] = {}  # the last step of every environment
@@ -126,16 +127,23 @@ class SeerReplayBuffer(ReplayBuffer):
             assert self.frame_stack is not None
             self.prepare(self.frame_stack)
             if latents and extractors is not None:
-                self.freeze(extractors)
+                self.freeze(extractors, self._latent_dtype)
         super().reset()
 
-    def freeze(self, extractors: FrozenExtractors, progress: Progress | None = None) -> Transcoding:
+    def freeze(
+        self, extractors: FrozenExtractors, latent_dtype: str = "auto", progress: Progress | None = None
+    ) -> Transcoding:
         """Turn the stored frames into features, inside the same memory, or keep them where features would be larger.
+
+        Args:
+            latent_dtype: as for SeerCallback.
+            progress: told of rows done and rows in all.
 
         Returns:
             What was done, all environments together.
         """
-        self._extractors = extractors
+        self._extractors, self._latent_dtype = extractors, latent_dtype
+        latent = extractors.row(latent_dtype, self.row_bytes)
         total = sum(stream.replay.size for stream in self._streams)
         done = 0
 
@@ -145,9 +153,7 @@ class SeerReplayBuffer(ReplayBuffer):
 
         results = []
         for stream in self._streams:
-            results.append(
-                stream.replay.transcode(self._encode_rows, extractors.latent, chunk_rows=CHUNK, progress=report)
-            )
+            results.append(stream.replay.transcode(self._encode_rows, latent, chunk_rows=CHUNK, progress=report))
             done += results[-1].rows
         if self.holds_latents:
             self.attach(extractors)

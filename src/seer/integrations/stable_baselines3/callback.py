@@ -1,7 +1,7 @@
 """The freeze as a callback of Stable-Baselines3."""
 
 import time
-from typing import Literal
+from typing import Literal, get_args
 
 import gymnasium
 from stable_baselines3.common.callbacks import BaseCallback
@@ -12,11 +12,13 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStac
 from seer.errors import SettingError
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
+from seer.integrations.stable_baselines3.cut import Cut, Layers, choose_cut
 from seer.integrations.stable_baselines3.extractors import freeze, frozen_extractors, online_networks
 from seer.integrations.stable_baselines3.probe import FeatureProbe
 from seer.replay import Transcoding
 
 ALGORITHMS = ("DQN", "QRDQN", "SAC", "TD3", "TQC")  # and what is derived from them
+LatentDtype = Literal["auto", "float32", "float16", "bfloat16"]
 PROGRESS_SECONDS = 5.0
 
 
@@ -29,6 +31,11 @@ class SeerCallback(BaseCallback):
         freeze_at: the step of the freeze, counted as SB3 counts `num_timesteps`, over all environments; 0 is before
             the first. "auto": once features have settled and the score has left where it began, as
             `seer train --freeze-at auto` decides.
+        freeze_layers: "all" of the features extractor; or the "convolutions" of a `NatureCNN`, whose linear layer goes
+            on learning. "auto": the convolutions where `net_arch` is empty, as in SB3's DQN with CnnPolicy, so that
+            more than one linear layer goes on learning; else all.
+        latent_dtype: what features are stored as: "float32", "float16", "bfloat16"; "auto" is float32 if that takes no
+            more bytes than a row of images, else float16.
         similarity, patience, earliest, latest, probe_every: of "auto", as for `seer train`; `latest` is by default half
             of the steps.
         verbose: 0 for silence, 1 to print what the freeze does.
@@ -41,6 +48,8 @@ class SeerCallback(BaseCallback):
         self,
         freeze_at: int | Literal["auto"],
         *,
+        freeze_layers: Layers = "auto",
+        latent_dtype: LatentDtype = "auto",
         similarity: float = 0.99,
         patience: int = 3,
         earliest: int = 5000,
@@ -51,7 +60,12 @@ class SeerCallback(BaseCallback):
         super().__init__(verbose)
         if freeze_at != "auto" and (type(freeze_at) is not int or freeze_at < 0):
             raise SettingError(f"freeze_at is {freeze_at!r}: give a step, 0 or more, or 'auto'")
-        self.freeze_at = freeze_at
+        for name, value, known in (
+            ("freeze_layers", freeze_layers, get_args(Layers)), ("latent_dtype", latent_dtype, get_args(LatentDtype)),
+        ):  # fmt: skip
+            if value not in known:
+                raise SettingError(f"{name} is {value!r}: use one of {', '.join(known)}")
+        self.freeze_at, self.freeze_layers, self.latent_dtype = freeze_at, freeze_layers, latent_dtype
         self.probe_every = probe_every
         self._automatic = {"threshold": similarity, "patience": patience, "earliest": earliest}
         self._latest = latest
@@ -122,7 +136,7 @@ class SeerCallback(BaseCallback):
         if self.num_timesteps // self.probe_every == self._probed or self.model._n_updates == 0:
             return
         self._probed = self.num_timesteps // self.probe_every
-        similarity = self._probe.compare(self.model.policy, self._buffer, span=self.probe_every)
+        similarity = self._probe.compare(self.model.policy, self._buffer, self._cut(), span=self.probe_every)
         if similarity is not None:
             decision.compared(self.num_timesteps, similarity)
             self.logger.record("seer/similarity", similarity)
@@ -130,16 +144,18 @@ class SeerCallback(BaseCallback):
     def _freeze(self) -> None:
         """The freeze, or what is left of it after loading."""
         buffer, step = self._buffer, self.model.num_timesteps
-        extractors = frozen_extractors(self.model.policy) or freeze(self.model.policy)
+        cut = self._cut()
+        extractors = frozen_extractors(self.model.policy) or freeze(self.model.policy, cut)
         self._probe = FeatureProbe()
         if frozen_at(self.model) is None:
-            self.model.seer_frozen_at = step  # type: ignore[attr-defined]  # SB3 saves it with the model
+            self.model.seer_frozen_at = step  # type: ignore[attr-defined]  # SB3 saves both with the model
+            self.model.seer_frozen_layers = cut.layers  # type: ignore[attr-defined]
         if buffer.holds_latents:
             buffer.attach(extractors)
             return
         self._said = time.monotonic()
-        result = buffer.freeze(extractors, self._progress)
-        self._say(account(result, buffer, step))
+        result = buffer.freeze(extractors, self.latent_dtype, self._progress)
+        self._say(account(result, buffer, cut, step))
         self.logger.record("seer/frozen_at", step)
         self.logger.record("seer/replay_bytes", buffer.num_bytes)
         self.logger.record("seer/replay_rows", result.capacity_after)
@@ -152,6 +168,12 @@ class SeerCallback(BaseCallback):
     def _say(self, line: str) -> None:
         if self.verbose > 0:
             print(f"seer: {line}", flush=True)
+
+    def _cut(self) -> Cut:
+        """Where the model was cut, or will be."""
+        layers = getattr(self.model, "seer_frozen_layers", self.freeze_layers)
+        extractors = [network.features_extractor for network in online_networks(self.model.policy)]
+        return choose_cut(layers, self.model.policy, extractors)
 
     @property
     def _buffer(self) -> SeerReplayBuffer:
@@ -175,7 +197,7 @@ class SeerCallback(BaseCallback):
                 "VecNormalize changes how observations are normalised as it goes, so stored features would go stale: "
                 "VecNormalize(..., norm_obs=False)"
             )
-        online_networks(model.policy)
+        self._cut()
         return model, model.replay_buffer
 
 
@@ -206,17 +228,18 @@ def has_monitor(environment: VecEnv) -> bool:
     return all(environment.env_is_wrapped(Monitor))
 
 
-def account(result: Transcoding, buffer: SeerReplayBuffer, step: int) -> str:
+def account(result: Transcoding, buffer: SeerReplayBuffer, cut: Cut, step: int) -> str:
     """The freeze in one line."""
+    frozen = f"{'features extractor' if cut.layers == 'all' else 'convolutions'} frozen at step {step:,}"
     if not result.converted:
-        size = buffer.row_bytes // 4
+        size = result.row_bytes_before
         return (
-            f"features extractor frozen at step {step:,}; features would take more than the "
-            f"{result.row_bytes_before:,} bytes of a stored row, so the replay keeps its images and only gradients are "
-            f"saved; features of {size} in all would fit: policy_kwargs={{'features_extractor_kwargs': ...}}"
+            f"{frozen}; features would take more than the {size:,} bytes of a stored row, so the replay keeps its "
+            f"images and only gradients are saved; features of {size // 4} in all would fit, or {size // 2} in "
+            "float16: policy_kwargs={'features_extractor_kwargs': ...}, latent_dtype='float16'"
         )
     return (
-        f"features extractor frozen at step {step:,}; {result.rows:,} rows of {result.row_bytes_before:,} bytes are "
-        f"now features of {result.row_bytes_after:,}; room for {result.capacity_after:,} instead of "
-        f"{result.capacity_before:,} in the same {buffer.num_bytes:,} bytes"
+        f"{frozen}; {result.rows:,} rows of {result.row_bytes_before:,} bytes are now features of "
+        f"{result.row_bytes_after:,}; room for {result.capacity_after:,} instead of {result.capacity_before:,} in the "
+        f"same {buffer.num_bytes:,} bytes"
     )

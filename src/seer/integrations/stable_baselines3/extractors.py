@@ -1,9 +1,9 @@
 """The features extractors of a Stable-Baselines3 policy: which there are, and what freezing does to them.
 
 SB3's networks get their features in one place, `extract_features(observation, extractor)`. At the freeze that method is
-replaced on each network: given what the replay stored, it returns that; given images, it runs the frozen extractor.
+replaced on each network: given what the replay stored, it goes on from there; given images, it runs all.
 
-Axes: B batch, N extractors, L features.
+Axes: B batch, N extractors, L numbers stored of each.
 """
 
 import hashlib
@@ -14,8 +14,9 @@ from stable_baselines3.common.policies import BaseModel
 from torch import Tensor, nn
 
 from seer.errors import SettingError
+from seer.integrations.stable_baselines3.cut import Cut
 from seer.integrations.stable_baselines3.rows import Observation
-from seer.replay import RowFormat
+from seer.replay import LATENT_DTYPES, RowFormat
 
 
 class StoredFeatures:
@@ -29,12 +30,13 @@ class StoredFeatures:
 
 
 class FrozenExtractor:
-    """One features extractor that learns no more, with the network it belongs to."""
+    """What learns no more of one features extractor, with the network it belongs to."""
 
-    def __init__(self, number: int, network: BaseModel) -> None:
+    def __init__(self, number: int, network: BaseModel, cut: Cut) -> None:
         self.number = number
         self.network = network
-        self.module: nn.Module = network.features_extractor  # type: ignore[assignment]  # networks() has seen to it
+        self.module = cut.below(network.features_extractor)
+        self.size = cut.size(network.features_extractor)
         self.remembers = False
         self._seen: tuple[Observation, Tensor] | None = None
 
@@ -49,27 +51,39 @@ class FrozenExtractor:
 
 
 class FromReplayOrPixels:
-    """Stands for a network's `extract_features`. A class, not a closure, so that a policy can still be copied."""
+    """Stands for a network's `extract_features`. A class, not a closure, so that a policy can still be copied.
 
-    def __init__(self, extractor: FrozenExtractor) -> None:
+    Args:
+        extractor: images to what is stored.
+        rest: what is stored to the network's features.
+    """
+
+    def __init__(self, extractor: FrozenExtractor, rest: nn.Module) -> None:
         self.extractor = extractor
+        self.rest = rest
 
     def __call__(self, observation: Observation, features_extractor: nn.Module | None = None) -> Tensor:  # noqa: ARG002
         if isinstance(observation, StoredFeatures):
-            return observation.features[:, self.extractor.number]
-        return self.extractor.features(observation)
+            stored = observation.features[:, self.extractor.number]
+        else:
+            stored = self.extractor.features(observation)
+        features: Tensor = self.rest(stored)
+        return features
 
 
 class FrozenExtractors:
-    """All extractors of a policy, frozen.
-
-    Attributes:
-        latent: format of a row of the replay, [1, N, L] float32.
-    """
+    """All extractors of a policy, frozen."""
 
     def __init__(self, extractors: list[FrozenExtractor], size: int) -> None:
         self._extractors = extractors
-        self.latent = RowFormat((1, len(extractors), size), torch.float32)
+        self._shape = (1, len(extractors), size)
+
+    def row(self, dtype: str, most_bytes: int) -> RowFormat:
+        """The format of a row of the replay, [1, N, L] of `dtype`; "auto" is float32 if that fits, else float16."""
+        row = RowFormat(self._shape, LATENT_DTYPES["float32" if dtype == "auto" else dtype])
+        if dtype == "auto" and row.num_bytes > most_bytes:
+            return RowFormat(self._shape, torch.float16)
+        return row
 
     def encode(self, observation: Observation) -> Tensor:
         """Features [B, N, L] float32 of images [B, ...]: tensors, as SB3's networks take them."""
@@ -125,8 +139,8 @@ def frozen_extractors(policy: nn.Module) -> FrozenExtractors | None:
     return _together([extractors[number] for number in sorted(extractors)]) if extractors else None
 
 
-def freeze(policy: nn.Module) -> FrozenExtractors:
-    """Stop the extractors' learning for good and give targets the extractor of the network they follow.
+def freeze(policy: nn.Module, cut: Cut) -> FrozenExtractors:
+    """Stop what is below the cut from learning for good, and give targets that of the network they follow.
 
     Frozen weights become buffers: a saved model still has them under their names, but nothing that goes over
     `parameters()` sees them any more, neither gradient clipping nor the target's moving average. Optimisers keep their
@@ -135,13 +149,14 @@ def freeze(policy: nn.Module) -> FrozenExtractors:
     parts = networks(policy)
     numbers = {id(network.features_extractor): n for n, network in enumerate(online_networks(policy))}
     extractors: dict[int, FrozenExtractor] = {}
-    learned = [parameter for network in parts.values() for parameter in network.features_extractor.parameters()]  # type: ignore[union-attr]
+    learned = [p for network in parts.values() for p in cut.below(network.features_extractor).parameters()]
     for name, network in parts.items():
         online = parts.get(name.removesuffix("_target"), network)
         number = numbers[id(online.features_extractor)]
-        network.features_extractor = online.features_extractor
-        extractor = extractors.setdefault(number, FrozenExtractor(number, online))
-        network.extract_features = FromReplayOrPixels(extractor)  # type: ignore[method-assign, assignment]
+        network.features_extractor = cut.share(online.features_extractor, network.features_extractor)
+        extractor = extractors.setdefault(number, FrozenExtractor(number, online, cut))
+        rest = cut.above(network.features_extractor)
+        network.extract_features = FromReplayOrPixels(extractor, rest)  # type: ignore[method-assign, assignment]
     for extractor in extractors.values():
         _hold_as_buffers(extractor.module)
     _forget(learned, [policy, *parts.values()])
@@ -150,14 +165,14 @@ def freeze(policy: nn.Module) -> FrozenExtractors:
 
 @torch.no_grad()
 def extract(network: BaseModel, module: nn.Module, observation: Observation) -> Tensor:
-    """Features [B, L] of images, prepared as `network` prepares them; batch norm and dropout as in evaluation."""
+    """[B, L] of `module`, given images as `network` prepares them; batch norm and dropout are as in evaluation."""
     module.eval()  # SB3 puts whole policies into training mode before updates
     features: Tensor = type(network).extract_features(network, observation, module)  # type: ignore[arg-type]
     return features
 
 
 def _together(extractors: list[FrozenExtractor]) -> FrozenExtractors:
-    sizes = {int(extractor.module.features_dim) for extractor in extractors}  # type: ignore[arg-type]
+    sizes = {extractor.size for extractor in extractors}
     if len(sizes) > 1:
         raise SettingError(
             f"the policy's features extractors have sizes {sorted(sizes)}: give all the same features_dim"

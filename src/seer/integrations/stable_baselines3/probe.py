@@ -2,12 +2,12 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import nn
 
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
+from seer.integrations.stable_baselines3.cut import Cut
 from seer.integrations.stable_baselines3.extractors import extract, online_networks
 from seer.similarity import Covariances, svcca
 
@@ -19,26 +19,27 @@ SAMPLES_PER_FEATURE = 4  # SVCCA of few samples is close to 1 whatever they are
 class FeatureProbe:
     """Compares the features of every comparison with those that the extractors of the one before give.
 
-    Each observation is one sample, since SB3's features are vectors; so there are more of them than in a run of
-    `seer train`, whose feature maps have a sample at every position.
+    Where the features are vectors, each observation is one sample; so there are more of them than of feature maps,
+    which have a sample at every position.
     """
 
     before: list[nn.Module] | None = None
 
-    def compare(self, policy: nn.Module, buffer: SeerReplayBuffer, *, span: int) -> float | None:
+    def compare(self, policy: nn.Module, buffer: SeerReplayBuffer, cut: Cut, *, span: int) -> float | None:
         """SVCCA with the last comparison's features, of the extractor that changed most; None where there was none."""
         networks = online_networks(policy)
-        modules: list[Any] = [network.features_extractor for network in networks]
+        modules = [cut.below(network.features_extractor) for network in networks]
         previous, self.before = self.before, copy.deepcopy(modules)
-        size = int(modules[0].features_dim)
-        count = max(FEWEST, SAMPLES_PER_FEATURE * size)
+        vectors = cut.layers == "all"
+        count = max(FEWEST, SAMPLES_PER_FEATURE * cut.size(networks[0].features_extractor)) if vectors else FEWEST
         observations = buffer.recent(count, span=max(span, count))
         if previous is None or sum(_length(chunk) for chunk in observations) < 0.9 * count:
             return None
         covariances = [Covariances() for _ in networks]
         for chunk in observations:
             for network, old, now, found in zip(networks, previous, modules, covariances, strict=True):
-                found.add(extract(network, old, chunk), extract(network, now, chunk))
+                features = (extract(network, module, chunk) for module in (old, now))
+                found.add(*(cut.samples(network.features_extractor, each) for each in features))
         return float(np.min([svcca(found) for found in covariances]))  # nan, where it occurs, wins
 
 

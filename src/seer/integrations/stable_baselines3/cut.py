@@ -1,0 +1,68 @@
+"""Where features extractors are cut: what is below stops learning and is stored, what is above goes on learning.
+
+Axes: B batch, C channels, P positions of a feature map, L features.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stable_baselines3.common.torch_layers import NatureCNN
+from torch import Tensor, nn
+
+from seer.errors import SettingError
+
+Layers = Literal["auto", "all", "convolutions"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Above whole extractors, or above the convolutions of `NatureCNN`s, whose linear layer then goes on learning."""
+
+    layers: Literal["all", "convolutions"]
+
+    def below(self, extractor: Any) -> nn.Module:
+        """What is frozen: images to what is stored."""
+        part: nn.Module = extractor.cnn if self.layers == "convolutions" else extractor
+        return part
+
+    def above(self, extractor: Any) -> nn.Module:
+        """What goes on learning: what is stored to features."""
+        part: nn.Module = extractor.linear if self.layers == "convolutions" else nn.Identity()
+        return part
+
+    def size(self, extractor: Any) -> int:
+        """L, numbers that are stored."""
+        return int(extractor.linear[0].in_features if self.layers == "convolutions" else extractor.features_dim)
+
+    def samples(self, extractor: Any, stored: Tensor) -> Tensor:
+        """What SVCCA compares, of `stored` [B, L]: every position of a map [B * P, C], or the rows as they are."""
+        if self.layers == "all":
+            return stored
+        channels = [layer.out_channels for layer in extractor.cnn if isinstance(layer, nn.Conv2d)][-1]
+        return stored.view(len(stored), channels, -1).transpose(1, 2).flatten(0, 1)
+
+    def share(self, extractor: Any, other: Any) -> Any:
+        """`other`, with what is below its cut replaced by that of `extractor`."""
+        if self.layers == "all":
+            return extractor
+        other.cnn = extractor.cnn
+        return other
+
+
+def choose_cut(layers: Layers, policy: Any, extractors: list[Any]) -> Cut:
+    """The cut asked for. "auto" leaves a policy more than one linear layer to learn with, where it can.
+
+    Raises:
+        SettingError: "convolutions", but an extractor isn't SB3's `NatureCNN`.
+    """
+    others = [type(extractor).__name__ for extractor in extractors if not _is_nature(extractor)]
+    if layers == "convolutions" and others:
+        raise SettingError(f"freeze_layers='convolutions' is for NatureCNN, not {others[0]}: 'all' freezes all of it")
+    if layers == "auto":
+        layers = "all" if others or policy.net_arch else "convolutions"
+    return Cut(layers)
+
+
+def _is_nature(extractor: Any) -> bool:
+    """Whether it computes what NatureCNN does: `linear` of `cnn`."""
+    return isinstance(extractor, NatureCNN) and type(extractor).forward is NatureCNN.forward
