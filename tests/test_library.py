@@ -201,3 +201,51 @@ def test_the_api_page_has_every_name(tmp_path: Path) -> None:
     assert "Stop the encoder" in page
     for name in seer.__all__:
         assert f'id="{name}"' in page
+
+
+def test_acting_and_storing_share_one_pass_after_the_freeze() -> None:
+    encoder, replay = make()
+    play(replay, encoder, 20)
+    encoder.freeze()
+    passes: list[int] = []
+    encoder.module.register_forward_hook(lambda *_: passes.append(1))
+    one, other = np.random.default_rng(3).integers(0, 256, (2, STACK, *FRAME)).astype(np.uint8)
+    features = encoder.act(one)
+    assert torch.equal(encoder.row(one), encoder.encode(torch.from_numpy(one[None]))[0])
+    assert len(passes) == 2  # act, and the slow way
+    assert torch.equal(encoder.row(one).flatten(), features[0])
+    one[:] = other  # a buffer that its owner fills again
+    assert torch.equal(encoder.row(one), encoder.encode(torch.from_numpy(other[None]))[0])
+    assert len(passes) == 4
+
+
+def test_environments_side_by_side_have_a_replay_each() -> None:
+    """Every sampled stack lies within the steps of one environment, in both phases."""
+    rng = np.random.default_rng(0)
+    settings: dict[str, Any] = {"num_bytes": 20 * 144, "frame_shape": FRAME, "stack": STACK}
+    spaces = {"action_space": gymnasium.spaces.Discrete(2)}
+    parts = [seer.make_replay(**settings, **spaces, seed=env, number=env) for env in range(3)]
+    replay = seer.Streams(parts, rng)
+    encoder = seer.FreezableEncoder(make_module(), replay)
+    for step in range(20):
+        for env in range(3):
+            observation = np.full((STACK, *FRAME), 80 * env + step, np.uint8)
+            replay.streams[env].append(encoder.row(observation), 0, float(env), terminated=False, truncated=False)
+    batch = replay.sample(64)
+    assert {len(set((each // 80).flatten().tolist())) for each in batch.now} == {1}
+    assert set((batch.now[:, -1, 0, 0, 0] // 80).tolist()) == {0, 1, 2}
+    assert encoder.freeze().converted
+    batch = replay.sample(64)
+    assert set(batch.reward.tolist()) == {0.0, 1.0, 2.0}
+
+
+def test_what_decides_when_is_exported_with_what_it_needs() -> None:
+    decision, covariances = seer.FreezeWhenSettled(latest=20_000), seer.Covariances()
+    samples = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
+    covariances.add(samples, samples @ torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0])))
+    for score in (*[0.0] * 10, *range(50, 150)):
+        decision.scored(float(score))
+    for step in (5000, 7500, 10_000):
+        assert not decision.due(step)
+        decision.compared(step, seer.svcca(covariances))
+    assert decision.due(10_000)

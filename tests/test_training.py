@@ -19,7 +19,7 @@ from seer.training.evaluation import Evaluation, Evaluator
 from seer.training.parts import Schedule
 from seer.training.run import read_metrics
 from small_agent import make_agent
-from tiny_run import BATCH, CAPACITY, FIRST_UPDATE, FLAGS, FREEZE_AT, HIDDEN, STEPS, seer_process
+from tiny_run import BATCH, CAPACITY, FIRST_UPDATE, FLAGS, FREEZE_AT, HIDDEN, STEPS, seer, seer_process
 
 Record = dict[str, Any]
 FRAME_BYTES, LATENT_BYTES, ACTIONS, ATOMS = 84 * 84, 576 * 4, 6, 51
@@ -291,3 +291,10 @@ def test_importance_exponent_rises_linearly_to_1() -> None:
         eval_every=1, eval_episodes=1, checkpoint_every=1,
     )  # fmt: skip
     assert [schedule.importance_exponent_at(step) for step in (0, 500, 1000)] == pytest.approx([0.4, 0.7, 1.0])
+
+
+def test_fresh_heads_come_behind_the_evaluation_and_never_last(tmp_path: Path) -> None:
+    flags = ("--steps", 200, "--freeze-at", 100, "--first-update", 50, "--reset-heads-every", 50, "--eval-every", 50)
+    assert seer("train", *FLAGS, *flags, "--out", tmp_path / "run") == 0
+    kinds = [(r["step"], r["kind"]) for r in read_metrics(tmp_path / "run") if r["kind"] in ("eval", "reset")]
+    assert kinds == [*((step, kind) for step in (50, 100, 150) for kind in ("eval", "reset")), (200, "eval")]

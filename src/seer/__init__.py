@@ -4,8 +4,9 @@ The method is SEER: Chen, Lee, Srinivas, Abbeel, "Improving Computational Effici
 Learning via Stored Embeddings", NeurIPS 2021 (arXiv 2103.02886). Early in training the lower layers of the
 encoder are frozen; from then on the replay holds their outputs, which are cheaper to train on and smaller.
 
-For a training loop of your own: `make_replay`, `FreezableEncoder` (or `FreezeWhenSettled`, which says when), and
-`FlopsLedger` with `cost_of` and `count_multiply_adds`. `examples/dqn.py` is a whole DQN made of them.
+For a training loop of your own: `make_replay`, `FreezableEncoder`, and `FlopsLedger` with `cost_of` and
+`count_multiply_adds`; `FreezeWhenSettled` says when to freeze, from scores and `svcca`. `examples/dqn.py` is a whole
+DQN made of them.
 
 Importing this package loads nothing else; a name loads its module when it is first used.
 """
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from seer.library import FreezableEncoder, cost_of, count_multiply_adds, make_replay
     from seer.phase import Phase
     from seer.pretrained import FrozenEncoder, load_module
-    from seer.replay import Arena, Batch, LatentError, Prioritized, Replay, RowFormat, Transcoding, Uniform
+    from seer.replay import Arena, Batch, LatentError, Prioritized, Replay, RowFormat, Streams, Transcoding, Uniform
+    from seer.similarity import Covariances, svcca
 
 _HOMES = {
     "errors": ("SettingError",),
@@ -29,7 +31,18 @@ _HOMES = {
     "library": ("FreezableEncoder", "cost_of", "count_multiply_adds", "make_replay"),
     "phase": ("Phase",),
     "pretrained": ("FrozenEncoder", "load_module"),
-    "replay": ("Arena", "Batch", "LatentError", "Prioritized", "Replay", "RowFormat", "Transcoding", "Uniform"),
+    "replay": (
+        "Arena",
+        "Batch",
+        "LatentError",
+        "Prioritized",
+        "Replay",
+        "RowFormat",
+        "Streams",
+        "Transcoding",
+        "Uniform",
+    ),
+    "similarity": ("Covariances", "svcca"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -37,6 +50,7 @@ __all__ = [
     "Arena",
     "Batch",
     "Cost",
+    "Covariances",
     "FlopsLedger",
     "FreezableEncoder",
     "FreezeAt",
@@ -50,6 +64,7 @@ __all__ = [
     "Replay",
     "RowFormat",
     "SettingError",
+    "Streams",
     "Transcoding",
     "Uniform",
     "__version__",
@@ -57,6 +72,7 @@ __all__ = [
     "count_multiply_adds",
     "load_module",
     "make_replay",
+    "svcca",
 ]
 
 

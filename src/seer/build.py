@@ -98,7 +98,7 @@ def build_freezing(config: Config) -> Freezing:
             threshold=freeze.similarity,
             patience=freeze.patience,
             earliest=freeze.earliest,
-            latest=config.steps // 2 if freeze.latest is None else freeze.latest,
+            latest=config.freeze_latest,
         )
     if config.freeze_step == 0:
         return FreezeAt(0, reason=f"encoder of {freeze.encoder_from or freeze.encoder_factory}")

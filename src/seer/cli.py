@@ -407,4 +407,5 @@ def _one_line(box: str) -> str:
     words = " ".join(line.strip("│┃ ") for line in box.splitlines() if not line.startswith(("╭", "╰", "│ ─")))
     for advice in ("Argument helptext:", "For full helptext"):
         words = words.partition(advice)[0]
-    return words.strip()
+    complaint, _, flags = words.partition("Perhaps you meant:")
+    return complaint.strip() + (f"; did you mean {flags.split()[0]}?" if flags else "")

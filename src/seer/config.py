@@ -116,7 +116,8 @@ class FreezeConfig:
     """auto: probes before this step don't count."""
 
     latest: Annotated[int | None, tyro.conf.arg(name="freeze-latest", metavar="N|None")] = None
-    """auto: from this step on the features count as settled, so that the score alone decides. Default: --steps / 2."""
+    """auto: from this step on the features count as settled, so that the score alone decides. Default: --steps / 2,
+    or --freeze-earliest where that is later."""
 
     probe_every: int = 2500
     """Steps between probes: before the freeze of how much the features change (auto only), afterwards of observations
@@ -236,7 +237,7 @@ class SacConfig:
 class Config:
     """One training run."""
 
-    env: str
+    env: Annotated[str, tyro.conf.arg(help_behavior_hint="(required)")]
     """Environment: ALE/Alien-v5, dm_control/walker-walk-v0, or any id of Gymnasium, such as CarRacing-v3. As in
     minigrid:MiniGrid-Empty-5x5-v0, a module before a colon is imported first."""
 
@@ -302,6 +303,12 @@ class Config:
     def freeze_step(self) -> int | None:
         """T_f in training steps; None for never, and for auto, which finds it on the way."""
         return None if self.freeze.at in ("never", "auto") else int(self.freeze.at)
+
+    @property
+    def freeze_latest(self) -> int:
+        """For auto: the step from which the score alone decides."""
+        freeze = self.freeze
+        return max(self.steps // 2, freeze.earliest) if freeze.latest is None else freeze.latest
 
 
 def config_to_json(config: Config) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class FreezeWhenSettled(Freezing):
     mode = "auto"
     compares = True
 
-    def __init__(self, *, threshold: float, patience: int, earliest: int, latest: int) -> None:
+    def __init__(self, *, latest: int, threshold: float = 0.99, patience: int = 3, earliest: int = 5000) -> None:
         self.threshold, self.patience, self.earliest, self.latest = threshold, patience, earliest, latest
         self.reason = "no comparison yet"
         self.streak = 0

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seer.errors import SettingError
 from seer.flops import NO_PASSES, Cost, Part, Passes
 from seer.phase import Phase
-from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Transcoding, Uniform
+from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Streams, Transcoding, Uniform
 from seer.replay.transcode import Progress
 
 
@@ -30,8 +30,13 @@ def make_replay(
     prioritized: bool = False,
     device: torch.device | str = "cpu",
     seed: int = 0,
+    number: int | None = None,
 ) -> Replay:
-    """A replay of frames, in a block of memory that `FreezableEncoder.freeze` later fills with latents.
+    """A replay of one environment's frames, in a block of memory that `FreezableEncoder.freeze` fills with latents.
+
+    It takes each step for the next one of the same environment. Several environments get one each, sampled as one by
+    `Streams([make_replay(..., seed=i, number=i) for i in range(4)], np.random.default_rng(0))`; its
+    `streams[i].append` stores a step of the i-th.
 
     Args:
         num_bytes: of the block, for example `capacity * 84 * 84`. Actions, rewards and priorities lie beside it
@@ -44,6 +49,7 @@ def make_replay(
         prioritized: proportional prioritised sampling (Schaul et al. 2016, exponent 0.5); otherwise uniform.
         device: where the block lives.
         seed: of sampling.
+        number: among those of `Streams`.
 
     Raises:
         SettingError: the block is too small for one window, or the action space is of another kind.
@@ -57,6 +63,7 @@ def make_replay(
         discount=discount,
         sampler=Prioritized() if prioritized else Uniform(),
         rng=np.random.default_rng(seed),
+        number=number,
     )
 
 
@@ -102,7 +109,7 @@ class FreezableEncoder:
     def __init__(
         self,
         module: nn.Module,
-        replay: Replay,
+        replay: Replay | Streams,
         *,
         latent_dtype: str = "float32",
         augment: Callable[[Tensor], Tensor] | None = None,
@@ -117,6 +124,7 @@ class FreezableEncoder:
         self.phase = Phase.FRAMES
         self._dtype = LATENT_DTYPES[latent_dtype]
         self._augment, self._num_crops, self._prepare = augment, num_crops, prepare
+        self._seen: tuple[NDArray[np.uint8], Tensor] | None = None
 
     def __call__(self, stored: Tensor, module: nn.Module | None = None) -> Tensor:
         """Features `[B, L]` of observations as `Replay.sample` gives them, with a gradient while the encoder learns.
@@ -135,12 +143,20 @@ class FreezableEncoder:
     @torch.no_grad()
     def act(self, observation: NDArray[np.uint8]) -> Tensor:
         """Features `[1, L]` of one observation `[S, C, H, W]` uint8, not augmented, to choose an action from."""
-        return _features(self.module, self._prepare(self._batch(observation)))
+        features = _features(self.module, self._prepare(self._batch(observation)))
+        if self.phase is Phase.LATENTS:
+            self._seen = observation.copy(), features
+        return features
 
     @torch.no_grad()
     def row(self, observation: NDArray[np.uint8]) -> Tensor:
-        """What `Replay.append` takes for an observation `[S, C, H, W]` uint8: its newest frame, or its latents."""
+        """What `Replay.append` takes for an observation `[S, C, H, W]` uint8: its newest frame, or its latents.
+
+        Acting and storing share one pass, where nothing is augmented and it is the observation `act` was given last.
+        """
         if self.phase is Phase.LATENTS:
+            if self._augment is None and self._seen is not None and np.array_equal(self._seen[0], observation):
+                return self._seen[1].view(1, 1, -1)
             return self.encode(self._batch(observation))[0]
         return torch.from_numpy(np.ascontiguousarray(observation[-1]))
 
@@ -183,6 +199,7 @@ class FreezableEncoder:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
+        self._seen = None
         self.module.load_state_dict(state["module"])
         self.phase = Phase(state["phase"])
         if self.phase is not Phase.FRAMES:

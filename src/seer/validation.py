@@ -187,11 +187,16 @@ def _validate_freeze(config: Config) -> None:
     _validate_own_encoder(freeze)
     _validate_latents(config)
     if at == "auto":
-        latest = config.steps // 2 if freeze.latest is None else freeze.latest
         _require(freeze.earliest >= 0, f"--freeze-earliest {freeze.earliest} must be 0 or more")
         _require(
-            freeze.earliest <= latest <= config.steps,
-            f"--freeze-latest {latest} must lie between --freeze-earliest {freeze.earliest} and --steps {config.steps}",
+            freeze.earliest <= config.steps,
+            f"--freeze-at auto looks at no step before --freeze-earliest {freeze.earliest}, past the end at --steps "
+            f"{config.steps}: give an earlier one, or a step",
+        )
+        _require(
+            freeze.earliest <= config.freeze_latest <= config.steps,
+            f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest} and --steps "
+            f"{config.steps}",
         )
     _require(freeze.probe_size >= 2, f"--probe-size {freeze.probe_size} must be 2 or more")
     _require(freeze.probe_size <= 65_536, f"--probe-size {freeze.probe_size} must be 65,536 or less")

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTrans
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer
 from seer.integrations.stable_baselines3.extractors import StoredFeatures
+from seer.integrations.stable_baselines3.rows import ObservationRows
 from seer.similarity import Covariances, svcca
 
 from .arcade import Twin, all_transitions, arcade, model, sampled, which
@@ -314,3 +315,36 @@ def test_reset_empties_the_buffer_in_its_phase() -> None:
     assert (buffer.pos, buffer.full, buffer.buffer_size, buffer.holds_latents) == (0, False, size, True)
     learner.learn(20, callback=quiet(), reset_num_timesteps=False)
     assert buffer.pos >= 20
+
+
+def test_observations_of_any_byte_size_come_back_from_rows() -> None:
+    """Numbers behind a picture of 85 x 85 bytes begin where no float32 could; of one row nothing else is in the way."""
+    space = gymnasium.spaces.Dict(
+        {
+            "a picture": gymnasium.spaces.Box(0, 255, (1, 85, 85), np.uint8),
+            "joints": gymnasium.spaces.Box(-1, 1, (7,), np.float32),
+            "task": gymnasium.spaces.Discrete(4),
+        }
+    )
+    space.seed(0)
+    rows = ObservationRows(space, 1)
+    for count in (1, 3):
+        drawn = [space.sample() for _ in range(count)]
+        observations = {key: np.stack([np.atleast_1d(one[key]) for one in drawn]) for key in space.spaces}
+        back = rows.unpack(torch.from_numpy(rows.pack(observations)))
+        for key, values in observations.items():
+            np.testing.assert_array_equal(back[key].numpy().reshape(values.shape), values)
+
+
+def test_a_loaded_model_says_when_it_was_frozen_and_takes_a_buffer_of_as_many_environments(
+    frozen: Model, tmp_path: Path, capsys: Any
+) -> None:
+    frozen.save(tmp_path / "model")
+    loaded = DQN.load(tmp_path / "model", env=arcade(num_envs=2), device="cpu")
+    loaded.learn(2, callback=SeerCallback(1000))
+    assert "frozen at step 40" in capsys.readouterr().out
+    frozen.save_replay_buffer(tmp_path / "buffer.pkl")
+    other = DQN.load(tmp_path / "model", env=arcade(), device="cpu", force_reset=True)
+    other.load_replay_buffer(tmp_path / "buffer.pkl")
+    with pytest.raises(SettingError, match="of 2 environments, the model of 1"):
+        other.learn(2, callback=quiet())

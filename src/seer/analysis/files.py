@@ -42,7 +42,7 @@ def new_picture(out: Path | None, *, default: Path) -> Path:
 def refuse_existing(path: Path, flag: str) -> None:
     """SettingError where `path` exists or has no folder."""
     if path.exists():
-        raise SettingError(f"{path} exists: delete it, or give another file by {flag}")
+        raise SettingError(f"{path} exists: delete it, or give another place by {flag}")
     if not path.parent.is_dir():
         raise SettingError(f"{flag} {path}: there is no folder {path.parent}")
 

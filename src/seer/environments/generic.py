@@ -200,7 +200,7 @@ def _make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any
     with _one_line(f"--env {env_id!r} can't be made"):
         try:
             env = gymnasium.make(env_id, disable_env_checker=True, **options)  # PixelEnvironment watches it
-        except (gymnasium.error.NameNotFound, gymnasium.error.NamespaceNotFound) as error:
+        except gymnasium.error.UnregisteredEnv as error:  # its name, namespace or version
             hint = _hint(env_id, [*sorted(gymnasium.registry, key=lambda each: "/" not in each), *games])
             raise SettingError(f"--env {env_id!r} isn't registered with Gymnasium{hint}") from error
     if str(getattr(env.spec, "entry_point", "")).startswith("ale_py"):

@@ -179,6 +179,9 @@ class Journal:
         resident = self._resident_before | {"peak_rss_bytes_after": peak_resident_bytes()}
         self._record("freeze", **decision, **figures, **changes, **resident, freeze_seconds=seconds)
         self.terminal.say(self._freeze_line(transcoding, seconds))
+        if transcoding.error is not None and transcoding.error.relative > MOST_ERROR:
+            dtype = _latent_dtype(self.run)
+            self.terminal.say(f"warning: {dtype} blurs what tells observations apart: --latent-dtype float32 doesn't")
         if changes:
             self.terminal.say(CHANGES_LINE.format(**changes))
 
@@ -314,7 +317,7 @@ class Journal:
         if transcoding.rows == 0:
             done = f"the replay stores latents of {after}, no frames of {before}"
         if transcoding.error is not None:
-            done += f" ({_latent_dtype(self.run)}, error {transcoding.error.relative:.2%})"
+            done += f" ({_latent_dtype(self.run)}, error {transcoding.error.relative:.2%} of their standard deviation)"
         return (
             f"{frozen}; {done}; the same {human_bytes(self.run.replay.num_bytes)} now hold "
             f"{transcoding.capacity_after:,} observations instead of {transcoding.capacity_before:,}"
@@ -327,9 +330,12 @@ class Journal:
         return "" if freezing.reason == "given step" else f" ({freezing.reason})"
 
 
+MOST_ERROR = 0.05
+"""Of the latents' standard deviation: warn where storing them costs more."""
 CHANGES_LINE = (
     "what the freeze changes on the newest observations: value {value_before:.4g} -> {value_after:.4g}, "
-    "target's {target_value_before:.4g} -> {target_value_after:.4g}, actions by {action_change:.2g}"
+    "target's {target_value_before:.4g} -> {target_value_after:.4g}, actions by {action_change:.2g} "
+    "(the share that differ; of vectors the mean difference)"
 )
 FREEZE_ROWS = (
     *("row_bytes_before", "row_bytes_after", "capacity_before", "capacity_after"),

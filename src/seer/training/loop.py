@@ -45,14 +45,13 @@ def advance(run: Training, journal: Journal) -> None:
         if run.freeze_is_due and journal.stop_requested:
             return
         freeze_if_due(run, journal)
-        reset_if_due(run, journal)
         learn_if_due(run, journal)
         run.stage = Stage.EVALUATE
     conclude(run, journal)
 
 
 def conclude(run: Training, journal: Journal) -> None:
-    """Evaluation and checkpoint, at their steps."""
+    """Evaluation, fresh heads and checkpoint, at their steps. The agent that the run leaves has learnt heads."""
     schedule = run.schedule
     last = run.step == schedule.steps
     if last or is_due(schedule.eval_every, run.step):
@@ -61,6 +60,8 @@ def conclude(run: Training, journal: Journal) -> None:
             if evaluation is None:
                 return
             journal.evaluated(evaluation)
+    if not last:
+        reset_if_due(run, journal)
     run.stage = Stage.ACT
     if is_due(schedule.checkpoint_every, run.step) and not last:
         with journal.paused():

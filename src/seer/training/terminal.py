@@ -46,11 +46,11 @@ class Terminal:
                 self._progress.remove_task(self._tasks.pop(task))  # type: ignore[arg-type]
         elif time.monotonic() - self._last_line > self.quiet_seconds:
             self._last_line = time.monotonic()
-            self.console.print(f"{task} {done:,}/{total:,}  {status}")
+            self.console.print(f"{task} {done:,}/{total:,}  {status}", markup=False)
 
     def say(self, line: str) -> None:
-        """One line that stays."""
-        self.console.print(line)
+        """One line that stays, as it is: [brackets] are no markup."""
+        self.console.print(line, markup=False)
 
     def table(self, title: str, rows: Mapping[str, str]) -> None:
         """A closing table of name and value."""
@@ -65,13 +65,15 @@ def closing_table(summary: dict[str, Any]) -> dict[str, str]:
     flops, replay, rates = summary["flops"], summary["replay"], summary["updates_per_second"]
     last = summary["evaluation"][-1]
     saved = round(1 - flops["total"] / flops["baseline"], 2) + 0.0  # a little more is "0%", not "-0%"
-    frozen = "never" if summary["frozen_at"] is None else f"at step {summary['frozen_at']:,}"
+    never = summary["frozen_at"] is None
+    frozen = "never" if never else f"at step {summary['frozen_at']:,}"
+    per_step = [f"{flops['per_step_before']:.3g}", *([] if never else [f"{flops['per_step_after']:.3g}"])]
     speeds = " -> ".join(f"{rate:,.0f}" for rate in rates.values() if rate is not None)
     return {
         "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {last['episodes']} episodes at step {last['step']:,}",
         "encoder frozen": frozen,
-        "FLOPs": f"{flops['total']:.3g}, {saved:.0%} less than without a freeze",
-        "FLOPs per step": f"{flops['per_step_before']:.3g} -> {flops['per_step_after']:.3g}",
+        "FLOPs": f"{flops['total']:.3g}" + ("" if never else f", {saved:.0%} less than without a freeze"),
+        "FLOPs per step": " -> ".join(per_step),
         "bytes per stored step": f"{replay['row_bytes_before']:,} -> {replay['row_bytes_after']:,}",
         "replay memory": human_bytes(replay["bytes"]),
         "replay capacity": f"{replay['capacity_before']:,} -> {replay['capacity_after']:,} observations",

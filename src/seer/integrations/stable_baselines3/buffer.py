@@ -106,6 +106,11 @@ class SeerReplayBuffer(ReplayBuffer):
         return sum(stream.replay.num_bytes for stream in self._streams)
 
     @property
+    def latent_dtype(self) -> str:
+        """What features are stored as: float32, float16 or bfloat16."""
+        return str(self._streams[0].replay.row.dtype).removeprefix("torch.")
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row now."""
         return self._streams[0].replay.row.num_bytes

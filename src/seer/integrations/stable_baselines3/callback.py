@@ -143,18 +143,20 @@ class SeerCallback(BaseCallback):
 
     def _freeze(self) -> None:
         """The freeze, or what is left of it after loading."""
-        buffer, step = self._buffer, self.model.num_timesteps
+        buffer = self._buffer
         cut = self._cut()
         extractors = frozen_extractors(self.model.policy) or freeze(self.model.policy, cut)
         self._probe = FeatureProbe()
         if frozen_at(self.model) is None:
-            self.model.seer_frozen_at = step  # type: ignore[attr-defined]  # SB3 saves both with the model
+            self.model.seer_frozen_at = self.model.num_timesteps  # type: ignore[attr-defined]  # SB3 saves both with the model
             self.model.seer_frozen_layers = cut.layers  # type: ignore[attr-defined]
         if buffer.holds_latents:
             buffer.attach(extractors)
             return
         self._said = time.monotonic()
         result = buffer.freeze(extractors, self.latent_dtype, self._progress)
+        step = frozen_at(self.model)
+        assert step is not None
         self._say(account(result, buffer, cut, step))
         self.logger.record("seer/frozen_at", step)
         self.logger.record("seer/replay_bytes", buffer.num_bytes)
@@ -191,6 +193,11 @@ class SeerCallback(BaseCallback):
             raise SettingError(f"{name} isn't among the algorithms that SeerCallback knows: {', '.join(ALGORITHMS)}")
         if not isinstance(model.replay_buffer, SeerReplayBuffer):
             raise SettingError(f"SeerCallback needs replay_buffer_class=SeerReplayBuffer, passed to {name}(...)")
+        if model.replay_buffer.n_envs != model.n_envs:
+            raise SettingError(
+                f"the replay buffer is of {model.replay_buffer.n_envs} environments, the model of {model.n_envs}: "
+                "load it into a model with as many"
+            )
         normalizer = model._vec_normalize_env
         if normalizer is not None and normalizer.norm_obs:
             raise SettingError(
@@ -233,13 +240,17 @@ def account(result: Transcoding, buffer: SeerReplayBuffer, cut: Cut, step: int) 
     frozen = f"{'features extractor' if cut.layers == 'all' else 'convolutions'} frozen at step {step:,}"
     if not result.converted:
         size = result.row_bytes_before
+        remedy = "policy_kwargs={'features_extractor_kwargs': ...}" if cut.layers == "all" else "freeze_layers='all'"
         return (
             f"{frozen}; features would take more than the {size:,} bytes of a stored row, so the replay keeps its "
             f"images and only gradients are saved; features of {size // 4} in all would fit, or {size // 2} in "
-            "float16: policy_kwargs={'features_extractor_kwargs': ...}, latent_dtype='float16'"
+            f"float16 (latent_dtype): {remedy}"
         )
+    stored = buffer.latent_dtype + (
+        "" if result.error is None else f", error {result.error.relative:.2%} of their standard deviation"
+    )
     return (
         f"{frozen}; {result.rows:,} rows of {result.row_bytes_before:,} bytes are now features of "
-        f"{result.row_bytes_after:,}; room for {result.capacity_after:,} instead of {result.capacity_before:,} in the "
-        f"same {buffer.num_bytes:,} bytes"
+        f"{result.row_bytes_after:,} ({stored}); room for {result.capacity_after:,} instead of "
+        f"{result.capacity_before:,} in the same {buffer.num_bytes:,} bytes"
     )

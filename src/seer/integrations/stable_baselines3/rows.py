@@ -71,7 +71,9 @@ class ObservationRows:
         """Observations of rows [B, S, R] uint8, tensors on the same device."""
         unpacked = {}
         for part in self._parts:
-            values = rows[..., part.bytes].contiguous().view(_torch_dtype(part.dtype))
+            # A copy of its own: as a slice it may begin where no number of several bytes can.
+            own = rows[..., part.bytes].clone(memory_format=torch.contiguous_format)
+            values = own.view(_torch_dtype(part.dtype))
             unpacked[part.key] = values.view(len(rows), self.stack * part.shape[0], *part.shape[1:])
         return unpacked if self.is_dict else unpacked[None]
 
