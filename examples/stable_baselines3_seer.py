@@ -36,7 +36,8 @@ def train(options: argparse.Namespace, out: Path) -> None:
     """One arm, from the first step to its row of the table."""
     torch.set_num_threads(options.threads)
     env = environment(options)
-    settings: dict[str, Any] = {"buffer_size": options.buffer, "learning_starts": options.learning_starts, "seed": 0}
+    settings: dict[str, Any] = {"buffer_size": options.buffer, "learning_starts": options.learning_starts}
+    settings["seed"] = options.seed
     if options.algorithm in ("DQN", "QRDQN"):
         settings |= {"train_freq": 4, "target_update_interval": 2000, "exploration_fraction": 0.2}
     watch = Watch(options.freeze_at, out / f"{options.arm}.csv")
@@ -118,11 +119,11 @@ def algorithm(name: str) -> Any:
 def environment(options: argparse.Namespace) -> VecEnv:
     """Atari as Stable-Baselines3's users prepare it, or DeepMind Control as 84x84 pictures; four and three frames."""
     if options.env.startswith("dm_control/"):
-        return VecFrameStack(make_vec_env(lambda: control(options), n_envs=1, seed=0), 3)
+        return VecFrameStack(make_vec_env(lambda: control(options), n_envs=1, seed=options.seed), 3)
     import ale_py
 
     gymnasium.register_envs(ale_py)
-    return VecFrameStack(make_atari_env(options.env, n_envs=1, seed=0), 4)
+    return VecFrameStack(make_atari_env(options.env, n_envs=1, seed=options.seed), 4)
 
 
 def control(options: argparse.Namespace) -> gymnasium.Env[Any, Any]:
@@ -188,6 +189,7 @@ def main() -> None:
     parser.add_argument("--buffer", type=int, default=100_000, help="transitions before the freeze")
     parser.add_argument("--learning-starts", type=int, default=5000)
     parser.add_argument("--action-repeat", type=int, default=8, help="control steps per step (DeepMind Control)")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--out", type=Path, default=Path("runs/sb3"))
     parser.add_argument("--arm", choices=(WITHOUT, WITH), help="train this one only, without the comparison")

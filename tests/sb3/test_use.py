@@ -348,3 +348,14 @@ def test_a_loaded_model_says_when_it_was_frozen_and_takes_a_buffer_of_as_many_en
     other.load_replay_buffer(tmp_path / "buffer.pkl")
     with pytest.raises(SettingError, match="of 2 environments, the model of 1"):
         other.learn(2, callback=quiet())
+
+
+def test_the_script_of_the_documentation_runs(capsys: Any) -> None:
+    """As it stands there, but shorter."""
+    page = (Path(__file__).parents[2] / "docs" / "stable_baselines3.md").read_text()
+    script = page.partition("```python\n")[2].partition("```")[0]
+    for long, short in (("1_000_000", "330"), ("100_000", "600"), ("50_000", "300")):
+        assert long in script
+        script = script.replace(long, short)
+    exec(script, {})
+    assert "convolutions frozen at step 300" in capsys.readouterr().out

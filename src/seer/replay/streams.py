@@ -14,10 +14,9 @@ from torch import Tensor
 
 from seer.errors import SettingError
 from seer.replay.arena import RowFormat
-from seer.replay.codec import LatentError
 from seer.replay.replay import Batch, Replay
 from seer.replay.samplers import Prioritized
-from seer.replay.transcode import Encode, Progress, Transcoding
+from seer.replay.transcode import Encode, Progress, Transcoding, together, weighted_mean
 
 
 class Streams:
@@ -59,7 +58,9 @@ class Streams:
 
     @property
     def clipped_share(self) -> float | None:
-        return _mean([stream.clipped_share for stream in self.streams], [stream.size for stream in self.streams])
+        return weighted_mean(
+            [stream.clipped_share for stream in self.streams], [stream.size for stream in self.streams]
+        )
 
     @property
     def size(self) -> int:
@@ -138,7 +139,7 @@ class Streams:
             shown = None if progress is None else _after(progress, done, total)
             results.append(stream.transcode(encode, latent, chunk_rows=chunk_rows, progress=shown))
             done += results[-1].rows
-        return _together(results)
+        return together(results)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -156,34 +157,3 @@ class Streams:
 
 def _after(progress: Progress, done: int, total: int) -> Callable[[int, int], None]:
     return lambda rows, _of: progress(done + rows, total)
-
-
-def _together(results: Sequence[Transcoding]) -> Transcoding:
-    """What was done in all streams; errors as the root mean square over rows."""
-    rows = [result.rows for result in results]
-    errors = [result.error for result in results if result.error is not None]
-    error = None
-    if errors:
-        counts = [result.rows for result in results if result.error is not None]
-        square = _mean([each.relative**2 for each in errors], counts)
-        assert square is not None
-        largest = max(each.largest for each in errors)
-        error = LatentError(square**0.5, largest, _mean([each.clipped_share for each in errors], counts))
-    return Transcoding(
-        converted=results[0].converted,
-        rows=sum(rows),
-        dropped=sum(result.dropped for result in results),
-        capacity_before=sum(result.capacity_before for result in results),
-        capacity_after=sum(result.capacity_after for result in results),
-        row_bytes_before=results[0].row_bytes_before,
-        row_bytes_after=results[0].row_bytes_after,
-        fitted=sum(result.fitted for result in results),
-        error=error,
-    )
-
-
-def _mean(values: Sequence[float | None], weights: Sequence[int]) -> float | None:
-    """Weighted; None where there is nothing to average."""
-    known = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
-    total = sum(weight for _, weight in known)
-    return sum(value * weight for value, weight in known) / total if total else None

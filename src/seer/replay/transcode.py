@@ -1,6 +1,6 @@
 """Turning stored frames into latents inside the memory that holds the frames."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,3 +93,34 @@ def check_encoded(encoded: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -
     """Refuse what assignment would silently broadcast or cast."""
     if encoded.shape != shape or encoded.dtype != dtype:
         raise ValueError(f"encode returned {tuple(encoded.shape)} {encoded.dtype}, not {shape} {dtype}")
+
+
+def together(results: Sequence[Transcoding]) -> Transcoding:
+    """What was done in several replays of the same rows; errors as the root mean square over rows."""
+    rows = [result.rows for result in results]
+    errors = [result.error for result in results if result.error is not None]
+    error = None
+    if errors:
+        counts = [result.rows for result in results if result.error is not None]
+        square = weighted_mean([each.relative**2 for each in errors], counts)
+        assert square is not None
+        largest = max(each.largest for each in errors)
+        error = LatentError(square**0.5, largest, weighted_mean([each.clipped_share for each in errors], counts))
+    return Transcoding(
+        converted=results[0].converted,
+        rows=sum(rows),
+        dropped=sum(result.dropped for result in results),
+        capacity_before=sum(result.capacity_before for result in results),
+        capacity_after=sum(result.capacity_after for result in results),
+        row_bytes_before=results[0].row_bytes_before,
+        row_bytes_after=results[0].row_bytes_after,
+        fitted=sum(result.fitted for result in results),
+        error=error,
+    )
+
+
+def weighted_mean(values: Sequence[float | None], weights: Sequence[int]) -> float | None:
+    """Weighted; None where there is nothing to average."""
+    known = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else None

@@ -23,7 +23,7 @@ from seer.integrations.stable_baselines3.rows import Observation, ObservationRow
 from seer.integrations.stable_baselines3.stream import Stream
 from seer.replay import Arena, Replay, RowFormat, Transcoding, Uniform
 from seer.replay.pieces import Piece
-from seer.replay.transcode import Progress
+from seer.replay.transcode import Progress, together
 
 CHUNK = 64  # observations encoded at a time at the freeze
 
@@ -164,7 +164,7 @@ class SeerReplayBuffer(ReplayBuffer):
             self.attach(extractors)
             self.fingerprint = extractors.fingerprint()
         self._update_size()
-        return sum_of(results)
+        return together(results)
 
     def attach(self, extractors: FrozenExtractors) -> None:
         """From now on new observations are encoded by `extractors`.
@@ -338,20 +338,6 @@ def has_image(space: spaces.Space[Any]) -> bool:
     """Whether there is an image in the observation, as SB3 sees it, bytes or already normalised."""
     subspaces = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
     return any(is_image_space(subspace, normalized_image=True) for subspace in subspaces)
-
-
-def sum_of(results: list[Transcoding]) -> Transcoding:
-    """All environments' conversions as one."""
-    first = results[0]
-    return Transcoding(
-        converted=first.converted,
-        rows=sum(result.rows for result in results),
-        dropped=sum(result.dropped for result in results),
-        capacity_before=sum(result.capacity_before for result in results),
-        capacity_after=sum(result.capacity_after for result in results),
-        row_bytes_before=first.row_bytes_before,
-        row_bytes_after=first.row_bytes_after,
-    )
 
 
 def _cut(info: dict[str, Any]) -> bool:
