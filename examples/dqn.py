@@ -1,7 +1,7 @@
 """DQN with SEER in a loop of one's own: freeze half-way, then learn from stored embeddings. python examples/dqn.py"""
 
-import argparse
 import copy
+import sys
 
 import ale_py
 import gymnasium as gym
@@ -10,47 +10,41 @@ from torch import nn
 
 import seer
 
-flags = argparse.ArgumentParser()
-flags.add_argument("--env", default="ALE/RoadRunner-v5")
-for name, default in {"steps": 6000, "freeze-at": 3000, "capacity": 5000, "first-update": 500}.items():
-    flags.add_argument(f"--{name}", type=int, default=default)
-args = flags.parse_args()
+STEPS, FREEZE_AT, CAPACITY, FIRST_UPDATE = [int(number) for number in sys.argv[1:]] or (6000, 3000, 5000, 500)
 
 gym.register_envs(ale_py)
-env = gym.wrappers.AtariPreprocessing(gym.make(args.env, frameskip=1), terminal_on_life_loss=True)
+env = gym.wrappers.AtariPreprocessing(gym.make("ALE/RoadRunner-v5", frameskip=1), terminal_on_life_loss=True)
 env = gym.wrappers.FrameStackObservation(env, 4)
-actions = int(env.action_space.n)
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(4, 32, 5, 5), nn.ReLU(), nn.Conv2d(32, 64, 5, 5), nn.ReLU())
-head = nn.Sequential(nn.Linear(576, 256), nn.ReLU(), nn.Linear(256, actions))
+head = nn.Sequential(nn.Linear(576, 256), nn.ReLU(), nn.Linear(256, int(env.action_space.n)))
 target_module, target_head = copy.deepcopy(module), copy.deepcopy(head)
 optimizer = torch.optim.Adam([*module.parameters(), *head.parameters()], lr=3e-4, eps=1.5e-4)
 
 replay = seer.make_replay(
-    num_bytes=args.capacity * 84 * 84, frame_shape=(1, 84, 84), stack=4, action_space=env.action_space, n_step=10
+    num_bytes=CAPACITY * 84 * 84, frame_shape=(1, 84, 84), stack=4, action_space=env.action_space, n_step=10
 )
 encoder = seer.FreezableEncoder(module, replay)
 costs = [seer.count_multiply_adds(*pair) for pair in ((module, torch.zeros(1, 4, 84, 84)), (head, torch.zeros(1, 576)))]
 ledger = seer.FlopsLedger(seer.cost_of(encoder=costs[0], head=costs[1], batch_size=32))
 
 observation, score, scores = env.reset(seed=0)[0][:, None], 0.0, []  # [S, C, H, W]
-for step in range(1, args.steps + 1):
+for step in range(1, STEPS + 1):
     greedy = int(head(encoder.act(observation)).argmax())
     action = greedy if torch.rand(()) > max(0.05, 1 - step / 1500) else env.action_space.sample()
     following, reward, terminated, truncated, _ = env.step(action)
-    final_row = encoder.row(following[:, None]) if truncated else None
+    last = encoder.row(following[:, None]) if truncated else None
     clipped = max(-1.0, min(1.0, float(reward)))
-    row = encoder.row(observation)
-    replay.append(row, action, clipped, terminated=terminated, truncated=truncated, final_row=final_row)
+    replay.append(encoder.row(observation), action, clipped, terminated=terminated, truncated=truncated, final_row=last)
     observation, score = following[:, None], score + float(reward)
     ledger.acted(encoder.phase)
     if terminated or truncated:
         scores, score, observation = [*scores, score], 0.0, env.reset()[0][:, None]
-    if step == args.freeze_at:
+    if step == FREEZE_AT:
         done = encoder.freeze(target_module)
         ledger.froze(done.rows + done.fitted)
         print(f"frozen: {done.row_bytes_before} -> {done.row_bytes_after} bytes a step, room for {done.capacity_after}")
-    if step >= args.first_update:
+    if step >= FIRST_UPDATE:
         batch = replay.sample(32)
         values = head(encoder(batch.now)).gather(1, batch.action[:, None])[:, 0]
         with torch.no_grad():
@@ -63,5 +57,6 @@ for step in range(1, args.steps + 1):
     if step % 500 == 0:
         target_module.load_state_dict(module.state_dict())
         target_head.load_state_dict(head.state_dict())
-        cost = ledger.total / ledger.baseline
-        print(f"step {step}: {encoder.phase}, {len(scores)} lives, last scores {scores[-5:]}, {cost:.0%} of the FLOPs")
+        print(
+            f"step {step}: {encoder.phase}, last lives {scores[-5:]}, {ledger.total / ledger.baseline:.0%} of the FLOPs"
+        )

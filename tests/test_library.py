@@ -185,7 +185,7 @@ def test_the_papers_costs() -> None:
 
 
 def test_the_dqn_example_runs_through_its_freeze() -> None:
-    flags = ["--steps", "500", "--freeze-at", "400", "--first-update", "390", "--capacity", "300"]
+    flags = ["500", "400", "300", "390"]
     command = [sys.executable, "-W", "error", ROOT / "examples/dqn.py", *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
