@@ -10,9 +10,10 @@ from typing import Literal
 
 from seer.config import Config
 from seer.errors import SettingError
+from seer.experiments.arms import AGENT_NAMES
 from seer.experiments.grid import Settings, override, short_name
 from seer.experiments.paper import EXHIBITS, Exhibit
-from seer.experiments.plots import AGENT_NAMES, plot_arms
+from seer.experiments.plots import plot_arms
 from seer.experiments.report import write_page
 from seer.experiments.results import Results
 from seer.experiments.trials import Trial
