@@ -310,6 +310,33 @@ def test_a_real_browser_shows_the_page(browser: Any, written: Path, width: int, 
     context.close()
 
 
+def test_a_phone_shows_every_cell(browser: Any, tmp_path: Path) -> None:
+    """A score table with the paper's column: nothing is cut, hidden or behind a scroll bar, and each cell is named."""
+    exhibit = EXHIBITS["table1"].only(("Alien",))
+    for arm, kind in (("rainbow", "never"), ("rainbow-seer", "frozen")):
+        shutil.copytree(ATARI_100K / f"Alien-{kind}-0", tmp_path / "runs" / f"Alien-{arm}-0")
+    trials = exhibit.trials(seeds=1, root=tmp_path, common={})
+    results = Results.of_exhibit(exhibit, trials, root=tmp_path, statement=[], fraction=0.2)
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.goto(write_page(results, out=tmp_path / "r.html").as_uri(), timeout=120_000)
+    tab.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+    cells = tab.evaluate(
+        """() => [...document.querySelectorAll("td")].map((cell) => {
+          const box = cell.querySelector("span").getBoundingClientRect();
+          const name = getComputedStyle(cell, "::before").content;
+          return [cell.innerText, name, box.left, box.right, cell.scrollWidth - cell.clientWidth];
+        })"""
+    )
+    assert "1,172.6 ± 239.0" in [text for text, *_ in cells]
+    assert len(cells) > 100
+    for text, name, left, right, hidden in cells:
+        assert 0 <= left <= right <= 390, text
+        assert hidden <= 0, text
+        assert len(name) > 2
+    assert tab.evaluate("[...document.querySelectorAll('.wide')].every((each) => each.scrollWidth <= each.clientWidth)")
+    tab.close()
+
+
 def test_the_page_prints(browser: Any, written: Path, tmp_path: Path) -> None:
     tab = browser.new_page()
     tab.goto(written.as_uri(), timeout=120_000)

@@ -96,10 +96,8 @@ def page(results: Results, *, start: Path) -> str:
 
 
 def _missing(results: Results) -> list[str]:
-    if not results.missing:
-        return []
-    rows = [[name, reason] for name, reason in results.missing.items()]
-    return ["<h2>Not shown</h2>", _table(["run", "why"], rows)]
+    rows = [[name, reason] for name, reason in {**results.missing, **results.failures}.items()]
+    return ["<h2>Not shown</h2>", _table(["what", "why"], rows)] if rows else []
 
 
 def _scores(results: Results, column: Column) -> str:

@@ -46,7 +46,8 @@ class Illustration:
 class Results:
     """Runs grouped into arms, and what a page says about them.
 
-    missing: run name -> why it isn't among the arms; name of an analysis -> why it failed.
+    missing: run name -> why it isn't among the arms.
+    failures: name of an analysis -> why it failed.
     statement: what a reader has to know, one sentence an item.
     """
 
@@ -57,6 +58,7 @@ class Results:
     axes: Sequence[XAxis]
     columns: Sequence[Column]
     illustrations: Sequence[Illustration] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_folders(cls, paths: Sequence[Path], *, title: str) -> "Results":
