@@ -11,12 +11,9 @@ from seer.errors import SettingError
 from seer.experiments.arms import AGENT_NAMES
 from seer.experiments.grid import Settings, override, short_name
 from seer.experiments.paper import EXHIBITS, Exhibit
-from seer.experiments.plots import plot_arms
-from seer.experiments.report import write_page
-from seer.experiments.results import Illustration, Results
 from seer.experiments.trials import Trial
-from seer.studies.analyses import analyze
 from seer.studies.pool import Pool
+from seer.studies.show import show
 from seer.studies.sweep import Resolve, carry_out
 
 ScaleName = Literal["paper", "small", "toy"]
@@ -144,22 +141,3 @@ def _replay(trials: Sequence[Trial], resolve: Resolve) -> str:
         )
     said = " and ".join(f"{kind} for {' and '.join(sorted(agents))}" for kind, agents in kinds.items())
     return f"Replay: {said}; --replay prioritized or uniform sets it for all (the authors' code is uniform)."
-
-
-def show(exhibit: Exhibit, trials: Sequence[Trial], *, root: Path, statement: list[str], fraction: float) -> bool:
-    """Analyses, figures and report of what has finished; whether every analysis succeeded."""
-    results = Results.of_exhibit(exhibit, trials, root=root, statement=statement, fraction=fraction)
-    runs = {run.folder.name: run for arm in results.arms for run in arm.runs}
-    illustrations: list[Illustration] = []
-    failures: dict[str, str] = {}
-    for kind in exhibit.analyses if runs else ():
-        shown, failed = analyze(kind, runs, root / exhibit.name)
-        illustrations += shown
-        failures |= failed
-    results = dataclasses.replace(results, illustrations=illustrations, failures=failures)
-    if results.arms:
-        for x in exhibit.axes:
-            for suffix in (".png", ".svg"):
-                print(f"wrote {plot_arms(results.arms, x=x, out=root / f'{exhibit.name}-{x}{suffix}')}")
-    print(f"wrote {write_page(results, out=root / f'{exhibit.name}.html')}")
-    return not failures
