@@ -2,15 +2,17 @@
 
 import json
 import shutil
+from io import StringIO
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from seer.analysis.attention import overlay, spatial_attention
-from seer.analysis.convergence import Convergence, Layer, pairs_of
+from seer.analysis.convergence import Convergence, Layer, convergence_table, pairs_of, table_of
 from seer.analysis.files import spread
 from seer.training.snapshots import list_snapshots
 from test_cli import Capture
@@ -152,8 +154,85 @@ def test_the_verdict_looks_at_the_encoder_alone() -> None:
     assert "settle bottom layers first; most settled first: encoder 1, encoder 2, head value 1" in verdict(
         0.9, 0.8, 0.1
     )
-    assert "don't settle bottom layers first; most settled first: encoder 2" in verdict(0.8, 0.9, 0.1)
-    assert "don't" not in verdict(0.9, 0.8, 0.95)
+    assert "do not settle bottom layers first; most settled first: encoder 2" in verdict(0.8, 0.9, 0.1)
+    assert "not" not in verdict(0.9, 0.8, 0.95)
+
+
+def frozen(at: int | None, *, layers: int = 2, cut: int = 2) -> Convergence:
+    """Encoder 1 settles more slowly until the freeze, as encoder 2; what is frozen is its own double after it."""
+    learning = {"encoder 1": 0.5, "encoder 2": 0.8, "encoder 3": 0.9, "head value 1": 0.1}
+    names = [*list(learning)[:layers], "head value 1"]
+    steps = list(range(0, 700, 100))
+    found = []
+    for number, name in enumerate(names, start=1):
+        freezes = number <= cut and name != "head value 1"
+        values = [1.0 if freezes and at is not None and step >= at else learning[name] for step in steps]
+        found.append(Layer(name, values, values, 1000, 1, freezes))
+    return Convergence(steps, 100, found, at)
+
+
+def test_frozen_stretches_count_for_nothing() -> None:
+    """Frozen at 400 of 700: pairs that start at 0 to 300 count. The deeper layer was ahead in each of them."""
+    for cut in (1, 2):
+        found = frozen(400, cut=cut)
+        assert found.compared() == pytest.approx({"encoder 1": 0.5, "encoder 2": 0.8, "head value 1": 0.1})
+        assert found.verdict() == (
+            "the encoder's layers do not settle bottom layers first; most settled first: encoder 2, encoder 1, "
+            "head value 1 (left out: 3 of 7 pairs, which reach beyond the freeze at step 400)"
+        )
+    assert "left out" not in frozen(None).verdict()
+    assert "left out: 4 of 7 pairs" in frozen(399).verdict()  # 300 to 400 reaches beyond
+    _, rows = table_of(found, width=80)
+    assert [row[1:] for row in rows] == [
+        ["0.500", "0.500", "0.500", "-", "-", "0.500", "0.500"],
+        ["0.800", "0.800", "0.800", "-", "-", "0.800", "0.800"],
+        ["0.100"] * 7,
+    ]  # fmt: skip
+    (layer, _, head) = found.to_json()["layers"]
+    assert layer["svcca"] == [0.5] * 4 + [None] * 3
+    assert head["svcca"] == [0.1] * 7
+    again = Convergence.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False)))
+    assert again.to_json() == found.to_json()
+    assert table_of(again, width=80) == table_of(found, width=80)
+
+
+def test_where_there_is_no_order_none_is_stated() -> None:
+    one = "only one layer of the encoder learnt: there is no order to state; most settled first: "
+    assert frozen(None, layers=1).verdict() == one + "encoder 1, head value 1"
+    transfer = frozen(0, cut=1).verdict()  # the lowest layer is another run's
+    assert transfer == one + "encoder 2, head value 1 (left out: encoder 1, frozen all along)"
+    assert frozen(0).verdict().startswith("no layer of the encoder learnt from one of these steps to the next")
+    assert "settle bottom" in frozen(0, layers=3, cut=1).verdict()
+
+
+@pytest.mark.parametrize("last", [700, 99_999, 12_345_678])
+def test_the_table_fits_eighty_columns(last: int) -> None:
+    names = ("encoder 1", "head advantage output", "critic second output")
+    steps = [0, 1, 2, 3, 4, last]
+    layers = [Layer(name, [0.9876] * 6, [0.1234] * 6, 10, 10) for name in names]
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(convergence_table(Convergence(steps, 100, layers)))
+    said = console.export_text()
+    assert all(len(line.rstrip()) <= 80 for line in said.splitlines())
+    assert "…" not in said
+    assert said.count("0.123") == 3
+    assert f"{last:,}" in said
+    assert "* " in said
+
+
+def test_svcca_of_a_run_that_froze(tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "run"
+    flags = list(FLAGS)
+    flags[flags.index("never")] = 200
+    assert seer("train", *flags, "--out", folder) == 0
+    capsys.readouterr()
+    assert seer("analyze", "svcca", folder, "--observations", 60, "--json", folder / "a.json") == 0
+    found = json.loads((folder / "a.json").read_text())
+    assert (found["steps"], found["frozen_at"]) == ([0, 100, 200], 200)
+    for layer in found["layers"]:
+        assert layer["freezes"] == layer["name"].startswith("encoder")
+        assert [value is None for value in layer["svcca"]] == [False, False, layer["freezes"]]
+    assert "1 of 3 pairs, which reach beyond the freeze at step 200" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_dead_layer_is_null_in_the_file() -> None:

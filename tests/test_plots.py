@@ -11,7 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seer.errors import SettingError
-from seer.experiments.plots import XAxis, draw_arms, plot_runs, read_arms
+from seer.experiments.arms import Arm, XAxis, group
+from seer.experiments.folders import read_folders
+from seer.experiments.plots import draw_arms, plot_runs
+from seer.experiments.trials import Manifest, Trial
+from tiny_run import seer
 
 STEPS = range(1000, 5001, 1000)
 BEFORE, AFTER = 10**9, 10**8  # FLOPs per step
@@ -57,6 +61,10 @@ def make_run(
         record("eval", step, mean=mean, std=7.0, episodes=2, returns=[mean - 7, mean + 7])
     (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in records))
     return folder
+
+
+def read_arms(folders: list[Path]) -> list[Arm]:
+    return group(read_folders(folders)[0])
 
 
 def draw_runs(folders: list[Path], *, x: XAxis, per_seed: bool = False) -> Figure:
@@ -223,14 +231,111 @@ def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
     assert len(draw_runs([run, run], x="steps").axes[0].collections) == 1
 
 
-def test_an_automatic_freeze_says_why(tmp_path: Path) -> None:
-    folder = make_run(tmp_path)
+def make_automatic(root: Path, seed: int, at: int | None) -> Path:
+    """A run that decided to freeze at this step, or never did."""
+    folder = make_run(root, at="never" if at is None else str(at), seed=seed)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"freeze": {"at": "auto"}}))
-    reason = '"kind": "freeze", "mode": "auto", "reason": "features settled", "similarity": 0.9876'
-    records = (folder / "metrics.jsonl").read_text().replace('"kind": "freeze"', reason)
+    decision = {"mode": "auto", "reason": "features settled", "similarity": 0.9876}
+    if at is None:
+        decision |= {"reason": "score at its floor"}
+        (folder / "summary.json").write_text(json.dumps({"freeze": decision}))
+    records = (
+        (folder / "metrics.jsonl")
+        .read_text()
+        .replace('"kind": "freeze"', json.dumps(decision)[1:-1] + ', "kind": "freeze"')
+    )
     (folder / "metrics.jsonl").write_text(records)
-    figure = draw_runs([folder], x="steps")
-    (axes,) = figure.axes
+    return folder
+
+
+def test_an_automatic_freeze_says_why(tmp_path: Path) -> None:
+    (axes,) = draw_runs([make_automatic(tmp_path, 0, 2000)], x="steps").axes
     assert [text.get_text() for text in axes.texts] == ["freeze: features settled (SVCCA 0.988)"]
     assert "Rainbow + SEER, automatic freeze" in axes.get_legend_handles_labels()[1]
+
+
+def test_each_seed_has_its_own_automatic_freeze(tmp_path: Path) -> None:
+    """One at 1,000, two at 4,000, one never: two lines, and nothing at their mean."""
+    folders = [make_automatic(tmp_path, seed, at) for seed, at in enumerate((1000, 4000, 4000, None))]
+    (axes,) = draw_runs(folders, x="steps").axes
+    assert dashed(axes) == [1000, 4000]
+    assert [text.get_text() for text in axes.texts] == ["freeze (3 of 4 seeds)"]
+    (axes,) = draw_runs(folders, x="seconds").axes
+    assert dashed(axes) == [20, 81.5]  # two seeds that took 81 and 82 seconds to the same step share a line
+    page = tmp_path / "report.html"
+    assert seer("report", *folders, "--out", page) == 0
+    text = page.read_text()
+    for words in (
+        "automatic freeze, seed 0: frozen at 1,000 steps", "automatic freeze, seeds 1, 2: frozen at 4,000 steps",
+        ">1,000</span>", ">features settled (SVCCA 0.988)</span>", ">score at its floor (SVCCA 0.988)</span>",
+    ):  # fmt: skip
+        assert words in text
+    assert "2,500" not in text
+
+
+# Folders of sweeps and exhibits ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exhibits(tmp_path: Path) -> Path:
+    """What `seer reproduce` leaves after two exhibits that share a run, one other still missing."""
+    root = tmp_path / "paper-toy"
+    trials = []
+    for seed, finished in ((0, True), (1, True), (2, False)):
+        folder = make_run(root, at="never", seed=seed)
+        name = f"Alien-rainbow-{seed}"
+        (root / "runs").mkdir(exist_ok=True)
+        folder.rename(root / "runs" / name)
+        if finished:
+            (root / "runs" / name / "summary.json").write_text("{}")
+        trials.append(Trial(name, "ALE/Alien-v5", "rainbow", seed, ()))
+    Manifest("two", tuple(trials[:2])).write(root / "fig3.json")
+    Manifest("one", tuple(trials[1:]), {"Alien-rainbow-2": "no luck"}).write(root / "table1.json")
+    (root / "notes.json").write_text('{"by": "me"}')
+    return root
+
+
+def test_a_folder_of_exhibits_means_all_its_finished_runs(exhibits: Path, tmp_path: Path, capsys: Any) -> None:
+    runs, missing = read_folders([exhibits, exhibits / "runs" / "Alien-rainbow-0"])
+    assert sorted(run.settings["seed"] for run in runs) == [0, 1]
+    assert missing == {"Alien-rainbow-2": "no luck"}
+    for command, out in (("plot", "a.png"), ("report", "a.html")):
+        assert seer(command, exhibits, "--out", tmp_path / out) == 0
+        assert (tmp_path / out).stat().st_size > 10_000
+    assert "not drawn: Alien-rainbow-2: no luck" in capsys.readouterr().out
+    assert "no luck" in (tmp_path / "a.html").read_text()
+
+
+@pytest.mark.parametrize("content", ['{"trials": [', '{"trials": 3}', '{"title": "x", "trials": [{"name": "a"}]}'])
+def test_a_damaged_record_is_one_line(content: str, exhibits: Path, capsys: Any) -> None:
+    (exhibits / "fig3.json").write_text(content)
+    assert seer("plot", exhibits) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "fig3.json is no record of a sweep" in line
+
+
+def test_a_folder_without_a_finished_run_is_one_line(exhibits: Path, tmp_path: Path, capsys: Any) -> None:
+    for summary in exhibits.rglob("summary.json"):
+        summary.unlink()
+    assert seer("plot", exhibits, "--out", tmp_path / "a.png") == 2
+    assert "none of the 3 runs" in capsys.readouterr().err
+    for manifest in exhibits.glob("*.json"):
+        manifest.unlink()
+    assert seer("plot", exhibits / "runs", "--out", tmp_path / "a.png") == 2
+    assert "holds 3 runs: give" in capsys.readouterr().err
+
+
+def test_seeds_of_a_transfer_stay_together(tmp_path: Path) -> None:
+    """Each seed starts from the encoder of its own pretraining; another pretraining is another arm."""
+    folders = []
+    for length in (20_000, 40_000):
+        for seed in (0, 1):
+            folder = make_run(tmp_path / str(length), at="0", seed=seed)
+            config = json.loads((folder / "config.json").read_text())
+            config["freeze"]["encoder_from"] = f"/there/runs/walker-stand-curl-for-{length}-{seed}"
+            (folder / "config.json").write_text(json.dumps(config))
+            folders.append(folder)
+    arms = read_arms(folders)
+    assert [[run.settings["seed"] for run in arm.runs] for arm in arms] == [[0, 1], [0, 1]]
+    assert arms[0].label.endswith("encoder from walker-stand-curl-for-20000")

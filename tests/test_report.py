@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from seer.errors import SettingError
+from seer.experiments.aggregates import aggregate
 from seer.experiments.charts import ticks
+from seer.experiments.grid import short_name
 from seer.experiments.paper import EXHIBITS
+from seer.experiments.reference_scores import ATARI, normalized
 from seer.experiments.report import page, write_page, write_report
 from seer.experiments.results import Column, Results
 from seer.experiments.trials import Manifest, Trial
@@ -65,20 +68,134 @@ def test_a_budget_that_a_run_never_reached_has_no_score(results: Results) -> Non
     assert results.scores(arm, Column("", flops=1e20)) == []
     assert results.spread(arm, Column("", flops=1e20)) is None
     assert results.aggregates(Column("", flops=1e20)) == []
+    assert "No aggregates: no arm has a score here." in page(
+        Results("", [], results.arms, {}, (), [Column("x", flops=1e20)]), start=Path()
+    )
     assert "not reached" in page(Results("", [], results.arms, {}, (), [Column("x", flops=1e20)]), start=Path())
 
 
 def test_aggregates_start_with_what_never_freezes(results: Results) -> None:
-    (first, iqm, nothing), (second, _, better) = results.aggregates(results.columns[0])
-    assert (first, nothing) == ("Rainbow, never frozen", None)
-    assert second == "Rainbow + SEER, freeze at 50,000"
+    (found,) = results.aggregates(results.columns[0])
+    never, frozen = found.rows
+    assert found.environments == ["ALE/Alien-v5", "ALE/BankHeist-v5"]
+    assert (never.label, never.better) == ("Rainbow, never frozen", None)
+    assert frozen.label == "Rainbow + SEER, freeze at 50,000"
     alien = [(score - 227.8) / (7127.7 - 227.8) for score in (1306.0, 946.0)]
     heist = [(score - 14.2) / (753.1 - 14.2) for score in (20.0, 60.0)]
-    assert iqm.value == pytest.approx(np.mean(sorted(alien + heist)[1:-1]))
-    assert iqm.low <= iqm.value <= iqm.high
-    assert better is not None
+    assert never.mean is not None
+    assert never.mean.value == pytest.approx(np.mean(sorted(alien + heist)[1:-1]))
+    assert never.mean.low <= never.mean.value <= never.mean.high
+    assert frozen.better is not None
     # Frozen against never: 693 and 667 lose to 1306 and 946; 50 and 32 against 60 and 20 win two pairs of four.
-    assert float(better.value) == pytest.approx((0 + 2 / 4) / 2)
+    assert float(frozen.better.value) == pytest.approx((0 + 2 / 4) / 2)
+
+
+def test_a_profile_has_its_bootstrap_interval(results: Results) -> None:
+    """Four runs, two a game: resampled within each game, so where one of a game's two lies above, in a quarter of the
+    resamples both do and in a quarter none."""
+    (found,) = results.aggregates(results.columns[0])
+    profile = found.rows[0].profile
+    assert profile is not None
+    scores = [[(s - 227.8) / (7127.7 - 227.8) for s in (1306.0, 946.0)], [(s - 14.2) / 738.9 for s in (20.0, 60.0)]]
+    for place, threshold in enumerate(found.thresholds):
+        above = [sum(score > threshold for score in game) for game in scores]
+        low = np.mean([{0: 0.0, 1: 0.0, 2: 1.0}[count] for count in above])
+        high = np.mean([{0: 0.0, 1: 1.0, 2: 1.0}[count] for count in above])
+        bounds = [float(bound[place]) for bound in (profile.low, profile.value, profile.high)]
+        assert bounds == [low, np.mean(above) / 2, high]
+    assert (profile.low < profile.high).any()
+    text = page(results, start=Path())
+    assert re.search(r"Rainbow, never frozen: \d+% \(0% to \d+%\) of runs above", text)
+    drawn = text.partition("Performance profile")[2].partition("</svg>")[0]
+    for band in re.findall(r'class="band" d="M([^"]*)z"', drawn):
+        points = band.split("L")
+        upper, lower = points[: len(points) // 2], points[len(points) // 2 :][::-1]
+        assert upper != lower
+
+
+# Scores by environment and arm, by hand; A and B everywhere but in the last one.
+SCORES = {
+    "ALE/Alien-v5": {"A": [300.0, 500.0], "B": [400.0, 900.0]},
+    "MiniGrid-v0": {"A": [1.0, 2.0], "B": [3.0, 4.0]},
+    "ALE/Pong-v5": {"A": [-20.0, 1.0], "B": [5.0], "C": [14.6]},
+    "dm_control/walker-walk-v0": {"D": [100.0, 300.0], "E": [500.0]},
+    "dm_control/hopper-hop-v0": {"D": [50.0], "E": []},
+}
+
+
+def test_arms_are_compared_where_they_are_shared() -> None:
+    found = {
+        tuple(row.label for row in each.rows): each for each in aggregate(SCORES, order=lambda label: label != "A")
+    }
+    assert {labels: [short_name(env) for env in each.environments] for labels, each in found.items()} == {
+        ("A", "B"): ["Alien", "MiniGrid", "Pong"],
+        ("A", "B", "C"): ["Pong"],
+        ("D", "E"): ["walker-walk"],
+    }
+    both = found["A", "B"]
+    assert both.unknown == ["MiniGrid-v0"]
+    better, mean = both.rows[1].better, both.rows[0].mean
+    assert better is not None
+    assert mean is not None
+    assert float(better.value) == pytest.approx((3 / 4 + 1 + 1) / 3)  # no reference is needed to win
+    scaled = [(300 - 227.8) / 6899.9, (500 - 227.8) / 6899.9, (-20 + 20.7) / 35.3, (1 + 20.7) / 35.3]
+    assert mean.value == pytest.approx(np.mean(sorted(scaled)[1:3]))
+    walker = found["D", "E"].rows[0].mean
+    assert walker is not None
+    assert walker.value == pytest.approx(0.2)
+
+
+def test_without_references_there_is_still_a_probability() -> None:
+    (only,) = aggregate({"MiniGrid-v0": SCORES["MiniGrid-v0"]}, order=str)
+    assert only.unknown == only.environments
+    assert [(row.mean, row.profile) for row in only.rows] == [(None, None)] * 2
+    assert only.rows[1].better is not None
+    assert float(only.rows[1].better.value) == 1
+
+
+def test_sets_of_environments_with_arms_of_their_own_each_have_aggregates(tmp_path: Path) -> None:
+    """Atari and Control in one report, as in figures 9 and 11."""
+    folders = [*sorted(ATARI_100K.glob("*-[01]/")), *sorted((ATARI_100K.parent / "control-30k").glob("*/"))]
+    text = write_report(folders, out=tmp_path / "both.html").read_text()
+    assert "Over Alien, BankHeist, which these arms share." in text
+    assert text.count("Performance profile") >= 2
+    assert "Over cartpole-swingup, walker-walk, which these arms share." in text
+
+
+def test_a_page_says_why_there_is_no_aggregate(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(ATARI_100K / "Alien-never-0", run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"env": "MiniGrid-v0"}))
+    text = write_report([run], out=tmp_path / "a.html").read_text()
+    assert "No interquartile mean, no profile: MiniGrid, as no reference scores" in text
+    assert "No probability of improvement: no other arm" in text
+    assert "<td>None" not in text
+
+
+def test_references_are_those_of_the_field() -> None:
+    """Of Agent57's table: the best known score of a few games by hand, and what isn't Atari's Pong has none."""
+    for env, score, expected in (
+        ("ALE/Breakout-v5", 30.5, 1), ("ALE/Breakout-v5", 1.7, 0), ("ALE/Pong-v5", 21.0, 41.7 / 35.3),
+        ("ALE/Skiing-v5", -4336.9, 1), ("dm_control/walker-walk-v0", 950.0, 0.95),
+    ):  # fmt: skip
+        assert normalized(env, score) == pytest.approx(expected)
+    for env in ("ALE/VideoPinball-v5", "Pong-v0", "CarRacing-v3"):
+        assert normalized(env, 1.0) is None
+    assert len(ATARI) == 56
+    assert all(random < human for random, human in ATARI.values())
+
+
+def test_a_setting_an_older_run_does_not_name_is_no_difference(tmp_path: Path) -> None:
+    older, newer = tmp_path / "older", tmp_path / "newer"
+    for folder, seed in ((older, 0), (newer, 1)):
+        shutil.copytree(ATARI_100K / f"Alien-never-{seed}", folder)
+    config = json.loads((newer / "config.json").read_text())
+    (newer / "config.json").write_text(json.dumps(config | {"newer_setting": "five"}))
+    settings = write_report([older, newer], out=tmp_path / "a.html").read_text().partition("<h2>Settings</h2>")[2]
+    differing, _, shared = settings.partition("<details>")
+    assert "newer_setting" not in differing
+    assert ">five</span>" in shared
 
 
 def trial(name: str, env: str, arm: str, seed: int) -> Trial:
@@ -191,6 +308,33 @@ def test_a_real_browser_shows_the_page(browser: Any, written: Path, width: int, 
     assert 0 <= box["x"] <= box["x"] + box["width"] <= width
     assert complaints == []
     context.close()
+
+
+def test_a_phone_shows_every_cell(browser: Any, tmp_path: Path) -> None:
+    """A score table with the paper's column: nothing is cut, hidden or behind a scroll bar, and each cell is named."""
+    exhibit = EXHIBITS["table1"].only(("Alien",))
+    for arm, kind in (("rainbow", "never"), ("rainbow-seer", "frozen")):
+        shutil.copytree(ATARI_100K / f"Alien-{kind}-0", tmp_path / "runs" / f"Alien-{arm}-0")
+    trials = exhibit.trials(seeds=1, root=tmp_path, common={})
+    results = Results.of_exhibit(exhibit, trials, root=tmp_path, statement=[], fraction=0.2)
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.goto(write_page(results, out=tmp_path / "r.html").as_uri(), timeout=120_000)
+    tab.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+    cells = tab.evaluate(
+        """() => [...document.querySelectorAll("td")].map((cell) => {
+          const box = cell.querySelector("span").getBoundingClientRect();
+          const name = getComputedStyle(cell, "::before").content;
+          return [cell.innerText, name, box.left, box.right, cell.scrollWidth - cell.clientWidth];
+        })"""
+    )
+    assert "1,172.6 ± 239.0" in [text for text, *_ in cells]
+    assert len(cells) > 100
+    for text, name, left, right, hidden in cells:
+        assert 0 <= left <= right <= 390, text
+        assert hidden <= 0, text
+        assert name not in ("none", "normal"), text
+    assert tab.evaluate("[...document.querySelectorAll('.wide')].every((each) => each.scrollWidth <= each.clientWidth)")
+    tab.close()
 
 
 def test_the_page_prints(browser: Any, written: Path, tmp_path: Path) -> None:

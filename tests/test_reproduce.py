@@ -196,6 +196,7 @@ def test_each_exhibit_runs_to_its_report(name: str, tmp_path_factory: pytest.Tem
             assert (out / f"{name}-{x}.{suffix}").stat().st_size > 10_000
     labels = {arm.label for comparison in exhibit.comparisons for arm in comparison.arms}
     for label in labels:
-        assert f"<td>{label}</td>" in text
+        assert f">{label}</span></td>" in text
+    assert text.count("data:image/png;base64,") == len(exhibit.analyses)
     for run in (out / "runs").iterdir():
         config_from_json(json.loads((run / "config.json").read_text()))

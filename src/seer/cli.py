@@ -69,7 +69,7 @@ class Plot:
     """Draw the learning curves of runs; runs that differ in their seed alone are averaged."""
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders."""
+    """Run folders, or folders of sweeps and exhibits."""
 
     x: Literal["steps", "flops", "seconds"] = "steps"
     """Horizontal axis; FLOPs are multiply-adds as the paper counts them."""
@@ -193,7 +193,7 @@ class Report:
     """Write one self-contained HTML page about runs: scores, figures, cost, memory, settings."""
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of sweeps, or run folders."""
+    """Folders of sweeps and exhibits, or run folders."""
 
     out: Path = Path("report.html")
     """Page to write."""
@@ -268,7 +268,8 @@ def plot(arguments: Sequence[str]) -> None:
     settings = parse(Plot, "plot", arguments)
     from seer.experiments.plots import plot_runs
 
-    print(f"wrote {plot_runs(settings.folders, x=settings.x, out=settings.out, per_seed=settings.per_seed)}")
+    picture = plot_runs(settings.folders, x=settings.x, out=settings.out, per_seed=settings.per_seed, say=print)
+    print(f"wrote {picture}")
 
 
 def sweep(arguments: Sequence[str]) -> None:

@@ -208,6 +208,7 @@ def analyze_svcca(
         steps,
         lambda step: weights[step](),
         gap=found_gap,
+        frozen_at=next((record["step"] for record in read_metrics(path) if record["kind"] == "freeze"), None),
         progress=partial(terminal.advance, "comparing"),
     )
     Console().print(convergence_table(convergence))

@@ -16,6 +16,8 @@ from seer.networks.encoders import Encoder
 OUTPUT = " output"
 """How the names of a head's outputs end; its other layers are hidden ones."""
 
+PROJECTIONS = ("critic latent", "actor latent")
+
 Activations = dict[str, Tensor]
 """By layer, from the pixels up: maps [B, C, H, W] or units [B, L], float32."""
 
@@ -31,8 +33,15 @@ def encoder_activations(agent: Agent[Any], frames: Tensor) -> Activations:
         if isinstance(outputs, Tensor):
             found[f"encoder {number}"] = outputs.float()
         else:  # the projections: one for the critic, one for the actor
-            found |= {f"{owner} latent": part for owner, part in zip(("critic", "actor"), outputs, strict=True)}
+            found |= dict(zip(PROJECTIONS, outputs, strict=True))
     return found
+
+
+def frozen_layers(agent: Agent[Any]) -> set[str]:
+    """Names, as in `encoder_activations`, of the layers that the freeze freezes or would freeze."""
+    encoder: Encoder = agent.online.encoder
+    projections = PROJECTIONS if encoder.frozen_stages == len(encoder.stages) else ()
+    return {f"encoder {number}" for number in range(1, encoder.frozen_stages + 1)} | set(projections)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ For convolutions every position of every image is a sample. All similarities are
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from rich import box
 from rich.table import Table
 
-from seer.agents.activations import Activations, as_samples, encoder_activations, head_activations
+from seer.agents.activations import Activations, as_samples, encoder_activations, frozen_layers, head_activations
 from seer.agents.agent import Agent
 from seer.analysis.files import spread
 from seer.similarity import Covariances, linear_cka, num_directions, svcca
@@ -27,18 +28,25 @@ CHUNK = 64
 ENOUGH = 10
 """Samples per correlated direction from which chance correlations are small."""
 
+GUTTER = 2
+"""Characters between two columns of the table."""
+
 Load = Callable[[int], Weights]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's similarities with itself, one per pair of steps; `directions` are the most that SVCCA correlated."""
+    """One layer's similarities with itself, one per pair of steps, nan where the layer says the same of everything.
+
+    directions: the most that SVCCA correlated. freezes: whether it is one that the freeze freezes.
+    """
 
     name: str
     svcca: list[float]
     cka: list[float]
     samples: int
     directions: int
+    freezes: bool = False
 
     @property
     def trustworthy(self) -> bool:
@@ -48,31 +56,90 @@ class Layer:
 
 @dataclass(frozen=True)
 class Convergence:
-    """Similarities of all layers, from the pixels up, between each of `steps` and `gap` steps later."""
+    """Similarities of all layers, from the pixels up, between each of `steps` and `gap` steps later.
+
+    frozen_at: the step of the freeze, if there was one. A frozen layer is its own double: it has no similarity in pairs
+    that reach beyond that step.
+    """
 
     steps: list[int]
     gap: int
     layers: list[Layer]
+    frozen_at: int | None = None
 
-    def order(self) -> list[str]:
-        """Layers, the most settled first: by their mean SVCCA."""
-        return [layer.name for layer in sorted(self.layers, key=lambda layer: -_mean(layer.svcca))]
+    def learns(self, layer: Layer) -> list[bool]:
+        """For each pair of steps, whether the layer could change all the time between them."""
+        end = math.inf if self.frozen_at is None or not layer.freezes else self.frozen_at
+        return [step + self.gap <= end for step in self.steps]
+
+    def similarities(self, layer: Layer) -> dict[str, list[float]]:
+        """Its SVCCA and CKA, one per pair; nan where it was frozen."""
+        learns = self.learns(layer)
+        return {
+            name: [value if known else math.nan for value, known in zip(values, learns, strict=True)]
+            for name, values in (("svcca", layer.svcca), ("cka", layer.cka))
+        }
+
+    def together(self) -> list[bool]:
+        """For each pair of steps, whether every layer learnt in it, but for those that learnt in none."""
+        learning = [learns for layer in self.layers if any(learns := self.learns(layer))]
+        return [all(pair) for pair in zip(*learning, strict=True)]
+
+    def compared(self) -> dict[str, float]:
+        """Mean SVCCA by layer, all over the same pairs (`together`); a layer that never learnt has none."""
+        together = self.together()
+        means = {
+            layer.name: _mean([value for value, counts in zip(layer.svcca, together, strict=True) if counts])
+            for layer in self.layers
+            if any(self.learns(layer))
+        }
+        return {name: mean for name, mean in means.items() if not math.isnan(mean)}
 
     def verdict(self) -> str:
-        """One line: whether the encoder's layers settled from the pixels up."""
-        means = [_mean(layer.svcca) for layer in self.layers if layer.name.startswith("encoder")]
-        rising = all(lower >= upper for lower, upper in itertools.pairwise(means))
-        found = "settle bottom layers first" if rising else "don't settle bottom layers first"
-        return f"the encoder's layers {found}; most settled first: {', '.join(self.order())}"
+        """One line: whether the encoder's layers settled from the pixels up, and which layer is the most settled."""
+        means = self.compared()
+        encoder = [mean for name, mean in means.items() if name.startswith("encoder")]
+        if not encoder:
+            found = "no layer of the encoder learnt from one of these steps to the next: there is no order to state"
+        elif len(encoder) == 1:
+            found = "only one layer of the encoder learnt: there is no order to state"
+        else:
+            rising = all(lower >= upper for lower, upper in itertools.pairwise(encoder))
+            found = f"the encoder's layers {'settle' if rising else 'do not settle'} bottom layers first"
+        order = sorted(means, key=lambda name: -means[name])
+        return found + (f"; most settled first: {', '.join(order)}" if order else "") + self._left_out()
+
+    def _left_out(self) -> str:
+        """What doesn't count, if something doesn't."""
+        said = []
+        if pairs := self.together().count(False):
+            said.append(f"{pairs} of {len(self.steps)} pairs, which reach beyond the freeze at step {self.frozen_at:,}")
+        if never := [layer.name for layer in self.layers if not any(self.learns(layer))]:
+            said.append(f"{', '.join(never)}, frozen all along")
+        return f" (left out: {'; '.join(said)})" if said else ""
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for a file; what has no similarity is None there, as JSON has no nan."""
         layers = [
             vars(layer) | {"trustworthy": layer.trustworthy}
-            | {name: [None if math.isnan(each) else each for each in getattr(layer, name)] for name in ("svcca", "cka")}
+            | {name: [None if math.isnan(each) else each for each in values]
+               for name, values in self.similarities(layer).items()}
             for layer in self.layers
         ]  # fmt: skip
-        return {"steps": self.steps, "gap": self.gap, "layers": layers, "verdict": self.verdict()}
+        return {
+            "steps": self.steps, "gap": self.gap, "frozen_at": self.frozen_at, "layers": layers,
+            "verdict": self.verdict(),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Convergence":
+        """Of `to_json`."""
+        layers = []
+        for each in record["layers"]:
+            values = {n: [math.nan if value is None else value for value in each[n]] for n in ("svcca", "cka")}
+            figures = each["samples"], each["directions"], each["freezes"]
+            layers.append(Layer(each["name"], values["svcca"], values["cka"], *figures))
+        return cls(record["steps"], record["gap"], layers, record["frozen_at"])
 
 
 def converge(
@@ -82,11 +149,12 @@ def converge(
     load: Load,
     *,
     gap: int,
+    frozen_at: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Convergence:
     """Similarity of every layer at each of `steps` with itself `gap` later, on observations [B, S, C, H, W] uint8.
 
-    `load` gives the weights of a step; the two agents are only used to run them.
+    `load` gives the weights of a step; the two agents are only used to run them. `frozen_at` is the step of the freeze.
     """
     found: dict[str, list[Covariances]] = {}
     for number, step in enumerate(steps):
@@ -94,6 +162,7 @@ def converge(
             found.setdefault(name, []).append(covariances)
         if progress is not None:
             progress(number + 1, len(steps))
+    frozen = frozen_layers(agents[0])
     layers = [
         Layer(
             name,
@@ -101,10 +170,11 @@ def converge(
             cka=[linear_cka(each) for each in pairs],
             samples=pairs[0].count,
             directions=max(num_directions(each) for each in pairs),
+            freezes=name in frozen,
         )
         for name, pairs in found.items()
     ]
-    return Convergence(list(steps), gap, layers)
+    return Convergence(list(steps), gap, layers, frozen_at)
 
 
 def pairs_of(steps: Sequence[int], gap: int | None) -> tuple[list[int], int]:
@@ -114,20 +184,48 @@ def pairs_of(steps: Sequence[int], gap: int | None) -> tuple[list[int], int]:
     return [step for step in steps if gap and step + gap in set(steps)], gap
 
 
-def convergence_table(convergence: Convergence) -> Table:
-    """SVCCA by layer at up to five steps, and the means of SVCCA and CKA over all."""
-    places = spread(range(len(convergence.steps)), 5)
-    title = f"SVCCA of each layer with itself {convergence.gap:,} steps later, from the pixels up"
-    table = Table(title=title, title_justify="left")
-    table.add_column("layer", no_wrap=True)
-    for name in (*(f"{convergence.steps[place]:,}" for place in places), "mean", "mean CKA"):
-        table.add_column(name, justify="right")
-    for layer in convergence.layers:
-        numbers = [*(layer.svcca[place] for place in places), _mean(layer.svcca), _mean(layer.cka)]
-        name = layer.name if layer.trustworthy else f"{layer.name} *"
-        table.add_row(name, *(f"{number:.3f}" for number in numbers))
+def table_of(convergence: Convergence, *, width: int) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table: SVCCA by layer at up to five steps, as many as fit into `width` characters, and the
+    means of SVCCA and CKA over all pairs in which the layer learnt."""
+    names = [layer.name if layer.trustworthy else f"{layer.name} *" for layer in convergence.layers]
+    steps = [f"{step:,}" for step in convergence.steps]
+    taken = max(map(len, names)) + 2 * (5 + GUTTER)  # names and means
+    places = spread(range(len(steps)), max(1, min(5, (width - taken) // (max(5, *map(len, steps)) + GUTTER))))
+    rows = []
+    for layer, name in zip(convergence.layers, names, strict=True):
+        values = convergence.similarities(layer)
+        known = [values["svcca"][place] for place in places]
+        shown = [f"{value:.3f}" for value in (*known, _mean(values["svcca"]), _mean(values["cka"]))]
+        learns = [*(convergence.learns(layer)[place] for place in places), *[any(convergence.learns(layer))] * 2]
+        rows.append([name, *(value if known else "-" for value, known in zip(shown, learns, strict=True))])
+    return ["layer", *(steps[place] for place in places), "mean", "CKA"], rows
+
+
+def notes_of(convergence: Convergence) -> list[str]:
+    """What explains the marks in the table."""
+    notes = ["CKA: mean linear CKA"]
+    if not all(all(convergence.learns(layer)) for layer in convergence.layers):
+        notes.append("-: frozen; means without such pairs")
     if not all(layer.trustworthy for layer in convergence.layers):
-        table.caption = f"* fewer than {ENOUGH} samples per direction: SVCCA too high; give more --observations"
+        notes.append(f"*: fewer than {ENOUGH} samples per direction, SVCCA too high; give more --observations")
+    return notes
+
+
+def title_of(convergence: Convergence) -> str:
+    """What the table shows."""
+    return f"SVCCA of each layer with itself {convergence.gap:,} steps later, from the pixels up"
+
+
+def convergence_table(convergence: Convergence) -> Table:
+    """`table_of`, for 80 columns."""
+    head, rows = table_of(convergence, width=80)
+    table = Table(title=title_of(convergence), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    table.padding, table.pad_edge = (0, GUTTER - 1, 0, 0), False
+    table.caption, table.caption_justify = "; ".join(notes_of(convergence)), "left"
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -141,7 +239,10 @@ def draw(convergence: Convergence, title: str) -> Figure:
         shades = colours(len(convergence.layers))
         for axes, measure in zip(panels, ("svcca", "cka"), strict=True):
             for layer, colour in zip(convergence.layers, shades, strict=True):
-                axes.plot(ends, getattr(layer, measure), color=colour, marker="o", markersize=4, label=layer.name)
+                values = convergence.similarities(layer)[measure]
+                axes.plot(ends, values, color=colour, marker="o", markersize=4, label=layer.name)
+            if convergence.frozen_at is not None and 0 < convergence.frozen_at <= ends[-1]:
+                axes.axvline(convergence.frozen_at, color="#666666", linestyle="--", linewidth=1, label="freeze")
             axes.set_title({"svcca": "SVCCA", "cka": "linear CKA"}[measure], loc="left")
             axes.set_xlabel("training steps (agent decisions)")
             axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -17,6 +17,7 @@ td:nth-child(2) { min-width: 6.5rem; }
 .number { text-align: right; }
 td.number { white-space: nowrap; }
 figure { margin: 1rem 0; }
+figure img { max-width: 100%; height: auto; display: block; }
 .panels { display: grid; gap: .75rem 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
 .panels > div { max-width: 640px; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; list-style: none; margin: .3rem 0; padding: 0; }
@@ -30,12 +31,21 @@ figure { margin: 1rem 0; }
 .axis { stroke: #8a94a3; }
 .band { opacity: .18; }
 .line { fill: none; stroke-width: 2; }
-.vertical { stroke-width: 1.5; stroke-dasharray: 5 4; }
+.vertical { stroke-width: 1; stroke-dasharray: 5 4; }
 .point.quiet { opacity: 0; }
 .point.near { opacity: 1; stroke: #1d2530; stroke-width: 2; }
 #tip { position: fixed; z-index: 1; pointer-events: none; max-width: 20rem; padding: .3rem .6rem; border-radius: 4px;
        background: #1d2530; color: #fff; font-size: .85rem; }
 summary { cursor: pointer; }
+@media screen and (max-width: 640px) { /* a row is a block of lines: the column's name, and the cell */
+  table, tbody, tr, td { display: block; }
+  thead { display: none; }
+  tr { padding: .4rem 0; border-bottom: 1px solid #b9c2cd; }
+  td, td.number { display: flex; justify-content: space-between; gap: 1rem; padding: .1rem 0; border: 0;
+                  text-align: right; white-space: normal; }
+  td::before { content: attr(data-name); color: #566070; text-align: left; flex: 0 1 45%; }
+  td > span { overflow-wrap: anywhere; min-width: 0; }
+}
 @media print {
   :root { font-size: 11px; }
   main { max-width: none; padding: 0; }

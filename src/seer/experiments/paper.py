@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seer.errors import SettingError
+from seer.experiments.arms import XAxis
 from seer.experiments.grid import Settings, flags_of, short_name
-from seer.experiments.plots import XAxis
 from seer.experiments.trials import Trial
 
 

@@ -5,15 +5,12 @@ over seeds. A single run has the spread of its evaluation episodes as its band, 
 dots if it is alone in the picture.
 """
 
-import json
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -22,18 +19,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from seer.errors import SettingError
-from seer.training.run import METRICS_FILE, Record, RunFolder, flatten, is_number, read_metrics
-
-XAxis = Literal["steps", "flops", "seconds"]
-
-COLUMNS: dict[XAxis, str] = {"steps": "step", "flops": "flops", "seconds": "wall_seconds"}
-DRAWN = {"eval": (*COLUMNS.values(), "mean", "std"), "episode": (*COLUMNS.values(), "episode_return")}
-AGENT_NAMES = {"rainbow": "Rainbow", "dqn": "DQN", "sac": "SAC", "curl": "CURL"}
-# Settings that don't set curves apart: the picture says them elsewhere, or learning doesn't depend on them.
-UNCOMPARED = {
-    "env", "agent", "freeze.at", "seed", "out", "device", "log_every", "checkpoint_every", "snapshot_every",
-    "env_timeout",
-}  # fmt: skip
+from seer.experiments.arms import COLUMNS, Arm, Freezes, Run, XAxis, curve, freezes, group, why_frozen
+from seer.experiments.folders import read_folders
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers for readers without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -47,49 +34,31 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a picture needs of one run folder."""
-
-    folder: Path
-    settings: Mapping[str, Any]  # by dotted name
-    records: Sequence[Record]
-
-    def of_kind(self, kind: str) -> list[Record]:
-        """Its records of one kind, oldest first."""
-        return [record for record in self.records if record["kind"] == kind]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One curve: the runs of one setting in one environment, a seed each."""
-
-    environment: str
-    label: str
-    runs: Sequence[Run]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Scores of an arm at its E evaluations: x [E], mean [E] and standard deviation [E]."""
-
-    x: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-
-
-def plot_runs(folders: Sequence[Path], *, x: XAxis, out: Path, per_seed: bool = False) -> Path:
+def plot_runs(
+    folders: Sequence[Path],
+    *,
+    x: XAxis,
+    out: Path,
+    per_seed: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
     """Draw the learning curves of the runs in `folders`, write them to `out` (.png or .svg), return `out`.
 
-    `per_seed` draws every seed's own curve too.
+    A folder of a sweep or an exhibit means its finished runs; `say` hears of the others. `per_seed` draws every
+    seed's own curve too.
 
     Raises:
-        SettingError: no folder is given, one is no run or holds no evaluation, two runs have the same settings and
+        SettingError: no folder is given, one holds no run or no evaluation, two runs have the same settings and
             seed, or `out` can't be written.
     """
     if not folders:
         raise SettingError("no run to plot: give one folder or more, seer plot DIR...")
-    return plot_arms(read_arms(folders), x=x, out=out, per_seed=per_seed)
+    runs, missing = read_folders(folders)
+    if not runs:
+        raise SettingError(f"no run to plot: none of the {len(missing)} runs in {folders[0]} has finished")
+    for name, why in missing.items():
+        say(f"not drawn: {name}: {why}")
+    return plot_arms(group(runs), x=x, out=out, per_seed=per_seed)
 
 
 def plot_arms(arms: Sequence[Arm], *, x: XAxis, out: Path, per_seed: bool = False) -> Path:
@@ -130,129 +99,11 @@ def draw_arms(arms: Sequence[Arm], *, x: XAxis, per_seed: bool = False) -> Figur
     return figure
 
 
-# What is drawn ---------------------------------------------------------------------------------------------
-
-
-def read_arms(folders: Sequence[Path]) -> list[Arm]:
-    """The runs in these folders, grouped by what they are; a folder given twice counts once.
-
-    Raises:
-        SettingError: as `read_run` and `group`.
-    """
-    return group([read_run(folder) for folder in dict.fromkeys(folders)])
-
-
-def read_run(folder: Path) -> Run:
-    """The settings and records of one run folder.
-
-    Raises:
-        SettingError: it is no run, or holds no evaluation yet.
-    """
-    settings = dict(flatten(RunFolder.open(folder).config))
-    missing = {"env", "agent", "seed", "freeze.at"} - settings.keys()
-    if missing:
-        raise SettingError(f"{folder}/config.json lacks {', '.join(sorted(missing))}: leave that run out")
-    kinds = {"env": str, "agent": str, "seed": int, "freeze.at": str}
-    wrong = [name for name, kind in kinds.items() if not isinstance(settings[name], kind)]
-    if wrong or not (settings["freeze.at"] in ("never", "auto") or settings["freeze.at"].isdecimal()):
-        raise SettingError(f"{folder}/config.json is damaged ({', '.join(wrong or ['freeze.at'])}): leave that run out")
-    run = Run(folder, settings, read_metrics(folder))
-    _refuse_gaps(run)
-    if not run.of_kind("eval"):
-        raise SettingError(f"{folder} holds no evaluation yet: leave it out, or let it train to --eval-every")
-    return run
-
-
-def _refuse_gaps(run: Run) -> None:
-    """SettingError where a record lacks one of the figures that are drawn."""
-    for kind, drawn in DRAWN.items():
-        for record in run.of_kind(kind):
-            lacks = [name for name in drawn if not is_number(record.get(name))]
-            if lacks:
-                raise SettingError(
-                    f"{run.folder / METRICS_FILE} is damaged: an {kind!r} record lacks {', '.join(lacks)}"
-                )
-
-
-def group(runs: Sequence[Run]) -> list[Arm]:
-    """Runs that differ in the seed alone, together. Arms of the same label add what sets them apart.
-
-    Raises:
-        SettingError: two runs have the same settings and the same seed.
-    """
-    named: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        named.setdefault((run.settings["env"], label(run.settings)), []).append(run)
-    arms = []
-    for (environment, name), members in named.items():
-        differing = _differing(members)
-        alternatives: dict[str, list[Run]] = {}
-        for run in members:
-            alternatives.setdefault(json.dumps([run.settings.get(each) for each in differing]), []).append(run)
-        for same in alternatives.values():
-            _refuse_twins(same)
-            arms.append(Arm(environment, name + _difference(same[0], differing), same))
-    return arms
-
-
-def label(settings: Mapping[str, Any]) -> str:
-    """What a reader calls these settings: agent, and when its encoder was frozen."""
-    agent = AGENT_NAMES.get(settings["agent"], settings["agent"])
-    at = settings["freeze.at"]
-    if at == "never":
-        return f"{agent}, never frozen"
-    if at == "auto":
-        return f"{agent} + SEER, automatic freeze"
-    if at == "0":
-        return f"{agent} + SEER, another run's encoder"
-    return f"{agent} + SEER, freeze at {int(at):,}"
-
-
-def curve(arm: Arm, x: XAxis) -> Curve:
-    """Mean and sample standard deviation over seeds, at the steps at which all of them were evaluated; of a
-    single run, over its evaluation episodes, as recorded.
-
-    Raises:
-        SettingError: the seeds have no evaluated step in common.
-    """
-    by_step = [{record["step"]: record for record in run.of_kind("eval")} for run in arm.runs]
-    steps = sorted(set.intersection(*(set(records) for records in by_step)))
-    if not steps:
-        raise SettingError(f"the seeds of {arm.label!r} were never evaluated at the same step: plot them one by one")
-    xs, means, stds = (
-        np.array([[records[step][name] for step in steps] for records in by_step], dtype=float)
-        for name in (COLUMNS[x], "mean", "std")
-    )
-    std = means.std(axis=0, ddof=1) if len(arm.runs) > 1 else stds[0]
-    return Curve(xs.mean(axis=0), means.mean(axis=0), std)
-
-
-def _differing(runs: Sequence[Run]) -> list[str]:
-    """The settings that set these runs apart. One that a run of an earlier version doesn't name doesn't, by itself."""
-    names = dict.fromkeys(name for run in runs for name in run.settings if name not in UNCOMPARED)
-    values = {name: {json.dumps(run.settings[name]) for run in runs if name in run.settings} for name in names}
-    return [name for name in names if len(values[name]) > 1]
-
-
-def _difference(run: Run, names: Sequence[str]) -> str:
-    """What a run's settings of these names are, ready to follow a label."""
-    values = {name.rpartition(".")[2].replace("_", " "): run.settings.get(name) for name in names}
-    return "".join(f", {name} {value}" for name, value in values.items() if value is not None)
-
-
-def _refuse_twins(runs: Sequence[Run]) -> None:
-    seeds: dict[int, Run] = {}
-    for run in runs:
-        twin = seeds.setdefault(run.settings["seed"], run)
-        if twin is not run:
-            raise SettingError(f"{twin.folder} and {run.folder} have the same settings and seed: leave one out")
-
-
 # Drawing ---------------------------------------------------------------------------------------------------
 
 
 def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis, per_seed: bool = False) -> None:
-    """The curve of an arm with its band, and a dashed line where its encoder was frozen (mean over seeds)."""
+    """The curve of an arm with its band, and a dashed line wherever its encoder was frozen."""
     colour, marker = COLOURS[style % len(COLOURS)], MARKERS[style % len(MARKERS)]
     scores = curve(arm, x)
     for run in arm.runs if per_seed and len(arm.runs) > 1 else ():
@@ -260,22 +111,21 @@ def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis, per_seed: bool = Fal
         axes.plot(own.x, own.mean, color=colour, linewidth=0.8, alpha=0.6, zorder=2)
     axes.fill_between(scores.x, scores.mean - scores.std, scores.mean + scores.std, color=colour, alpha=0.2, lw=0)
     axes.plot(scores.x, scores.mean, color=colour, marker=marker, label=arm.label, zorder=3)
-    freezes = [record[COLUMNS[x]] for run in arm.runs for record in run.of_kind("freeze")]
-    if freezes:
-        moment = float(np.mean(freezes))
-        axes.axvline(moment, color=colour, linestyle="--", linewidth=1.4, zorder=2)
-        if not axes.texts:  # one label for all lines: their colours tell whose they are
-            above = axes.get_xaxis_transform()  # x in data, y as a fraction of the panel
-            name = freeze_name([record for run in arm.runs for record in run.of_kind("freeze")])
-            axes.text(moment, 1.015, name, transform=above, color=colour, fontsize=9, ha="center", va="bottom")
+    moments = freezes(arm, x)
+    for moment in moments:
+        axes.axvline(moment.x, color=colour, linestyle="--", linewidth=1.4 if len(moments) == 1 else 0.9, zorder=2)
+    if moments and not axes.texts:  # one label for all lines: their colours tell whose they are
+        above = axes.get_xaxis_transform()  # x in data, y as a fraction of the panel
+        name, at = freeze_name(arm, moments), moments[0].x
+        axes.text(at, 1.015, name, transform=above, color=colour, fontsize=9, ha="center", va="bottom")
 
 
-def freeze_name(freezes: Sequence[Record]) -> str:
-    """What stands at the line of a freeze: of a single automatic one, its reason too."""
-    if len(freezes) == 1 and freezes[0].get("mode") == "auto":
-        similarity = freezes[0]["similarity"]
-        return f"freeze: {freezes[0]['reason']}" + ("" if similarity is None else f" (SVCCA {similarity:.3f})")
-    return "freeze"
+def freeze_name(arm: Arm, moments: Sequence[Freezes]) -> str:
+    """What stands at the first line of an arm's freezes: of a single automatic one, its reason too."""
+    frozen = sum(len(moment.runs) for moment in moments)
+    if len(arm.runs) == 1 and why_frozen(arm.runs[0]):
+        return f"freeze: {why_frozen(arm.runs[0])}"
+    return "freeze" if frozen == len(arm.runs) else f"freeze ({frozen} of {len(arm.runs)} seeds)"
 
 
 def draw_episodes(axes: Axes, run: Run, *, x: XAxis) -> None:

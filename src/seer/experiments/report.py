@@ -1,5 +1,6 @@
 """One HTML page about many runs, complete in itself: it needs no network, no second file, and no script to be read."""
 
+import base64
 import os
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -10,12 +11,24 @@ import numpy as np
 
 from seer import __version__
 from seer.errors import SettingError
+from seer.experiments.aggregates import Aggregate
+from seer.experiments.arms import (
+    UNCOMPARED,
+    Arm,
+    Run,
+    XAxis,
+    account,
+    curve,
+    differing_settings,
+    freezes,
+    why_frozen,
+)
 from seer.experiments.charts import Line, Panel, chart, legend, short
 from seer.experiments.grid import short_name
 from seer.experiments.page import SCRIPT, STYLE
-from seer.experiments.plots import COLOURS, COLUMNS, UNCOMPARED, XAxis, curve
-from seer.experiments.results import Column, Results, summary_of
-from seer.experiments.statistics import RESAMPLES, Estimate, performance_profile
+from seer.experiments.plots import COLOURS
+from seer.experiments.results import Column, Illustration, Results, summary_of
+from seer.experiments.statistics import RESAMPLES, Estimate
 from seer.training.checkpoint import write_atomically
 from seer.training.terminal import human_bytes
 
@@ -24,7 +37,6 @@ AXIS_LABELS: dict[XAxis, str] = {
     "flops": "FLOPs (multiply-adds)",
     "seconds": "wall time (seconds)",
 }
-PROFILE_POINTS = 41
 NONE = "-"
 
 
@@ -64,6 +76,7 @@ def page(results: Results, *, start: Path) -> str:
         *(f"<p>{escape(sentence)}</p>" for sentence in intro),
         *_missing(results),
     ]
+    body += [_illustration(each) for each in results.illustrations]
     if results.arms:
         body += [_scores(results, column) for column in results.columns]
         body += [_curves(results, x) for x in results.axes]
@@ -83,10 +96,8 @@ def page(results: Results, *, start: Path) -> str:
 
 
 def _missing(results: Results) -> list[str]:
-    if not results.missing:
-        return []
-    rows = [[name, reason] for name, reason in results.missing.items()]
-    return ["<h2>Not shown</h2>", _table(["run", "why"], rows)]
+    rows = [[name, reason] for name, reason in {**results.missing, **results.failures}.items()]
+    return ["<h2>Not shown</h2>", _table(["what", "why"], rows)] if rows else []
 
 
 def _scores(results: Results, column: Column) -> str:
@@ -125,33 +136,49 @@ def _scores(results: Results, column: Column) -> str:
 
 
 def _aggregates(results: Results, column: Column) -> list[str]:
-    aggregates = results.aggregates(column)
-    if not aggregates:
-        return []
-    first = aggregates[0][0]
-    head = ["arm", "interquartile mean, normalised", f"probability of improvement over {first}"]
-    rows = [[label, _interval(iqm), NONE if better is None else _interval(better)] for label, iqm, better in aggregates]
+    found = results.aggregates(column)
+    if not found:
+        return [_note("No aggregates: no arm has a score here.")]
     note = (
-        "Over all environments, with 95% stratified bootstrap intervals "
-        f"({RESAMPLES:,} resamples of the seeds, fixed generator). Normalised: on Atari 0 is a random agent and 1 a "
-        "human; 0 to 1 is 0 to 1,000 points on DeepMind Control. With few seeds the intervals are too narrow."
+        f"95% stratified bootstrap intervals ({RESAMPLES:,} resamples of the seeds, fixed generator), too narrow with "
+        "few seeds, none with one. Normalised: on Atari 0 is a random agent and 1 a human; 0 to 1 is 0 to 1,000 points "
+        "on DeepMind Control."
     )
-    return [_table(head, rows, numbers=1), _note(note), _profile(results, column, [label for label, *_ in aggregates])]
+    return [part for each in found for part in _aggregate(results, each, alone=len(found) == 1)] + [_note(note)]
 
 
-def _profile(results: Results, column: Column, labels: Sequence[str]) -> str:
-    tasks = {label: results.normalized(label, column) or [] for label in labels}
-    every = np.concatenate([task for each in tasks.values() for task in each])
-    low, high = min(0.0, float(every.min())), max(0.01, float(every.max()))
-    margin = 0.05 * (high - low)
-    thresholds = np.linspace(low - margin if low < 0 else 0.0, high + margin, PROFILE_POINTS)
-    lines = []
-    for label in labels:
-        share = performance_profile(tasks[label], thresholds)
-        says = [f"{label}: {y:.0%} of runs above {x:.2f}" for x, y in zip(thresholds, share, strict=True)]
-        lines.append(Line(label, *_look(results, label), thresholds, share, share, share, says, marks=False))
+def _aggregate(results: Results, each: Aggregate, *, alone: bool) -> list[str]:
+    """Some arms over the environments that they share, and what couldn't be told of them."""
+    first = each.rows[0].label
+    head = ["arm", "interquartile mean, normalised", f"probability of improvement over {first}"]
+    rows = [[row.label, *(NONE if x is None else _interval(x) for x in (row.mean, row.better))] for row in each.rows]
+    names = ", ".join(map(short_name, each.environments))
+    said = [f"Over {names}" + ("." if alone else ", which these arms share.")]
+    if len(each.rows) == 1:
+        head, rows = head[:2], [row[:2] for row in rows]
+        said.append("No probability of improvement: no other arm has scores there.")
+    if each.unknown:
+        what = "No interquartile mean, no profile" if each.unknown == each.environments else "Only in the probability"
+        names = ", ".join(map(short_name, each.unknown))
+        said.append(f"{what}: {names}, as no reference scores to normalise by are known.")
+    return [_table(head, rows, numbers=1), _note(" ".join(said)), *_profile(results, each)]
+
+
+def _profile(results: Results, each: Aggregate) -> list[str]:
+    lines, at = [], each.thresholds
+    for row in each.rows:
+        if row.profile is not None:
+            share, low, high = row.profile.value, row.profile.low, row.profile.high
+            says = [
+                f"{row.label}: {y:.0%} ({a:.0%} to {b:.0%}) of runs above {x:.2f}"
+                for x, y, a, b in zip(at, share, low, high, strict=True)
+            ]
+            lines.append(Line(row.label, *_look(results, row.label), at, share, low, high, says, marks=False))
+    if not lines:
+        return []
     panel = Panel("Performance profile", "normalised score", "share of runs above", lines, y_range=(0, 1))
-    return _figure([panel], legend([(line.label, line.colour, line.shape) for line in lines]))
+    key = legend([(line.label, line.colour, line.shape) for line in lines])
+    return [_figure([panel], key, "Bands: 95% stratified bootstrap intervals.")]
 
 
 # Curves ----------------------------------------------------------------------------------------------------
@@ -162,7 +189,9 @@ def _curves(results: Results, x: XAxis) -> str:
     entries = {arm.label: (arm.label, *_look(results, arm.label)) for arm in results.arms}
     several = any(len(arm.runs) > 1 for arm in results.arms)
     over = "seeds" if several else "evaluation episodes"
-    caption = f"Bands: ± one standard deviation over {over}. Dashed: the freeze."
+    caption = (
+        f"Bands: ± one standard deviation over {over}. Dashed: the freeze, a line for each step at which seeds froze."
+    )
     return f"<h2>Score by {escape(AXIS_LABELS[x])}</h2>\n" + _figure(panels, legend(list(entries.values())), caption)
 
 
@@ -178,11 +207,17 @@ def _panel(results: Results, env: str, x: XAxis) -> Panel:
         ]
         low, high = scores.mean - scores.std, scores.mean + scores.std
         lines.append(Line(arm.label, colour, shape, scores.x, scores.mean, low, high, says))
-        freezes = [record[COLUMNS[x]] for run in arm.runs for record in run.of_kind("freeze")]
-        if freezes:
-            moment = float(np.mean(freezes))
-            verticals.append((moment, colour, f"{arm.label}: frozen at {_amount(moment, x)}"))
+        verticals += [
+            (moment.x, colour, f"{arm.label}{_whose(arm, moment.runs)}: frozen at {_amount(moment.x, x)}")
+            for moment in freezes(arm, x)
+        ]
     return Panel(env, AXIS_LABELS[x], "score per episode", lines, verticals)
+
+
+def _whose(arm: Arm, runs: Sequence[Run]) -> str:
+    """Which seeds of an arm these are, unless they are all."""
+    seeds = ", ".join(str(run.settings["seed"]) for run in runs)
+    return "" if len(runs) == len(arm.runs) else f", seed{'s' if len(runs) > 1 else ''} {seeds}"
 
 
 def _amount(value: float, x: XAxis) -> str:
@@ -193,6 +228,17 @@ def _look(results: Results, label: str) -> tuple[str, int]:
     """Colour and shape of an arm, the same in every chart."""
     number = list(dict.fromkeys(arm.label for arm in results.arms)).index(label)
     return COLOURS[number % len(COLOURS)], number
+
+
+def _illustration(each: Illustration) -> str:
+    """A picture inside the page, with its table."""
+    picture = base64.b64encode(each.picture.read_bytes()).decode()
+    parts = [
+        f"<h2>{escape(each.title)}</h2>",
+        f'<figure><img alt="{escape(each.title)}" src="data:image/png;base64,{picture}">'
+        f"<figcaption>{escape(each.caption)}</figcaption></figure>",
+    ]
+    return "\n".join([*parts, _table(each.head, each.rows, numbers=1)] if each.head else parts)
 
 
 def _figure(panels: Iterable[Panel], key: str, caption: str = "") -> str:
@@ -259,9 +305,9 @@ def _costs(summaries: Sequence[dict[str, Any]]) -> list[str]:
 def _settings(results: Results) -> str:
     """Settings that all runs share, and those in which arms differ."""
     runs = [run for arm in results.arms for run in arm.runs]
-    names = sorted({name for run in runs for name in run.settings} - (UNCOMPARED - {"freeze.at", "agent"}))
-    values = {name: {str(run.settings.get(name, NONE)) for run in runs} for name in names}
-    differing = [name for name in names if len(values[name]) > 1]
+    ignoring = UNCOMPARED - {"freeze.at", "agent"}
+    names = sorted({name for run in runs for name in run.settings} - ignoring)
+    differing = sorted(differing_settings(runs, ignoring=ignoring))
     parts = ["<h2>Settings</h2>"]
     if differing:
         rows = []
@@ -271,7 +317,8 @@ def _settings(results: Results) -> str:
             ]
             rows.append([short_name(arm.environment), arm.label, *own])
         parts.append(_table(["environment", "arm", *differing], rows))
-    shared = [[name, *values[name]] for name in names if name not in differing]
+    values = {name: str(run.settings[name]) for run in runs for name in run.settings}
+    shared = [[name, values[name]] for name in names if name not in differing]
     parts.append(f"<details><summary>the {len(shared)} settings that all share</summary>")
     parts.append(_table(["setting", "value"], shared) + "</details>")
     return "\n".join(parts)
@@ -292,27 +339,39 @@ def _runs(results: Results, start: Path) -> str:
                 state,
                 f"{last['step']:,}",
                 f"{last['mean']:,.1f}",
+                *_freeze(run),
             ]
             rows.append([*map(escape, row), link])
-    head = ["environment", "arm", "seed", "state", "last evaluation", "score", "folder"]
+    head = ["environment", "arm", "seed", "state", "last evaluation", "score", "frozen at", "why", "folder"]
     return "<h2>Runs</h2>\n" + _table(head, rows, escaped=True)
+
+
+def _freeze(run: Run) -> list[str]:
+    """The step at which a run's encoder was frozen, and why then; of an automatic freeze that never came, why not."""
+    steps = [f"{record['step']:,}" for record in run.of_kind("freeze")]
+    if steps:
+        return [steps[0], why_frozen(run) or "as set"]
+    decision = (summary_of(run) or {}).get("freeze") if run.settings["freeze.at"] == "auto" else None
+    return ["never", account(decision) if isinstance(decision, dict) else NONE]
 
 
 def _table(
     head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int | None = None, escaped: bool = False
 ) -> str:
-    """A table that scrolls on its own where it is wider than the page; columns from `numbers` on align right."""
+    """A table; columns from `numbers` on align right. A phone shows the column's name beside each cell."""
 
-    def cell(tag: str, place: int, text: str) -> str:
-        kind = ' class="number"' if numbers is not None and place >= numbers else ""
-        return f"<{tag}{kind}>{text if escaped and tag == 'td' else escape(text)}</{tag}>"
+    def kind(place: int) -> str:
+        return ' class="number"' if numbers is not None and place >= numbers else ""
 
-    lines = [
-        "<tr>" + "".join(cell(tag, place, text) for place, text in enumerate(row)) + "</tr>"
-        for tag, row in [("th", head), *(("td", row) for row in rows)]
-    ]
-    body = "\n".join(lines[1:])
-    return f'<div class="wide"><table><thead>{lines[0]}</thead><tbody>{body}</tbody></table></div>'
+    names = [escape(name) for name in head]
+    top = "".join(f"<th{kind(place)}>{name}</th>" for place, name in enumerate(names))
+    lines = []
+    for row in rows:
+        cells = zip(names, row if escaped else map(escape, row), strict=True)
+        parts = [f'<td{kind(n)} data-name="{name}"><span>{cell}</span></td>' for n, (name, cell) in enumerate(cells)]
+        lines.append("<tr>" + "".join(parts) + "</tr>")
+    body = "\n".join(lines)
+    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _note(text: str) -> str:

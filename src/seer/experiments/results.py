@@ -5,24 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seer.errors import SettingError
+from seer.experiments.aggregates import Aggregate, aggregate
+from seer.experiments.arms import Arm, Run, XAxis, group
+from seer.experiments.folders import finished, read_folders
 from seer.experiments.paper import Exhibit, Measure
-from seer.experiments.plots import Arm, Run, XAxis, group, read_run
-from seer.experiments.reference_scores import normalized
-from seer.experiments.statistics import (
-    BOOTSTRAP_SEED,
-    Estimate,
-    Spread,
-    bootstrap,
-    interquartile_mean,
-    probability_of_improvement,
-    score_at,
-    spread,
-)
-from seer.experiments.trials import MANIFEST_FILE, Manifest, Trial
-from seer.training.run import SUMMARY_FILE, read_summary
+from seer.experiments.statistics import Spread, score_at, spread
+from seer.experiments.trials import Manifest, Trial
+from seer.training.run import read_summary
 
 
 @dataclass(frozen=True)
@@ -42,10 +32,22 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Illustration:
+    """A picture (PNG) of the page, with what it shows, and a table below it if `head` names its columns."""
+
+    title: str
+    caption: str
+    picture: Path
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
 class Results:
     """Runs grouped into arms, and what a page says about them.
 
     missing: run name -> why it isn't among the arms.
+    failures: name of an analysis -> why it failed.
     statement: what a reader has to know, one sentence an item.
     """
 
@@ -55,25 +57,17 @@ class Results:
     missing: Mapping[str, str]
     axes: Sequence[XAxis]
     columns: Sequence[Column]
+    illustrations: Sequence[Illustration] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_folders(cls, paths: Sequence[Path], *, title: str) -> "Results":
-        """Of run folders and folders of sweeps, each arm labelled by its settings.
+        """Of run folders and folders of sweeps and exhibits, each arm labelled by its settings.
 
         Raises:
             SettingError: a path is neither, or holds nothing to show.
         """
-        runs: list[Run] = []
-        missing: dict[str, str] = {}
-        for path in dict.fromkeys(paths):
-            manifest = path / MANIFEST_FILE
-            if not manifest.is_file():
-                runs.append(read_run(path))
-                continue
-            record = Manifest.read(manifest)
-            found, lost = _finished(record.trials, path, record.failures)
-            runs += found.values()
-            missing |= lost
+        runs, missing = read_folders(paths)
         if not runs and not missing:
             raise SettingError("no run to report: give folders of runs or of sweeps, seer report DIR...")
         columns = [Column("score at the end"), Column("score at equal FLOPs", equal_flops=True)]
@@ -86,7 +80,7 @@ class Results:
         """Of an exhibit's trials in the folder `root`, whose FLOPs budgets are `fraction` of the paper's."""
         file = root / f"{exhibit.name}.json"
         failures = Manifest.read(file).failures if file.is_file() else {}
-        found, missing = _finished(trials, root, failures)
+        found, missing = finished(trials, root, failures)
         members: dict[tuple[str, str], list[Run]] = {}
         labels = {arm.name: arm.label for comparison in exhibit.comparisons for arm in comparison.arms}
         for trial in trials:
@@ -122,33 +116,12 @@ class Results:
         scores = self.scores(arm, column)
         return spread(scores) if scores else None
 
-    def normalized(self, label: str, column: Column) -> list[np.ndarray] | None:
-        """Normalised scores of an arm, [R] per environment; None unless every environment has some."""
-        arms = {arm.environment: arm for arm in self.in_column(column) if arm.label == label}
-        tasks = []
-        for env in dict.fromkeys(arm.environment for arm in self.in_column(column)):
-            scores = [normalized(env, score) for score in self.scores(arms[env], column)] if env in arms else []
-            known = [score for score in scores if score is not None]
-            if not known:
-                return None
-            tasks.append(np.array(known))
-        return tasks or None
-
-    def aggregates(self, column: Column) -> list[tuple[str, Estimate, Estimate | None]]:
-        """By label: interquartile mean of normalised scores, and probability of improvement over the first row's arm.
-
-        The first row is an arm that never freezes, if there is one.
-        """
-        labels = list(dict.fromkeys(arm.label for arm in self.in_column(column)))
-        labels.sort(key=lambda label: not self._never_freezes(label))
-        known = {label: tasks for label in labels if (tasks := self.normalized(label, column)) is not None}
-        rows = []
-        for label, tasks in known.items():
-            rng = np.random.default_rng(BOOTSTRAP_SEED)
-            first = next(iter(known.values()))
-            better = None if tasks is first else bootstrap(probability_of_improvement, tasks, first, rng=rng)
-            rows.append((label, bootstrap(interquartile_mean, tasks, rng=rng), better))
-        return rows
+    def aggregates(self, column: Column) -> list[Aggregate]:
+        """What the arms amount to over environments they share; one that never freezes comes first."""
+        table: dict[str, dict[str, list[float]]] = {}
+        for arm in self.in_column(column):
+            table.setdefault(arm.environment, {})[arm.label] = self.scores(arm, column)
+        return aggregate(table, order=lambda label: not self._never_freezes(label))
 
     def _never_freezes(self, label: str) -> bool:
         return all(run.settings["freeze.at"] == "never" for arm in self.arms if arm.label == label for run in arm.runs)
@@ -157,19 +130,6 @@ class Results:
 def summary_of(run: Run) -> dict[str, Any] | None:
     """The run's summary, once it has finished."""
     return read_summary(run.folder)
-
-
-def _finished(
-    trials: Sequence[Trial], root: Path, failures: Mapping[str, str]
-) -> tuple[dict[str, Run], dict[str, str]]:
-    found, missing = {}, {}
-    for trial in trials:
-        folder = trial.folder(root)
-        if (folder / SUMMARY_FILE).exists():
-            found[trial.name] = read_run(folder)
-        else:
-            missing[trial.name] = failures.get(trial.name, "not finished" if folder.exists() else "not started")
-    return found, missing
 
 
 def _column(measure: Measure, labels: Mapping[str, str], fraction: float) -> Column:

@@ -97,6 +97,22 @@ class Manifest:
             raise SettingError(f"{file} is no record of a sweep: give one that `seer sweep` wrote") from error
 
 
+def manifests_in(folder: Path) -> list[Manifest]:
+    """What `seer sweep` (sweep.json) and `seer reproduce` (fig3.json) recorded in a folder, in order of their names.
+
+    Raises:
+        SettingError: one is damaged.
+    """
+    return [Manifest.read(file) for file in sorted(folder.glob("*.json")) if _names_trials(file)]
+
+
+def _names_trials(file: Path) -> bool:
+    try:
+        return b'"trials"' in file.read_bytes()
+    except OSError:
+        return file.is_file()  # for `Manifest.read` to complain of
+
+
 def state_of(folder: Path) -> State:
     """Where a trial stands. "busy": a process is writing the folder, such as one that outlived its sweep."""
     if not folder.is_dir() or all(entry.name == LOCK_FILE for entry in folder.iterdir()):

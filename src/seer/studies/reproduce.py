@@ -1,8 +1,6 @@
 """`seer reproduce`: an exhibit of the paper, at the paper's scale or a smaller one, to its figures and a report."""
 
 import dataclasses
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +8,12 @@ from typing import Literal
 
 from seer.config import Config
 from seer.errors import SettingError
+from seer.experiments.arms import AGENT_NAMES
 from seer.experiments.grid import Settings, override, short_name
 from seer.experiments.paper import EXHIBITS, Exhibit
-from seer.experiments.plots import AGENT_NAMES, plot_arms
-from seer.experiments.report import write_page
-from seer.experiments.results import Results
 from seer.experiments.trials import Trial
 from seer.studies.pool import Pool
+from seer.studies.show import show
 from seer.studies.sweep import Resolve, carry_out
 
 ScaleName = Literal["paper", "small", "toy"]
@@ -91,7 +88,8 @@ def reproduce(
     except SystemExit as stop:
         code = int(stop.code or 0)
     if not pool.dry_run and code != 130:
-        _show(exhibit, trials, root=root, statement=statement, fraction=size.fraction)
+        complete = show(exhibit, trials, root=root, statement=statement, fraction=size.fraction)
+        code = code or int(not complete)
     if code:
         raise SystemExit(code)
 
@@ -143,18 +141,3 @@ def _replay(trials: Sequence[Trial], resolve: Resolve) -> str:
         )
     said = " and ".join(f"{kind} for {' and '.join(sorted(agents))}" for kind, agents in kinds.items())
     return f"Replay: {said}; --replay prioritized or uniform sets it for all (the authors' code is uniform)."
-
-
-def _show(exhibit: Exhibit, trials: Sequence[Trial], *, root: Path, statement: list[str], fraction: float) -> None:
-    """Figures, report and analyses of what has finished."""
-    results = Results.of_exhibit(exhibit, trials, root=root, statement=statement, fraction=fraction)
-    if results.arms:
-        for x in exhibit.axes:
-            for suffix in (".png", ".svg"):
-                print(f"wrote {plot_arms(results.arms, x=x, out=root / f'{exhibit.name}-{x}{suffix}')}")
-    print(f"wrote {write_page(results, out=root / f'{exhibit.name}.html')}")
-    for trial in trials if exhibit.analyses else ():
-        for analysis in exhibit.analyses:
-            folder = trial.folder(root)
-            if not (folder / f"{analysis}.png").exists():
-                subprocess.run([sys.executable, "-m", "seer", "analyze", analysis, str(folder)], check=False)

@@ -1,0 +1,200 @@
+"""Run folders, read and grouped into arms: what pictures and reports are made of."""
+
+import json
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from seer.errors import SettingError
+from seer.training.run import METRICS_FILE, Record, RunFolder, flatten, is_number, read_metrics
+
+XAxis = Literal["steps", "flops", "seconds"]
+
+COLUMNS: dict[XAxis, str] = {"steps": "step", "flops": "flops", "seconds": "wall_seconds"}
+DRAWN = {
+    "eval": (*COLUMNS.values(), "mean", "std"), "episode": (*COLUMNS.values(), "episode_return"),
+    "freeze": tuple(COLUMNS.values()),
+}  # fmt: skip
+AGENT_NAMES = {"rainbow": "Rainbow", "dqn": "DQN", "sac": "SAC", "curl": "CURL"}
+# Settings that don't set curves apart: the picture says them elsewhere, or learning doesn't depend on them.
+UNCOMPARED = {
+    "env", "agent", "freeze.at", "seed", "out", "device", "log_every", "checkpoint_every", "snapshot_every",
+    "env_timeout",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)  # by identity, as a key
+class Run:
+    """What a picture needs of one run folder."""
+
+    folder: Path
+    settings: Mapping[str, Any]  # by dotted name
+    records: Sequence[Record]
+
+    def of_kind(self, kind: str) -> list[Record]:
+        """Its records of one kind, oldest first."""
+        return [record for record in self.records if record["kind"] == kind]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One curve: the runs of one setting in one environment, a seed each."""
+
+    environment: str
+    label: str
+    runs: Sequence[Run]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Scores of an arm at its E evaluations: x [E], mean [E] and standard deviation [E]."""
+
+    x: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+
+@dataclass(frozen=True)
+class Freezes:
+    """The freezes of an arm at one step, at `x` on the axis (the mean, where seeds reached the step at other times)."""
+
+    x: float
+    runs: Sequence[Run]
+
+
+def read_run(folder: Path) -> Run:
+    """The settings and records of one run folder.
+
+    Raises:
+        SettingError: it is no run, or holds no evaluation yet.
+    """
+    settings = dict(flatten(RunFolder.open(folder).config))
+    missing = {"env", "agent", "seed", "freeze.at"} - settings.keys()
+    if missing:
+        raise SettingError(f"{folder}/config.json lacks {', '.join(sorted(missing))}: leave that run out")
+    kinds = {"env": str, "agent": str, "seed": int, "freeze.at": str}
+    wrong = [name for name, kind in kinds.items() if not isinstance(settings[name], kind)]
+    if wrong or not (settings["freeze.at"] in ("never", "auto") or settings["freeze.at"].isdecimal()):
+        raise SettingError(f"{folder}/config.json is damaged ({', '.join(wrong or ['freeze.at'])}): leave that run out")
+    run = Run(folder, settings, read_metrics(folder))
+    _refuse_gaps(run)
+    if not run.of_kind("eval"):
+        raise SettingError(f"{folder} holds no evaluation yet: leave it out, or let it train to --eval-every")
+    return run
+
+
+def _refuse_gaps(run: Run) -> None:
+    """SettingError where a record lacks one of the figures that are drawn."""
+    for kind, drawn in DRAWN.items():
+        for record in run.of_kind(kind):
+            lacks = [name for name in drawn if not is_number(record.get(name))]
+            if lacks:
+                raise SettingError(
+                    f"{run.folder / METRICS_FILE} is damaged: an {kind!r} record lacks {', '.join(lacks)}"
+                )
+
+
+def group(runs: Sequence[Run]) -> list[Arm]:
+    """Runs that differ in the seed alone, together. Arms of the same label add what sets them apart.
+
+    Raises:
+        SettingError: two runs have the same settings and the same seed.
+    """
+    named: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        named.setdefault((run.settings["env"], label(run.settings)), []).append(run)
+    arms = []
+    for (environment, name), members in named.items():
+        differing = differing_settings(members)
+        alternatives: dict[str, list[Run]] = {}
+        for run in members:
+            alternatives.setdefault(json.dumps([_value(run, each) for each in differing]), []).append(run)
+        for same in alternatives.values():
+            _refuse_twins(same)
+            arms.append(Arm(environment, name + _difference(same[0], differing), same))
+    return arms
+
+
+def label(settings: Mapping[str, Any]) -> str:
+    """What a reader calls these settings: agent, and when its encoder was frozen."""
+    agent = AGENT_NAMES.get(settings["agent"], settings["agent"])
+    at = settings["freeze.at"]
+    if at == "never":
+        return f"{agent}, never frozen"
+    if at == "auto":
+        return f"{agent} + SEER, automatic freeze"
+    if at == "0":
+        return f"{agent} + SEER, another run's encoder"
+    return f"{agent} + SEER, freeze at {int(at):,}"
+
+
+def curve(arm: Arm, x: XAxis) -> Curve:
+    """Mean and sample standard deviation over seeds, at the steps at which all of them were evaluated; of a
+    single run, over its evaluation episodes, as recorded.
+
+    Raises:
+        SettingError: the seeds have no evaluated step in common.
+    """
+    by_step = [{record["step"]: record for record in run.of_kind("eval")} for run in arm.runs]
+    steps = sorted(set.intersection(*(set(records) for records in by_step)))
+    if not steps:
+        raise SettingError(f"the seeds of {arm.label!r} were never evaluated at the same step: plot them one by one")
+    xs, means, stds = (
+        np.array([[records[step][name] for step in steps] for records in by_step], dtype=float)
+        for name in (COLUMNS[x], "mean", "std")
+    )
+    std = means.std(axis=0, ddof=1) if len(arm.runs) > 1 else stds[0]
+    return Curve(xs.mean(axis=0), means.mean(axis=0), std)
+
+
+def differing_settings(runs: Sequence[Run], *, ignoring: Set[str] = UNCOMPARED) -> list[str]:
+    """The settings that set these runs apart. One that a run of an earlier version doesn't name doesn't, by itself."""
+    names = dict.fromkeys(name for run in runs for name in run.settings if name not in ignoring)
+    values = {name: {json.dumps(_value(run, name)) for run in runs if name in run.settings} for name in names}
+    return [name for name in names if len(values[name]) > 1]
+
+
+def _value(run: Run, name: str) -> Any:
+    """A setting. An encoder's run goes by its name without the seed, or seeds would be told apart by their path."""
+    value = run.settings.get(name)
+    if name == "freeze.encoder_from" and isinstance(value, str):
+        return Path(value).name.removesuffix(f"-{run.settings['seed']}")
+    return value
+
+
+def _difference(run: Run, names: Sequence[str]) -> str:
+    """What a run's settings of these names are, ready to follow a label."""
+    values = {name.rpartition(".")[2].replace("_", " "): _value(run, name) for name in names}
+    return "".join(f", {name} {value}" for name, value in values.items() if value is not None)
+
+
+def _refuse_twins(runs: Sequence[Run]) -> None:
+    seeds: dict[int, Run] = {}
+    for run in runs:
+        twin = seeds.setdefault(run.settings["seed"], run)
+        if twin is not run:
+            raise SettingError(f"{twin.folder} and {run.folder} have the same settings and seed: leave one out")
+
+
+def freezes(arm: Arm, x: XAxis) -> list[Freezes]:
+    """The freezes of an arm, first to last, those of the same step together; a run that never froze is in none."""
+    by_step: dict[int, dict[Run, float]] = {}
+    for run in arm.runs:
+        for record in run.of_kind("freeze"):
+            by_step.setdefault(record["step"], {})[run] = record[COLUMNS[x]]
+    return [Freezes(float(np.mean(list(found.values()))), list(found)) for _, found in sorted(by_step.items())]
+
+
+def why_frozen(run: Run) -> str:
+    """Why a run froze when it did, in a few words; empty unless that was decided while it trained."""
+    decision = next(iter(run.of_kind("freeze")), {})
+    return account(decision) if decision.get("mode") == "auto" else ""
+
+
+def account(decision: Mapping[str, Any]) -> str:
+    """What `Freezing.account` recorded, in words."""
+    similarity = decision.get("similarity")
+    return str(decision.get("reason", "")) + (f" (SVCCA {similarity:.3f})" if is_number(similarity) else "")
