@@ -10,10 +10,11 @@ from seer.experiments.paper import Exhibit
 
 ScaleName = Literal["paper", "small", "toy"]
 TOY: Settings = {
-    "steps": 600, "first-update": 100, "batch-size": 8, "hidden-units": 16, "eval-every": 150, "eval-episodes": 1,
-    "log-every": 50, "checkpoint-every": 300,
+    "steps": 300, "first-update": 50, "batch-size": 8, "hidden-units": 16, "eval-every": 150, "eval-episodes": 1,
+    "log-every": 50, "checkpoint-every": 150,
 }  # fmt: skip
-TOY_FREEZE, TOY_ROWS, TOY_FRACTION, TOY_PRETRAINING = 400, 200, 1e-4, 0.01
+TOY_CONTROL: Settings = {"random-steps": 50, "action-repeat": 8}  # few pictures to an episode, which take most time
+TOY_FREEZE, TOY_ROWS, TOY_FRACTION, TOY_PRETRAINING = 200, 100, 1e-4, 0.005
 MORE_OFTEN = 20  # evaluations of a small run, so that a score at a FLOPs budget lies between two near ones
 
 
@@ -69,7 +70,7 @@ class Scale:
             own["freeze-at"] = TOY_FREEZE
         if config.replay.capacity is not None:
             own["replay-capacity"] = TOY_ROWS
-        return own | ({"random-steps": 100} if config.agent in ("sac", "curl") else {})
+        return own | (dict(TOY_CONTROL) if config.agent in ("sac", "curl") else {})
 
     def _small(self, config: Config, *, scaled: bool) -> dict[str, str | int | float | bool]:
         steps = config.steps if scaled else round(config.steps * self.fraction)

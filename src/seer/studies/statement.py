@@ -33,7 +33,7 @@ def _size(whole: Exhibit, exhibit: Exhibit, scale: Scale) -> str:
         if any(arm.pretraining for comparison in exhibit.comparisons for arm in comparison.arms):
             said.append(f"{scale.pretraining:g} of its pretraining steps")
     elif scale.name == "toy":
-        said.append("a few hundred steps of tiny networks: the figures mean nothing")
+        said.append("300 steps of tiny networks: the figures mean nothing")
     if len(exhibit.envs) < len(whole.envs):
         said.append(f"{', '.join(map(short_name, exhibit.envs))} of its {len(whole.envs)} environments")
     if scale.seeds != whole.seeds:
