@@ -20,8 +20,8 @@ from seer.cli import parse_config
 from seer.config import Config, config_to_json
 from seer.errors import SettingError
 from seer.experiments.grid import flags_of, make_grid, override, read_grid, short_name
-from seer.experiments.live import Follower
-from seer.experiments.sweep import Room
+from seer.experiments.live import Follower, LiveView
+from seer.experiments.sweep import LocalEngine, Room
 from seer.experiments.tables import run_flops
 from seer.experiments.trials import Manifest, Needs, Outcome, Trial, outcome_of, ready, state_of
 from seer.phase import Phase
@@ -119,6 +119,16 @@ def test_a_trial_waits_for_its_forerunner() -> None:
     first, second = Trial("a", "e", "x", 0, ()), Trial("b", "e", "y", 0, (), after="a")
     assert ready([first, second], set()) == [first]
     assert ready([second], {"a"}) == [second]
+
+
+def test_what_waits_for_a_stopped_trial_has_not_failed(tmp_path: Path) -> None:
+    first, second = Trial("a", "e", "x", 0, ()), Trial("b", "e", "y", 0, (), after="a")
+    for kind, becomes in (("stopped", "stopped"), ("failed", "failed"), ("killed", "failed")):
+        view = LiveView(tmp_path, steps={}, flops={})
+        engine = LocalEngine(tmp_path, needs={}, room=Room(1, 1), retries=0, view=view)
+        engine.outcomes[first.name] = Outcome(kind)
+        assert engine._drop_orphans([second]) == []
+        assert engine.outcomes["b"].kind == becomes
 
 
 # Where a trial stands ----------------------------------------------------------------------------------------------
