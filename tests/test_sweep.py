@@ -416,7 +416,7 @@ def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path) -> No
     again = start_sweep(grid, out, "--jobs", "1")
     said, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, said
-    assert re.match(r"2 runs, 2 to go, 1 at a time here: \S+ FLOPs; at most \S+ GB of memory", said)  # before it trains
+    assert re.match(r"2 runs, 2 to go, 1 at a time here: \S+ FLOPs; at most \S+ MB of memory", said)  # before it trains
     assert "Alien-seer-0: goes on from its checkpoint" in said
     for name in ("Alien-seer-0", "Alien-never-0"):
         assert steps_of(out / "runs" / name) == list(range(20, STEPS + 1, 20))
