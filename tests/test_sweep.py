@@ -300,14 +300,14 @@ def test_an_automatic_freeze_costs_at_most_its_dearest_moment(tmp_path: Path, ca
     """Against every moment there is; the table and the sum say that they are bounds."""
     flags = (
         *("--env", ALIEN, "--steps", "300", "--freeze-at", "auto", "--freeze-earliest", "20", "--first-update", "60"),
-        *("--replay-capacity", "100", "--probe-every", "40", "--probe-size", "16", "--threads", "1", "--device", "cpu"),
+        *("--replay-capacity", "250", "--probe-every", "40", "--probe-size", "16", "--threads", "1", "--device", "cpu"),
     )
     config = parse_config("train", flags)
     (planned,) = plan([(Trial("a", ALIEN, "x", 0, flags), config)], Pool())
     environment = build_environment(config, training=False)
     cost = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0]).cost
     each = [
-        run_flops(cost, after=Phase.LATENTS, updates=1, steps=300, first_update=60, frozen_at=moment, capacity=100)[1]
+        run_flops(cost, after=Phase.LATENTS, updates=1, steps=300, first_update=60, frozen_at=moment, capacity=250)[1]
         for moment in (None, *range(20, 301))
     ]
     assert planned.flops == max(each) + 7 * 2 * 16 * cost.encoder.multiply_adds
