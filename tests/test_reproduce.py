@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from seer.experiments.paper import EXHIBITS
 from seer.experiments.tables import run_flops
 from seer.phase import Phase
 from seer.studies.plan import _kind_of_speed
-from seer.studies.reproduce import Scale
+from seer.studies.scale import Scale, ScaleName
 from tiny_run import seer
 
 Capture = pytest.CaptureFixture[str]
@@ -108,6 +109,42 @@ def test_transfer_follows_its_pretraining() -> None:
     assert names.count(transfer.after) == 1
 
 
+@pytest.mark.parametrize("scale", get_args(ScaleName))
+@pytest.mark.parametrize("name", ["fig7", "fig10"])
+def test_names_and_labels_state_the_steps_that_are_trained(name: str, scale: ScaleName) -> None:
+    size = Scale.of(EXHIBITS[name], scale, None)
+    exhibit = EXHIBITS[name].pretrained_for(size.pretraining_steps)
+    labels = {arm.name: arm.label for comparison in exhibit.comparisons for arm in comparison.arms}
+    trials = {trial.name: trial for trial in exhibit.trials(seeds=1, root=Path("r"), common={})}
+    steps = {}
+    for trial in trials.values():
+        config = parse_config("train", trial.flags)
+        settings = size.settings(config, flags=trial.flags)
+        steps[trial.name] = int(settings.get("steps", config.steps))
+    of_length = [trial for trial in trials.values() if trial.arm.startswith("curl-transfer-of-")]
+    assert len(of_length) == (4 if name == "fig10" else 0)
+    for trial in trials.values():
+        if trial.arm.startswith("curl-for-"):
+            assert trial.arm == f"curl-for-{steps[trial.name]}"
+    for trial in of_length:
+        assert trial.after is not None
+        assert trial.arm == f"curl-transfer-of-{steps[trial.after]}"
+        assert labels[trial.arm] == f"pretrained for {steps[trial.after]:,} steps"
+    assert len(set(labels.values())) == len(labels)  # the report tells arms apart by them
+
+
+@pytest.mark.parametrize("name", ["fig7", "fig10"])
+def test_a_small_pretraining_is_mostly_learning(name: str) -> None:
+    size = Scale.of(EXHIBITS[name], "small", None)
+    exhibit = EXHIBITS[name].pretrained_for(size.pretraining_steps)
+    trials = exhibit.trials(seeds=1, root=Path("r"), common={})
+    sources = {trial.after for trial in trials}
+    for trial in trials:
+        if trial.name in sources:
+            config = parse_config("train", trial.flags)
+            assert build_schedule(config).first_update <= config.steps / 5
+
+
 def test_planned_flops_are_those_a_real_run_counted() -> None:
     for name in ("Alien-frozen-0", "BankHeist-never-1"):
         folder = ATARI_100K / name
@@ -160,6 +197,79 @@ def test_a_dry_run_says_how_the_scale_differs(
     assert not list(tmp_path.iterdir())
 
 
+def planned(capsys: Capture, *arguments: object) -> str:
+    capsys.readouterr()
+    assert seer("reproduce", *arguments, "--dry-run", "--no-measure") == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def test_small_says_all_that_it_changes_and_what_it_does_not(capsys: Capture) -> None:
+    said = planned(capsys, "fig9", "--scale", "small", "--seeds", 1)
+    assert (
+        "How often: evaluations 20 times a run, every 800 to 5,000 steps instead of 2,500 to 10,000; checkpoints every "
+        "3,200 to 20,000 steps instead of 10,000.\n"
+    ) in said
+    assert (
+        "Not scaled: CURL acts at random for 1,000 steps, learns from step 1,000 on, and moves its target every 2 "
+        "updates; Rainbow learns from step 1,600 on and renews its target every 2,000 updates. So nothing is learnt "
+        "yet in 1,000 of the 2,000 steps before a freeze on cartpole-swingup, the largest such share.\n"
+    ) in said
+    said = planned(capsys, "fig8", "--scale", "small")
+    assert "; snapshots every 1,250 steps instead of 10,000.\n" in said
+    assert "1,000 of the 5,000 steps of a pretraining on walker-stand" in planned(capsys, "fig10", "--scale", "small")
+    assert "How often" not in planned(capsys, "fig8")
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig11"])
+def test_a_small_replay_holds_what_learning_needs_and_says_so(name: str, capsys: Capture) -> None:
+    said = planned(capsys, name, "--scale", "small", "--envs", "cheetah-run", "--seeds", 1)
+    assert said.count("--replay-capacity 513") == 2
+    assert "The small replay of cheetah-run holds 513 frames instead of the 200 that the scale asks for" in said
+    said = planned(capsys, name, "--scale", "small", "--envs", "cartpole-swingup", "--seeds", 1)
+    assert said.count("--replay-capacity 200") == 2
+    assert "The small replay" not in said
+
+
+def test_transfer_is_told_with_its_pretraining(capsys: Capture) -> None:
+    """Against the rows of the plan's own table, where the pretraining is a run like any other."""
+    said = planned(capsys, "fig7", "--scale", "small", "--envs", "walker-walk")
+
+    def flops(arm: str) -> float:
+        (row,) = re.findall(rf"^ walker-\w+ +{arm} .*?(\d\.\d\de\+\d\d) ", said, re.M)
+        return float(row)
+
+    (pretraining,) = re.findall(r"counted in no figure and no table: (\S+) for 6,000 steps on walker-stand\.\n", said)
+    assert float(pretraining) == pytest.approx(flops("curl-for-6000"), rel=0.01)
+    ((without, both),) = re.findall(
+        r"FLOPs of a run on walker-walk without and with its pretraining: CURL, frozen encoder of walker-stand: "
+        r"(\S+) and (\S+)\.\n",
+        said,
+    )
+    assert float(without) == pytest.approx(flops("curl-transfer"), rel=0.01)
+    assert float(both) == pytest.approx(flops("curl-transfer") + flops("curl-for-6000"), rel=0.01)
+    assert "without and with its pretraining" not in planned(capsys, "fig8")
+
+
+def test_each_printed_command_is_that_of_its_seed(capsys: Capture) -> None:
+    said = planned(capsys, "fig7", "--seeds", 2, "--envs", "walker-walk", "--out", "r")
+    commands = [line for line in said.splitlines() if line.startswith("seer train")]
+    assert sum("--seed {0,1}" in line for line in commands) == 1  # CURL from scratch
+    folders = [Path(f"r/runs/walker-stand-curl-for-60000-{seed}").resolve() for seed in (0, 1)]
+    for seed, folder in enumerate(folders):
+        assert sum(f"--seed {seed} --encoder-from {folder} " in f"{line} " for line in commands) == 1
+        assert sum(line.endswith(f"--out {folder}") and f"--seed {seed} " in line for line in commands) == 1
+    assert len(commands) == 5
+
+
+def test_what_the_papers_scale_costs_is_said_with_the_way_to_a_smaller_one(capsys: Capture) -> None:
+    paper, small = (
+        planned(capsys, "fig8", "--seeds", 1, *more).splitlines()[-1] for more in ((), ("--scale", "small"))
+    )
+    assert re.match(r"1 runs, 1 to go, 1 at a time here: \S+ FLOPs; at most \S+ GB of memory and ", paper)
+    assert paper.endswith("; this is the paper's scale, --scale small trains a share of it")
+    assert "--scale" not in small
+
+
 def test_uniform_replay_is_one_flag(capsys: Capture) -> None:
     assert seer("reproduce", "table1", "--envs", "Alien", "--dry-run", "--no-measure", "--replay", "uniform") == 0
     said = capsys.readouterr().out
@@ -172,6 +282,8 @@ def test_mistakes_are_one_line(capsys: Capture) -> None:
         (["fig1"], "unknown exhibit 'fig1'; use one of fig2"),
         (["table1", "--envs", "Pong"], "--envs Pong: table1 has Alien, BankHeist"),
         (["table1", "--seeds", "0"], "--seeds 0"),
+        (["table1", "--envs"], "--envs names none; give one or more, or leave it out"),
+        (["table1", "--envs", "--scale", "small"], "--envs names none"),
         (["table1", "--scale", "huge"], "huge"),
     ):
         assert seer("reproduce", *arguments, "--dry-run") == 2
@@ -186,9 +298,11 @@ def test_mistakes_are_one_line(capsys: Capture) -> None:
 @pytest.mark.parametrize("name", EXHIBITS)
 def test_each_exhibit_runs_to_its_report(name: str, tmp_path_factory: pytest.TempPathFactory, capsys: Capture) -> None:
     """One folder for all of them: exhibits that show the same runs share them."""
-    exhibit = EXHIBITS[name]
+    exhibit = EXHIBITS[name].pretrained_for(Scale.of(EXHIBITS[name], "toy", None).pretraining_steps)
     out = tmp_path_factory.getbasetemp() / "toy"
     assert seer("reproduce", name, "--scale", "toy", "--out", out) == 0, capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert re.match(rf"{name}: .*\nScale toy: (.*\n)+?(measuring .*\n)*\d+ runs, \d+ to go, .* FLOPs; at most ", said)
     text = (out / f"{name}.html").read_text()
     assert "Not shown" not in text
     for x in exhibit.axes:

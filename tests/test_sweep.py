@@ -13,14 +13,21 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
+from seer.build import build, build_agent, build_environment
 from seer.cli import parse_config
-from seer.config import config_to_json
+from seer.config import Config, config_to_json
 from seer.errors import SettingError
 from seer.experiments.grid import flags_of, make_grid, override, read_grid, short_name
-from seer.experiments.live import Follower
-from seer.experiments.sweep import Room
+from seer.experiments.live import Follower, LiveView
+from seer.experiments.sweep import LocalEngine, Room
+from seer.experiments.tables import run_flops
 from seer.experiments.trials import Manifest, Needs, Outcome, Trial, outcome_of, ready, state_of
+from seer.phase import Phase
+from seer.studies.plan import Planned, plan
+from seer.studies.pool import Pool
+from seer.studies.sweep import refuse_other_runs
 from seer.training.checkpoint import save_checkpoint
 from seer.training.run import RunFolder
 from tiny_run import files, seer
@@ -114,6 +121,16 @@ def test_a_trial_waits_for_its_forerunner() -> None:
     assert ready([second], {"a"}) == [second]
 
 
+def test_what_waits_for_a_stopped_trial_has_not_failed(tmp_path: Path) -> None:
+    first, second = Trial("a", "e", "x", 0, ()), Trial("b", "e", "y", 0, (), after="a")
+    for kind, becomes in (("stopped", "stopped"), ("failed", "failed"), ("killed", "failed")):
+        view = LiveView(tmp_path, steps={}, flops={})
+        engine = LocalEngine(tmp_path, needs={}, room=Room(1, 1), retries=0, view=view)
+        engine.outcomes[first.name] = Outcome(kind)
+        assert engine._drop_orphans([second]) == []
+        assert engine.outcomes["b"].kind == becomes
+
+
 # Where a trial stands ----------------------------------------------------------------------------------------------
 
 
@@ -200,6 +217,108 @@ def test_a_mistake_in_any_run_is_one_line_before_any_work(
     assert files(tmp_path) == before
 
 
+def test_a_wrong_setting_names_its_run(tmp_path: Path, capsys: Capture) -> None:
+    grid = write_grid(tmp_path, seeds=2)
+    text = grid.read_text()
+    grid.write_text(text + "\nreplay-capacity = 5")  # of the arm never
+    line = refused(capsys, "sweep", grid, "--out", tmp_path / "s")
+    assert line == "seer: error: Alien-never-0: --replay-capacity 5 is less than batch size + n-step; give at least 7"
+    grid.write_text(text + "\nimage-size = 8")  # only shows when the networks are built
+    assert "seer: error: Alien-never-0: --encoder: 1 pixels" in refused(capsys, "sweep", grid, "--dry-run")
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--jobs", "-2"], "--jobs -2 must be 1 or more"),
+        (["--threads", "0"], "--threads 0 must be 1 or more"),
+        (["--retries", "-3"], "--retries -3 must be 0 or more"),
+        (["--trial-cpus", "0"], "--trial-cpus 0 must be 1 or more"),
+        (["--trial-gpus", "-1"], "--trial-gpus -1 must be 0 or more"),
+        (["--trial-gpus", "1"], "--trial-gpus 1 is asked of Ray: add --ray local, or leave it out"),
+        (["--trial-memory", "lots"], "--trial-memory 'lots' is no size; write it as 70MB, 1.5GB or 64MiB"),
+        (["--ray", "local", "--jobs", "2"], "--jobs 2 is for this machine alone"),
+        (["--envs"], "--envs names none; give one or more, or leave it out"),
+        (["--freeze-at"], "--freeze-at names none"),
+        (["--seeds"], "--seeds names none"),
+    ],
+)
+def test_a_bad_flag_of_the_pool_is_one_line_before_anything_is_written(
+    flags: list[str], said: str, *, dry: bool, tmp_path: Path, capsys: Capture
+) -> None:
+    grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
+    assert f"error: {said}" in refused(capsys, "sweep", grid, "--out", out, *flags, *(["--dry-run"] if dry else []))
+    assert not out.exists()
+
+
+def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:
+    def config(source: str) -> Config:
+        return parse_config("train", ["--env", ALIEN, "--steps", "300", "--encoder-from", source])
+
+    trial = Trial("Alien-x-0", ALIEN, "x", 0, ())
+    RunFolder.create(trial.folder(tmp_path), config_to_json(config("here/runs/stand-for-6000-0"))).close()
+
+    def check(source: str) -> None:
+        refuse_other_runs([Planned(trial, config(source), Needs(), 1, 1, 1, (1, 1))], tmp_path)
+
+    check("elsewhere/runs/stand-for-6000-0")
+    with pytest.raises(SettingError, match=r"another run \(it differs in freeze\.encoder_from\)"):
+        check("here/runs/stand-for-3000-0")
+
+
+# Plans -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--env", "dm_control/cheetah-run-v0", "--replay-capacity", "1000"),
+        ("--env", "dm_control/cartpole-swingup-v0", "--replay-capacity", "1000", "--encoder", "impala"),
+        ("--env", ALIEN, "--replay-capacity", "10000"),
+    ],
+)
+def test_a_trial_asks_for_the_memory_of_its_runs_own_budget(flags: tuple[str, ...]) -> None:
+    config = parse_config("train", (*flags, "--threads", "1", "--eval-episodes", "1", "--device", "cpu"))
+    trial = Trial("a", config.env, "x", 0, flags)
+    (planned,) = plan([(trial, config)], Pool())
+    assert planned.needs.num_bytes == build(config).budget
+    (planned,) = plan([(trial, config)], Pool(trial_memory="9GB", trial_cpus=3))
+    assert planned.needs == Needs(cpus=3, num_bytes=9 * 10**9)
+
+
+@pytest.mark.parametrize("flags", [("--trial-memory", "1000TB"), ("--trial-cpus", "4000"), ("--jobs", "1")])
+def test_a_dry_run_counts_by_what_a_run_asks_for(flags: tuple[str, ...], tmp_path: Path, capsys: Capture) -> None:
+    grid = write_grid(tmp_path, seeds=1)
+    assert seer("sweep", grid, "--dry-run", "--no-measure", *flags) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("2 runs, 2 to go, 1 at a time here: ")
+    assert ("at most 1000.00 TB of memory" in said) == ("1000TB" in flags)
+
+
+def test_an_automatic_freeze_costs_at_most_its_dearest_moment(tmp_path: Path, capsys: Capture) -> None:
+    """Against every moment there is; the table and the sum say that they are bounds."""
+    flags = (
+        *("--env", ALIEN, "--steps", "300", "--freeze-at", "auto", "--freeze-earliest", "20", "--first-update", "60"),
+        *("--replay-capacity", "250", "--probe-every", "40", "--probe-size", "16", "--threads", "1", "--device", "cpu"),
+    )
+    config = parse_config("train", flags)
+    (planned,) = plan([(Trial("a", ALIEN, "x", 0, flags), config)], Pool())
+    environment = build_environment(config, training=False)
+    cost = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0]).cost
+    each = [
+        run_flops(cost, after=Phase.LATENTS, updates=1, steps=300, first_update=60, frozen_at=moment, capacity=250)[1]
+        for moment in (None, *range(20, 301))
+    ]
+    assert planned.flops == max(each) + 7 * 2 * 16 * cost.encoder.multiply_adds
+    grid = tmp_path / "grid.toml"
+    grid.write_text(f'envs = ["{ALIEN}"]\n[settings]\nfreeze-at = "auto"\nsteps = 20000\n')
+    assert seer("sweep", grid, "--dry-run", "--no-measure") == 0
+    said = capsys.readouterr().out
+    assert re.search(r" auto +at most \d\.\d\de\+\d\d \(10\d%\) ", said)
+    assert re.search(r"at a time here: at most \S+ FLOPs;", said)
+
+
 def test_other_runs_of_the_same_name_are_not_touched(tmp_path: Path, capsys: Capture, finished_run: Path) -> None:
     out = tmp_path / "sweep"
     shutil.copytree(finished_run, out / "runs" / "Pong-never-0")
@@ -213,7 +332,9 @@ def test_other_runs_of_the_same_name_are_not_touched(tmp_path: Path, capsys: Cap
 def test_one_sweep_at_a_time(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "sweep"
     with RunFolder.create(out, {}):
-        assert "another process" in refused(capsys, "sweep", write_grid(tmp_path, seeds=1), "--out", out)
+        assert "another process" in refused(
+            capsys, "sweep", write_grid(tmp_path, seeds=1), "--out", out, "--no-measure"
+        )
 
 
 def test_a_dry_run_says_what_it_costs_and_does_nothing(
@@ -238,7 +359,7 @@ PATIENCE = 900  # seconds: only what hangs takes that long, on a machine however
 
 
 def start_sweep(grid: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "seer", "sweep", str(grid), "--out", str(out), *more]
+    command = [sys.executable, "-m", "seer", "sweep", str(grid), "--out", str(out), "--no-measure", *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -295,6 +416,7 @@ def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path) -> No
     again = start_sweep(grid, out, "--jobs", "1")
     said, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, said
+    assert re.match(r"2 runs, 2 to go, 1 at a time here: \S+ FLOPs; at most \S+ MB of memory", said)  # before it trains
     assert "Alien-seer-0: goes on from its checkpoint" in said
     for name in ("Alien-seer-0", "Alien-never-0"):
         assert steps_of(out / "runs" / name) == list(range(20, STEPS + 1, 20))

@@ -68,9 +68,9 @@ def disk_bytes(replay: int, *, new: int) -> int:
 
 
 def budget_of(
-    agent: Agent[Any], *, batch_size: int, replay: int, frame: RowFormat, stack: int, action: RowFormat
+    agent: Agent[Any], *, on_gpu: bool, batch_size: int, replay: int, frame: RowFormat, stack: int, action: RowFormat
 ) -> Budget:
-    """What a run of this agent takes with a replay of so many bytes."""
+    """What a run of this agent takes with a replay of so many bytes, on a GPU or not."""
     rows = replay // frame.num_bytes
     if agent.latent.num_bytes <= frame.num_bytes:
         rows += replay // agent.latent.num_bytes  # the freeze holds both indices for a moment
@@ -78,8 +78,7 @@ def budget_of(
     activations = image + sum(map(_activations, agent.online.encoder.stages))
     parameters = sum(weight.numel() for module in agent.modules().values() for weight in module.parameters())
     work = torch.float32.itemsize * (PASSES * batch_size * activations + COPIES * parameters)
-    on_gpu = 0 if agent.device.type == "cpu" else GPU_REST
-    return Budget(replay, rows * (INDEX_BYTES + action.num_bytes), REST + work + on_gpu)
+    return Budget(replay, rows * (INDEX_BYTES + action.num_bytes), REST + work + GPU_REST * on_gpu)
 
 
 def _activations(stage: nn.Module) -> int:

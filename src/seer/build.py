@@ -296,7 +296,7 @@ def build_replay(
     settings, streams = config.replay, config.num_envs
     frame = RowFormat(environment.frame_shape, torch.uint8)
     capacity = replay_bytes(config, frame) // streams // frame.num_bytes
-    needed = config.learning.batch_size + settings.n_step
+    needed = config.least_capacity
     if capacity < needed:
         asked = f"--replay-memory {settings.memory}" if settings.memory else f"--replay-capacity {settings.capacity}"
         least = needed * streams
@@ -339,10 +339,11 @@ def replay_bytes(config: Config, frame: RowFormat) -> int:
 
 
 def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any]) -> Budget:
-    """What the run takes of memory at most."""
+    """What the run takes of memory at most, on its device, wherever the agent is now."""
     frame = RowFormat(environment.frame_shape, torch.uint8)
     return budget_of(
         agent,
+        on_gpu=pick_device(config.device).type != "cpu",
         batch_size=config.learning.batch_size,
         replay=replay_bytes(config, frame),
         frame=frame,

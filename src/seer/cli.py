@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import tyro
 
@@ -396,11 +396,22 @@ def parse(
             read: Callable[..., Settings] = functools.partial(
                 tyro.cli, settings, prog=f"seer {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,)
             )
-            return read() if default is None else read(default=default)
+            made = read() if default is None else read(default=default)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise SettingError(f"{_one_line(complaint.getvalue())}; seer {command} --help lists the flags") from None
+    _refuse_flags_without_values(made, arguments)
+    return made
+
+
+def _refuse_flags_without_values(made: Any, arguments: Sequence[str]) -> None:
+    """A list that is given without a value would otherwise count as not given."""
+    given = {argument.replace("_", "-") for argument in arguments}
+    for part in dataclasses.fields(made):
+        flag = f"--{part.name.replace('_', '-')}"
+        if flag in given and getattr(made, part.name) == ():
+            raise SettingError(f"{flag} names none; give one or more, or leave it out")
 
 
 def _one_line(box: str) -> str:

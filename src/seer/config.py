@@ -300,6 +300,11 @@ class Config:
         return self.image.crop_size or self.image.size
 
     @property
+    def least_capacity(self) -> int:
+        """Frames, of each environment, that a replay needs for learning: a batch and an n-step window."""
+        return self.learning.batch_size + self.replay.n_step
+
+    @property
     def freeze_step(self) -> int | None:
         """T_f in training steps; None for never, and for auto, which finds it on the way."""
         return None if self.freeze.at in ("never", "auto") else int(self.freeze.at)

@@ -2,11 +2,11 @@
 
 import re
 
-from seer.config import Config, FreezeConfig, ReplayConfig
+from seer.config import Config, FreezeConfig
 from seer.errors import SettingError
 
 
-def parse_memory(text: str) -> int:
+def parse_memory(text: str, *, flag: str = "--replay-memory") -> int:
     """Bytes of a size such as 70MB, 1.5 GB or 64MiB (decimal and binary units; a bare number is bytes).
 
     Raises:
@@ -20,7 +20,7 @@ def parse_memory(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?i?B|)\s*", text)
     unit = match[2].replace("k", "K") if match else ""
     if match is None or unit not in units or not 1 <= float(match[1]) * units[unit] < 2**63:
-        raise SettingError(f"--replay-memory {text!r} is no size; write it as 70MB, 1.5GB or 64MiB")
+        raise SettingError(f"{flag} {text!r} is no size; write it as 70MB, 1.5GB or 64MiB")
     return int(float(match[1]) * units[unit])
 
 
@@ -94,7 +94,7 @@ def validate(config: Config) -> Config:
         f"--steps {config.steps} is no multiple of --num-envs {config.num_envs}, which act together; make it one",
     )
     _validate_pictures(config)
-    _validate_replay(replay, learning.batch_size)
+    _validate_replay(config)
     _validate_freeze(config)
     return config
 
@@ -117,7 +117,8 @@ def _validate_pictures(config: Config) -> None:
     )
 
 
-def _validate_replay(replay: ReplayConfig, batch_size: int) -> None:
+def _validate_replay(config: Config) -> None:
+    replay, needed = config.replay, config.least_capacity
     if replay.memory is not None:
         _require(
             replay.capacity is None,
@@ -125,7 +126,6 @@ def _validate_replay(replay: ReplayConfig, batch_size: int) -> None:
         )
         parse_memory(replay.memory)
     if replay.capacity is not None:
-        needed = batch_size + replay.n_step
         _require(
             replay.capacity >= needed,
             f"--replay-capacity {replay.capacity} is less than batch size + n-step; give at least {needed}",

@@ -4,7 +4,7 @@ Source: SEER (Chen et al. 2021), figures 2 to 13 and table 1. Settings that aren
 preset. Runs are named by environment, arm and seed, so that exhibits that show the same runs share them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,6 +37,18 @@ class Arm:
     per_env: Mapping[str, Settings] = field(default_factory=dict)
     pretraining: Pretraining | None = None
 
+    def pretrained_for(self, length: Callable[[int], int]) -> "Arm":
+        """The same arm after a pretraining of another length; where name and label state the steps, they follow."""
+        if self.pretraining is None:
+            return self
+        before, now = self.pretraining.steps, length(self.pretraining.steps)
+        return replace(
+            self,
+            name=self.name.replace(f"{before}", f"{now}"),
+            label=self.label.replace(f"{before:,}", f"{now:,}"),
+            pretraining=replace(self.pretraining, steps=now),
+        )
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -61,11 +73,16 @@ class Measure:
 
 @dataclass(frozen=True)
 class Small:
-    """The exhibit in an evening on two cores: a share of the paper's steps, T_f, replay and FLOPs, and fewer seeds."""
+    """The exhibit in an evening on two cores: a share of the paper's steps, T_f, replay and FLOPs, and fewer seeds.
+
+    `pretraining`: the share of a pretraining's steps, where `fraction` of them would hardly outlast the steps before
+    the first update, which are not scaled.
+    """
 
     envs: tuple[str, ...]
     seeds: int
     fraction: float = 0.2
+    pretraining: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,9 +122,12 @@ class Exhibit:
         )
         return replace(self, comparisons=tuple(kept))
 
-    def label(self, arm: str) -> str:
-        """What a reader calls the arm of this name in this exhibit."""
-        return {each.name: each.label for comparison in self.comparisons for each in comparison.arms}[arm]
+    def pretrained_for(self, length: Callable[[int], int]) -> "Exhibit":
+        """The same exhibit with pretrainings of other lengths, given the paper's; names and labels follow."""
+        changed = (
+            replace(each, arms=tuple(arm.pretrained_for(length) for arm in each.arms)) for each in self.comparisons
+        )
+        return replace(self, comparisons=tuple(changed))
 
     def trials(self, *, seeds: int, root: Path, common: Settings) -> list[Trial]:
         """Its runs at the paper's scale, seed by seed, a pretraining before what starts from it.
@@ -271,7 +291,7 @@ _EXHIBITS = (
     Exhibit(
         "fig7", "Transfer of a frozen encoder from walker-stand to another task and another domain",
         (Comparison((WALKER, HOPPER), (CURL, TRANSFER)),), ("flops", "steps"),
-        Small((WALKER, HOPPER), seeds=2, fraction=0.05), seeds=3,
+        Small((WALKER, HOPPER), seeds=2, fraction=0.05, pretraining=0.1), seeds=3,
     ),
     Exhibit(
         "fig8", "How early the encoder settles: spatial attention and SVCCA of each layer",
@@ -286,7 +306,7 @@ _EXHIBITS = (
     Exhibit(
         "fig10", "Transfer by number of frozen layers and by length of pretraining",
         (Comparison((WALKER, HOPPER), (TRANSFER, *LAYERS, *LENGTHS)),), ("steps", "flops"),
-        Small((WALKER,), seeds=1, fraction=0.1),
+        Small((WALKER,), seeds=1, fraction=0.1, pretraining=0.25),
     ),
     Exhibit(
         "fig11", "Small memory with and without SEER, by FLOPs", (GAMES_IN_SMALL_MEMORY, TASKS_IN_SMALL_MEMORY),

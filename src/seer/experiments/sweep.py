@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 from seer.experiments.live import LiveView
 from seer.experiments.trials import Needs, Outcome, Trial, outcome_of, ready, start, state_of
@@ -126,11 +127,12 @@ class LocalEngine:
         return again
 
     def _drop_orphans(self, waiting: list[Trial]) -> list[Trial]:
-        """Give up what waits for a trial that failed."""
-        lost = {name for name, outcome in self.outcomes.items() if outcome.kind != "finished"}
+        """Give up what waits for a trial that failed; after one that was only stopped it is stopped too."""
+        lost = {name: outcome.kind for name, outcome in self.outcomes.items() if outcome.kind != "finished"}
         for trial in waiting:
             if trial.after in lost:
-                self.outcomes[trial.name] = Outcome("failed", f"needs {trial.after}, which did not finish")
+                kind: Literal["stopped", "failed"] = "stopped" if lost[trial.after] == "stopped" else "failed"
+                self.outcomes[trial.name] = Outcome(kind, f"needs {trial.after}, which did not finish")
                 self.view.ended(trial, self.outcomes[trial.name])
         return [trial for trial in waiting if trial.name not in self.outcomes]
 

@@ -1,85 +1,122 @@
-"""What a sweep will cost, from real parts: FLOPs from the agent's own networks, bytes from the replay's rows, hours
-from a few steps of the real loop on this machine.
+"""What a sweep will cost, from real parts: FLOPs from the agent's own networks, bytes from the replay's rows and the
+run's own memory budget, hours from a few steps of the real loop on this machine.
 """
 
 import dataclasses
+import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from seer.build import build, build_agent, build_environment, build_schedule, replay_bytes
+from seer.build import build, build_agent, build_budget, build_environment, build_schedule
 from seer.config import Config, FreezeConfig, ReplayConfig
-from seer.experiments.grid import short_name
-from seer.experiments.sweep import Room
+from seer.errors import SettingError
 from seer.experiments.tables import run_flops
 from seer.experiments.trials import Needs, Trial, state_of
+from seer.flops import Cost
 from seer.phase import Phase
-from seer.presets import CONTROL
 from seer.replay import RowFormat
+from seer.studies.pool import Pool
 from seer.training.loop import collect, learn
-from seer.training.terminal import human_bytes
+from seer.validation import parse_memory
 
-PROCESS_BYTES, CONTROL_PROCESS_BYTES = 700_000_000, 1_500_000_000
-"""Memory of a training process beside its replay: libraries, networks, activations; more where pictures are rendered
-and batches are large. Rounded up from peaks of Rainbow and CURL runs on the CPU."""
 TIMED_UPDATES = 5
-WIDE = 118  # columns that the table needs
 
 
 @dataclass(frozen=True)
 class Planned:
     """A trial with its resolved settings and what it will cost.
 
+    needs: cores and memory while it trains.
     flops, baseline: multiply-adds of the run, and of the same run without a freeze.
     num_bytes: of its replay. row_bytes: of one stored step before and after the freeze.
     seconds: of acting and learning on this machine, without evaluations; None if not measured.
+
+    With --freeze-at auto, flops and seconds are the most it can come to (`is_bound`).
     """
 
     trial: Trial
     config: Config
+    needs: Needs
     flops: int
     baseline: int
     num_bytes: int
     row_bytes: tuple[int, int]
-    seconds: float | None
+    seconds: float | None = None
 
     @property
-    def needs(self) -> Needs:
-        """Cores and memory while it trains."""
-        process = CONTROL_PROCESS_BYTES if self.config.env.startswith(CONTROL) else PROCESS_BYTES
-        return Needs(cpus=(self.config.threads or 1) + self.config.num_envs - 1, num_bytes=self.num_bytes + process)
+    def is_bound(self) -> bool:
+        """Whether the run finds out when to freeze, so that its cost can only be bounded."""
+        return self.config.freeze.at == "auto"
+
+    def is_finished(self, root: Path) -> bool:
+        """Whether it needs no more training, in the sweep's folder `root`."""
+        return state_of(self.trial.folder(root)) == "finished"
 
 
-def plan(trials: Sequence[tuple[Trial, Config]], *, measure: bool, say: Callable[[str], None]) -> list[Planned]:
-    """What every trial will cost; `measure` trains a few steps of each kind of run to tell the hours.
+@contextmanager
+def naming(trial: Trial) -> Iterator[None]:
+    """What is wrong with one run of many says which."""
+    try:
+        yield
+    except SettingError as error:
+        raise SettingError(f"{trial.name}: {error}") from error
+
+
+def plan(trials: Sequence[tuple[Trial, Config]], pool: Pool) -> list[Planned]:
+    """What every trial will cost, but for the hours.
 
     Raises:
         SettingError: a trial's settings don't fit its environment.
     """
-    costs: dict[Config, tuple[int, int, int, tuple[int, int]]] = {}
-    speeds: dict[Config, tuple[float, float]] = {}
+    costs: dict[Config, Planned] = {}
     planned = []
     for trial, config in trials:
         same = dataclasses.replace(config, seed=0)
         if same not in costs:
-            costs[same] = _cost(config)
-        seconds = None
-        if measure:
-            kind = _kind_of_speed(config)
-            if kind not in speeds:
-                say(f"measuring the speed of {config.agent} on {config.env}")
-                speeds[kind] = measure_seconds(kind)
-            frozen_at = config.steps if config.freeze_step is None else config.freeze_step
-            before, after = speeds[kind]
-            seconds = frozen_at * before + (config.steps - frozen_at) * after
-        planned.append(Planned(trial, config, *costs[same], seconds))
+            with naming(trial):
+                costs[same] = _planned(trial, config, pool)
+        planned.append(dataclasses.replace(costs[same], trial=trial, config=config))
     return planned
+
+
+def timed(planned: Sequence[Planned], *, root: Path, say: Callable[[str], None]) -> list[Planned]:
+    """The same with the seconds of what isn't finished in `root`: trains a few steps of each kind of run.
+
+    In a process of its own, whose memory and threads are gone when the sweep trains.
+
+    Raises:
+        SettingError: a kind of run doesn't train.
+    """
+    speeds: dict[Config, tuple[float, float]] = {}
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        for each in planned:
+            kind = _kind_of_speed(each.config)
+            if kind in speeds or each.is_finished(root):
+                continue
+            say(f"measuring the speed of {kind.agent} on {kind.env}")
+            try:
+                with naming(each.trial):
+                    speeds[kind] = process.submit(measure_seconds, kind).result()
+            except BrokenProcessPool:
+                raise SettingError(
+                    f"{each.trial.name}: measuring its speed was killed; the machine may be out of memory. "
+                    "--no-measure leaves it out"
+                ) from None
+
+    def seconds(config: Config) -> float | None:
+        if (speed := speeds.get(_kind_of_speed(config))) is None:
+            return None
+        frozen_at = config.steps if config.freeze_step is None else config.freeze_step
+        return frozen_at * speed[0] + (config.steps - frozen_at) * speed[1]
+
+    return [dataclasses.replace(each, seconds=seconds(each.config)) for each in planned]
 
 
 def measure_seconds(config: Config) -> tuple[float, float]:
@@ -107,95 +144,49 @@ def measure_seconds(config: Config) -> tuple[float, float]:
     return before, seconds_per_step()
 
 
-def print_plan(planned: Sequence[Planned], *, root: Path, room: Room) -> None:
-    """A row per environment and arm, the command of each, and what all of it takes."""
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="FLOPs in brackets: of the same run without a freeze"
-    )
-    for name in ("env", "arm"):
-        table.add_column(name, overflow="fold")
-    for name in ("runs", "steps", "freeze", "FLOPs a run", "replay", "bytes a step", "hours a run"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for alike in _by_arm(planned):
-        first, trial = alike[0], alike[0].trial
-        states = [state_of(each.trial.folder(root)) for each in alike]
-        done = f" ({states.count('finished')} done)" if "finished" in states else ""
-        before, after = first.row_bytes
-        table.add_row(
-            short_name(trial.env),
-            trial.arm,
-            f"{len(alike)}{done}",
-            f"{first.config.steps:,}",
-            first.config.freeze.at,
-            f"{first.flops:.2e} ({first.flops / first.baseline:.0%})",
-            human_bytes(first.num_bytes),
-            f"{before}" if before == after else f"{before} → {after}",
-            "?" if first.seconds is None else f"{first.seconds / 3600:.2f}",
-        )
-    for alike in _by_arm(planned):
-        seeds = ",".join(str(each.trial.seed) for each in alike)
-        flags = list(alike[0].trial.flags)
-        flags[flags.index("--seed") + 1] = f"{{{seeds}}}" if len(alike) > 1 else seeds
-        console.print(f"seer train {' '.join(flags)}", markup=False)
-    Console(width=max(console.width, WIDE)).print(table)
-    console.print(_total(planned, root, room))
-
-
-def _total(planned: Sequence[Planned], root: Path, room: Room) -> str:
-    left = [each for each in planned if state_of(each.trial.folder(root)) != "finished"]
-    jobs = _jobs(left, room)
-    flops, largest = sum(each.flops for each in left), max((each.num_bytes for each in left), default=0)
-    memory, disk = jobs * max((each.needs.num_bytes for each in left), default=0), jobs * 2 * largest
-    line = (
-        f"{len(planned)} runs, {len(left)} to go, {jobs} at a time here: {flops:.3g} FLOPs; at most "
-        f"{human_bytes(memory)} of memory and {human_bytes(disk)} of checkpoints at a time"
-    )
-    if left and all(each.seconds is not None for each in left):
-        hours = sum(each.seconds or 0 for each in left) / 3600
-        line += (
-            f"; {hours:.1f} hours of training one by one, {hours / jobs:.1f} here, at the speed just measured, "
-            "without evaluations"
-        )
-    return line
-
-
-def _jobs(planned: Sequence[Planned], room: Room) -> int:
-    """Trials of the largest kind that fit here at a time."""
-    if not planned:
-        return 1
-    largest = max((each.needs for each in planned), key=lambda needs: (needs.cpus, needs.num_bytes))
-    taken = [largest]
-    while room.fits(largest, taken) and len(taken) < len(planned):
-        taken.append(largest)
-    return len(taken)
-
-
-def _by_arm(planned: Sequence[Planned]) -> list[list[Planned]]:
-    groups: dict[tuple[str, str], list[Planned]] = {}
-    for each in planned:
-        groups.setdefault((each.trial.env, each.trial.arm), []).append(each)
-    return list(groups.values())
-
-
-def _cost(config: Config) -> tuple[int, int, int, tuple[int, int]]:
-    """FLOPs with and without the freeze, replay bytes, bytes of a row before and after."""
+def _planned(trial: Trial, config: Config, pool: Pool) -> Planned:
+    """A trial and its costs; it asks for its own memory budget, but for what was set by hand."""
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
-    frame = RowFormat(environment.frame_shape, torch.uint8)
-    after = Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=agent.latent.num_bytes)
-    num_bytes = replay_bytes(config, frame)
-    never, total = run_flops(
-        agent.cost,
-        after=after,
-        updates=config.learning.updates_per_step,
-        steps=config.steps,
-        first_update=build_schedule(config).first_update,
-        frozen_at=config.freeze_step,
-        capacity=num_bytes // frame.num_bytes,
+    frame, latent = RowFormat(environment.frame_shape, torch.uint8), agent.latent
+    after = Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=latent.num_bytes)
+    budget = build_budget(config, environment, agent)
+    flops, baseline = _flops(config, agent.cost, after=after, capacity=budget.replay // frame.num_bytes)
+    stores_latents = config.freeze.at != "never" and after is Phase.LATENTS
+    return Planned(
+        trial=trial,
+        config=config,
+        needs=Needs(
+            cpus=pool.trial_cpus or (config.threads or 1) + config.num_envs - 1,
+            num_bytes=budget.total if pool.trial_memory is None else parse_memory(pool.trial_memory),
+            gpus=pool.trial_gpus,
+        ),
+        flops=flops,
+        baseline=baseline,
+        num_bytes=budget.replay,
+        row_bytes=(frame.num_bytes, latent.num_bytes if stores_latents else frame.num_bytes),
     )
-    freezes = config.freeze_step is not None and after is Phase.LATENTS
-    return total, never, num_bytes, (frame.num_bytes, agent.latent.num_bytes if freezes else frame.num_bytes)
+
+
+def _flops(config: Config, cost: Cost, *, after: Phase, capacity: int) -> tuple[int, int]:
+    """Multiply-adds of the run and of the same one without a freeze; where it finds its freeze itself, at most."""
+    first_update = build_schedule(config).first_update
+
+    def at(moment: int | None) -> tuple[int, int]:
+        return run_flops(
+            cost, after=after, updates=config.learning.updates_per_step, steps=config.steps,
+            first_update=first_update, frozen_at=moment, capacity=capacity,
+        )  # fmt: skip
+
+    never, total = at(config.freeze_step)
+    freeze = config.freeze
+    if freeze.at != "auto":
+        return total, never
+    # Linear in the moment between these, so the dearest freeze is at one of them, or there is none.
+    corners = {freeze.earliest, first_update, capacity, config.steps}
+    dearest = max(never, *(at(corner)[1] for corner in corners if corner <= config.steps))
+    looked_at = 2 * freeze.probe_size * (config.steps // freeze.probe_every)
+    return dearest + looked_at * cost.encoder.multiply_adds, never
 
 
 def _kind_of_speed(config: Config) -> Config:

@@ -12,14 +12,14 @@ from seer.errors import SettingError
 from seer.experiments.grid import Grid
 from seer.experiments.live import LiveView
 from seer.experiments.sweep import LocalEngine, room_here
-from seer.experiments.trials import MANIFEST_FILE, Manifest, Needs, Outcome, Trial
-from seer.studies.plan import Planned, plan, print_plan
-from seer.studies.pool import Pool
+from seer.experiments.trials import MANIFEST_FILE, Manifest, Outcome, Trial
+from seer.studies.listing import print_plan, total
+from seer.studies.plan import Planned, naming, plan, timed
+from seer.studies.pool import Pool, check_pool
 from seer.training.run import CONFIG_FILE, RunFolder, lock
-from seer.validation import parse_memory
 
 # Settings by which two runs may differ and still be the same trial: where things are, not what they are.
-MACHINE_SETTINGS = {"out", "device", "threads", "freeze.encoder_from"}
+MACHINE_SETTINGS = {"out", "device", "threads"}
 
 
 Resolve = Callable[[Sequence[str]], Config]
@@ -35,19 +35,45 @@ def sweep_grid(grid: Grid, *, common: Sequence[str], pool: Pool, resolve: Resolv
     """
     if pool.out is None and not pool.dry_run:
         raise SettingError("--out is missing: give the folder of the sweep, for example --out runs/sweep")
+    root = pool.out or Path("runs/sweep")
     trials = [dataclasses.replace(trial, flags=(*trial.flags, *common)) for trial in grid.trials()]
-    carry_out("sweep", trials, root=pool.out or Path("runs/sweep"), pool=pool, resolve=resolve, manifest=MANIFEST_FILE)
+    carry_out("sweep", check(trials, root=root, pool=pool, resolve=resolve), root=root, pool=pool)
 
 
-def carry_out(title: str, trials: Sequence[Trial], *, root: Path, pool: Pool, resolve: Resolve, manifest: str) -> None:
-    """Check every run's settings, say what they cost, train them unless it is a dry run."""
+def check(trials: Sequence[Trial], *, root: Path, pool: Pool, resolve: Resolve) -> list[Planned]:
+    """The trials with what they cost, once nothing is known to be wrong with them; writes nothing.
+
+    Raises:
+        SettingError: a setting of the sweep or of a run is wrong, or `root` holds other runs.
+    """
+    check_pool(pool)
     trials = [trial if "--threads" in trial.flags else _with_threads(trial, pool.threads) for trial in trials]
-    measure = pool.dry_run and pool.measure
-    planned = plan([(trial, resolve(trial.flags)) for trial in trials], measure=measure, say=print)
+    planned = plan([(trial, resolved(trial, resolve)) for trial in trials], pool)
     refuse_other_runs(planned, root)
+    return planned
+
+
+def resolved(trial: Trial, resolve: Resolve) -> Config:
+    """A trial's settings; what is wrong with them names the trial."""
+    with naming(trial):
+        return resolve(trial.flags)
+
+
+def carry_out(
+    title: str, planned: Sequence[Planned], *, root: Path, pool: Pool, manifest: str = MANIFEST_FILE, remark: str = ""
+) -> None:
+    """Say what the runs cost, with a `remark` on it, and train them unless it is a dry run.
+
+    Raises:
+        SettingError, SystemExit: as `train_all`.
+    """
+    if pool.measure:
+        planned = timed(planned, root=root, say=print)
     if pool.dry_run:
-        print_plan(planned, root=root, room=room_here(pool.jobs))
-    else:
+        print_plan(planned, root=root)
+    room = room_here(pool.jobs) if pool.ray is None else None
+    print(f"{total(planned, root=root, room=room)}{remark}", flush=True)
+    if not pool.dry_run:
         train_all(title, planned, root=root, pool=pool, manifest=manifest)
 
 
@@ -82,19 +108,13 @@ def _train(planned: Sequence[Planned], root: Path, pool: Pool) -> dict[str, Outc
         flops={each.trial.name: each.flops for each in planned},
     )
     trials = [each.trial for each in planned]
-    needs = {each.trial.name: _needs(each, pool) for each in planned}
+    needs = {each.trial.name: each.needs for each in planned}
     if pool.ray is None:
         room = room_here(pool.jobs)
         return LocalEngine(root, needs=needs, room=room, retries=pool.retries, view=view).run(trials)
     from seer.experiments.ray_engine import RayEngine
 
     return RayEngine(root, address=pool.ray, needs=needs, retries=pool.retries, view=view).run(trials)
-
-
-def _needs(each: Planned, pool: Pool) -> Needs:
-    """What a trial asks for: as planned, but for what was set by hand."""
-    num_bytes = each.needs.num_bytes if pool.trial_memory is None else parse_memory(pool.trial_memory)
-    return Needs(pool.trial_cpus or each.needs.cpus, num_bytes, pool.trial_gpus)
 
 
 def _with_threads(trial: Trial, threads: int) -> Trial:
@@ -107,12 +127,20 @@ def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
         folder = each.trial.folder(root)
         if not (folder / CONFIG_FILE).exists():
             continue
-        ours, theirs = config_to_json(each.config), RunFolder.open(folder).config
+        ours, theirs = _told_apart(config_to_json(each.config)), _told_apart(RunFolder.open(folder).config)
         differing = [name for name in _differing(ours, theirs) if name not in MACHINE_SETTINGS]
         if differing:
             raise SettingError(
                 f"--out {root}: {folder} is another run (it differs in {', '.join(differing)}); choose another --out"
             )
+
+
+def _told_apart(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the name of the run that another's encoder comes from, wherever that run lies."""
+    freeze = settings.get("freeze")
+    if not isinstance(freeze, dict) or not isinstance(freeze.get("encoder_from"), str):
+        return settings
+    return settings | {"freeze": freeze | {"encoder_from": Path(freeze["encoder_from"]).name}}
 
 
 def _close(outcomes: Mapping[str, Outcome], root: Path) -> None:
