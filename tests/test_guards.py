@@ -277,3 +277,19 @@ def test_a_reset_gives_fresh_heads_and_nothing_else(name: str, layers: str, froz
         assert all(map(torch.equal, agent.online.encoder.parameters(), fresh.online.encoder.parameters()))
         assert all(map(torch.equal, agent.target.encoder.parameters(), fresh.online.encoder.parameters()))
         learn(agent)
+
+
+def test_drift_from_an_agent_that_stood_still_is_a_number_one_can_read() -> None:
+    """At the freeze all observations were the same; the distance counts in hundredths of their features' norm."""
+    agent, replay = make_rainbow()
+    play(agent, replay, 100, brightness=1)  # noise below 1: black pictures
+    agent.freeze(Phase.LATENTS)
+    replay.transcode(agent.encode, agent.latent)
+    guards = Guards(observations=30, every=25)
+    guards.measure(agent, replay)
+    play(agent, replay, 40, seed=1)
+    found = guards.measure(agent, replay)
+    assert found is not None
+    seen = replay.read(np.array([5]))[0, 0].flatten().double()
+    now = sorted(float((replay.read(np.array([i]))[0, 0].flatten().double() - seen).norm()) for i in range(115, 140))
+    np.testing.assert_allclose(found["feature_distance"], now[12] / (0.01 * float(seen.norm())), rtol=1e-4)

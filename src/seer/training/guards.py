@@ -26,6 +26,9 @@ DRIFT, DORMANT, RISE, RANK = 2.0, 0.6, 0.25, 1 / 3
 features this many times as large or small; where this share of hidden units is dormant, and so much more than at the
 freeze; below this share of the rank at the freeze. Fresh heads, as after a reset, stay on the quiet side: on Alien
 and BankHeist half of their units are dormant, and a trained head's rank is twice theirs."""
+NEAREST = 0.01
+"""Of the norm at the freeze: observations that lay nearer than this to each other, as those of an agent that stands
+still do, count as this far apart."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,9 @@ class Guards:
             return None
         now = read_latents(agent, replay, replay.recent(self.observations, span=self.every))
         figures = self._figures(agent, now)
-        for name in ("feature_norm", "feature_distance"):
-            figures[name] /= max(self._at_freeze[name], 1e-12)
+        norm, distance = self._at_freeze["feature_norm"], self._at_freeze["feature_distance"]
+        figures["feature_norm"] /= max(norm, 1e-12)
+        figures["feature_distance"] /= max(distance, NEAREST * norm, 1e-12)
         return figures
 
     def warnings(self, figures: dict[str, float]) -> list[str]:
