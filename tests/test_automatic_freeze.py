@@ -21,7 +21,7 @@ Record = dict[str, Any]
 
 def settled() -> Freezing:
     """Freezes as soon as scores have risen: any similarity will do, three times from step 100 on."""
-    return FreezeWhenSettled(threshold=0.0, patience=3, earliest=100, latest=STEPS)
+    return FreezeWhenSettled(threshold=0.0, patience=3, earliest=100, relaxed=STEPS)
 
 
 def auto() -> Training:
@@ -125,10 +125,19 @@ def test_until_the_freeze_automatic_is_as_never(frozen_run: tuple[Path, Training
     assert len(until[0]) > 20
 
 
-def test_what_never_settles_is_frozen_at_the_latest_step(tmp_path: Path) -> None:
-    freezing = FreezeWhenSettled(threshold=1.0, patience=1, earliest=0, latest=210)
+@pytest.mark.parametrize(
+    ("bounds", "step", "reason"),
+    [
+        ({"relaxed": 210}, 220, "score risen, half-way"),  # the first probe from 210 on
+        ({"relaxed": 400, "latest": 210}, 210, "latest step"),
+    ],
+)
+def test_what_never_settles_is_frozen_all_the_same(
+    tmp_path: Path, bounds: dict[str, int], step: int, reason: str
+) -> None:
+    freezing = FreezeWhenSettled(threshold=1.0, patience=1, earliest=0, **bounds)
     run, _ = finish(lambda: make_training(freezing), tmp_path / "run")
-    assert (run.frozen_at, run.freezing.reason) == (220, "latest step")  # the first probe from 210 on
+    assert (run.frozen_at, run.freezing.reason) == (step, reason)
 
 
 def test_the_freeze_changes_the_target_alone(frozen_run: tuple[Path, Training, str], tmp_path: Path) -> None:

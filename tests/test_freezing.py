@@ -10,8 +10,8 @@ from seer.freezing import FreezeAt, FreezeWhenSettled, has_risen
 LOW, HIGH = [1.0, 2, 0, 1, 3, 1, 2, 0, 1, 2], [5.0, 7, 6, 9, 4, 6, 8, 5, 7, 6]
 
 
-def make(scores: list[float], *, threshold: float = 0.9, patience: int = 3, earliest: int = 30, latest: int = 200):
-    freezing = FreezeWhenSettled(threshold=threshold, patience=patience, earliest=earliest, latest=latest)
+def make(scores: list[float], *, threshold: float = 0.9, patience: int = 3, earliest: int = 30, relaxed: int = 200):
+    freezing = FreezeWhenSettled(threshold=threshold, patience=patience, earliest=earliest, relaxed=relaxed)
     for score in scores:
         freezing.scored(score)
     return freezing
@@ -41,13 +41,15 @@ def test_a_given_step_is_due_once() -> None:
         ([0.95, 0.95, 0.95, 0.95, 0.5, 0.95, 0.95, 0.9], 80),  # one change starts the count again; 0.9 is enough
         ([0.95, 0.5] * 9, None),
         ([0.95, 0.95, float("nan")] * 4, None),
-        ([0.5] * 30, 200),  # the latest step
+        ([0.5] * 30, 200),  # from where the score alone decides
     ],
 )
 def test_it_waits_for_settled_features(similarities: list[float], step: int | None) -> None:
     freezing = make(LOW + HIGH)
     assert first_due(freezing, similarities) == step
-    assert freezing.reason == {None: "features still change", 200: "latest step"}.get(step, "features settled")
+    assert freezing.reason == {None: "features still change", 200: "score risen, half-way"}.get(
+        step, "features settled"
+    )
 
 
 @pytest.mark.parametrize("scores", [[], LOW, LOW + LOW, LOW + HIGH[:9], HIGH + LOW])
@@ -55,6 +57,14 @@ def test_it_never_freezes_an_agent_that_has_learnt_nothing(scores: list[float]) 
     freezing = make(scores)
     assert first_due(freezing, [1.0] * 100) is None
     assert freezing.reason == "score at its floor"
+
+
+@pytest.mark.parametrize("latest", [150, 155])
+def test_the_latest_step_waits_for_nothing(latest: int) -> None:
+    """A step that is passed over, as by environments side by side, counts at the next."""
+    freezing = FreezeWhenSettled(relaxed=200, latest=latest, earliest=30)
+    assert [step for step in range(10, 300, 10) if freezing.due(step)] == [10 * -(-latest // 10)]
+    assert freezing.reason == "latest step"
 
 
 def test_it_freezes_as_soon_as_the_score_has_risen() -> None:

@@ -98,7 +98,8 @@ def build_freezing(config: Config) -> Freezing:
             threshold=freeze.similarity,
             patience=freeze.patience,
             earliest=freeze.earliest,
-            latest=config.freeze_latest,
+            relaxed=config.freeze_relaxed,
+            latest=freeze.latest,
         )
     if config.freeze_step == 0:
         return FreezeAt(0, reason=f"encoder of {freeze.encoder_from or freeze.encoder_factory}")

@@ -116,8 +116,8 @@ class FreezeConfig:
     """auto: probes before this step don't count."""
 
     latest: Annotated[int | None, tyro.conf.arg(name="freeze-latest", metavar="N|None")] = None
-    """auto: from this step on the features count as settled, so that the score alone decides. Default: --steps / 2,
-    or --freeze-earliest where that is later."""
+    """auto: at this step freeze whatever features and score say. Without it half-way through the run, or at
+    --freeze-earliest if that is later, the score alone begins to decide, and one that never rises freezes nothing."""
 
     probe_every: int = 2500
     """Steps between probes: before the freeze of how much the features change (auto only), afterwards of observations
@@ -310,10 +310,9 @@ class Config:
         return None if self.freeze.at in ("never", "auto") else int(self.freeze.at)
 
     @property
-    def freeze_latest(self) -> int:
+    def freeze_relaxed(self) -> int:
         """For auto: the step from which the score alone decides."""
-        freeze = self.freeze
-        return max(self.steps // 2, freeze.earliest) if freeze.latest is None else freeze.latest
+        return max(self.steps // 2, self.freeze.earliest)
 
 
 def config_to_json(config: Config) -> dict[str, Any]:

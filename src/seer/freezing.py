@@ -64,16 +64,26 @@ class FreezeWhenSettled(Freezing):
     """Freeze once the features have settled and the score has left its floor.
 
     Settled: at `patience` comparisons in a row, none before step `earliest`, the similarity was `threshold` or more.
-    From step `latest` on they count as settled. The score has left its floor when the mean of the newest games lies
-    three standard errors above that of the first ones (Welch's t). This holds at `latest` too: the features of an agent
-    that has learnt nothing yet settle as well, and would be frozen in that state.
+    From step `relaxed` on they count as settled. The score has left its floor when the mean of the newest games lies
+    three standard errors above that of the first ones (Welch's t). This holds after `relaxed` too: the features of an
+    agent that has learnt nothing yet settle as well, and would be frozen in that state. Step `latest`, if there is one,
+    freezes whatever the features and the score say.
     """
 
     mode = "auto"
     compares = True
 
-    def __init__(self, *, latest: int, threshold: float = 0.99, patience: int = 3, earliest: int = 5000) -> None:
-        self.threshold, self.patience, self.earliest, self.latest = threshold, patience, earliest, latest
+    def __init__(
+        self,
+        *,
+        relaxed: int,
+        latest: int | None = None,
+        threshold: float = 0.99,
+        patience: int = 3,
+        earliest: int = 5000,
+    ) -> None:
+        self.threshold, self.patience, self.earliest = threshold, patience, earliest
+        self.relaxed, self.latest = relaxed, latest
         self.reason = "no comparison yet"
         self.streak = 0
         self.first_scores: list[float] = []
@@ -91,16 +101,18 @@ class FreezeWhenSettled(Freezing):
         """Weigh the evidence; after this `due` knows."""
         self.similarity = similarity
         self.streak = self.streak + 1 if similarity >= self.threshold and step >= self.earliest else 0
-        settled, late = self.streak >= self.patience, step >= self.latest
+        settled, late = self.streak >= self.patience, step >= self.relaxed
         risen = has_risen(self.first_scores, self.newest_scores)
         if (settled or late) and risen:
             self._decided_at = step
-            self.reason = "features settled" if settled else "latest step"
+            self.reason = "features settled" if settled else "score risen, half-way"
         else:
             self.reason = "score at its floor" if settled or late else "features still change"
 
     def due(self, step: int) -> bool:
         """As for every one."""
+        if self.latest is not None and step >= self.latest and self._decided_at is None:
+            self._decided_at, self.reason = step, "latest step"
         return step == self._decided_at
 
     def state_dict(self) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def _validate_freeze(config: Config) -> None:
             f"{config.steps}: give an earlier one, or a step",
         )
         _require(
-            freeze.earliest <= config.freeze_latest <= config.steps,
+            freeze.latest is None or freeze.earliest <= freeze.latest <= config.steps,
             f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest} and --steps "
             f"{config.steps}",
         )

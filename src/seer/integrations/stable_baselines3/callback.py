@@ -36,8 +36,7 @@ class SeerCallback(BaseCallback):
             more than one linear layer goes on learning; else all.
         latent_dtype: what features are stored as: "float32", "float16", "bfloat16"; "auto" is float32 if that takes no
             more bytes than a row of images, else float16.
-        similarity, patience, earliest, latest, probe_every: of "auto", as for `seer train`; `latest` is by default half
-            of the steps.
+        similarity, patience, earliest, latest, probe_every: of "auto", as for `seer train`.
         verbose: 0 for silence, 1 to print what the freeze does.
 
     Raises:
@@ -107,8 +106,8 @@ class SeerCallback(BaseCallback):
         if self.freeze_at == "auto":
             if not has_monitor(self.training_env):
                 raise SettingError("freeze_at='auto' needs the scores of games: wrap the environment in Monitor")
-            latest = model._total_timesteps // 2 if self._latest is None else self._latest
-            return FreezeWhenSettled(**self._automatic, latest=latest)  # type: ignore[arg-type]
+            relaxed = model._total_timesteps // 2
+            return FreezeWhenSettled(**self._automatic, relaxed=relaxed, latest=self._latest)  # type: ignore[arg-type]
         if 0 < self.freeze_at <= model.learning_starts and model._n_updates == 0:
             raise SettingError(
                 f"freeze_at is {self.freeze_at}, but learning_starts is {model.learning_starts}: "
