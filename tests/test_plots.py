@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seer.errors import SettingError
-from seer.experiments.arms import Arm, XAxis, group
+from seer.experiments.arms import Arm, XAxis, group, read_run
 from seer.experiments.folders import read_folders
 from seer.experiments.plots import draw_arms, plot_runs
 from seer.experiments.trials import Manifest, Trial
@@ -159,6 +159,14 @@ def test_other_settings_are_not_mistaken_for_seeds(tmp_path: Path) -> None:
     folders = [make_run(tmp_path, at="never", seed=seed, memory=memory) for memory in (None, "70MB") for seed in (0, 1)]
     figure = draw_runs(folders, x="steps")
     assert labels(figure) == [NEVER, f"{NEVER}, memory 70MB", "± one standard deviation over 2 seeds"]
+
+
+def test_an_arm_is_called_the_same_in_every_environment(tmp_path: Path) -> None:
+    alien = [make_run(tmp_path, memory=memory) for memory in (None, "70MB")]
+    qbert = make_run(tmp_path, env="ALE/Qbert-v5", memory="70MB")
+    assert [arm.label for arm in group([read_run(folder) for folder in (*alien, qbert)])] == [
+        FROZEN, f"{FROZEN}, memory 70MB", f"{FROZEN}, memory 70MB",
+    ]  # fmt: skip
 
 
 def test_a_setting_an_older_run_does_not_name_sets_nothing_apart(tmp_path: Path) -> None:

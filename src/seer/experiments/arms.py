@@ -98,7 +98,7 @@ def _refuse_gaps(run: Run) -> None:
 
 
 def group(runs: Sequence[Run]) -> list[Arm]:
-    """Runs that differ in the seed alone, together. Arms of the same label add what sets them apart.
+    """Runs that differ in the seed alone, together. Arms of the same label add what sets them apart in any environment.
 
     Raises:
         SettingError: two runs have the same settings and the same seed.
@@ -106,6 +106,9 @@ def group(runs: Sequence[Run]) -> list[Arm]:
     named: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         named.setdefault((run.settings["env"], label(run.settings)), []).append(run)
+    differences: dict[str, dict[str, None]] = {}  # in any environment: an arm is called the same in all of them
+    for (_, name), members in named.items():
+        differences.setdefault(name, {}).update(dict.fromkeys(differing_settings(members)))
     arms = []
     for (environment, name), members in named.items():
         differing = differing_settings(members)
@@ -114,7 +117,7 @@ def group(runs: Sequence[Run]) -> list[Arm]:
             alternatives.setdefault(json.dumps([_value(run, each) for each in differing]), []).append(run)
         for same in alternatives.values():
             _refuse_twins(same)
-            arms.append(Arm(environment, name + _difference(same[0], differing), same))
+            arms.append(Arm(environment, name + _difference(same[0], list(differences[name])), same))
     return arms
 
 
