@@ -98,7 +98,8 @@ def _refuse_gaps(run: Run) -> None:
 
 
 def group(runs: Sequence[Run]) -> list[Arm]:
-    """Runs that differ in the seed alone, together. Arms of the same label add what sets them apart in any environment.
+    """Runs that differ in the seed alone, together, by environment. Arms of the same label add what sets them apart in
+    any of the environments.
 
     Raises:
         SettingError: two runs have the same settings and the same seed.
@@ -118,7 +119,8 @@ def group(runs: Sequence[Run]) -> list[Arm]:
         for same in alternatives.values():
             _refuse_twins(same)
             arms.append(Arm(environment, name + _difference(same[0], list(differences[name])), same))
-    return arms
+    environments = list(dict.fromkeys(run.settings["env"] for run in runs))
+    return sorted(arms, key=lambda arm: environments.index(arm.environment))
 
 
 def label(settings: Mapping[str, Any]) -> str:

@@ -172,7 +172,7 @@ def add_legend(figure: Figure, panels: Sequence[Axes], arms: Sequence[Arm]) -> N
     for axes in panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(name, handle)
-    entries[f"± one standard deviation over {_spread(arms)}"] = Patch(color=GREY, alpha=0.3, linewidth=0)
+    entries[f"± one standard deviation over {band(arms)}"] = Patch(color=GREY, alpha=0.3, linewidth=0)
     longest = int((figure.get_figwidth() - 0.7) / 0.07)  # characters
     names = [textwrap.fill(name, longest) for name in entries]
     entry_inches = 0.7 + 0.07 * min(longest, max(map(len, entries)))
@@ -182,8 +182,8 @@ def add_legend(figure: Figure, panels: Sequence[Axes], arms: Sequence[Arm]) -> N
     figure.legend(list(entries.values()), names, loc="outside lower center", frameon=False, ncols=num_columns)
 
 
-def _spread(arms: Sequence[Arm]) -> str:
-    """What the bands are a spread over."""
+def band(arms: Sequence[Arm]) -> str:
+    """What the bands of these arms' curves are a standard deviation over."""
     seeds = {len(arm.runs) for arm in arms}
     several = sorted(seeds - {1})
     over = f"{'-'.join(map(str, several))} seeds"

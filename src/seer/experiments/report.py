@@ -5,9 +5,6 @@ import os
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from seer import __version__
 from seer.errors import SettingError
@@ -25,19 +22,18 @@ from seer.experiments.arms import (
 )
 from seer.experiments.charts import Line, Panel, chart, legend, short
 from seer.experiments.grid import short_name
+from seer.experiments.ledger import NONE, ledger
 from seer.experiments.page import SCRIPT, STYLE
-from seer.experiments.plots import COLOURS
+from seer.experiments.plots import COLOURS, band
 from seer.experiments.results import Column, Illustration, Results, summary_of
 from seer.experiments.statistics import RESAMPLES, Estimate
 from seer.training.checkpoint import write_atomically
-from seer.training.terminal import human_bytes
 
 AXIS_LABELS: dict[XAxis, str] = {
     "steps": "training steps (agent decisions)",
     "flops": "FLOPs (multiply-adds)",
     "seconds": "wall time (seconds)",
 }
-NONE = "-"
 
 
 def write_report(paths: Sequence[Path], *, out: Path) -> Path:
@@ -187,10 +183,9 @@ def _profile(results: Results, each: Aggregate) -> list[str]:
 def _curves(results: Results, x: XAxis) -> str:
     panels = [_panel(results, env, x) for env in results.envs]
     entries = {arm.label: (arm.label, *_look(results, arm.label)) for arm in results.arms}
-    several = any(len(arm.runs) > 1 for arm in results.arms)
-    over = "seeds" if several else "evaluation episodes"
     caption = (
-        f"Bands: ± one standard deviation over {over}. Dashed: the freeze, a line for each step at which seeds froze."
+        f"Bands: ± one standard deviation over {band(results.arms)}. "
+        "Dashed: the freeze, a line for each step at which seeds froze."
     )
     return f"<h2>Score by {escape(AXIS_LABELS[x])}</h2>\n" + _figure(panels, legend(list(entries.values())), caption)
 
@@ -250,56 +245,15 @@ def _figure(panels: Iterable[Panel], key: str, caption: str = "") -> str:
 
 
 def _ledger(results: Results) -> str:
-    """What the arms cost in compute and memory, from the summaries of their runs."""
-    head = [
-        *("environment", "arm", "FLOPs", "of never freezing", "FLOPs a step", "bytes a stored step"),
-        *("replay", "capacity in steps", "updates a second", "peak memory", "hours"),
-    ]
-    rows = []
-    for arm in results.arms:
-        summaries = [summary for run in arm.runs if (summary := summary_of(run)) is not None]
-        if summaries:
-            rows.append([short_name(arm.environment), arm.label, *_costs(summaries)])
-    note = (
-        "Means over seeds. One multiply-add counts as one FLOP, a backward pass as two forward passes. Arrows: "
-        "before and after the freeze. Updates a second, peak memory and hours are of the machine that trained."
-    )
-    return "<h2>Cost and memory</h2>\n" + _table(head, rows, numbers=2) + _note(note)
-
-
-def _costs(summaries: Sequence[dict[str, Any]]) -> list[str]:
-    def mean(*names: str) -> float | None:
-        values = []
-        for summary in summaries:
-            value: Any = summary
-            for name in names:
-                value = value.get(name) if isinstance(value, dict) else None
-            if isinstance(value, int | float):
-                values.append(float(value))
-        return float(np.mean(values)) if values else None
-
-    def change(form: str, *pair: tuple[str, ...]) -> str:
-        before, after = (mean(*names) for names in pair)
-        if before is None or after is None or before == after:
-            shown = before if before is not None else after
-            return NONE if shown is None else format(shown, form)
-        return f"{before:{form}} → {after:{form}}"
-
-    total, baseline = mean("flops", "total") or 0.0, mean("flops", "baseline") or 0.0
-    rates = change(",.0f", ("updates_per_second", "before"), ("updates_per_second", "after"))
-    frozen = mean("frozen_at") is not None
-    per_step = ("flops", "per_step_before"), ("flops", "per_step_after" if frozen else "per_step_before")
-    return [
-        f"{total:.3g}",
-        f"{total / baseline:.0%}" if baseline else NONE,
-        change(".3g", *per_step),
-        change(",.0f", ("replay", "row_bytes_before"), ("replay", "row_bytes_after")),
-        human_bytes(mean("replay", "bytes") or 0),
-        change(",.0f", ("replay", "capacity_before"), ("replay", "capacity_after")),
-        rates,
-        human_bytes(mean("peak_rss_bytes") or 0),
-        f"{(mean('wall_seconds') or 0) / 3600:.2f}",
-    ]
+    parts = []
+    for each in ledger(results.arms):
+        rows = [[short_name(arm.environment), arm.label, *cells] for arm, cells in each.rows]
+        parts += [
+            f"<h2>{escape(each.title)}</h2>",
+            _table(["environment", "arm", *each.head], rows, numbers=2),
+            _note(each.note),
+        ]
+    return "\n".join(parts)
 
 
 def _settings(results: Results) -> str:
