@@ -98,8 +98,8 @@ def _refuse_gaps(run: Run) -> None:
 
 
 def group(runs: Sequence[Run]) -> list[Arm]:
-    """Runs that differ in the seed alone, together, by environment. Arms of the same label add what sets them apart in
-    any of the environments.
+    """Runs that differ in the seed alone, together, `by_environment`. Arms of one label add what sets them apart in any
+    of the environments.
 
     Raises:
         SettingError: two runs have the same settings and the same seed.
@@ -119,7 +119,12 @@ def group(runs: Sequence[Run]) -> list[Arm]:
         for same in alternatives.values():
             _refuse_twins(same)
             arms.append(Arm(environment, name + _difference(same[0], list(differences[name])), same))
-    environments = list(dict.fromkeys(run.settings["env"] for run in runs))
+    return by_environment(arms)
+
+
+def by_environment(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms of each environment together, environments and their arms in the order in which they first come."""
+    environments = list(dict.fromkeys(arm.environment for arm in arms))
     return sorted(arms, key=lambda arm: environments.index(arm.environment))
 
 

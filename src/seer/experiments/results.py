@@ -7,7 +7,7 @@ from typing import Any
 
 from seer.errors import SettingError
 from seer.experiments.aggregates import Aggregate, aggregate
-from seer.experiments.arms import Arm, Run, XAxis, group
+from seer.experiments.arms import Arm, Run, XAxis, by_environment, group
 from seer.experiments.folders import finished, read_folders
 from seer.experiments.paper import Exhibit, Measure
 from seer.experiments.statistics import Spread, score_at, spread
@@ -86,7 +86,7 @@ class Results:
         for trial in trials:
             if trial.name in found and trial.arm in labels:  # a pretraining isn't shown
                 members.setdefault((trial.env, labels[trial.arm]), []).append(found[trial.name])
-        arms = [Arm(env, label, runs) for (env, label), runs in members.items()]
+        arms = by_environment([Arm(env, label, runs) for (env, label), runs in members.items()])
         columns = [_column(measure, labels, fraction) for measure in exhibit.measures]
         columns = columns or [Column("score at the end"), Column("score at equal FLOPs", equal_flops=True)]
         return cls(f"{exhibit.name}: {exhibit.title}", statement, arms, missing, exhibit.axes, columns)
