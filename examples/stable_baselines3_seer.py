@@ -2,6 +2,7 @@ r"""Stable-Baselines3's own DQN, QR-DQN, SAC or TD3, with and without SEER: same
 
     pip install 'seer-rl[sb3]'
     python examples/stable_baselines3_seer.py                        # DQN on Pong, 100,000 steps, frozen at 50,000
+    pip install 'seer-rl[dm-control]'
     python examples/stable_baselines3_seer.py --algorithm SAC --env dm_control/cartpole-swingup-v0 \
         --steps 30000 --freeze-at 10000 --buffer 30000 --learning-starts 1000
     python examples/stable_baselines3_seer.py --steps 600 --freeze-at 300 --buffer 600 --learning-starts 100   # a try
@@ -117,7 +118,10 @@ def algorithm(name: str) -> Any:
 
 
 def environment(options: argparse.Namespace) -> VecEnv:
-    """Atari as Stable-Baselines3's users prepare it, or DeepMind Control as 84x84 pictures; four and three frames."""
+    """Atari as Stable-Baselines3's users prepare it, or DeepMind Control as 84x84 pictures; four and three frames.
+
+    `make_atari_env` skips frames and repeats actions itself, so the game must not: its *NoFrameskip-v4 doesn't.
+    """
     if options.env.startswith("dm_control/"):
         return VecFrameStack(make_vec_env(lambda: control(options), n_envs=1, seed=options.seed), 3)
     import ale_py
@@ -139,7 +143,8 @@ def control(options: argparse.Namespace) -> gymnasium.Env[Any, Any]:
 def compare(options: argparse.Namespace, out: Path) -> None:
     """Both arms one after the other, then their picture and table."""
     for arm in (WITHOUT, WITH):
-        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--arm", arm], check=True)
+        if subprocess.run([sys.executable, __file__, *sys.argv[1:], "--arm", arm], check=False).returncode:
+            sys.exit(f"{arm} failed: see above")
     draw(options, out)
     rows = {arm: json.loads((out / f"{arm}.json").read_text()) for arm in (WITHOUT, WITH)}
     print(f"\n{'':28}{'without':>16}{'with SEER':>16}")
@@ -183,7 +188,7 @@ def main() -> None:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algorithm", choices=("DQN", "QRDQN", "SAC", "TD3"), default="DQN")
-    parser.add_argument("--env", default="ALE/Pong-v5", help="ALE/... or dm_control/...")
+    parser.add_argument("--env", default="PongNoFrameskip-v4", help="...NoFrameskip-v4 or dm_control/...")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--freeze-at", type=int, default=50_000)
     parser.add_argument("--buffer", type=int, default=100_000, help="transitions before the freeze")
@@ -194,6 +199,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/sb3"))
     parser.add_argument("--arm", choices=(WITHOUT, WITH), help="train this one only, without the comparison")
     options = parser.parse_args()
+    control_task, continuous = options.env.startswith("dm_control/"), options.algorithm in ("SAC", "TD3")
+    if not control_task and not options.env.endswith("NoFrameskip-v4"):
+        parser.error(f"--env {options.env}: name a game as PongNoFrameskip-v4, or a task as dm_control/...")
+    if control_task != continuous:
+        parser.error(f"--algorithm {options.algorithm} can't act in {options.env}: SAC, TD3 are for dm_control/...")
     options.out.mkdir(parents=True, exist_ok=True)
     if options.arm is None:
         if any(options.out.glob("*.json")):

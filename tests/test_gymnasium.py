@@ -156,6 +156,19 @@ def test_an_environment_that_cant_be_brought_back_says_so() -> None:
     assert not restored.is_lost
 
 
+def test_an_environment_that_fails_when_played_again_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, restored = (make_gymnasium("third_party:Shows-v0") for _ in range(2))
+    original.reset(seed=8)
+    original.step(0)
+
+    def drifted(_action: Any) -> Any:
+        raise KeyError("no such action here")
+
+    monkeypatch.setattr(restored._env, "step", drifted)
+    restored.load_state_dict(through_json(original.state_dict()))
+    assert restored.is_lost
+
+
 def test_the_state_of_other_settings_is_refused() -> None:
     state = make_gymnasium("third_party:Shows-v0").state_dict()
     with pytest.raises(SettingError, match=r"action repeat 1.*action repeat 2"):

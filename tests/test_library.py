@@ -134,6 +134,43 @@ def test_every_view_is_stored_and_drawn() -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 5])
+def test_both_states_can_be_saved(channels: int, tmp_path: Path) -> None:
+    encoder, replay = make(channels=channels)
+    play(replay, encoder, 30)
+    encoder.freeze()
+    states = {"encoder": encoder.state_dict(), "replay": replay.state_dict()}
+    torch.save(states, tmp_path / "states")  # noqa: TID251  # what users do
+    saved = torch.load(tmp_path / "states", weights_only=False)  # noqa: TID251
+    other, twin = make(channels=channels)
+    twin.load_state_dict(saved["replay"])
+    other.load_state_dict(saved["encoder"])
+    for one, two in zip(replay.sample(8).now, twin.sample(8).now, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_freeze_that_is_refused_changes_nothing() -> None:
+    """int8 has nothing to fit to, in one stream of two."""
+    made = [make(frames=20)[1] for _ in range(2)]
+    streams = seer.Streams(made, np.random.default_rng(0))
+    encoder = seer.FreezableEncoder(make_module(), streams, latent_dtype="int8")
+    play(made[0], encoder, 10)
+    for _ in range(2):
+        with pytest.raises(seer.SettingError, match="int8"):
+            encoder.freeze()
+        assert all(weights.requires_grad for weights in encoder.module.parameters())
+        assert not streams.holds_latents
+    play(made[1], encoder, 10)
+    assert encoder.freeze().rows == sum(replay.size for replay in made)
+
+
+def test_counting_leaves_what_was_in_evaluation_mode_there() -> None:
+    module = make_module().train()
+    module[1].eval()
+    assert seer.count_multiply_adds(module, torch.zeros(1, STACK, *FRAME[1:])) == 2 * 9 * STACK * 16
+    assert [each.training for each in module.modules()] == [True, True, False]
+
+
+@pytest.mark.parametrize("channels", [2, 5])
 def test_state_dicts_continue_in_the_same_phase(channels: int) -> None:
     encoder, replay = make(channels=channels)
     play(replay, encoder, 30)
@@ -160,6 +197,13 @@ def test_state_dicts_continue_in_the_same_phase(channels: int) -> None:
 def test_bad_settings_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(seer.SettingError, match=words):
         make(**options)
+
+
+@pytest.mark.parametrize("options", [{"n_step": 0}, {"stack": 0}, {"discount": 1.5}])
+def test_a_replay_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
+    settings: dict[str, Any] = {"num_bytes": 10**5, "frame_shape": FRAME, "stack": 1} | options
+    with pytest.raises(seer.SettingError, match=f"{next(iter(options))} (is )?{next(iter(options.values()))}"):
+        seer.make_replay(**settings, action_space=gymnasium.spaces.Discrete(3))
 
 
 def test_spaces_that_cannot_be_stored_are_refused() -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 import seer
 from seer.build import build
 from seer.cli import parse_config
+from seer.pretrained import ModuleStage
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.run import read_metrics
 from tiny_run import seer as seer_command
@@ -49,6 +50,17 @@ def make_thumbnails() -> nn.AvgPool2d:
 
 def not_a_module() -> int:
     return 3
+
+
+def fails() -> nn.Module:
+    raise KeyError("a file that isn't there")
+
+
+class Two(nn.Module):
+    """A module whose features are two tensors."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return images, images
 
 
 def observation(number: int) -> dict[str, np.ndarray]:
@@ -110,6 +122,7 @@ def test_one_module_may_serve_two_cameras_and_counts_twice() -> None:
         ({"example": observation(0) | {"depth": np.zeros((4, 4))}}, "'depth' is \\(4, 4\\)"),
         ({"latent_dtype": "int8"}, "latent_dtype 'int8'"),
         ({"cameras": {}}, "no image of any camera"),
+        ({"cameras": {"front": Two(), "wrist": Two()}}, "gives a tuple"),
     ],
 )
 def test_bad_settings_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -148,6 +161,22 @@ def test_a_module_by_name_with_its_weights(tmp_path: Path) -> None:
 def test_a_factory_that_is_none_is_refused(factory: str) -> None:
     with pytest.raises(seer.SettingError, match=r"package.module:callable"):
         seer.load_module(factory)
+
+
+@pytest.mark.parametrize("factory", ["math:pi", "torch.nn:Linear", "test_pretrained:fails"])
+def test_a_factory_that_fails_is_one_line(factory: str) -> None:
+    with pytest.raises(seer.SettingError, match=f"{factory!r} failed"):
+        seer.load_module(factory)
+
+
+def test_a_module_that_checks_its_images_is_one_line() -> None:
+    class Strict(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.shape[-1] == 224, "224 only"
+            return images
+
+    with pytest.raises(seer.SettingError, match="AssertionError: 224 only"):
+        ModuleStage(Strict(), (4, 84, 84))
 
 
 def test_other_products_and_weights_are_refused(tmp_path: Path) -> None:

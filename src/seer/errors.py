@@ -13,3 +13,8 @@ class RunError(SettingError):
 
     The message is one line and says what happened; whoever knows the run adds the step and the way on.
     """
+
+
+def shortened(error: Exception, *, limit: int = 300) -> str:
+    """What somebody else's code raised, as part of one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:limit]

@@ -16,7 +16,7 @@ from seer.errors import SettingError
 from seer.flops import NO_PASSES, Cost, Part, Passes
 from seer.phase import Phase
 from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Streams, Transcoding, Uniform
-from seer.replay.transcode import Progress
+from seer.replay.transcode import Progress, refuse_unfitted
 
 
 def make_replay(
@@ -185,6 +185,7 @@ class FreezableEncoder:
         """
         if self.phase is not Phase.FRAMES:
             raise ValueError("the encoder is frozen already")
+        refuse_unfitted(self._dtype, [stream.size for stream in self.replay.streams])  # before anything has changed
         for other in others:
             other.load_state_dict(self.module.state_dict())
         for module in (self.module, *others):
@@ -194,7 +195,7 @@ class FreezableEncoder:
         return transcoding
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and phase; the replay has a `state_dict` of its own."""
+        """Weights and phase; the replay has a `state_dict` of its own. `torch.save` writes both."""
         return {"phase": str(self.phase), "module": self.module.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -227,10 +228,11 @@ def count_multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    training = module.training
+    training = [each for each in module.modules() if each.training]  # some may be kept in evaluation mode
     with FlopCounterMode(display=False) as counter:
         module.eval()(*inputs)
-    module.train(training)
+    for each in training:
+        each.training = True
     return int(counter.get_total_flops()) // 2
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seer.errors import SettingError
+from seer.errors import SettingError, shortened
 from seer.library import count_multiply_adds, make_replay
 from seer.replay import LATENT_DTYPES, Replay, RowFormat
 
@@ -33,9 +33,10 @@ class FrozenEncoder:
     Args:
         cameras: by name, the module that encodes the camera's images; the same one may serve several cameras. Modules
             go to evaluation mode and stop learning.
-        example: an observation: an image `[H, W, C]` uint8 per camera, and vectors `[D]`, which are stored as they are.
+        example: an observation: an image `[H, W, C]` uint8 per camera, and vectors `[D]`, stored beside the features.
             Other keys are refused, so that nothing is left out unnoticed.
-        latent_dtype: what a row is stored as: float32, float16 or bfloat16 (int8 needs a sample to fit its range).
+        latent_dtype: what a row is stored as, vectors too: float32, float16 (three decimal digits, up to 65,504) or
+            bfloat16 (two digits). int8 needs a sample to fit its range.
         prepare: images `[B, *shape]` uint8 to what the modules read.
         device: where the modules are and images are encoded.
 
@@ -45,7 +46,9 @@ class FrozenEncoder:
         multiply_adds: of encoding one observation: E in the paper's cost formulas.
 
     Raises:
-        SettingError: a camera is missing in the example, a key of it isn't a vector, or the dtype is another.
+        SettingError: a camera is missing in the example, a key of it isn't a vector, a module gives no tensor, or the
+            dtype is another.
+        ValueError: an image of the example isn't uint8.
     """
 
     def __init__(
@@ -108,7 +111,11 @@ class FrozenEncoder:
     def _parts(self, observation: Observation) -> dict[str, Tensor]:
         parts = {}
         for name, module in self.cameras.items():
-            features: Tensor = module(self._prepare(self._image(observation, name)))
+            features = module(self._prepare(self._image(observation, name)))
+            if not isinstance(features, Tensor):
+                raise SettingError(
+                    f"the module of {name!r} gives a {type(features).__name__}: let it return one tensor"
+                )
             parts[name] = features.flatten().float().cpu()
         for name in self._shapes:
             if name not in self.cameras:
@@ -137,9 +144,16 @@ def load_module(factory: str, weights: Path | None = None) -> nn.Module:
     where, _, name = factory.partition(":")
     try:
         make = getattr(importlib.import_module(where), name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise SettingError(f"{factory!r} can't be imported ({error}); write it as package.module:callable") from error
-    module = make()
+    except Exception as error:  # whatever runs at import
+        raise SettingError(
+            f"{factory!r} can't be imported ({shortened(error)}); write it as package.module:callable"
+        ) from error
+    try:
+        module = make()
+    except Exception as error:
+        raise SettingError(
+            f"{factory!r} failed ({shortened(error)}); name a callable that needs no arguments and returns a module"
+        ) from error
     if not isinstance(module, nn.Module):
         raise SettingError(f"{factory} makes a {type(module).__name__}: it must return a torch.nn.Module")
     if weights is not None:
@@ -159,8 +173,9 @@ def load_weights(module: nn.Module, file: Path) -> None:
     try:
         module.load_state_dict(load_file(file))
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise SettingError(f"{file} doesn't fit {type(module).__name__} ({reason}); give its own weights") from error
+        raise SettingError(
+            f"{file} doesn't fit {type(module).__name__} ({shortened(error)}); give its own weights"
+        ) from error
 
 
 class ModuleStage(nn.Module):
@@ -180,11 +195,10 @@ class ModuleStage(nn.Module):
             with torch.no_grad():
                 shape = tuple(self.module(blank).shape[1:])
             self._multiply_adds = count_multiply_adds(self.module, blank)
-        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:300]
+        except Exception as error:  # it is the user's code
             raise SettingError(
                 f"--encoder-factory: its module doesn't take images [B, {', '.join(map(str, input_shape))}], whose "
-                f"channels are those of all stacked frames ({reason}); give one that does"
+                f"channels are those of all stacked frames ({shortened(error)}); give one that does"
             ) from error
         self.output_shape = shape if len(shape) == 3 else (math.prod(shape), 1, 1)
 

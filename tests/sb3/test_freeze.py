@@ -273,7 +273,7 @@ def test_two_environments_wrap_around_before_and_after_the_freeze(stack: int) ->
 
 def test_n_steps_fold_like_those_of_stable_baselines3() -> None:
     """Each sample's reward and discount by hand, from the plain buffer's steps."""
-    learner = trained("DQN", replay_buffer_kwargs={"n_steps": 3, "gamma": 0.9})
+    learner = trained("DQN", replay_buffer_kwargs={"n_steps": 3, "gamma": 0.9}, gamma=0.9)
     buffer = learner.replay_buffer
     plain = buffer.plain
     known = all_transitions(buffer, encode_slowly(learner))

@@ -231,13 +231,19 @@ def test_a_space_without_pictures_is_refused() -> None:
 
 
 def test_what_the_callback_cannot_work_with_is_refused_before_the_first_step() -> None:
+    normalized = VecNormalize(VecTransposeImage(arcade()), norm_obs=False)
     cases = [
         (PPO("CnnPolicy", arcade(), device="cpu"), quiet(), "PPO has no replay buffer"),
         (model("DQN", replay_buffer_class=None), quiet(), "replay_buffer_class=SeerReplayBuffer"),
         (model("DQN"), quiet(10), "learning_starts is 20"),
         (model("DQN", arcade(stack=1), policy_kwargs={"features_extractor_class": Flattened}), quiet(), "no features"),
         (model("DQN", DummyVecEnv([lambda: arcade(stack=1).envs[0].env])), quiet("auto"), "wrap .* in Monitor"),  # type: ignore[attr-defined]
-    ]
+        (model("DQN", buffer_size=250), quiet("auto"), "compares 256 observations, but buffer_size is 250"),
+        (model("DQN"), quiet("auto", latest=10), "latest is 10, but learning_starts is 20"),
+        (model("DQN", arcade(num_envs=8), buffer_size=40), quiet(), "5 rows for each .* give at least 48"),
+        (model("DQN", normalized, replay_buffer_kwargs={"n_steps": 3}), quiet(), "norm_reward=False"),
+        (model("DQN", replay_buffer_kwargs={"n_steps": 3}, gamma=0.5), quiet(), "'n_steps': 3, 'gamma': 0.5"),
+    ]  # fmt: skip
     for learner, callback, complaint in cases:
         with pytest.raises(SettingError, match=complaint):
             learner.learn(100, callback=callback)
@@ -245,6 +251,17 @@ def test_what_the_callback_cannot_work_with_is_refused_before_the_first_step() -
     for nonsense in (-1, "soon", 0.5, True):
         with pytest.raises(SettingError, match="freeze_at is"):
             SeerCallback(nonsense)  # type: ignore[arg-type]
+    for name, value in (("similarity", 99), ("patience", 0), ("earliest", -1), ("probe_every", 0), ("latest", 0)):
+        with pytest.raises(SettingError, match=f"{name} is {value}"):
+            SeerCallback("auto", **{name: value})  # type: ignore[arg-type]
+    assert SeerCallback(np.int64(40)).freeze_at == 40  # type: ignore[arg-type]
+
+
+def test_pictures_with_channels_last_are_refused_where_sb3_would_transpose_them_elsewhere() -> None:
+    """VecNormalize inside: Stable-Baselines3 stores what is below its own VecTransposeImage."""
+    learner = model("DQN", VecNormalize(arcade(), norm_obs=False), replay_buffer_class=SeerReplayBuffer)
+    with pytest.raises(SettingError, match=r"VecNormalize\(VecTransposeImage"):
+        learner.learn(10, callback=quiet())
 
 
 class Flattened(torch.nn.Flatten):
@@ -348,6 +365,18 @@ def test_a_loaded_model_says_when_it_was_frozen_and_takes_a_buffer_of_as_many_en
     other.load_replay_buffer(tmp_path / "buffer.pkl")
     with pytest.raises(SettingError, match="of 2 environments, the model of 1"):
         other.learn(2, callback=quiet())
+
+
+def test_a_model_can_be_loaded_without_its_buffer(tmp_path: Path) -> None:
+    """As the documentation says, for where seer isn't installed."""
+    learner = trained("DQN", replay_buffer_kwargs={"frame_stack": 4})
+    learner.save(tmp_path / "model")
+    plain = {"replay_buffer_class": None, "replay_buffer_kwargs": {}, "buffer_size": 1}
+    loaded = DQN.load(tmp_path / "model", device="cpu", custom_objects=plain)
+    observation = arcade().reset()
+    assert (
+        loaded.predict(observation, deterministic=True)[0] == learner.predict(observation, deterministic=True)[0]
+    ).all()
 
 
 def test_the_script_of_the_documentation_runs(capsys: Any) -> None:

@@ -7,14 +7,13 @@ protocols are settled the way of OpenAI Baselines `atari_wrappers.py`: a lost li
 step, and a count of 0 lives is left to the end of the game (Q*bert shows it some frames early).
 """
 
-import difflib
-import re
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.wrappers import AtariPreprocessing
 
+from seer.environments.hints import did_you_mean
 from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
 from seer.errors import SettingError
 
@@ -178,7 +177,8 @@ def make_atari(
         SettingError: the game isn't known, or ale-py, its ROM or OpenCV is missing.
     """
     if env_id not in known_atari_games():
-        raise SettingError(f"--env {env_id!r} is not a known Atari game{_hint(env_id)}")
+        hint = did_you_mean(env_id, known_atari_games(), otherwise="ids look like 'ALE/Alien-v5'")
+        raise SettingError(f"--env {env_id!r} is not a known Atari game{hint}")
     try:
         console = gymnasium.make(
             env_id,
@@ -209,17 +209,3 @@ def known_atari_games() -> list[str]:
         raise SettingError("Atari games (env 'ALE/...') need ale-py: pip install ale-py") from error
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # else the first console prints a banner
     return sorted(env_id for env_id, spec in gymnasium.registry.items() if spec.namespace == "ALE")
-
-
-def _hint(env_id: str) -> str:
-    """The end of the sentence that refuses `env_id`: the nearest known id or, failing that, how ids look."""
-    by_name = {_bare(known): known for known in known_atari_games()}
-    nearest = difflib.get_close_matches(_bare(env_id), by_name, n=1)
-    return f"; did you mean {by_name[nearest[0]]!r}?" if nearest else "; ids look like 'ALE/Alien-v5'"
-
-
-def _bare(env_id: str) -> str:
-    """The game's name only: the same for "ALE/SpaceInvaders-v5", "space_invaders", "SpaceInvaders-v4"."""
-    name = env_id.lower().rpartition("/")[2]
-    name = re.sub(r"(noframeskip|deterministic)?(-v\d+)?$", "", name)
-    return re.sub(r"[^a-z0-9]", "", name)

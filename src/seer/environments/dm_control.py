@@ -7,9 +7,7 @@ Ids are those that shimmy registers with Gymnasium. shimmy itself isn't used: it
 an exact state needs dm_control's own objects anyway.
 """
 
-import difflib
 import functools
-import re
 from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from seer.environments.hints import did_you_mean
 from seer.environments.pixel import Drawing, Info, PixelEnvironment, Pixels, State
 from seer.environments.rendering import Renderer, choose_backend, shared_renderer
 from seer.errors import SettingError
@@ -152,7 +151,10 @@ def make_dm_control(
         SettingError: the task isn't known, dm_control isn't installed, or nothing renders here.
     """
     if env_id not in known_dm_control_tasks():
-        raise SettingError(f"--env {env_id!r} is not a known DeepMind Control task{_hint(env_id)}")
+        hint = did_you_mean(
+            env_id, known_dm_control_tasks(), otherwise="ids look like 'dm_control/cartpole-swingup-v0'"
+        )
+        raise SettingError(f"--env {env_id!r} is not a known DeepMind Control task{hint}")
     return DMControlEnvironment(
         env_id, stack=stack, action_repeat=action_repeat, image_size=image_size, shadows=shadows
     )
@@ -211,16 +213,3 @@ def _integration_state() -> int:
     import mujoco
 
     return int(mujoco.mjtState.mjSTATE_INTEGRATION)
-
-
-def _hint(env_id: str) -> str:
-    """The end of the sentence that refuses `env_id`: the nearest known id or, failing that, how ids look."""
-    by_name = {_bare(known): known for known in known_dm_control_tasks()}
-    nearest = difflib.get_close_matches(_bare(env_id), by_name, n=1)
-    return f"; did you mean {by_name[nearest[0]]!r}?" if nearest else "; ids look like 'dm_control/cartpole-swingup-v0'"
-
-
-def _bare(env_id: str) -> str:
-    """The names only: the same for "dm_control/cartpole-swingup-v0", "cartpole_swingup", "Cartpole-Swingup"."""
-    name = re.sub(r"-v\d+$", "", env_id.lower().rpartition("/")[2])
-    return re.sub(r"[^a-z0-9]", "", name)

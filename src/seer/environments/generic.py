@@ -4,7 +4,6 @@ Ids are those of `gymnasium.make`: `module:Id-v0` imports the module that regist
 squeezed to a square by area, as `AtariPreprocessing` does. Rewards stay as they are.
 """
 
-import difflib
 import importlib.util
 import os
 import re
@@ -21,8 +20,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from seer.environments.atari import known_atari_games
+from seer.environments.hints import did_you_mean
 from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
-from seer.errors import RunError, SettingError
+from seer.errors import RunError, SettingError, shortened
 
 Channels = Literal["grey", "rgb", "as shown"]
 
@@ -130,15 +130,22 @@ class GymnasiumEnvironment(PixelEnvironment):
                 f"the saved state is of {state['origin']}, this environment is {self._origin()}: "
                 "a saved state needs the same env"
             )
-        self._start(state["seed"])
-        over = False
-        for action in state["actions"]:
-            if over:
-                break
-            _, _, terminated, truncated, _ = self._advance(action)
-            over = terminated or truncated
-        self.is_lost = self._checksum != state["checksum"] or len(self._actions) != len(state["actions"])
+        try:
+            self._play_again(state["seed"], state["actions"])
+        except RunError:  # what isn't the same any more may fail at actions that were fine
+            self.is_lost = True
+        else:
+            self.is_lost = self._checksum != state["checksum"] or len(self._actions) != len(state["actions"])
         self._rng.bit_generator.state = state["rng"]
+
+    def _play_again(self, seed: int, actions: NDArray[Any]) -> None:
+        with self._watched("reset", through_c=True):
+            self._start(seed)
+        for action in actions:
+            with self._watched("step"):
+                _, _, terminated, truncated, _ = self._advance(action)
+            if terminated or truncated:
+                return
 
     def _origin(self) -> str:
         """What a saved state can't be read without."""
@@ -216,17 +223,8 @@ def _hint(env_id: str, known: Iterable[str]) -> str:
     package = re.split(r"[-/]", env_id)[0].lower()
     if re.fullmatch(r"[^:]+-v\d+", env_id) and package.isidentifier() and importlib.util.find_spec(package):
         return f"; did you mean '{package}:{env_id}', which imports {package} first?"
-    by_name = {_bare(each): each for each in known}
-    nearest = difflib.get_close_matches(_bare(env_id), by_name, n=1, cutoff=0.75)
-    if nearest:
-        return f"; did you mean {by_name[nearest[0]]!r}?"
-    return f"; ids look like 'ALE/Alien-v5', or, of a package that has to be imported first, 'package:{env_id[:40]}'"
-
-
-def _bare(env_id: str) -> str:
-    """The name only: the same for "ALE/SpaceInvaders-v5", "space_invaders", "SpaceInvadersNoFrameskip-v4"."""
-    name = re.sub(r"(noframeskip|deterministic)?(-v\d+)?$", "", env_id.lower().rpartition("/")[2])
-    return re.sub(r"[^a-z0-9]", "", name)
+    shape = f"ids look like 'ALE/Alien-v5', or, of a package that has to be imported first, 'package:{env_id[:40]}'"
+    return did_you_mean(env_id, known, otherwise=shape, cutoff=0.75)
 
 
 def _translated(space: spaces.Space[Any], env_id: str) -> tuple[spaces.Space[Any], Callable[[Any], Any]]:
@@ -337,5 +335,4 @@ def _one_line(what: str) -> Iterator[None]:
     except SettingError:
         raise
     except Exception as error:
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
-        raise SettingError(f"{what} ({cause})") from error
+        raise SettingError(f"{what} ({shortened(error)})") from error

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +18,18 @@ PIECE_BYTES = 16 << 20
 class Piece:
     """Bytes, uint8 [P], whose name says which they are: within one run, a name never stands for two contents.
 
-    `read` gives the bytes, perhaps mapped to a file: copy them out, then let go of them.
+    `read` gives the bytes, perhaps mapped to a file: copy them out, then let go of them. A pickled piece holds them.
     """
 
     name: str
     read: Callable[[], Tensor]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _holding, (self.name, self.read().cpu().numpy())
+
+
+def _holding(name: str, content: NDArray[np.uint8]) -> Piece:
+    return Piece(name, partial(torch.from_numpy, content))
 
 
 class Pieces:

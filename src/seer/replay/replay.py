@@ -15,7 +15,7 @@ from seer.replay.codec import LATENT_DTYPES, Codec, ErrorMeter, Int8Codec, load_
 from seer.replay.pieces import Pieces
 from seer.replay.samplers import Sampler
 from seer.replay.steps import End, Steps
-from seer.replay.transcode import Encode, Progress, Transcoding, check_encoded, transcode_rows
+from seer.replay.transcode import Encode, Progress, Transcoding, check_encoded, refuse_unfitted, transcode_rows
 
 _FITTED_ROWS = 1024  # stored observations that the range of int8 is fitted to
 
@@ -89,7 +89,7 @@ class Replay:
         number: tells its pieces of memory from those of the others in a checkpoint, where it is one of `Streams`.
 
     Raises:
-        SettingError: the arena is too small for one window and its stack.
+        SettingError: the arena is too small for one window and its stack, or one of them or the discount out of range.
     """
 
     def __init__(
@@ -105,6 +105,10 @@ class Replay:
         rng: np.random.Generator,
         number: int | None = None,
     ) -> None:
+        if n_step < 1 or stack < 1 or not 0 <= discount <= 1:
+            raise SettingError(
+                f"n_step is {n_step}, stack {stack} and discount {discount}: give 1 or more, 1 or more, and 0 to 1"
+            )
         needed = (n_step + stack + 1) * frame.num_bytes
         if arena.num_bytes < needed:
             raise SettingError(
@@ -350,7 +354,7 @@ class Replay:
             )
         return Transcoding(
             converted=converted,
-            rows=rows_before - dropped,
+            rows=rows_before - dropped if converted else 0,
             dropped=dropped,
             capacity_before=capacity_before,
             capacity_after=self.capacity,
@@ -438,8 +442,7 @@ class Replay:
         if latent.dtype != torch.int8:
             return Codec(torch.float32, latent.dtype), 0
         ids = self.recent(_FITTED_ROWS, span=self.size)
-        if len(ids) == 0:
-            raise SettingError("latents can't be int8: no observation is stored to fit its range to; use float16")
+        refuse_unfitted(latent.dtype, [len(ids)])
 
         def encoded() -> Iterator[Tensor]:
             for part in np.split(ids, range(chunk_rows, len(ids), chunk_rows)):

@@ -16,7 +16,7 @@ from seer.errors import SettingError
 from seer.replay.arena import RowFormat
 from seer.replay.replay import Batch, Replay
 from seer.replay.samplers import Prioritized
-from seer.replay.transcode import Encode, Progress, Transcoding, together, weighted_mean
+from seer.replay.transcode import Encode, Progress, Transcoding, refuse_unfitted, together, weighted_mean
 
 
 class Streams:
@@ -133,6 +133,7 @@ class Streams:
     def transcode(
         self, encode: Encode, latent: RowFormat, *, chunk_rows: int = 32, progress: Progress | None = None
     ) -> Transcoding:
+        refuse_unfitted(latent.dtype, [stream.size for stream in self.streams])  # before the first is converted
         done, total = 0, self.size
         results = []
         for stream in self.streams:

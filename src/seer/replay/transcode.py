@@ -1,6 +1,6 @@
 """Turning stored frames into latents inside the memory that holds the frames."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seer.errors import SettingError
 from seer.replay.codec import Codec, ErrorMeter, LatentError
 
 Encode = Callable[[Tensor], Tensor]  # frames [B, S, C, H, W] uint8 -> latents [B, K, N, L]
@@ -19,6 +20,7 @@ class Transcoding:
     """What a transcoding did.
 
     `converted` is False where a latent row would have been larger than a frame row: the frames were kept.
+    Of `rows` rows the latents are stored now.
     `dropped` rows had lost part of their stack to the write head and could no longer be encoded (or sampled).
     `fitted` rows were encoded once more, before the others, to find the range of int8. `error` says how far the stored
     latents are from the encoder's, None where they are the same.
@@ -93,6 +95,12 @@ def check_encoded(encoded: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -
     """Refuse what assignment would silently broadcast or cast."""
     if encoded.shape != shape or encoded.dtype != dtype:
         raise ValueError(f"encode returned {tuple(encoded.shape)} {encoded.dtype}, not {shape} {dtype}")
+
+
+def refuse_unfitted(dtype: torch.dtype, sizes: Iterable[int]) -> None:
+    """SettingError where latents are to be int8, but a replay among those of `sizes` rows is empty."""
+    if dtype == torch.int8 and not all(sizes):
+        raise SettingError("latents can't be int8: no observation is stored to fit its range to; use float16")
 
 
 def together(results: Sequence[Transcoding]) -> Transcoding:

@@ -3,7 +3,6 @@
 Axes: E environments, B batch, S stack, R bytes of a row, N extractors, L features.
 """
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from seer.integrations.stable_baselines3.extractors import FrozenExtractors, Sto
 from seer.integrations.stable_baselines3.rows import Observation, ObservationRows
 from seer.integrations.stable_baselines3.stream import Stream
 from seer.replay import Arena, Replay, RowFormat, Transcoding, Uniform
-from seer.replay.pieces import Piece
 from seer.replay.transcode import Progress, together
 
 CHUNK = 64  # observations encoded at a time at the freeze
@@ -44,6 +42,7 @@ class SeerReplayBuffer(ReplayBuffer):
 
     Attributes:
         buffer_size: rows per environment; grows at the freeze.
+        n_steps, gamma: as given.
 
     Raises:
         SettingError: a setting this buffer can't work with.
@@ -76,7 +75,7 @@ class SeerReplayBuffer(ReplayBuffer):
         self.handle_timeout_termination = handle_timeout_termination
         self.frame_stack = frame_stack
         self.fingerprint: str | None = None  # of the extractors whose features are stored
-        self._n_steps, self._gamma = n_steps, gamma
+        self.n_steps, self.gamma = n_steps, gamma
         self._rng = np.random.default_rng(torch.initial_seed())  # SB3 has seeded torch; nothing is drawn from it here
         self._first_buffer_size = self.buffer_size
         self._extractors: FrozenExtractors | None = None
@@ -116,9 +115,19 @@ class SeerReplayBuffer(ReplayBuffer):
         return self._streams[0].replay.row.num_bytes
 
     def prepare(self, frame_stack: int) -> None:
-        """Allocate the memory for rows of one of `frame_stack` frames, unless that has been done."""
+        """Allocate the memory for rows of one of `frame_stack` frames, unless that has been done.
+
+        Raises:
+            SettingError: the buffer is too small for one window.
+        """
         if self.is_prepared:
             return
+        least = self.n_steps + frame_stack + 1
+        if self._first_buffer_size < least:
+            raise SettingError(
+                f"buffer_size leaves {self._first_buffer_size} rows for each environment, but n_steps {self.n_steps} "
+                f"and a stack of {frame_stack} need {least}: give at least {least * self.n_envs}"
+            )
         self.frame_stack = frame_stack
         self._rows = ObservationRows(self.observation_space, frame_stack)
         self._streams = [Stream(self._make_replay(self._rows), self._encode_one) for _ in range(self.n_envs)]
@@ -234,19 +243,14 @@ class SeerReplayBuffer(ReplayBuffer):
         """About `count` observations, spread over the newest `span` rows, in chunks; only while frames are stored."""
         rows, chunks = self._ready(), []
         for stream in self._streams:
-            ids = stream.replay.recent(count // self.n_envs, span=span // self.n_envs)
+            ids = stream.replay.recent(-(-count // self.n_envs), span=-(-span // self.n_envs))
             chunks += [stream.replay.read(ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
         return [rows.unpack(chunk.to(self.device)) for chunk in chunks]
 
     def __getstate__(self) -> dict[str, Any]:
         """For SB3's save_replay_buffer: what is stored, not the empty places, nor the extractors."""
         state = {name: value for name, value in self.__dict__.items() if name not in ("_streams", "_extractors")}
-        saved = []
-        for stream in self._streams:
-            replay = stream.replay.state_dict()
-            memory = [(piece.name, piece.read().numpy()) for piece in replay["memory"]]
-            saved.append((replay | {"memory": memory}, stream.expected))
-        return state | {"streams": saved}
+        return state | {"streams": [(stream.replay.state_dict(), stream.expected) for stream in self._streams]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Continue from `__getstate__`; the callback attaches the extractors."""
@@ -255,15 +259,14 @@ class SeerReplayBuffer(ReplayBuffer):
         for replay_state, expected in saved:
             assert self._rows is not None
             stream = Stream(self._make_replay(self._rows), self._encode_one)
-            memory = [Piece(name, partial(torch.from_numpy, array)) for name, array in replay_state["memory"]]
-            stream.replay.load_state_dict(replay_state | {"memory": memory})
+            stream.replay.load_state_dict(replay_state)
             stream.expected = expected
             self._streams.append(stream)
 
     @property
     def _discount(self) -> float:
         """Per step; with one step SB3 discounts by itself."""
-        return 1.0 if self._n_steps == 1 else self._gamma
+        return 1.0 if self.n_steps == 1 else self.gamma
 
     def _make_replay(self, rows: ObservationRows) -> Replay:
         dtype = self._maybe_cast_dtype(self.action_space.dtype)
@@ -272,7 +275,7 @@ class SeerReplayBuffer(ReplayBuffer):
             frame=rows.row,
             stack=rows.stack,
             action=RowFormat((self.action_dim,), torch.from_numpy(np.empty(0, dtype)).dtype),
-            n_step=self._n_steps,
+            n_step=self.n_steps,
             discount=self._discount,
             sampler=Uniform(),
             rng=self._rng,
@@ -330,7 +333,7 @@ class SeerReplayBuffer(ReplayBuffer):
             next_observations=after,
             dones=(discount == 0).float()[:, None],
             rewards=reward[:, None],
-            discounts=None if self._n_steps == 1 else discount[:, None],
+            discounts=None if self.n_steps == 1 else discount[:, None],
         )
 
 

@@ -1,6 +1,7 @@
 """The freeze as a callback of Stable-Baselines3."""
 
 import time
+from numbers import Integral
 from typing import Literal, get_args
 
 import gymnasium
@@ -14,7 +15,7 @@ from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut, Layers, choose_cut
 from seer.integrations.stable_baselines3.extractors import freeze, frozen_extractors, online_networks
-from seer.integrations.stable_baselines3.probe import FeatureProbe
+from seer.integrations.stable_baselines3.probe import FeatureProbe, num_observations
 from seer.replay import Transcoding
 
 ALGORITHMS = ("DQN", "QRDQN", "SAC", "TD3", "TQC")  # and what is derived from them
@@ -57,8 +58,16 @@ class SeerCallback(BaseCallback):
         verbose: int = 1,
     ) -> None:
         super().__init__(verbose)
-        if freeze_at != "auto" and (type(freeze_at) is not int or freeze_at < 0):
+        if freeze_at != "auto" and (not _is_int(freeze_at) or freeze_at < 0):
             raise SettingError(f"freeze_at is {freeze_at!r}: give a step, 0 or more, or 'auto'")
+        if not 0 <= similarity <= 1:
+            raise SettingError(f"similarity is {similarity!r}: give a number from 0 to 1")
+        for name, number, least in (
+            ("patience", patience, 1), ("earliest", earliest, 0), ("probe_every", probe_every, 1),
+            ("latest", 1 if latest is None else latest, 1),
+        ):  # fmt: skip
+            if not _is_int(number) or number < least:
+                raise SettingError(f"{name} is {number!r}: give a whole number of at least {least}")
         for name, value, known in (
             ("freeze_layers", freeze_layers, get_args(Layers)), ("latent_dtype", latent_dtype, get_args(LatentDtype)),
         ):  # fmt: skip
@@ -106,14 +115,23 @@ class SeerCallback(BaseCallback):
         if self.freeze_at == "auto":
             if not has_monitor(self.training_env):
                 raise SettingError("freeze_at='auto' needs the scores of games: wrap the environment in Monitor")
+            self._refuse_untrained("latest", self._latest or 0, model)
+            needed, rows = num_observations(model.policy, self._cut()), self._buffer.buffer_size * model.n_envs
+            if rows < needed:
+                raise SettingError(
+                    f"freeze_at='auto' compares {needed:,} observations, but buffer_size is {rows:,}: give {needed:,}"
+                )
             relaxed = model._total_timesteps // 2
             return FreezeWhenSettled(**self._automatic, relaxed=relaxed, latest=self._latest)  # type: ignore[arg-type]
-        if 0 < self.freeze_at <= model.learning_starts and model._n_updates == 0:
+        self._refuse_untrained("freeze_at", self.freeze_at, model)
+        return FreezeAt(self.freeze_at, reason=f"freeze_at is {self.freeze_at}")
+
+    def _refuse_untrained(self, name: str, step: int, model: OffPolicyAlgorithm) -> None:
+        if 0 < step <= model.learning_starts and model._n_updates == 0:
             raise SettingError(
-                f"freeze_at is {self.freeze_at}, but learning_starts is {model.learning_starts}: "
+                f"{name} is {step}, but learning_starts is {model.learning_starts}: "
                 "freeze later, or at 0 if the extractor is trained already"
             )
-        return FreezeAt(self.freeze_at, reason=f"freeze_at is {self.freeze_at}")
 
     def _freeze_if_due(self) -> None:
         decision = self._decision
@@ -197,14 +215,32 @@ class SeerCallback(BaseCallback):
                 f"the replay buffer is of {model.replay_buffer.n_envs} environments, the model of {model.n_envs}: "
                 "load it into a model with as many"
             )
+        self._refuse_normalizing(model, model.replay_buffer)
+        self._cut()
+        return model, model.replay_buffer
+
+    def _refuse_normalizing(self, model: OffPolicyAlgorithm, buffer: SeerReplayBuffer) -> None:
+        """What the buffer can't do as SB3's would."""
         normalizer = model._vec_normalize_env
         if normalizer is not None and normalizer.norm_obs:
             raise SettingError(
                 "VecNormalize changes how observations are normalised as it goes, so stored features would go stale: "
                 "VecNormalize(..., norm_obs=False)"
             )
-        self._cut()
-        return model, model.replay_buffer
+        if normalizer is not None and normalizer.norm_reward and buffer.n_steps > 1:
+            raise SettingError(
+                f"n_steps is {buffer.n_steps}: VecNormalize would normalise the sum of so many rewards instead of "
+                "each: VecNormalize(..., norm_reward=False) or n_steps=1"
+            )
+        if buffer.n_steps > 1 and buffer.gamma != model.gamma:
+            raise SettingError(
+                f"gamma is {model.gamma} of the model but {buffer.gamma} of its n_steps: "
+                f"replay_buffer_kwargs={{'n_steps': {buffer.n_steps}, 'gamma': {model.gamma}}}"
+            )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def frozen_at(model: object) -> int | None:

@@ -59,8 +59,14 @@ def choose_cut(layers: Layers, policy: Any, extractors: list[Any]) -> Cut:
     if layers == "convolutions" and others:
         raise SettingError(f"freeze_layers='convolutions' is for NatureCNN, not {others[0]}: 'all' freezes all of it")
     if layers == "auto":
-        layers = "all" if others or policy.net_arch else "convolutions"
+        layers = "all" if others or _has_layers(policy) else "convolutions"
     return Cut(layers)
+
+
+def _has_layers(policy: Any) -> bool:
+    """Whether every head has hidden layers of its own; a policy that names none of SB3's is taken to have some."""
+    arch = getattr(policy, "net_arch", True)
+    return all(arch.values()) if isinstance(arch, dict) else bool(arch)
 
 
 def _is_nature(extractor: Any) -> bool:

@@ -30,8 +30,7 @@ class FeatureProbe:
         networks = online_networks(policy)
         modules = [cut.below(network.features_extractor) for network in networks]
         previous, self.before = self.before, copy.deepcopy(modules)
-        vectors = cut.layers == "all"
-        count = max(FEWEST, SAMPLES_PER_FEATURE * cut.size(networks[0].features_extractor)) if vectors else FEWEST
+        count = num_observations(policy, cut)
         observations = buffer.recent(count, span=max(span, count))
         if previous is None or sum(_length(chunk) for chunk in observations) < 0.9 * count:
             return None
@@ -41,6 +40,12 @@ class FeatureProbe:
                 features = (extract(network, module, chunk) for module in (old, now))
                 found.add(*(cut.samples(network.features_extractor, each) for each in features))
         return float(np.min([svcca(found) for found in covariances]))  # nan, where it occurs, wins
+
+
+def num_observations(policy: nn.Module, cut: Cut) -> int:
+    """How many observations a comparison is of."""
+    extractor = online_networks(policy)[0].features_extractor
+    return max(FEWEST, SAMPLES_PER_FEATURE * cut.size(extractor)) if cut.layers == "all" else FEWEST
 
 
 def _length(observation: object) -> int:

@@ -59,10 +59,20 @@ class ObservationRows:
         self.row = RowFormat((parts[-1].bytes.stop,), torch.uint8)
 
     def pack(self, observations: Observation) -> NDArray[np.uint8]:
-        """Rows [E, S, R] of observations: a copy."""
+        """Rows [E, S, R] of observations: a copy.
+
+        Raises:
+            SettingError: they are of another shape than the model's, such as images with their channels last.
+        """
         packed = []
         for part in self._parts:
             array = np.asarray(observations[part.key] if self.is_dict else observations, part.dtype)
+            whole = (self.stack * part.shape[0], *part.shape[1:])
+            if array.ndim > 1 and array.shape[1:] != whole:  # of one axis: E numbers of a Discrete space
+                raise SettingError(
+                    f"observations to store have shape {array.shape[1:]}, the model's are {whole}: VecNormalize hides "
+                    "the wrapper that puts channels first, so wrap VecNormalize(VecTransposeImage(...), norm_obs=False)"
+                )
             rows = np.ascontiguousarray(array).reshape(len(array), self.stack, -1)
             packed.append(rows.view(np.uint8))
         return np.concatenate(packed, axis=-1)

@@ -27,12 +27,10 @@ class Stream:
 
     Attributes:
         replay: where they go.
-        skipped: steps left out because their next observation isn't theirs shifted by one frame.
     """
 
     def __init__(self, replay: Replay, encode: EncodeOne) -> None:
         self.replay = replay
-        self.skipped = 0
         self._skipped_in_a_row = 0
         self._encode = encode
         self.expected: Rows | None = None  # [S, R], the next step's observation if the episode goes on
@@ -75,7 +73,6 @@ class Stream:
         if self.replay.is_open:
             self.replay.close(self._row(now))
         self.expected = None
-        self.skipped += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row == TOO_MANY:
             raise SettingError(
