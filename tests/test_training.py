@@ -14,6 +14,8 @@ import torch
 
 from seer.build import build_environment
 from seer.config import Config
+from seer.errors import SettingError
+from seer.training import journal
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.evaluation import Evaluation, Evaluator
 from seer.training.parts import Schedule
@@ -298,3 +300,19 @@ def test_fresh_heads_come_behind_the_evaluation_and_never_last(tmp_path: Path) -
     assert seer("train", *FLAGS, *flags, "--out", tmp_path / "run") == 0
     kinds = [(r["step"], r["kind"]) for r in read_metrics(tmp_path / "run") if r["kind"] in ("eval", "reset")]
     assert kinds == [*((step, kind) for step in (50, 100, 150) for kind in ("eval", "reset")), (200, "eval")]
+
+
+def test_a_run_that_is_called_finished_has_its_last_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills up behind the summary, where only the agent's checkpoint is left to write."""
+    folder, save = tmp_path / "run", journal.save_checkpoint
+
+    def full(root: Path, step: int, parts: Any, *, keep: int = 2, before: Path | None = None) -> Path:
+        if keep == 1:
+            raise SettingError("no space")
+        return save(root, step, parts, before=before)
+
+    monkeypatch.setattr(journal, "save_checkpoint", full)
+    flags = ("--steps", 150, "--freeze-at", 100, "--first-update", 50, "--eval-every", 50)
+    assert seer("train", *FLAGS, *flags, "--out", folder) == 2
+    assert (folder / "summary.json").exists()
+    assert latest_checkpoint(folder / "checkpoints").name == "step-000000150"

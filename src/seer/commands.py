@@ -414,9 +414,8 @@ def _train_to_the_end(journal: Journal) -> None:
             journal.checkpoint()  # so that there is always one to go on from
         with suppress(Interrupted):
             train(run, journal)
-            if not run.finished:
-                with journal.paused():
-                    journal.checkpoint()
+            with journal.paused():
+                journal.checkpoint()  # at the end too: what a summary calls finished must have its agent
     if not run.finished:
         journal.terminal.say(f"stopped at step {run.step:,}; go on with: seer resume {folder}")
         raise SystemExit(130)

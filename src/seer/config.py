@@ -110,7 +110,7 @@ class FreezeConfig:
     """auto: features have settled when their SVCCA with those of the probe before is at least this."""
 
     patience: Annotated[int, tyro.conf.arg(name="freeze-patience")] = 3
-    """auto: at so many probes in a row."""
+    """auto: at so many probes in a row, as must the score have risen."""
 
     earliest: Annotated[int, tyro.conf.arg(name="freeze-earliest")] = 5000
     """auto: probes before this step don't count."""

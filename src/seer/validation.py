@@ -198,6 +198,13 @@ def _validate_freeze(config: Config) -> None:
             f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest} and --steps "
             f"{config.steps}",
         )
+        decided = freeze.probe_every * (freeze.patience + 1)  # the first probe has none to be compared with
+        _require(
+            freeze.latest is not None or decided <= config.steps,
+            f"--freeze-at auto takes {freeze.patience + 1} probes to decide, until step {decided}, past the end at "
+            f"--steps {config.steps}: give --probe-every {max(1, config.steps // (freeze.patience + 1))} or less, or a "
+            "step",
+        )
     _require(freeze.probe_size >= 2, f"--probe-size {freeze.probe_size} must be 2 or more")
     _require(freeze.probe_size <= 65_536, f"--probe-size {freeze.probe_size} must be 65,536 or less")
     _require(
