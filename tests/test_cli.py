@@ -72,6 +72,8 @@ def refused(capsys: Capture, *arguments: object) -> str:
         ([*PONG, "--freeze-patience", "0"], ["--freeze-patience 0", "more than 0"]),
         ([*PONG, "--probe-every", "0"], ["--probe-every 0", "more than 0"]),
         ([*PONG, "--probe-size", "1"], ["--probe-size 1", "2 or more"]),
+        ([*PONG, "--freeze-at", "00"], ["--freeze-at '00'", "whole number"]),
+        ([*PONG, "--freeze-at", "9" * 5000], ["whole number"]),
         ([*PONG, "--snapshot-every", "0"], ["--snapshot-every 0", "more than 0"]),
         ([*PONG, "--reset-heads-every", "0"], ["--reset-heads-every 0", "more than 0"]),
         ([*PONG, "--reset-encoder"], ["--reset-encoder", "--reset-heads-every"]),

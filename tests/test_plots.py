@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seer.errors import SettingError
-from seer.experiments.arms import Arm, XAxis, group, read_run
+from seer.experiments.arms import Arm, XAxis, group, label, read_run
 from seer.experiments.folders import read_folders
 from seer.experiments.plots import draw_arms, plot_runs
+from seer.experiments.results import Results
 from seer.experiments.trials import Manifest, Trial
 from tiny_run import seer
 
@@ -113,8 +114,8 @@ def test_seeds_become_mean_and_band(tmp_path: Path) -> None:
         [make_run(tmp_path, at=at, seed=seed) for at in ("2000", "never") for seed in range(3)], x="steps"
     )
     (axes,) = figure.axes
-    for label in (FROZEN, NEVER):
-        assert line(axes, label) == (list(STEPS), [130, 230, 330, 430, 530])
+    for name in (FROZEN, NEVER):
+        assert line(axes, name) == (list(STEPS), [130, 230, 330, 430, 530])
     for number in range(2):
         assert np.allclose(band(axes, number), 2 * np.std([0, 30, 60], ddof=1))
     assert dashed(axes) == [2000]
@@ -282,6 +283,20 @@ def test_each_seed_has_its_own_automatic_freeze(tmp_path: Path) -> None:
     assert "2,500" not in text
 
 
+def test_threads_and_the_like_set_no_runs_apart(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path, seed=seed) for seed in (0, 1)]
+    for threads, folder in enumerate(folders, start=1):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"threads": threads}))
+    assert labels(draw_runs(folders, x="steps")) == [FROZEN, "± one standard deviation over 2 seeds"]
+
+
+def test_an_encoder_of_ones_own_is_called_so() -> None:
+    settings = {"agent": "rainbow", "freeze.at": "0"}
+    assert label(settings | {"freeze.encoder_factory": None}) == "Rainbow + SEER, another run's encoder"
+    assert label(settings | {"freeze.encoder_factory": "a:b"}) == "Rainbow + SEER, your own encoder"
+
+
 # Folders of sweeps and exhibits ------------------------------------------------------------------------------------
 
 
@@ -313,6 +328,25 @@ def test_a_folder_of_exhibits_means_all_its_finished_runs(exhibits: Path, tmp_pa
         assert (tmp_path / out).stat().st_size > 10_000
     assert "not drawn: Alien-rainbow-2: no luck" in capsys.readouterr().out
     assert "no luck" in (tmp_path / "a.html").read_text()
+
+
+def test_an_arm_that_freezes_elsewhere_at_another_step_has_its_sweeps_name(tmp_path: Path) -> None:
+    """The paper's T_f differ by environment; the arm is one, so that its games are aggregated."""
+    trials = []
+    for env, at in (("Alien", "2000"), ("Alien", "never"), ("Qbert", "3000"), ("Qbert", "never")):
+        arm = "never" if at == "never" else "seer"
+        folder = make_run(tmp_path / "made", env=f"ALE/{env}-v5", at=at)
+        (folder / "summary.json").write_text("{}")
+        (tmp_path / "runs").mkdir(exist_ok=True)
+        folder.rename(tmp_path / "runs" / f"{env}-{arm}-0")
+        trials.append(Trial(f"{env}-{arm}-0", f"ALE/{env}-v5", arm, 0, ()))
+    Manifest("sweep", tuple(trials)).write(tmp_path / "sweep.json")
+    results = Results.of_folders([tmp_path], title="x")
+    assert [(arm.environment[4:9], arm.label) for arm in results.arms] == [
+        ("Alien", "seer"), ("Alien", "never"), ("Qbert", "seer"), ("Qbert", "never"),
+    ]  # fmt: skip
+    (aggregate,) = results.aggregates(results.columns[0])
+    assert len(aggregate.environments) == 2
 
 
 @pytest.mark.parametrize("content", ['{"trials": [', '{"trials": 3}', '{"title": "x", "trials": [{"name": "a"}]}'])

@@ -19,6 +19,7 @@ from seer.build import build, build_agent, build_environment
 from seer.cli import parse_config
 from seer.config import Config, config_to_json
 from seer.errors import SettingError
+from seer.experiments import sweep
 from seer.experiments.grid import flags_of, make_grid, override, read_grid, short_name
 from seer.experiments.live import Follower, LiveView
 from seer.experiments.sweep import LocalEngine, Room
@@ -76,6 +77,9 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
         ("envs = ['a']\nseeds = 0", "seeds 0"),
         ("envs = ['a']\nseeds = ['x']", "seeds"),
         ("envs = ['a']\nsettings = 3", "tables of flags"),
+        ("envs = ['a']\narms = ['seer', 'never']", "tables of flags"),
+        ("envs = ['a']\nper-env = 3", "tables of flags"),
+        ("envs = ['a']\n[arms]\nseer = 3", "tables of flags"),
         ("envs = ['a']\n[per-env.b]\nsteps = 1", "[per-env] speaks of b"),
         ("envs = ['a']\n[settings]\nseed = 1", "use seeds"),
         ("envs = ['a']\n[settings]\nsteps = [1]", "steps = [1]"),
@@ -129,6 +133,25 @@ def test_what_waits_for_a_stopped_trial_has_not_failed(tmp_path: Path) -> None:
         engine.outcomes[first.name] = Outcome(kind)
         assert engine._drop_orphans([second]) == []
         assert engine.outcomes["b"].kind == becomes
+
+
+def test_nothing_is_started_once_a_sweep_was_asked_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the first of three is being started: that one is told to stop, the others never begin."""
+    trials = [Trial(name, "e", "x", 0, ()) for name in "abc"]
+    view = LiveView(tmp_path, steps=dict.fromkeys("abc", 1), flops=dict.fromkeys("abc", 1))
+    needs = dict.fromkeys("abc", Needs())
+    engine = LocalEngine(tmp_path, needs=needs, room=Room(3, 10), retries=0, view=view)
+    started = []
+
+    def start(trial: Trial, *_: object) -> "subprocess.Popen[bytes]":
+        started.append(trial.name)
+        engine._stop(signal.SIGINT, None)
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+    monkeypatch.setattr(sweep, "start", start)
+    assert engine._start_what_fits(trials) == trials[1:]
+    assert started == ["a"]
+    assert engine.running["a"][1].wait(30) == -signal.SIGTERM
 
 
 # Where a trial stands ----------------------------------------------------------------------------------------------
@@ -187,6 +210,12 @@ def test_a_manifest_comes_back(tmp_path: Path) -> None:
     manifest = Manifest("t", trials, {"b": "why"})
     manifest.write(tmp_path / "sweep.json")
     assert Manifest.read(tmp_path / "sweep.json") == manifest
+    later = Manifest("u", (Trial("b", "e", "x", 1, ()), Trial("c", "e", "x", 2, ())), {"c": "else"})
+    joined = later.joined(tmp_path / "sweep.json")
+    assert [trial.name for trial in joined.trials] == ["a", "b", "c"]
+    assert joined.trials[1:] == later.trials
+    assert joined.failures == {"b": "why", "c": "else"}
+    assert later.joined(tmp_path / "none.json") == later
     (tmp_path / "sweep.json").write_text("{}")
     with pytest.raises(SettingError, match="no record of a sweep"):
         Manifest.read(tmp_path / "sweep.json")
@@ -214,6 +243,8 @@ def test_a_mistake_in_any_run_is_one_line_before_any_work(
     assert "--freeze-at 50000" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--", "--steps", "100")
     assert "--stepz" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--", "--stepz", "100")
     assert "--jobbs" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--jobbs", "1")
+    for flag in ("--seed=5", "--env=x", "--out=y"):
+        assert f"use {flag[:5]}" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--", flag)
     assert files(tmp_path) == before
 
 
@@ -300,7 +331,7 @@ def test_an_automatic_freeze_costs_at_most_its_dearest_moment(tmp_path: Path, ca
     """Against every moment there is; the table and the sum say that they are bounds."""
     flags = (
         *("--env", ALIEN, "--steps", "300", "--freeze-at", "auto", "--freeze-earliest", "20", "--first-update", "60"),
-        *("--replay-capacity", "250", "--probe-every", "40", "--probe-size", "16", "--threads", "1", "--device", "cpu"),
+        *("--replay-capacity", "250", "--probe-every", "40", "--probe-size", "32", "--threads", "1", "--device", "cpu"),
     )
     config = parse_config("train", flags)
     (planned,) = plan([(Trial("a", ALIEN, "x", 0, flags), config)], Pool())
@@ -310,13 +341,27 @@ def test_an_automatic_freeze_costs_at_most_its_dearest_moment(tmp_path: Path, ca
         run_flops(cost, after=Phase.LATENTS, updates=1, steps=300, first_update=60, frozen_at=moment, capacity=250)[1]
         for moment in (None, *range(20, 301))
     ]
-    assert planned.flops == max(each) + 7 * 2 * 16 * cost.encoder.multiply_adds
+    assert planned.flops == max(each) + 7 * 2 * 32 * cost.encoder.multiply_adds
     grid = tmp_path / "grid.toml"
     grid.write_text(f'envs = ["{ALIEN}"]\n[settings]\nfreeze-at = "auto"\nsteps = 20000\n')
     assert seer("sweep", grid, "--dry-run", "--no-measure") == 0
     said = capsys.readouterr().out
     assert re.search(r" auto +at most \d\.\d\de\+\d\d \(10\d%\) ", said)
     assert re.search(r"at a time here: at most \S+ FLOPs;", said)
+
+
+def test_a_training_can_be_tried_dry(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ("--env", ALIEN, "--steps", 1000, "--freeze-at", 500, "--replay-capacity", 300, "--dry-run")
+    assert seer("train", *flags) == 0
+    said = capsys.readouterr().out
+    for words in ("Rainbow + SEER, freeze at 500", "2.1 MB; 7,056 → 2,304 bytes a step", "hours at the speed"):
+        assert words in said
+    assert "--replay-capacity 5" in refused(capsys, "train", *flags, "--replay-capacity", 5)
+    assert "fewer than 29 observations" in refused(
+        capsys, "train", "--env", ALIEN, "--freeze-at", "auto", "--probe-size", 28
+    )
+    assert files(tmp_path) == {}
 
 
 def test_other_runs_of_the_same_name_are_not_touched(tmp_path: Path, capsys: Capture, finished_run: Path) -> None:

@@ -14,12 +14,13 @@ import torch
 
 from seer.build import build_environment
 from seer.config import Config
-from seer.errors import SettingError
+from seer.errors import RunError, SettingError
 from seer.training import journal
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.evaluation import Evaluation, Evaluator
 from seer.training.parts import Schedule
 from seer.training.run import read_metrics
+from seer.training.watch import Watch
 from small_agent import make_agent
 from tiny_run import BATCH, CAPACITY, FIRST_UPDATE, FLAGS, FREEZE_AT, HIDDEN, STEPS, seer, seer_process
 
@@ -300,6 +301,15 @@ def test_fresh_heads_come_behind_the_evaluation_and_never_last(tmp_path: Path) -
     assert seer("train", *FLAGS, *flags, "--out", tmp_path / "run") == 0
     kinds = [(r["step"], r["kind"]) for r in read_metrics(tmp_path / "run") if r["kind"] in ("eval", "reset")]
     assert kinds == [*((step, kind) for step in (50, 100, 150) for kind in ("eval", "reset")), (200, "eval")]
+
+
+def test_no_update_of_a_step_goes_unwatched() -> None:
+    watch = Watch()
+    for loss in (1.0, math.nan, 1.0):
+        watch.learnt(7, {"loss": torch.tensor(loss)})
+    with pytest.raises(RunError, match="in the update of step 7 loss is nan"):
+        watch.losses()
+    watch.losses()
 
 
 def test_a_run_that_is_called_finished_has_its_last_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,10 +232,12 @@ def test_settings_that_lie_about_the_weights_are_noticed(tmp_path: Path) -> None
         adopt_encoder(make(config, seed=2), from_run(config, folder))
 
 
-@pytest.mark.parametrize("name", ["nothing", "empty", "file"])
+@pytest.mark.parametrize("name", ["nothing", "empty", "file", "snapshots/best.safetensors"])
 def test_what_is_no_run_is_refused_before_any_work(name: str, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("no run")
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots" / "best.safetensors").write_bytes(b"")
     out = tmp_path / "out"
     assert seer("train", *FLAGS, "--encoder-from", tmp_path / name, "--out", out) == 2
     said = capsys.readouterr().err

@@ -32,7 +32,7 @@ from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, St
 from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
-from seer.training.probe import Probe
+from seer.training.probe import Probe, least_observations
 from seer.training.resident import free_bytes, resident_bytes
 from seer.validation import parse_memory
 
@@ -66,6 +66,7 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     budget = build_budget(config, environment, agent)
     refuse_what_cannot_fit(config, budget, device)
     replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]))
+    _refuse_small_probe(config, agent, replay)
     ledger = FlopsLedger(agent.cost)
     environment.reset(seed=seeds[4])
     others = () if given else build_others(config)
@@ -83,6 +84,18 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
         budget=budget.total,
         renew=lambda step: build_agent(config, environment, device, fresh_seeds(config.seed, step)),
     )
+
+
+def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | Streams) -> None:
+    if config.freeze.at != "auto":
+        return
+    blank = torch.zeros(1, *replay.observation_shape, dtype=torch.uint8, device=agent.device)
+    least = least_observations(agent, blank)
+    if config.freeze.probe_size < least:
+        raise SettingError(
+            f"--probe-size {config.freeze.probe_size}: features of fewer than {least} observations are always alike; "
+            f"give {least} or more"
+        )
 
 
 def fresh_seeds(seed: int, step: int) -> list[int]:

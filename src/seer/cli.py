@@ -229,14 +229,23 @@ def main() -> None:
     except SettingError as error:
         print(f"seer: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # trainings and sweeps have their own way to stop
+        print("seer: stopped", file=sys.stderr)
+        sys.exit(130)
 
 
 def train(arguments: Sequence[str]) -> None:
-    """`seer train`: a new run."""
+    """`seer train`: a new run; with `--dry-run`, what it would do, take and cost."""
+    arguments, is_dry = _without("--dry-run", arguments, "say what the run will do, take and cost; train nothing")
     config = parse_config("train", arguments)
-    from seer.commands import start_run
+    if is_dry:
+        from seer.studies.dry_run import dry_run
 
-    start_run(config)
+        dry_run(config)
+    else:
+        from seer.commands import start_run
+
+        start_run(config)
 
 
 def resume(arguments: Sequence[str]) -> None:
@@ -345,10 +354,9 @@ def flops(arguments: Sequence[str]) -> None:
 
 def memory(arguments: Sequence[str]) -> None:
     """`seer memory`: replay capacity; with `--measure`, resident bytes and sampling time beside other replays."""
-    if {"-h", "--help"} & set(arguments):
-        print("--measure: play real steps and measure resident bytes a step and sampling time, beside other replays\n")
-    measured = "--measure" in arguments
-    config = parse_config("memory", [argument for argument in arguments if argument != "--measure"])
+    does = "play real steps and measure resident bytes a step and sampling time, beside other replays"
+    arguments, measured = _without("--measure", arguments, does)
+    config = parse_config("memory", arguments)
     from seer.commands import measure_memory, print_memory
 
     print_memory(config)
@@ -362,6 +370,13 @@ def bench(arguments: Sequence[str]) -> None:
     from seer.commands import run_bench
 
     run_bench(**vars(settings))
+
+
+def _without(flag: str, arguments: Sequence[str], does: str) -> tuple[list[str], bool]:
+    """The arguments without a flag that is the command's, not the run's, and whether it was there; told in --help."""
+    if {"-h", "--help"} & set(arguments):
+        print(f"{flag}: {does}\n")
+    return [argument for argument in arguments if argument != flag], flag in arguments
 
 
 def _resolve(flags: Sequence[str]) -> Config:

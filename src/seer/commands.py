@@ -19,7 +19,7 @@ from rich.console import Console
 from seer.agents.agent import Agent
 from seer.analysis.attention import attend, draw_grid, film, pictures_of
 from seer.analysis.convergence import converge, convergence_table, draw, pairs_of
-from seer.analysis.files import new_picture, refuse_existing, spread, weights_by_step, write_picture
+from seer.analysis.files import new_picture, refuse_existing, spread, weights_by_step, write, write_picture
 from seer.analysis.observations import play
 from seer.bench.bench import measure
 from seer.bench.ledger import ledger_table, measure_stores
@@ -53,15 +53,22 @@ from seer.training.checkpoint import holds_checkpoint, latest_checkpoint, load_c
 from seer.training.journal import Interrupted, Journal
 from seer.training.loop import train
 from seer.training.parts import Training
-from seer.training.run import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, Metrics, RunFolder, flatten, read_metrics
+from seer.training.run import (
+    CHANGEABLE,
+    CONFIG_FILE,
+    METRICS_FILE,
+    SUMMARY_FILE,
+    Metrics,
+    RunFolder,
+    flatten,
+    read_metrics,
+)
 from seer.training.terminal import Terminal, human_bytes
 from seer.training.video import filming, recording
 from seer.transfer import adopt_encoder, adopt_weights
 from seer.validation import validate
 
 ABSENT = object()
-CHANGEABLE = {"out", "device", "threads", "checkpoint_every", "snapshot_every", "env_timeout"}
-"""Settings that may differ from those of a checkpoint: at most a figure's last digits depend on them."""
 FAILURE_FILE = "failure.txt"
 
 FITS_NOT = (
@@ -140,6 +147,8 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
     """Play whole games with the agent of the last checkpoint; record the first one if asked to."""
     if episodes < 1:
         raise SettingError(f"--episodes {episodes} must be 1 or more")
+    if seed < 0:
+        raise SettingError(f"--seed {seed} must be 0 or more")
     folder = RunFolder.open(path)
     config = _config_of(folder)
     agent, environment = _player(folder)
@@ -190,6 +199,8 @@ def analyze_svcca(
         refuse_existing(json_file, "--json")
     if num_observations < 2:
         raise SettingError(f"--observations {num_observations} must be 2 or more")
+    if gap is not None and gap < 1:
+        raise SettingError(f"--gap {gap} must be 1 or more")
     terminal, folder = Terminal(), RunFolder.open(path)
     weights = weights_by_step(path)
     steps, found_gap = pairs_of(list(weights), gap)
@@ -215,7 +226,7 @@ def analyze_svcca(
     terminal.say(convergence.verdict())
     write_picture(draw(convergence, f"{folder.config['env']}, {folder.config['agent']}"), picture)
     if json_file is not None:
-        json_file.write_text(json.dumps(convergence.to_json(), indent=2, allow_nan=False) + "\n")
+        write(json_file, json.dumps(convergence.to_json(), indent=2, allow_nan=False).encode() + b"\n", flag="--json")
     terminal.say(f"wrote {picture}" + ("" if json_file is None else f" and {json_file}"))
 
 

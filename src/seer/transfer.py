@@ -10,7 +10,7 @@ from seer.config import Config, config_from_json
 from seer.errors import SettingError
 from seer.pretrained import ModuleStage, load_weights
 from seer.training.run import RunFolder
-from seer.training.snapshots import FOLDER, Weights, read_last, read_snapshot
+from seer.training.snapshots import FOLDER, Weights, read_last, read_snapshot, step_of
 
 PREFIX = "online.encoder."
 
@@ -48,9 +48,10 @@ def adopt_weights(agent: Agent[Any], file: Path) -> None:
 
 def _read(source: Path) -> tuple[int, Weights]:
     if source.is_file():
-        if source.parent.name != FOLDER or source.suffix != ".safetensors":
+        step = step_of(source)
+        if source.parent.name != FOLDER or step is None:
             raise SettingError(f"--encoder-from {source} is neither a run folder nor one of its {FOLDER}")
-        return int(source.stem.rpartition("-")[2]), read_snapshot(source)
+        return step, read_snapshot(source)
     try:
         RunFolder.open(source)
         return read_last(source)

@@ -187,24 +187,7 @@ def _validate_freeze(config: Config) -> None:
     _validate_own_encoder(freeze)
     _validate_latents(config)
     if at == "auto":
-        _require(freeze.earliest >= 0, f"--freeze-earliest {freeze.earliest} must be 0 or more")
-        _require(
-            freeze.earliest <= config.steps,
-            f"--freeze-at auto looks at no step before --freeze-earliest {freeze.earliest}, past the end at --steps "
-            f"{config.steps}: give an earlier one, or a step",
-        )
-        _require(
-            freeze.latest is None or freeze.earliest <= freeze.latest <= config.steps,
-            f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest} and --steps "
-            f"{config.steps}",
-        )
-        decided = freeze.probe_every * (freeze.patience + 1)  # the first probe has none to be compared with
-        _require(
-            freeze.latest is not None or decided <= config.steps,
-            f"--freeze-at auto takes {freeze.patience + 1} probes to decide, until step {decided}, past the end at "
-            f"--steps {config.steps}: give --probe-every {max(1, config.steps // (freeze.patience + 1))} or less, or a "
-            "step",
-        )
+        _validate_automatic(config)
     _require(freeze.probe_size >= 2, f"--probe-size {freeze.probe_size} must be 2 or more")
     _require(freeze.probe_size <= 65_536, f"--probe-size {freeze.probe_size} must be 65,536 or less")
     _require(
@@ -216,7 +199,37 @@ def _validate_freeze(config: Config) -> None:
         f"--reset-encoder: latents are stored from --freeze-at {at} on and would be those of an encoder that is gone; "
         "reset the heads alone, or use --freeze-at never",
     )
-    size, view, layers = config.image.size, config.view_size, config.freeze.layers
+    _require(
+        freeze.layers == "all" or (_is_count(freeze.layers) and int(freeze.layers) >= 1),
+        f"--freeze-layers {freeze.layers!r} is no number of layers; give 1 or more, or all",
+    )
+    _validate_views(config)
+
+
+def _validate_automatic(config: Config) -> None:
+    freeze = config.freeze
+    _require(freeze.earliest >= 0, f"--freeze-earliest {freeze.earliest} must be 0 or more")
+    _require(
+        freeze.earliest <= config.steps,
+        f"--freeze-at auto looks at no step before --freeze-earliest {freeze.earliest}, past the end at --steps "
+        f"{config.steps}: give an earlier one, or a step",
+    )
+    _require(
+        freeze.latest is None or freeze.earliest <= freeze.latest <= config.steps,
+        f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest} and --steps "
+        f"{config.steps}",
+    )
+    decided = freeze.probe_every * (freeze.patience + 1)  # the first probe has none to be compared with
+    _require(
+        freeze.latest is not None or decided <= config.steps,
+        f"--freeze-at auto takes {freeze.patience + 1} probes to decide, until step {decided}, past the end at "
+        f"--steps {config.steps}: give --probe-every {max(1, config.steps // (freeze.patience + 1))} or less, or a "
+        "step",
+    )
+
+
+def _validate_views(config: Config) -> None:
+    size, view = config.image.size, config.view_size
     _require(view <= size, f"--crop-size {view} is more than --image-size {size}; give less")
     _require(
         view == size or config.agent in ("sac", "curl"),
@@ -226,14 +239,10 @@ def _validate_freeze(config: Config) -> None:
         config.freeze.num_crops == 1 or view < size,
         f"--num-crops {config.freeze.num_crops}: without cropping every crop is the same; use --num-crops 1",
     )
-    _require(
-        layers == "all" or (_is_count(layers) and int(layers) >= 1),
-        f"--freeze-layers {layers!r} is no number of layers; give 1 or more, or all",
-    )
 
 
 def _is_count(text: str) -> bool:
-    return text.isdecimal() and text.isascii()
+    return text.isascii() and re.fullmatch(r"0|[1-9]\d{0,17}", text) is not None
 
 
 def _require(holds: bool, message: str) -> None:

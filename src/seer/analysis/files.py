@@ -1,5 +1,6 @@
 """What analyses read and write: weights by step, pictures that overwrite nothing."""
 
+import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from seer.errors import SettingError
+from seer.training.checkpoint import write_atomically
 from seer.training.snapshots import Weights, list_snapshots, read_last, read_snapshot
 
 Item = TypeVar("Item")
@@ -48,8 +50,15 @@ def refuse_existing(path: Path, flag: str) -> None:
 
 
 def write_picture(figure: Figure, path: Path) -> None:
-    """Write a figure; SettingError where that can't be done."""
+    """Write a figure, whole or not at all; SettingError where that can't be done."""
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:])
+    write(path, content.getvalue(), flag="--out")
+
+
+def write(path: Path, content: bytes, *, flag: str) -> None:
+    """Write a file, whole or not at all; SettingError where that can't be done."""
     try:
-        figure.savefig(path)
+        write_atomically(path, content)
     except OSError as error:
-        raise SettingError(f"--out {path} can't be written ({error.strerror}): choose another file") from error
+        raise SettingError(f"{flag} {path} can't be written ({error.strerror}): choose another file") from error

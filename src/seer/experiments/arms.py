@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seer.errors import SettingError
-from seer.training.run import METRICS_FILE, Record, RunFolder, flatten, is_number, read_metrics
+from seer.training.run import CHANGEABLE, METRICS_FILE, Record, RunFolder, flatten, is_number, read_metrics
 
 XAxis = Literal["steps", "flops", "seconds"]
 
@@ -20,10 +20,7 @@ DRAWN = {
 }  # fmt: skip
 AGENT_NAMES = {"rainbow": "Rainbow", "dqn": "DQN", "sac": "SAC", "curl": "CURL"}
 # Settings that don't set curves apart: the picture says them elsewhere, or learning doesn't depend on them.
-UNCOMPARED = {
-    "env", "agent", "freeze.at", "seed", "out", "device", "log_every", "checkpoint_every", "snapshot_every",
-    "env_timeout",
-}  # fmt: skip
+UNCOMPARED = CHANGEABLE | {"env", "agent", "freeze.at", "seed", "log_every"}
 
 
 @dataclass(frozen=True, eq=False)  # by identity, as a key
@@ -33,6 +30,12 @@ class Run:
     folder: Path
     settings: Mapping[str, Any]  # by dotted name
     records: Sequence[Record]
+    arm: str | None = None  # what its sweep calls it, where its settings have no one name in all environments
+
+    @property
+    def label(self) -> str:
+        """What a reader calls it: as its sweep does, or by its settings."""
+        return self.arm or label(self.settings)
 
     def of_kind(self, kind: str) -> list[Record]:
         """Its records of one kind, oldest first."""
@@ -106,7 +109,7 @@ def group(runs: Sequence[Run]) -> list[Arm]:
     """
     named: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        named.setdefault((run.settings["env"], label(run.settings)), []).append(run)
+        named.setdefault((run.settings["env"], run.label), []).append(run)
     differences: dict[str, dict[str, None]] = {}  # in any environment: an arm is called the same in all of them
     for (_, name), members in named.items():
         differences.setdefault(name, {}).update(dict.fromkeys(differing_settings(members)))
@@ -137,7 +140,8 @@ def label(settings: Mapping[str, Any]) -> str:
     if at == "auto":
         return f"{agent} + SEER, automatic freeze"
     if at == "0":
-        return f"{agent} + SEER, another run's encoder"
+        whose = "another run's" if settings.get("freeze.encoder_factory") is None else "your own"
+        return f"{agent} + SEER, {whose} encoder"
     return f"{agent} + SEER, freeze at {int(at):,}"
 
 

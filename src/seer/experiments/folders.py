@@ -1,5 +1,6 @@
 """What a folder given to `seer plot` or `seer report` means: a run, or all runs of the sweeps and exhibits in it."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def read_folders(paths: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
             runs.setdefault(path.resolve(), read_run(path))
         for manifest in manifests:
             found, lost = finished(manifest.trials, path, manifest.failures)
-            for run in found.values():
+            for run in _as_called(manifest.trials, found):
                 runs.setdefault(run.folder.resolve(), run)
             missing |= lost
     return list(runs.values()), missing
@@ -40,6 +41,17 @@ def finished(trials: Sequence[Trial], root: Path, failures: Mapping[str, str]) -
         else:
             missing[trial.name] = failures.get(trial.name, "not finished" if folder.exists() else "not started")
     return found, missing
+
+
+def _as_called(trials: Sequence[Trial], found: Mapping[str, Run]) -> list[Run]:
+    """A sweep's runs; by the sweep's own names for its arms, where an arm is frozen at other steps elsewhere."""
+    labels: dict[str, set[str]] = {}
+    for trial in trials:
+        if trial.name in found:
+            labels.setdefault(trial.arm, set()).add(found[trial.name].label)
+    several = any(len(each) > 1 for each in labels.values())
+    arms = {trial.name: trial.arm for trial in trials}
+    return [dataclasses.replace(run, arm=arms[name]) if several else run for name, run in found.items()]
 
 
 def _refuse_runs_below(path: Path) -> None:

@@ -80,7 +80,7 @@ def read_grid(file: Path) -> Grid:
     envs, tables = content.get("envs", []), {name: content.get(name, {}) for name in ("settings", "per-env", "arms")}
     if not (isinstance(envs, list) and all(isinstance(env, str) for env in envs)):
         raise SettingError(f'{file}: envs has to be a list such as ["ALE/Alien-v5"]')
-    groups = (tables["settings"], *tables["per-env"].values(), *tables["arms"].values())
+    groups = [each for name in ("per-env", "arms") if isinstance(tables[name], dict) for each in tables[name].values()]
     if not all(isinstance(table, dict) for table in (*tables.values(), *groups)):
         raise SettingError(f"{file}: settings, [per-env.ENV] and [arms.NAME] have to be tables of flags")
     stray = tables["per-env"].keys() - set(envs)

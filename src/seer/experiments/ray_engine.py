@@ -14,7 +14,7 @@ from typing import Any
 from seer.errors import SettingError
 from seer.experiments.live import LiveView
 from seer.experiments.sweep import listening
-from seer.experiments.trials import Needs, Outcome, Trial, outcome_of, start, state_of
+from seer.experiments.trials import Needs, Outcome, Trial, orphaned, outcome_of, start, state_of
 from seer.training.terminal import human_bytes
 
 try:
@@ -33,8 +33,8 @@ def follow(trial: Trial, root: Path, needs: Needs, retries: int, *forerunners: O
     Waits while another process writes the run folder: a training that outlived its task, on the way to its end.
     """
     for forerunner in forerunners:
-        if forerunner.kind != "finished":
-            return Outcome("failed", f"needs {trial.after}, which did not finish")
+        if (orphan := orphaned(trial, forerunner)) is not None:
+            return orphan
     deaths = 0
     while True:
         state = state_of(trial.folder(root))
@@ -130,7 +130,7 @@ class RayEngine:
         except TaskCancelledError:
             return Outcome("stopped", "stopped")
         except RayError as error:
-            return Outcome("stopped" if self.stopped else "killed", str(error).strip().splitlines()[0])
+            return Outcome("stopped" if self.stopped else "killed", str(error).strip().splitlines()[-1])
         return outcome
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:

@@ -120,7 +120,7 @@ def _scores(results: Results, column: Column) -> str:
     if column.flops or column.equal_flops:
         note += " At a FLOPs budget, on the line between the evaluations before and after it."
     if column.equal_flops:
-        note += " The budget is what the cheapest run of the environment spent."
+        note += " The budget is what the cheapest finished run of the environment spent."
     if published:
         note += " The paper's are of five seeds."
     parts = [

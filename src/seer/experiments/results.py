@@ -19,7 +19,7 @@ from seer.training.run import read_summary
 class Column:
     """One table: scores of some arms (labels; empty: all) after `flops` multiply-adds, or at the end of each run.
 
-    `equal_flops`: at the FLOPs that the cheapest run of the environment had spent at its end. `published` is by
+    `equal_flops`: at the FLOPs that the cheapest finished run of the environment had spent. `published` is by
     environment and label; `published_at` says where in the paper's runs that was.
     """
 
@@ -107,7 +107,9 @@ class Results:
         budget = column.flops
         if column.equal_flops:
             rivals = [each for each in self.in_column(column) if each.environment == arm.environment]
-            budget = min(run.of_kind("eval")[-1]["flops"] for each in rivals for run in each.runs)
+            runs = [run for each in rivals for run in each.runs]
+            finished = [run for run in runs if summary_of(run) is not None]
+            budget = min(run.of_kind("eval")[-1]["flops"] for run in finished or runs)
         scores = [_score(run, budget) for run in arm.runs]
         return [score for score in scores if score is not None]
 

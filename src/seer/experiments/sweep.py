@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
 from seer.experiments.live import LiveView
-from seer.experiments.trials import Needs, Outcome, Trial, outcome_of, ready, start, state_of
+from seer.experiments.trials import Needs, Outcome, Trial, orphaned, outcome_of, ready, start, state_of
 from seer.training.resident import free_bytes
 
 POLL_SECONDS = 0.2
@@ -62,6 +61,7 @@ class LocalEngine:
         self.deaths: dict[str, int] = {}
         self.held: set[str] = set()  # trials that another process writes
         self.stops = 0  # times that it was asked to stop
+        self.told: set[str] = set()  # trials that were asked then
 
     def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
         """Bring every trial to its end; returns how each ended. Asked to stop, those that train write a checkpoint."""
@@ -85,7 +85,7 @@ class LocalEngine:
         left = []
         for trial in waiting:
             taken = [self.needs[name] for name in self.running]
-            if trial.name not in allowed or not self.room.fits(self.needs[trial.name], taken):
+            if self.stops or trial.name not in allowed or not self.room.fits(self.needs[trial.name], taken):
                 left.append(trial)
                 continue
             state = state_of(trial.folder(self.root))
@@ -98,6 +98,7 @@ class LocalEngine:
             else:
                 self.view.started(trial, state)
                 self.running[trial.name] = trial, start(trial, self.root, self.needs[trial.name])
+                self._stop_latecomer(trial.name)
         return left
 
     def _say_held(self, trial: Trial) -> None:
@@ -127,19 +128,23 @@ class LocalEngine:
         return again
 
     def _drop_orphans(self, waiting: list[Trial]) -> list[Trial]:
-        """Give up what waits for a trial that failed; after one that was only stopped it is stopped too."""
-        lost = {name: outcome.kind for name, outcome in self.outcomes.items() if outcome.kind != "finished"}
+        """Give up what waits for a trial that didn't finish."""
         for trial in waiting:
-            if trial.after in lost:
-                kind: Literal["stopped", "failed"] = "stopped" if lost[trial.after] == "stopped" else "failed"
-                self.outcomes[trial.name] = Outcome(kind, f"needs {trial.after}, which did not finish")
-                self.view.ended(trial, self.outcomes[trial.name])
+            if trial.after in self.outcomes and (outcome := orphaned(trial, self.outcomes[trial.after])) is not None:
+                self.outcomes[trial.name] = outcome
+                self.view.ended(trial, outcome)
         return [trial for trial in waiting if trial.name not in self.outcomes]
+
+    def _stop_latecomer(self, name: str) -> None:
+        """One that was being started when the others were asked to stop."""
+        if self.stops and name not in self.told:
+            self.running[name][1].terminate()
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         """The first time every training writes a checkpoint and ends; the second time it just ends."""
         self.stops += 1
-        for _, process in self.running.values():
+        for name, (_, process) in self.running.items():
+            self.told.add(name)
             if self.stops == 1:
                 process.terminate()
             else:

@@ -80,6 +80,19 @@ class Manifest:
         """Write it as JSON, whole or not at all."""
         write_atomically(file, json.dumps(dataclasses.asdict(self), indent=2).encode() + b"\n")
 
+    def joined(self, file: Path) -> "Manifest":
+        """With what the manifest in `file`, if there is one, says of trials that this one knows nothing about.
+
+        Raises:
+            SettingError: it is damaged.
+        """
+        if not file.exists():
+            return self
+        earlier = self.read(file)
+        names = {trial.name for trial in self.trials}
+        others = tuple(trial for trial in earlier.trials if trial.name not in names)
+        return Manifest(self.title, (*others, *self.trials), earlier.failures | self.failures)
+
     @classmethod
     def read(cls, file: Path) -> "Manifest":
         """The manifest in `file`.
@@ -117,13 +130,16 @@ def state_of(folder: Path) -> State:
     """Where a trial stands. "busy": a process is writing the folder, such as one that outlived its sweep."""
     if not folder.is_dir() or all(entry.name == LOCK_FILE for entry in folder.iterdir()):
         return "new"
+    finished = (folder / SUMMARY_FILE).exists()
     try:
         held = lock(folder)
     except SettingError:
         return "busy"
+    except OSError:  # a finished one may be where nothing can be written
+        return "finished" if finished else "busy"
     if held is not None:
         held.close()
-    if (folder / SUMMARY_FILE).exists():
+    if finished:
         return "finished"
     try:
         latest_checkpoint(folder / "checkpoints")
@@ -175,6 +191,14 @@ def outcome_of(trial: Trial, root: Path, exit_code: int) -> Outcome:
         hint = "; the machine may be out of memory" if name == "SIGKILL" else ""
         return Outcome("killed", f"killed by {name}{hint}")
     return Outcome("failed", f"{_last_words(trial.log(root))} (exit code {exit_code}, {trial.log(root)})")
+
+
+def orphaned(trial: Trial, forerunner: Outcome) -> Outcome | None:
+    """What becomes of a trial whose forerunner ended so: it is stopped if that one was; None where it may begin."""
+    if forerunner.kind == "finished":
+        return None
+    kind: Literal["stopped", "failed"] = "stopped" if forerunner.kind == "stopped" else "failed"
+    return Outcome(kind, f"needs {trial.after}, which did not finish")
 
 
 def ready(trials: Sequence[Trial], finished: set[str]) -> list[Trial]:

@@ -194,7 +194,8 @@ def _kind_of_speed(config: Config) -> Config:
     plain = Config(env=config.env)
     env = "ALE/Alien-v5" if config.env.startswith("ALE/") else config.env
     replay = ReplayConfig(prioritized=config.replay.prioritized, n_step=config.replay.n_step)
-    freeze = FreezeConfig(at="1", num_crops=config.freeze.num_crops, layers=config.freeze.layers)
+    shape = ("num_crops", "layers", "latent_dtype", "latent_pool", "encoder_factory")
+    freeze = FreezeConfig(at="1", **{name: getattr(config.freeze, name) for name in shape})
     same = ("seed", "steps", "eval_every", "eval_episodes", "checkpoint_every", "log_every", "out")
     return dataclasses.replace(
         config, env=env, replay=replay, freeze=freeze, **{name: getattr(plain, name) for name in same}

@@ -35,6 +35,9 @@ def sweep_grid(grid: Grid, *, common: Sequence[str], pool: Pool, resolve: Resolv
     """
     if pool.out is None and not pool.dry_run:
         raise SettingError("--out is missing: give the folder of the sweep, for example --out runs/sweep")
+    for flag, instead in (("--env", "--envs"), ("--seed", "--seeds"), ("--out", "--out, before the --,")):
+        if _names(flag, common):
+            raise SettingError(f"{flag} would make all runs the same one: use {instead} of the sweep")
     root = pool.out or Path("runs/sweep")
     trials = [dataclasses.replace(trial, flags=(*trial.flags, *common)) for trial in grid.trials()]
     carry_out("sweep", check(trials, root=root, pool=pool, resolve=resolve), root=root, pool=pool)
@@ -47,7 +50,7 @@ def check(trials: Sequence[Trial], *, root: Path, pool: Pool, resolve: Resolve) 
         SettingError: a setting of the sweep or of a run is wrong, or `root` holds other runs.
     """
     check_pool(pool)
-    trials = [trial if "--threads" in trial.flags else _with_threads(trial, pool.threads) for trial in trials]
+    trials = [trial if _names("--threads", trial.flags) else _with_threads(trial, pool.threads) for trial in trials]
     planned = plan([(trial, resolved(trial, resolve)) for trial in trials], pool)
     refuse_other_runs(planned, root)
     return planned
@@ -91,10 +94,12 @@ def train_all(title: str, planned: Sequence[Planned], *, root: Path, pool: Pool,
     except OSError as error:
         raise SettingError(f"--out {root} can't be written ({error.strerror}): choose another folder") from error
     try:
-        Manifest(title, tuple(trials)).write(root / manifest)
+        known = Manifest(title, tuple(trials)).joined(root / manifest)  # of an earlier sweep in this folder
+        known.write(root / manifest)
         outcomes = _train(planned, root, pool)
-        failures = {name: outcome.reason for name, outcome in outcomes.items() if outcome.kind in ("failed", "killed")}
-        Manifest(title, tuple(trials), failures).write(root / manifest)
+        failures = {name: reason for name, reason in known.failures.items() if not _is_settled(outcomes.get(name))}
+        failures |= {name: each.reason for name, each in outcomes.items() if each.kind in ("failed", "killed")}
+        dataclasses.replace(known, failures=failures).write(root / manifest)
     finally:
         if held is not None:
             held.close()
@@ -115,6 +120,15 @@ def _train(planned: Sequence[Planned], root: Path, pool: Pool) -> dict[str, Outc
     from seer.experiments.ray_engine import RayEngine
 
     return RayEngine(root, address=pool.ray, needs=needs, retries=pool.retries, view=view).run(trials)
+
+
+def _names(flag: str, flags: Sequence[str]) -> bool:
+    return any(part.partition("=")[0] == flag for part in flags)
+
+
+def _is_settled(outcome: Outcome | None) -> bool:
+    """Whether a trial's earlier failure is history."""
+    return outcome is not None and outcome.kind != "stopped"
 
 
 def _with_threads(trial: Trial, threads: int) -> Trial:

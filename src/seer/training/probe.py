@@ -5,6 +5,7 @@ that only the encoder's change counts; the copy's weights are all that has to be
 """
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from seer.agents.agent import Agent
 from seer.networks.encoders import Encoder
 from seer.replay import Replay, Streams
 from seer.similarity import Covariances, linear_cka, svcca
+
+SAMPLES_PER_UNIT = 4
+"""SVCCA of few samples is close to 1 whatever they are: of 64 independent ones of 50 units each, 0.77."""
 
 CHUNK = 32  # observations encoded at a time, so that a comparison needs no more memory than an update
 
@@ -67,6 +71,13 @@ class Probe:
         if state["before"] is not None:
             self._before = copy.deepcopy(nn.ModuleList(agent.online.encoder.base))
             self._before.load_state_dict(state["before"])
+
+
+def least_observations(agent: Agent[Any], frames: Tensor) -> int:
+    """How many observations a comparison has to see to say anything; `frames` [1, S, C, H, W] are any one."""
+    encoder: Encoder = agent.online.encoder
+    outputs = stage_outputs(encoder.base, encoder.pixels(agent.view(frames)))
+    return max(math.ceil(SAMPLES_PER_UNIT * each.shape[1] / len(each)) for each in map(as_samples, outputs))
 
 
 def compare(before: nn.ModuleList, now: nn.ModuleList, pixels: Any, views: Tensor) -> Similarity:

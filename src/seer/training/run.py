@@ -29,6 +29,8 @@ from seer.training.state_files import State
 
 Record = dict[str, Any]
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, LOCK_FILE = "config.json", "metrics.jsonl", "summary.json", ".lock"
+CHANGEABLE = frozenset({"out", "device", "threads", "checkpoint_every", "snapshot_every", "env_timeout"})
+"""Settings that say where and how a run is made, not what it is: at most a figure's last digits depend on them."""
 
 CHUNK_BYTES = 1 << 20
 MOST_SUMMARY_BYTES = 16 << 20

@@ -3,6 +3,7 @@
 RUN/snapshots/step-000010000.safetensors holds what acts: the online network and, where there is one, the actor.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,14 @@ def save_snapshot(run: Path, step: int, agent: Agent[Any]) -> Path:
 
 def list_snapshots(run: Path) -> dict[int, Path]:
     """The snapshots of a run by step, oldest first."""
-    found = sorted((run / FOLDER).glob("step-*.safetensors"))
-    return {int(path.stem.rpartition("-")[2]): path for path in found}
+    found = {step_of(path): path for path in sorted((run / FOLDER).glob("step-*.safetensors"))}
+    return {step: path for step, path in found.items() if step is not None}
+
+
+def step_of(snapshot: Path) -> int | None:
+    """The step in a snapshot's name; None where it is no snapshot's."""
+    found = re.fullmatch(r"step-(\d{9,18})\.safetensors", snapshot.name)
+    return int(found[1]) if found else None
 
 
 def read_snapshot(path: Path) -> Weights:

@@ -23,26 +23,25 @@ class Watch:
     """Watches one run; `state_dict` belongs in its checkpoints."""
 
     def __init__(self) -> None:
-        self._learnt: tuple[int, Mapping[str, Tensor]] | None = None
+        self._learnt: list[tuple[int, Mapping[str, Tensor]]] = []
         self._frozen: str | None = None  # digest of the frozen part, once there is one
 
     def learnt(self, step: int, figures: Mapping[str, Tensor]) -> None:
         """Losses and the like (0-d tensors) of an update, for `losses` to look at once they have been computed."""
-        self._learnt = (step, figures)
+        self._learnt.append((step, figures))
 
     def losses(self) -> None:
-        """Look at the figures of the last update, which waits for it.
+        """Look at the figures of the updates since the last time, which waits for them.
 
         Raises:
             RunError: one of them is nan or infinite.
         """
-        if self._learnt is None:
-            return
-        (step, figures), self._learnt = self._learnt, None
-        bad = [f"{name} is {float(value)}" for name, value in figures.items() if not math.isfinite(value)]
-        if bad:
-            remedy = "a lower --learning-rate or --precision float32 may help"
-            raise RunError(f"in the update of step {step:,} {', '.join(bad)}; {remedy}")
+        learnt, self._learnt = self._learnt, []
+        for step, figures in learnt:
+            bad = [f"{name} is {float(value)}" for name, value in figures.items() if not math.isfinite(value)]
+            if bad:
+                remedy = "a lower --learning-rate or --precision float32 may help"
+                raise RunError(f"in the update of step {step:,} {', '.join(bad)}; {remedy}")
 
     def agreement(self, run: "Training") -> None:
         """Phase, replay and agent agree.
