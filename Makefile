@@ -19,14 +19,14 @@ DONE := .venv/.installed
 DRAWS := .venv/.draws
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types unit torture docs format clean
+.PHONY: help setup train test lint types unit slow torture docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(DONE)  ## make .venv and install the pinned dependencies
 
-train: $(DONE) $(DRAWS)  ## train on one game: make train GAME=ALE/Breakout-v5
+train: $(DONE) $(if $(filter dm_control/%,$(GAME)),$(DRAWS))  ## train on one game: make train GAME=ALE/Breakout-v5
 	$(BIN)/seer train --env $(GAME) $(TRAIN_FLAGS)
 
 test: lint types unit  ## everything: lint, types, import floors, tests
@@ -40,6 +40,9 @@ types: $(DONE)  ## mypy --strict on src
 
 unit: $(DONE) $(DRAWS)  ## pytest, import floors among the tests
 	$(BIN)/pytest
+
+slow: $(DONE) $(DRAWS)  ## every exhibit end to end at toy scale, and a Ray cluster that loses a node: half an hour
+	$(BIN)/pytest -m slow --durations=0
 
 torture: $(DONE) $(DRAWS)  ## the long tests: runs killed anywhere, damaged files, bad settings, soak, replay oracle
 	$(BIN)/pytest -m torture --durations=0
@@ -59,6 +62,7 @@ clean:  ## remove .venv, caches and builds; never runs/
 $(DONE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "seer needs Python 3.11 or later, which '$(PYTHON)' is not: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@[ -f $@ ] || rm -rf .venv  # of an installation that failed, perhaps with another Python
 	@# Debian splits ensurepip off into python3-venv; the interpreter's own pip can stand in for it.
 	@if $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then \
 	    $(PYTHON) -m venv .venv; \

@@ -1,4 +1,7 @@
-"""DQN with SEER in a loop of one's own: freeze half-way, then learn from stored embeddings. python examples/dqn.py"""
+"""DQN with SEER in a loop of one's own: freeze half-way, then learn from stored embeddings.
+
+python examples/dqn.py [STEPS FREEZE_AT CAPACITY FIRST_UPDATE]
+"""
 
 import copy
 import sys

@@ -1,14 +1,16 @@
 r"""Stable-Baselines3's own DQN, QR-DQN, SAC or TD3, with and without SEER: same settings, learning curves side by side.
 
-    pip install 'seer-rl[sb3]'
+    pip install '.[sb3]'
     python examples/stable_baselines3_seer.py                        # DQN on Pong, 100,000 steps, frozen at 50,000
-    pip install 'seer-rl[dm-control]'
+    pip install '.[dm-control]'
     python examples/stable_baselines3_seer.py --algorithm SAC --env dm_control/cartpole-swingup-v0 \
-        --steps 30000 --freeze-at 10000 --buffer 30000 --learning-starts 1000
-    python examples/stable_baselines3_seer.py --steps 600 --freeze-at 300 --buffer 600 --learning-starts 100   # a try
+        --steps 30000 --freeze-at 10000 --buffer 30000 --learning-starts 1000 --out runs/sb3-sac
+    python examples/stable_baselines3_seer.py --steps 600 --freeze-at 300 --buffer 600 --learning-starts 100 \
+        --out runs/sb3-try
 
 Each arm trains in a process of its own. OUT gets one curve per arm (CSV), their picture, and a table: score,
-replay bytes and rows, resident memory, updates per second before and after the freeze.
+replay bytes and rows, resident memory, updates per second before and after the freeze. Without SEER the buffer of the
+first takes 5.6 GB, that of the second 3.8 GB.
 """
 
 import argparse
@@ -45,7 +47,7 @@ def train(options: argparse.Namespace, out: Path) -> None:
     callbacks: list[BaseCallback] = [watch]
     if options.arm == WITH:
         settings["replay_buffer_class"] = SeerReplayBuffer  # 2
-        callbacks.append(SeerCallback(freeze_at=options.freeze_at))  # 3
+        callbacks.append(SeerCallback(freeze_at=options.freeze_at, freeze_layers=options.freeze_layers))  # 3
     model = algorithm(options.algorithm)("CnnPolicy", env, **settings)
     print(f"{options.arm}: {options.algorithm} on {options.env}, {options.steps:,} steps", flush=True)
     model.learn(options.steps, callback=callbacks)
@@ -191,6 +193,7 @@ def main() -> None:
     parser.add_argument("--env", default="PongNoFrameskip-v4", help="...NoFrameskip-v4 or dm_control/...")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--freeze-at", type=int, default=50_000)
+    parser.add_argument("--freeze-layers", choices=("auto", "all", "convolutions"), default="auto")
     parser.add_argument("--buffer", type=int, default=100_000, help="transitions before the freeze")
     parser.add_argument("--learning-starts", type=int, default=5000)
     parser.add_argument("--action-repeat", type=int, default=8, help="control steps per step (DeepMind Control)")

@@ -12,6 +12,7 @@ import matplotlib.image
 import pytest
 import torch
 
+from drawing import needs_drawing
 from seer.build import describe_computing
 from seer.cli import parse_config
 from seer.config import Config, config_from_json, config_to_json
@@ -23,7 +24,20 @@ from seer.validation import parse_memory
 from tiny_run import FLAGS, files, seer
 
 PONG = ("--env", "ALE/Pong-v5")
-COMMANDS = ("train", "resume", "eval", "sweep", "reproduce", "plot", "report", "flops", "memory", "bench", "export")
+COMMANDS = (
+    "train",
+    "resume",
+    "eval",
+    "sweep",
+    "reproduce",
+    "plot",
+    "report",
+    "flops",
+    "memory",
+    "bench",
+    "export",
+    "analyze",
+)
 Capture = pytest.CaptureFixture[str]
 
 
@@ -72,6 +86,7 @@ def refused(capsys: Capture, *arguments: object) -> str:
         ([*PONG, "--freeze-patience", "0"], ["--freeze-patience 0", "more than 0"]),
         ([*PONG, "--probe-every", "0"], ["--probe-every 0", "more than 0"]),
         ([*PONG, "--probe-size", "1"], ["--probe-size 1", "2 or more"]),
+        (["--env", "dm_control/walker-walk-v0", "--prioritized"], ["--prioritized", "curl"]),
         ([*PONG, "--freeze-at", "00"], ["--freeze-at '00'", "whole number"]),
         ([*PONG, "--freeze-at", "9" * 5000], ["whole number"]),
         ([*PONG, "--snapshot-every", "0"], ["--snapshot-every 0", "more than 0"]),
@@ -493,7 +508,7 @@ def test_memory_prints_capacities(capsys: Capture) -> None:
 def test_smaller_latents_take_the_bytes_they_should(dtype: str, atari: int, control: int, capsys: Capture) -> None:
     for env, row_bytes in (("ALE/Pong-v5", atari), ("dm_control/cartpole-swingup-v0", control)):
         if env.startswith("dm_control"):
-            pytest.importorskip("dm_control")
+            needs_drawing()
         assert seer("memory", "--env", env, "--replay-memory", "70MB", "--latent-dtype", dtype) == 0
         rows = table_rows(capsys.readouterr().out)
         assert rows["bytes per stored step"][1] == f"{row_bytes:,}"

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from seer.environments.rendering import choose_backend
-from seer.errors import SettingError
+from drawing import needs_drawing
 from seer.training.run import read_metrics
 from tiny_run import seer, stop_in_step
 
@@ -22,10 +21,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def _drawable() -> None:
-    try:
-        choose_backend()
-    except SettingError as error:
-        pytest.skip(str(error))
+    needs_drawing()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import subprocess
 import sys
 import weakref
@@ -14,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from drawing import needs_drawing
 from seer.environments.dm_control import DMControlEnvironment, known_dm_control_tasks, make_dm_control
-from seer.environments.rendering import Renderer, choose_backend
+from seer.environments.rendering import Renderer
 from seer.errors import SettingError
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
@@ -26,13 +26,7 @@ OTHERS = ["finger-turn_easy", "point_mass-hard", "quadruped-escape", "swimmer-sw
 
 @pytest.fixture(scope="module", autouse=True)
 def _backend() -> None:
-    """Skip where nothing renders, for that reason; CI has to render."""
-    try:
-        choose_backend()
-    except SettingError as error:
-        if "CI" in os.environ:
-            raise
-        pytest.skip(str(error))
+    needs_drawing()
 
 
 def make(name: str = "cartpole-swingup", *, action_repeat: int = 50, **settings: Any) -> DMControlEnvironment:

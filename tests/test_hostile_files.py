@@ -16,7 +16,7 @@ import pytest
 
 from seer import commands
 from seer.training.resident import peak_resident_bytes
-from tiny_run import seer, stop_in_step
+from tiny_run import forget_peak, seer, stop_in_step
 
 FLAGS = (
     *("--env", "ALE/Pong-v5", "--steps", 400, "--freeze-at", 60, "--replay-capacity", 90, "--first-update", 30),
@@ -251,6 +251,7 @@ def try_all(cases: list[tuple[Any, ...]], runs: Path, folder: Path, capsys: pyte
         if line is None and not either:
             wrong.append((command, name, damage.__name__, seed))
         if number == 0:
+            forget_peak()
             peak = peak_resident_bytes()
         if line and damage is flip and command == "resume" and name.startswith(LATEST):
             assert "to go on from step-000000080" in line  # the good one before it

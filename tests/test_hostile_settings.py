@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from seer import commands
 from seer.config import Config
 from seer.training.resident import peak_resident_bytes
-from tiny_run import seer
+from tiny_run import forget_peak, seer
 
 PONG = ("--env", "ALE/Pong-v5", "--steps", 1000, "--freeze-at", 700, "--eval-episodes", 1, "--threads", 1)
 WALKER = ("--env", "dm_control/walker-walk-v0", "--steps", 1000, "--freeze-at", 700, "--eval-episodes", 1)
@@ -113,6 +113,7 @@ def tried(capsys: pytest.CaptureFixture[str], *arguments: object) -> str | None:
 
 def try_all(cases: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]) -> None:
     assert tried(capsys, *PONG) is None
+    forget_peak()
     peak = peak_resident_bytes()
     for flag, value in cases:
         if flag == "--out":

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import killing
+from drawing import needs_drawing
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.run import read_metrics
 
@@ -104,10 +105,13 @@ def test_runs_that_are_cut_off_on_atari_end_the_same(tmp_path: Path) -> None:
 
 
 def test_runs_that_are_cut_off_on_dm_control_end_the_same(tmp_path: Path) -> None:
+    needs_drawing()
     check(tmp_path, list(SHORT[1:2]), CONTROL)
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize("flags", [ATARI, CONTROL], ids=["atari", "dm_control"])
 def test_runs_that_are_cut_off_anywhere_end_the_same(flags: tuple[object, ...], tmp_path: Path) -> None:
+    if flags is CONTROL:
+        needs_drawing()
     check(tmp_path, POINTS, flags)

@@ -168,6 +168,15 @@ def test_huber_gradient_is_clipped_and_only_to_the_outputs() -> None:
     assert following.grad is None
 
 
+def test_priorities_are_distances_to_the_target() -> None:
+    """Of scalar values |TD error|, not its Huber loss, which is half its square near 0; of distributions the loss."""
+    outputs, zero = torch.tensor([[0.01], [0.1], [1.0], [-3.0]]), torch.zeros(4)
+    value = ScalarValue()
+    error = value.error(outputs, torch.zeros(4, 1), zero, zero)
+    torch.testing.assert_close(value.priority(error), outputs[:, 0].abs())
+    assert torch.equal(CategoricalValue(num_atoms=3, minimum=-1, maximum=1).priority(error), error)
+
+
 def test_scalar_values_are_the_outputs() -> None:
     torch.testing.assert_close(
         ScalarValue().expected(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]])), torch.tensor([[1.0, 2.0], [3.0, 4.0]])

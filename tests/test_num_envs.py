@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seer import build
+from seer.cli import parse_config
 from seer.environments import EnvironmentProcess, PixelEnvironment, make_atari, make_gymnasium
 from seer.environments.processes import play
 from seer.errors import RunError, SettingError
@@ -170,6 +172,26 @@ def test_it_costs_what_one_environment_costs(whole_run: Path, tmp_path: Path) ->
     assert many["flops"]["freeze"] == one["flops"]["freeze"]
     assert many["replay"]["bytes"] == one["replay"]["bytes"]
     assert many["replay"]["capacity_before"] == 120
+
+
+def test_no_environment_starts_as_another_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seeds of five environments are none of the run's own, of which the first environment has one."""
+    seeds = []
+
+    class Noted:
+        def __init__(self, _make: Any, *, seed: int, **_: Any) -> None:
+            seeds.append(seed)
+
+        def wait(self) -> None:
+            pass
+
+    monkeypatch.setattr(build, "EnvironmentProcess", Noted)
+    for seed in range(3):
+        seeds.clear()
+        config = parse_config("train", ["--env", "ALE/Pong-v5", "--num-envs", "5", "--seed", str(seed)])
+        build.build_others(config)
+        own = [int(each) for each in np.random.SeedSequence(seed).generate_state(7)]
+        assert len({*seeds, *own}) == 4 + 7
 
 
 def test_the_environments_differ(whole_run: Path) -> None:

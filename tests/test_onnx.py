@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from drawing import needs_drawing
 from seer.agents.agent import Agent
 from seer.agents.rainbow import Rainbow
 from seer.analysis.observations import play
 from seer.build import build_agent, build_environment
 from seer.cli import parse_config
 from seer.config import Config, config_from_json
-from seer.environments.rendering import choose_backend
 from seer.errors import SettingError
 from seer.integrations.onnx.bundle import make_bundle
 from seer.integrations.onnx.check import check, compare, run
@@ -160,10 +160,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_agent_decides_as_it_does_itself(kind: str, tmp_path: Path) -> None:
     if "dm_control" in KINDS[kind][1]:
-        try:
-            choose_backend()
-        except SettingError as error:
-            pytest.skip(str(error))
+        needs_drawing()
     agent, seen = make_agent(*KINDS[kind])
     export(agent, seen.shape[1:], tmp_path)
     action = agent.act(seen)

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import seer
+from drawing import needs_drawing
 from seer.build import build
 from seer.cli import parse_config
 from seer.pretrained import ModuleStage
@@ -229,7 +230,7 @@ def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
     assert seer_command("train", *SHORT, *flags, "--out", tmp_path / "run") == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["replay"]["row_bytes_after"] == 4 * 7 * 7 * 4
-    pytest.importorskip("dm_control")
+    needs_drawing()
     curl = build(parse_config("train", ["--env", "dm_control/cartpole-swingup-v0", *flags])).agent
     assert "encoder" not in curl.optimizers
 
@@ -257,7 +258,7 @@ def test_wrong_flags_are_one_line(flags: list[str], words: str, capsys: pytest.C
 
 def test_projections_above_a_module_go_on_learning(capsys: pytest.CaptureFixture[str]) -> None:
     """CURL: the row is the module's 100 features of each of 4 crops, not the projections' two latents."""
-    pytest.importorskip("dm_control")
+    needs_drawing()
     env = ("--env", "dm_control/cartpole-swingup-v0", "--replay-capacity", "1000")
     assert seer_command("memory", *env, "--encoder-factory", "test_pretrained:make_control_module") == 0
     assert "1,600" in capsys.readouterr().out
@@ -267,6 +268,8 @@ def test_projections_above_a_module_go_on_learning(capsys: pytest.CaptureFixture
     ("env", "maps"), [("ALE/Pong-v5", "atari_module"), ("dm_control/cartpole-swingup-v0", "control_maps")]
 )
 def test_a_pooled_module_is_frozen_and_what_is_above_it_learns(env: str, maps: str) -> None:
+    if env.startswith("dm_control"):
+        needs_drawing()
     factory = ["--encoder-factory", f"test_pretrained:make_{maps}"]
     encoders = [
         build(parse_config("train", ["--env", env, *factory, *flags])).agent.online.encoder

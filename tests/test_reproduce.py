@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 import torch
 
+from drawing import needs_drawing
 from seer.agents.agent import Agent
 from seer.build import build_agent, build_environment, build_schedule
 from seer.cli import parse_config
@@ -189,7 +190,7 @@ def test_a_dry_run_says_how_the_scale_differs(
         f"{name}: {EXHIBITS[name].title}\nScale small: {EXHIBITS[name].small.fraction:g} of the paper's steps"
     )
     assert re.search(
-        r"^Replay: (prioritised for Rainbow|uniform for CURL); --replay prioritized or uniform sets it for all",
+        r"^Replay: (prioritised for Rainbow|uniform for CURL); --replay prioritized or uniform sets it for Rainbow",
         said,
         re.M,
     )
@@ -198,6 +199,7 @@ def test_a_dry_run_says_how_the_scale_differs(
 
 
 def planned(capsys: Capture, *arguments: object) -> str:
+    needs_drawing()
     capsys.readouterr()
     assert seer("reproduce", *arguments, "--dry-run", "--no-measure") == 0, capsys.readouterr().err
     return capsys.readouterr().out

@@ -152,6 +152,32 @@ def test_transcoded_rows_are_the_latents_of_their_crops(encoder: str, crops: int
     assert torch.equal(torch.cat(rows), replay._rows[: replay.size])
 
 
+@pytest.mark.parametrize("crops", [1, 4])
+def test_what_is_stored_are_crops_of_each_observation_in_turn(crops: int) -> None:
+    """Against a loop over observations and crops, whose places are drawn as `random_crop` draws them."""
+    agent, _ = make(make_config(crops=crops))
+    agent.freeze(Phase.LATENTS)
+    generator, encoder = torch.Generator(), agent.online.encoder
+    frames = torch.randint(0, 256, (5, 3, 3, SIDE, SIDE), dtype=torch.uint8)
+
+    def by_hand(frames: torch.Tensor) -> torch.Tensor:
+        generator.manual_seed(11)
+        top, left = (torch.randint(SIDE - CROP + 1, (len(frames), crops), generator=generator) for _ in range(2))
+        rows = [
+            encoder.encode(encoder.pixels(frame[None, ..., y : y + CROP, x : x + CROP]))[0]
+            for b, frame in enumerate(frames)
+            for y, x in zip(top[b].tolist(), left[b].tolist(), strict=True)
+        ]
+        return torch.stack(rows).view(len(frames), crops, 2, 50)
+
+    with torch.no_grad():
+        agent.random.crops.manual_seed(11)
+        torch.testing.assert_close(agent.encode(frames), by_hand(frames), rtol=1e-4, atol=1e-4)
+        agent.random.crops.manual_seed(11)
+        _, row = agent.decide(frames[0].numpy())
+        torch.testing.assert_close(row, by_hand(frames[:1])[0], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("layers", "crops", "phase"), [("all", 4, Phase.LATENTS), ("2", 4, Phase.FROZEN_FRAMES)])
 def test_frozen_stays_frozen_and_the_rest_learns(layers: str, crops: int, phase: Phase) -> None:
     agent, replay = make(make_config(layers=layers, crops=crops))

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import torch
 
+from drawing import needs_drawing
 from seer.build import build, build_agent, build_environment
 from seer.cli import parse_config
 from seer.config import Config, config_to_json
@@ -310,6 +311,8 @@ def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:
     ],
 )
 def test_a_trial_asks_for_the_memory_of_its_runs_own_budget(flags: tuple[str, ...]) -> None:
+    if flags[1].startswith("dm_control"):
+        needs_drawing()
     config = parse_config("train", (*flags, "--threads", "1", "--eval-episodes", "1", "--device", "cpu"))
     trial = Trial("a", config.env, "x", 0, flags)
     (planned,) = plan([(trial, config)], Pool())

@@ -1,5 +1,6 @@
 """The real commands on a real game, as short as they can be with everything in them."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -53,6 +54,12 @@ def seer_process(*arguments: object, step: int = 0, signal: int = 0) -> subproce
     """`seer` in a process of its own, which gets `signal` in the middle of training step `step` (0: never)."""
     command = [sys.executable, "-c", PROGRAM, step, int(signal), *arguments]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=600)
+
+
+def forget_peak() -> None:
+    """Let the most memory this process ever had be what it has now, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def files(folder: Path) -> dict[str, bytes | None]:

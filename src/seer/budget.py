@@ -30,8 +30,8 @@ COPIES = 6
 INDEX_BYTES = 16
 """Of a stored row beside its action: reward, age, end, priority."""
 
-SMALL_PARTS = 300_000_000
-"""Bytes on disk beside the replay: three agents with their optimisers, metrics, events, pictures."""
+SMALL_PARTS = 50_000_000
+"""Bytes on disk beside replay and agents: metrics, events, pictures."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,15 @@ class Budget:
         return max(0, int((free - self.rest) / share))
 
 
-def disk_bytes(replay: int, *, new: int) -> int:
+def disk_bytes(agent: Agent[Any], replay: int, *, new: int) -> int:
     """What checkpoints take at most, where `new` bytes of rows are stored between two of them.
 
-    Two are kept, and share what didn't change; around the freeze they share nothing.
+    Two are kept while a third is written. They share the rows that didn't change; around the freeze they share nothing.
     """
-    return 2 * replay + min(replay, new) + SMALL_PARTS
+    numbers = sum(weight.numel() for module in agent.modules().values() for weight in module.state_dict().values())
+    moments = 2 * sum(weight.numel() for module in agent.modules().values() for weight in module.parameters())
+    agents: int = 3 * torch.float32.itemsize * (numbers + moments)
+    return 2 * replay + min(replay, new) + agents + SMALL_PARTS
 
 
 def budget_of(

@@ -129,7 +129,8 @@ def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
 def build_others(config: Config) -> list[EnvironmentProcess]:
     """All environments of a run but the first, each with an episode under way."""
     make = environment_maker(config, training=True)
-    seeds = np.random.SeedSequence([config.seed, 0]).generate_state(config.num_envs - 1)
+    # Not [seed, 0]: NumPy pads with zeros, so that would be the sequence of the run's own seeds.
+    seeds = np.random.SeedSequence([config.seed, 0, 1]).generate_state(config.num_envs - 1)
     others = [EnvironmentProcess(make, time_limit=config.env_timeout, seed=int(seed)) for seed in seeds]
     for other in others:
         other.wait()

@@ -322,6 +322,9 @@ def report(arguments: Sequence[str]) -> None:
 def analyze(arguments: Sequence[str]) -> None:
     """`seer analyze`: what a run's layers say."""
     name, *rest = arguments or [""]
+    if name in ("-h", "--help"):
+        print("usage: seer analyze attention RUN, seer analyze svcca RUN; with --help each explains its flags")
+        return
     if name not in ("attention", "svcca"):
         raise SettingError(
             f"seer analyze {name!r} is unknown; write seer analyze attention RUN or seer analyze svcca RUN"

@@ -401,7 +401,8 @@ def _refuse_full_disk(out: Path, run: Training) -> None:
         free = shutil.disk_usage(place).free
     except OSError as error:
         raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another folder") from error
-    needed = disk_bytes(run.replay.num_bytes, new=run.schedule.checkpoint_every * run.replay.row.num_bytes)
+    new = run.schedule.checkpoint_every * run.replay.row.num_bytes
+    needed = disk_bytes(run.agent, run.replay.num_bytes, new=new)
     if free < needed:
         raise SettingError(
             f"--out {out}: checkpoints take up to {human_bytes(needed)} and {human_bytes(free)} are free there; "

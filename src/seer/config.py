@@ -154,7 +154,7 @@ class LearningConfig:
     """Adam's epsilon (Rainbow, table 1)."""
 
     max_gradient_norm: float = 10.0
-    """Gradients are scaled down to this norm (DER)."""
+    """Rainbow, DQN: gradients are scaled down to this norm (DER)."""
 
     first_update: int = 1600
     """Step of the first update (DER, table 1)."""

@@ -26,10 +26,14 @@ NO_PASSES = Passes(0, 0)
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the networks: multiply-adds of one forward pass on one observation, and its passes in each phase."""
+    """A part of the networks: multiply-adds of one forward pass on one observation, and its passes in each phase.
+
+    Choosing an action passes those that act.
+    """
 
     multiply_adds: int
     passes: Mapping[Phase, Passes]
+    acts: bool = True
 
     def update(self, phase: Phase) -> float:
         """Multiply-adds per sample and update: F + 2 B forward passes."""
@@ -42,7 +46,7 @@ class Cost:
     """What one agent's passes cost, in multiply-adds.
 
     encoder: what the freeze freezes (E in the paper).
-    heads: the layers above it (M, all together); the first of them chooses actions.
+    heads: the layers above it (M, all together).
     batch_size: b, samples per update.
     crops, encoders: K and N, latents stored per observation.
     """
@@ -60,8 +64,8 @@ class Cost:
 
     @property
     def act(self) -> int:
-        """Choosing one action: E + M, of which M is the part that chooses."""
-        return self.encoder.multiply_adds + self.heads[0].multiply_adds
+        """Choosing one action: E + M, of which M is the part that acts."""
+        return self.encoder.multiply_adds + sum(head.multiply_adds for head in self.heads if head.acts)
 
     @property
     def store(self) -> int:

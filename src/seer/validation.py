@@ -119,6 +119,10 @@ def _validate_pictures(config: Config) -> None:
 
 def _validate_replay(config: Config) -> None:
     replay, needed = config.replay, config.least_capacity
+    _require(
+        not replay.prioritized or config.agent in ("rainbow", "dqn"),
+        f"--prioritized: {config.agent} has no priorities to sample by; leave it out",
+    )
     if replay.memory is not None:
         _require(
             replay.capacity is None,

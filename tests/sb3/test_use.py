@@ -1,6 +1,9 @@
 """How people use Stable-Baselines3: saving, loading, going on, several calls of `learn`; and what is refused."""
 
 import copy
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -377,6 +380,22 @@ def test_a_model_can_be_loaded_without_its_buffer(tmp_path: Path) -> None:
     assert (
         loaded.predict(observation, deterministic=True)[0] == learner.predict(observation, deterministic=True)[0]
     ).all()
+
+
+def test_the_example_compares_both_arms(tmp_path: Path) -> None:
+    script, out = Path(__file__).parents[2] / "examples" / "stable_baselines3_seer.py", tmp_path / "out"
+    short = ("--steps", "240", "--freeze-at", "120", "--buffer", "240", "--learning-starts", "60", "--out", str(out))
+    done = subprocess.run([sys.executable, script, *short], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    plain, seer = (json.loads((out / f"{arm}.json").read_text()) for arm in ("plain", "seer"))
+    assert seer["replay_bytes"] * 8 == plain["replay_bytes"]
+    assert seer["rows"] > plain["rows"] == 240
+    assert (out / "curves.png").stat().st_size > 5000
+    wrong = subprocess.run(
+        [sys.executable, script, *short[:-1], "x", "--env", "ALE/Pong-v5"], capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2
+    assert "name a game as PongNoFrameskip-v4" in wrong.stderr
 
 
 def test_the_script_of_the_documentation_runs(capsys: Any) -> None:

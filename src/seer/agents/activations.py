@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seer.agents.agent import Agent
-from seer.networks.encoders import Encoder
+from seer.networks.encoders import Encoder, Projections
 
 OUTPUT = " output"
 """How the names of a head's outputs end; its other layers are hidden ones."""
@@ -40,8 +40,10 @@ def encoder_activations(agent: Agent[Any], frames: Tensor) -> Activations:
 def frozen_layers(agent: Agent[Any]) -> set[str]:
     """Names, as in `encoder_activations`, of the layers that the freeze freezes or would freeze."""
     encoder: Encoder = agent.online.encoder
-    projections = PROJECTIONS if encoder.frozen_stages == len(encoder.stages) else ()
-    return {f"encoder {number}" for number in range(1, encoder.frozen_stages + 1)} | set(projections)
+    names: list[str] = []
+    for number, stage in enumerate(encoder.base, start=1):
+        names += PROJECTIONS if isinstance(stage, Projections) else [f"encoder {number}"]
+    return set(names)
 
 
 @torch.no_grad()
@@ -90,6 +92,6 @@ def _listening(agent: Agent[Any]) -> Iterator[Activations]:
 
 def _note(found: Activations, name: str) -> Any:
     def note(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        found.setdefault(name, output.detach())
+        found.setdefault(name, output.detach().float())
 
     return note

@@ -78,8 +78,12 @@ class Agent(ABC, Generic[Head]):
         """Latents [B, K, N, L] float32 of stacked frames [B, S, C, H, W] uint8."""
 
     @abstractmethod
-    def judge(self, latents: Tensor, network: EncodedNetwork[Head]) -> tuple[Tensor, Tensor]:
+    def judge(
+        self, latents: Tensor, network: EncodedNetwork[Head], actions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Actions [B, ...] without exploration, and the values [B] that `network`, online or target, gives them.
+
+        `actions` are those to value where the agent chooses by a network of its own, which reads the online latents.
 
         Of what the replay stores, latents [B, N, L]; draws no random number, and leaves nothing changed.
         """

@@ -44,6 +44,10 @@ class CategoricalValue(nn.Module):
             target = project_distribution(next_outputs.softmax(-1), reward, discount, self.support)
         return -(target * F.log_softmax(outputs, -1)).sum(-1)
 
+    def priority(self, error: Tensor) -> Tensor:
+        """What a sample of such an error [B] is replayed by: the error (Rainbow, Hessel et al. 2018)."""
+        return error
+
 
 class ScalarValue(nn.Module):
     """Plain Q-values, Z = 1, with the Huber loss of DQN (Mnih et al. 2015)."""
@@ -56,3 +60,7 @@ class ScalarValue(nn.Module):
         """Huber error [B] to `reward + discount * Q`; outputs and next_outputs are Q-values [B, 1]."""
         target = reward + discount * next_outputs.detach().squeeze(-1)
         return F.smooth_l1_loss(outputs.squeeze(-1), target, reduction="none")
+
+    def priority(self, error: Tensor) -> Tensor:
+        """The distance [B] to the target, |TD error| (Schaul et al. 2016), of its Huber error."""
+        return torch.where(error < 0.5, (2 * error).sqrt(), error + 0.5)

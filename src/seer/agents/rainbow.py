@@ -96,7 +96,12 @@ class Rainbow(Agent[ValueHead]):
         return self.value.expected(self.online.head(features, noises)).argmax(-1)
 
     @torch.no_grad()
-    def judge(self, latents: Tensor, network: EncodedNetwork[ValueHead]) -> tuple[Tensor, Tensor]:
+    def judge(
+        self,
+        latents: Tensor,
+        network: EncodedNetwork[ValueHead],
+        actions: Tensor | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
         """Greedy actions [B] and their Q-values [B], without noise, of latents [B, N, L]."""
         (features,) = network.encoder.finish(latents)
         value, action = self.value.expected(network.head(features)).max(-1)
@@ -111,7 +116,7 @@ class Rainbow(Agent[ValueHead]):
     # Learning --------------------------------------------------------------------------------------------------
 
     def update(self, batch: Batch) -> Update:
-        """One gradient step on the mean importance-weighted error; the errors [B] are the new priorities."""
+        """One gradient step on the mean importance-weighted error; the errors [B] make the new priorities."""
         noises = [network.head.draw_noise(self.generator) for network in (self.online, self.target)]
         loss, error, value = self.loss(batch, self.embed(batch), noises)
         gradient_norm = self._descend(loss, self.max_gradient_norm)
@@ -121,7 +126,7 @@ class Rainbow(Agent[ValueHead]):
         metrics = {"loss": loss.detach(), "q_mean": value}
         if gradient_norm is not None:
             metrics["gradient_norm"] = gradient_norm
-        return Update(metrics, priority=error)
+        return Update(metrics, priority=self.value.priority(error))
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Latents [B, L] of `now` (online), `next` (online) and `next` (target): all that knows the phase."""

@@ -121,12 +121,14 @@ class Sac(Agent[TwinCritic]):
         return torch.tanh(mean).cpu().numpy()
 
     @torch.no_grad()
-    def judge(self, latents: Tensor, network: EncodedNetwork[TwinCritic]) -> tuple[Tensor, Tensor]:
-        """The policy's mean actions [B, A], and the lower of the critics' values [B], of latents [B, N, L].
+    def judge(
+        self, latents: Tensor, network: EncodedNetwork[TwinCritic], actions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The policy's mean actions [B, A], or `actions`, and the critics' lower values [B], of latents [B, N, L].
 
-        The actor has no target: it always reads the online encoder.
+        The actor has no target: it reads what the online encoder gives.
         """
-        action = torch.tanh(self.actor(self.online.encoder.finish(latents)[ACTOR])[0])
+        action = torch.tanh(self.actor(self.online.encoder.finish(latents)[ACTOR])[0]) if actions is None else actions
         return action, network.head(network.encoder.finish(latents)[CRITIC], action).amin(0)
 
     def view(self, frames: Tensor) -> Tensor:
@@ -245,7 +247,7 @@ class Sac(Agent[TwinCritic]):
             encoder=Part(base, {Phase.FRAMES: learning} | frozen),
             heads=(
                 Part(self.actor.multiply_adds(), actor),
-                Part(self.online.head.multiply_adds(), critic),
+                Part(self.online.head.multiply_adds(), critic, acts=False),
                 Part(above, dict.fromkeys(Phase, afterwards) | {Phase.FRAMES: learning}),
             ),
             batch_size=self.settings.batch_size,

@@ -146,6 +146,8 @@ class Exhibit:
 
 def _trials(arm: Arm, env: str, seed: int, root: Path, common: Settings) -> list[Trial]:
     """The arm's run, behind the pretraining it needs."""
+    if env.startswith("dm_control/"):  # CURL has no priorities
+        common = {name: value for name, value in common.items() if name != "prioritized"}
 
     def trial(env: str, arm: str, settings: Settings, after: str | None = None) -> Trial:
         flags = ("--env", env, "--seed", str(seed), *flags_of({**settings, **common}))

@@ -28,7 +28,7 @@ def dry_run(config: Config) -> None:
         "FLOPs": f"{bound}{planned.flops:.3g} ({planned.flops / planned.baseline:.0%} of never freezing)",
         "replay": f"{human_bytes(planned.num_bytes)}; {row} bytes a step",
         "memory": f"at most {human_bytes(planned.needs.num_bytes)}",
-        "checkpoints": f"at most {human_bytes(2 * planned.num_bytes)} on disk",
+        "checkpoints": f"at most {human_bytes(planned.disk_bytes)} on disk",
         "time": f"{bound}{(planned.seconds or 0) / 3600:.2f} hours at the speed just measured, without evaluations",
     }
     Terminal().table(f"{config.env}, {config.agent}, seed {config.seed}: nothing is trained", rows)

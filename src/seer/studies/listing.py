@@ -57,8 +57,9 @@ def total(planned: Sequence[Planned], *, root: Path, room: Room | None) -> str:
     left = [each for each in planned if not each.is_finished(root)]
     jobs = 1 if room is None else _jobs(left, room)
     bound = "at most " if any(each.is_bound for each in left) else ""
-    flops, largest = sum(each.flops for each in left), max((each.num_bytes for each in left), default=0)
-    memory, disk = jobs * max((each.needs.num_bytes for each in left), default=0), jobs * 2 * largest
+    flops = sum(each.flops for each in left)
+    memory = jobs * max((each.needs.num_bytes for each in left), default=0)
+    disk = jobs * max((each.disk_bytes for each in left), default=0)
     where, when = (
         (f"{jobs} at a time here", "at a time") if room else ("as many at a time as the cluster holds", "each")
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from seer.budget import disk_bytes
 from seer.build import build, build_agent, build_budget, build_environment, build_schedule
 from seer.config import Config, FreezeConfig, ReplayConfig
 from seer.errors import SettingError
@@ -35,7 +36,8 @@ class Planned:
 
     needs: cores and memory while it trains.
     flops, baseline: multiply-adds of the run, and of the same run without a freeze.
-    num_bytes: of its replay. row_bytes: of one stored step before and after the freeze.
+    num_bytes: of its replay. disk_bytes: of its checkpoints, at most.
+    row_bytes: of one stored step before and after the freeze.
     seconds: of acting and learning on this machine, without evaluations; None if not measured.
 
     With --freeze-at auto, flops and seconds are the most it can come to (`is_bound`).
@@ -47,6 +49,7 @@ class Planned:
     flops: int
     baseline: int
     num_bytes: int
+    disk_bytes: int
     row_bytes: tuple[int, int]
     seconds: float | None = None
 
@@ -164,6 +167,7 @@ def _planned(trial: Trial, config: Config, pool: Pool) -> Planned:
         flops=flops,
         baseline=baseline,
         num_bytes=budget.replay,
+        disk_bytes=disk_bytes(agent, budget.replay, new=config.checkpoint_every * frame.num_bytes),
         row_bytes=(frame.num_bytes, latent.num_bytes if stores_latents else frame.num_bytes),
     )
 

@@ -114,7 +114,7 @@ def _replay(planned: Sequence[Planned]) -> str:
         kind = "prioritised" if each.config.replay.prioritized else "uniform"
         kinds.setdefault(kind, set()).add(AGENT_NAMES[each.config.agent])
     said = " and ".join(f"{kind} for {' and '.join(sorted(agents))}" for kind, agents in kinds.items())
-    return f"Replay: {said}; --replay prioritized or uniform sets it for all (the authors' code is uniform)."
+    return f"Replay: {said}; --replay prioritized or uniform sets it for Rainbow (the authors' code is uniform)."
 
 
 def _pretraining(exhibit: Exhibit, planned: Sequence[Planned]) -> list[str]:

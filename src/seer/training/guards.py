@@ -60,7 +60,7 @@ def judge(agent: Agent[Any], frames: Tensor) -> Judgement:
     latents = encode_views(agent, agent.online.encoder, frames)
     of_target = encode_views(agent, agent.target.encoder, frames)
     actions, values = agent.judge(latents, agent.online)
-    return Judgement(actions, values, agent.judge(of_target, agent.target)[1])
+    return Judgement(actions, values, agent.judge(of_target, agent.target, actions)[1])
 
 
 @torch.no_grad()

@@ -1,0 +1,56 @@
+"""Every command that a page shows is one: its flags are read as the command reads them, and nothing is carried out."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drawing import needs_drawing
+from seer import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/usage.md", "docs/export.md", "docs/memory.md", "docs/performance.md", "results/README.md")
+CLASSES = {
+    "resume": cli.Resume, "eval": cli.Evaluate, "export": cli.Export, "plot": cli.Plot, "report": cli.Report,
+    "bench": cli.Bench, "sweep": cli.Sweep, "reproduce": cli.Reproduce,
+    "analyze attention": cli.Attention, "analyze svcca": cli.Svcca,
+}  # fmt: skip
+OF_THE_COMMAND = {"--dry-run", "--measure"}  # of train and memory; the others' are in their classes
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Page and command, of the shell blocks and of what stands between backquotes."""
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+            lines = block.replace("\\\n", " ").splitlines()
+            yield from ((page, line.partition(" #")[0].strip()) for line in lines if line.startswith("seer "))
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        yield from ((page, found) for found in re.findall(r"`(seer \w+ [^`]*--env [^`]*)`", prose))
+
+
+def read(command: str) -> None:
+    words = [{"S": "0", "N": "1", "DIR": "x"}.get(word, word) for word in shlex.split(command)[1:]]
+    name = " ".join(words[: 1 + (words[0] == "analyze")])
+    flags = words[len(name.split()) :]
+    if name in ("train", "flops", "memory"):
+        flags = [flag for flag in flags if flag not in OF_THE_COMMAND]
+        cli.parse_config(name, flags if "--env" in flags else [*flags, "--env", "ALE/Pong-v5"])
+    else:
+        cli.parse(CLASSES[name], name, flags)
+
+
+def test_there_are_commands() -> None:
+    assert len(list(commands())) > 40
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as an error, Box2D's ends the process
+@pytest.mark.parametrize(("page", "command"), list(commands()))
+def test_a_command_that_a_page_shows_is_read(page: str, command: str) -> None:
+    if "CarRacing" in command:
+        pytest.importorskip("Box2D")
+    if "dm_control" in command:
+        needs_drawing()
+    read(command)
