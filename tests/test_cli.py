@@ -432,7 +432,7 @@ def test_help(command: str, flag: str, capsys: Capture) -> None:
     assert f"usage: seer {command}" in text
     named = {
         "resume": "DIR", "eval": "--video", "plot": "--x", "reproduce": "--scale", "report": "--out",
-        "bench": "--markdown", "export": "--onnx",
+        "bench": "--markdown", "export": "--onnx", "analyze": "svcca RUN",
     }.get(command, "--freeze-at")  # fmt: skip
     assert named in text or command == "resume"
     assert not list(Path.cwd().iterdir())

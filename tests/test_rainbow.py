@@ -252,7 +252,7 @@ def test_an_update_descends_on_the_error_by_hand(
     generator = torch.Generator()
     generator.set_state(agent.generator.get_state())
     noises = [network.head.draw_noise(generator) for network in (online, target)]
-    errors, q_values, disagreements = [], [], 0
+    errors, priorities, q_values, disagreements = [], [], [], 0
     for b in range(32):
         with torch.no_grad():
             now, after = (agent.online.encoder.pixels(part[b : b + 1]) for part in (batch.now, batch.next))
@@ -266,12 +266,14 @@ def test_an_update_descends_on_the_error_by_hand(
             best, action = best_online if double else best_target, int(batch.action[b])
             reward, discount = batch.reward[b : b + 1], batch.discount[b : b + 1]
             errors.append(value.error(outputs[action][None], theirs[best][None], reward, discount)[0])
+            distance = outputs[action, 0] - (reward + discount * theirs[best, 0])[0]  # where Z is 1
+            priorities.append(errors[-1] if distributional else distance.abs())
             q_values.append(value.expected(outputs[None])[0, action])
     assert disagreements > 5  # or the test couldn't tell double Q from single
     result = agent.update(batch)
     assert result.priority is not None
     assert not result.priority.requires_grad
-    torch.testing.assert_close(result.priority, torch.stack(errors), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result.priority, torch.stack(priorities), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(result.metrics["loss"], (batch.weight * torch.stack(errors)).mean())
     torch.testing.assert_close(result.metrics["q_mean"], torch.stack(q_values).mean(), rtol=1e-4, atol=1e-5)
 

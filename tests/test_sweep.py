@@ -292,7 +292,7 @@ def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:
     RunFolder.create(trial.folder(tmp_path), config_to_json(config("here/runs/stand-for-6000-0"))).close()
 
     def check(source: str) -> None:
-        refuse_other_runs([Planned(trial, config(source), Needs(), 1, 1, 1, (1, 1))], tmp_path)
+        refuse_other_runs([Planned(trial, config(source), Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
 
     check("elsewhere/runs/stand-for-6000-0")
     with pytest.raises(SettingError, match=r"another run \(it differs in freeze\.encoder_from\)"):
