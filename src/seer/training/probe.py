@@ -16,10 +16,7 @@ from seer.agents.activations import as_samples, stage_outputs
 from seer.agents.agent import Agent
 from seer.networks.encoders import Encoder
 from seer.replay import Replay, Streams
-from seer.similarity import Covariances, linear_cka, svcca
-
-SAMPLES_PER_UNIT = 4
-"""SVCCA of few samples is close to 1 whatever they are: of 64 independent ones of 50 units each, 0.77."""
+from seer.similarity import SAMPLES_PER_UNIT, Covariances, linear_cka, svcca
 
 CHUNK = 32  # observations encoded at a time, so that a comparison needs no more memory than an update
 

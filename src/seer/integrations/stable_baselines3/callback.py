@@ -215,12 +215,12 @@ class SeerCallback(BaseCallback):
                 f"the replay buffer is of {model.replay_buffer.n_envs} environments, the model of {model.n_envs}: "
                 "load it into a model with as many"
             )
-        self._refuse_normalizing(model, model.replay_buffer)
+        self._refuse_other_rewards(model, model.replay_buffer)
         self._cut()
         return model, model.replay_buffer
 
-    def _refuse_normalizing(self, model: OffPolicyAlgorithm, buffer: SeerReplayBuffer) -> None:
-        """What the buffer can't do as SB3's would."""
+    def _refuse_other_rewards(self, model: OffPolicyAlgorithm, buffer: SeerReplayBuffer) -> None:
+        """Normalising and discounting that the buffer wouldn't do as SB3's does."""
         normalizer = model._vec_normalize_env
         if normalizer is not None and normalizer.norm_obs:
             raise SettingError(

@@ -9,10 +9,9 @@ from torch import nn
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut
 from seer.integrations.stable_baselines3.extractors import extract, online_networks
-from seer.similarity import Covariances, svcca
+from seer.similarity import SAMPLES_PER_UNIT, Covariances, svcca
 
 FEWEST = 256
-SAMPLES_PER_FEATURE = 4  # SVCCA of few samples is close to 1 whatever they are
 
 
 @dataclass
@@ -45,7 +44,7 @@ class FeatureProbe:
 def num_observations(policy: nn.Module, cut: Cut) -> int:
     """How many observations a comparison is of."""
     extractor = online_networks(policy)[0].features_extractor
-    return max(FEWEST, SAMPLES_PER_FEATURE * cut.size(extractor)) if cut.layers == "all" else FEWEST
+    return max(FEWEST, SAMPLES_PER_UNIT * cut.size(extractor)) if cut.layers == "all" else FEWEST
 
 
 def _length(observation: object) -> int:
