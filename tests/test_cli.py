@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from drawing import needs_drawing
-from seer.build import describe_computing
+from seer.build import describe_computing, pick_precision, settle_precision
 from seer.cli import parse_config
 from seer.config import Config, config_from_json, config_to_json
 from seer.errors import SettingError
@@ -415,6 +415,7 @@ def test_a_config_survives_its_file() -> None:
 
 def test_a_run_records_its_resolved_settings(finished_run: Path) -> None:
     config = config_from_json(json.loads((finished_run / "config.json").read_text()))
+    assert config.learning.precision == "float32"  # settled, for wherever it goes on
     assert isinstance(config, Config)
     assert (config.env, config.steps, config.freeze_step, config.replay.capacity) == ("ALE/Pong-v5", 1000, 700, 300)
     assert config.learning.target_every == 50
@@ -577,12 +578,25 @@ def test_training_prints_progress_the_freeze_and_a_table(capsys: Capture) -> Non
         ),
         ("ALE/Pong-v5", True, "layers in float32"),
         ("ALE/Pong-v5", False, "layers in float32"),
+        ("ALE/Pong-v5 --precision bfloat16", False, "layers in bfloat16, slow without bfloat16 instructions"),
     ],
 )
 def test_a_run_says_what_it_computes_in_and_what_it_does_without(
     env: str, has_bfloat16: bool, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bfloat16})
-    line = describe_computing(parse_config("train", ["--env", env, "--device", "cpu"]))
+    line = describe_computing(parse_config("train", ["--env", *env.split(), "--device", "cpu"]))
     assert line.startswith("Computing on cpu, ")
     assert line.endswith(words)
+
+
+@pytest.mark.parametrize(("has_bfloat16", "precision"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_run_keeps_its_precision_on_another_machine(
+    has_bfloat16: bool, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bfloat16})
+    config = parse_config("train", ["--env", "dm_control/cartpole-swingup-v0", "--device", "cpu"])
+    settled = config_from_json(config_to_json(settle_precision(config)))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": not has_bfloat16})
+    assert pick_precision(settled) is precision
+    assert pick_precision(config) is not precision

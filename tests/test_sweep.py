@@ -155,6 +155,25 @@ def test_nothing_is_started_once_a_sweep_was_asked_to_stop(tmp_path: Path, monke
     assert engine.running["a"][1].wait(30) == -signal.SIGTERM
 
 
+def test_trials_that_finished_before_are_counted_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that come after one that still trains in the only room there is."""
+    trials = [Trial(name, "e", "x", 0, ()) for name in "abc"]
+    for trial in trials[1:]:
+        with RunFolder.create(trial.folder(tmp_path), {"env": "x"}) as run:
+            run.write_summary({})
+    said: list[str] = []
+    view = LiveView(tmp_path, steps=dict.fromkeys("abc", 1), flops=dict.fromkeys("abc", 1), quiet_seconds=0)
+    monkeypatch.setattr(view, "say", said.append)
+    monkeypatch.setattr(
+        sweep, "start", lambda *_: subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"])
+    )
+    needs = dict.fromkeys("abc", Needs())
+    engine = LocalEngine(tmp_path, needs=needs, room=Room(1, 10), retries=0, view=view)
+    assert engine.run(trials)["c"].kind == "finished"
+    assert said[0] == "a: starts"
+    assert said[1].startswith("2 of 3 finished, 1 training")
+
+
 # Where a trial stands ----------------------------------------------------------------------------------------------
 
 
@@ -297,6 +316,21 @@ def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:
     check("elsewhere/runs/stand-for-6000-0")
     with pytest.raises(SettingError, match=r"another run \(it differs in freeze\.encoder_from\)"):
         check("here/runs/stand-for-3000-0")
+
+
+def test_what_computes_in_another_precision_is_another_run_if_one_was_asked_for(tmp_path: Path) -> None:
+    def config(*flags: str) -> Config:
+        return parse_config("train", ["--env", "dm_control/walker-walk-v0", *flags])
+
+    trial = Trial("walker-x-0", "e", "x", 0, ())
+    RunFolder.create(trial.folder(tmp_path), config_to_json(config("--precision", "bfloat16"))).close()
+
+    def check(*flags: str) -> None:
+        refuse_other_runs([Planned(trial, config(*flags), Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+
+    check()  # auto: begun on a machine that decided so
+    with pytest.raises(SettingError, match=r"another run \(it differs in learning\.precision\)"):
+        check("--precision", "float32")
 
 
 # Plans -------------------------------------------------------------------------------------------------------------

@@ -207,11 +207,19 @@ def pick_precision(config: Config) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
+def settle_precision(config: Config) -> Config:
+    """The settings with "auto" decided for this machine, once: stored latents must stay those of one precision."""
+    name: Any = str(pick_precision(config)).removeprefix("torch.")
+    return dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision=name))
+
+
 def describe_computing(config: Config) -> str:
-    """One line: device, threads, precision, and why a slower precision was taken."""
+    """One line: device, threads, precision, and what the processor lacks for it."""
     device, precision = pick_device(config.device), str(pick_precision(config)).removeprefix("torch.")
-    wanted = config.learning.precision == "auto" and config.agent in BFLOAT16_PAYS
-    without = ", which would be faster with bfloat16 instructions" if wanted and precision == "float32" else ""
+    lacks = not _has_bfloat16(device)
+    without = ", slow without bfloat16 instructions" if lacks and precision == "bfloat16" else ""
+    if lacks and precision == "float32" and config.agent in BFLOAT16_PAYS:
+        without = ", which would be faster with bfloat16 instructions"
     count = torch.get_num_threads()
     threads = f", {count} thread{'s' * (count > 1)}" if device.type == "cpu" else ""
     return f"Computing on {device}{threads}, layers in {precision}{without}"

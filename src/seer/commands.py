@@ -39,6 +39,7 @@ from seer.build import (
     pick_device,
     pick_precision,
     replay_bytes,
+    settle_precision,
 )
 from seer.config import AgentName, Config, config_from_json, config_to_json
 from seer.environments import GymnasiumEnvironment, PixelEnvironment
@@ -89,7 +90,7 @@ FILMED, FILM_PACE = 150, 15
 
 def start_run(config: Config) -> None:
     """Train from the first step, in a new folder."""
-    out = _new_folder(config)
+    out, config = _new_folder(config), settle_precision(config)
     run = build(config)
     _refuse_full_disk(out, run)
     terminal = Terminal()

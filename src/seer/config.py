@@ -136,7 +136,7 @@ class LearningConfig:
 
     precision: Precision = "auto"
     """What the layers compute in; parameters and losses stay float32 (and for stored latents see --latent-dtype). auto:
-    bfloat16 for SAC and CURL where the processor has instructions for it, else float32."""
+    bfloat16 for SAC and CURL where the processor has instructions for it, else float32; decided when the run starts."""
 
     batch_size: int = 32
     """Samples per update (DER, table 1)."""

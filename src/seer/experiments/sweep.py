@@ -65,7 +65,7 @@ class LocalEngine:
 
     def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
         """Bring every trial to its end; returns how each ended. Asked to stop, those that train write a checkpoint."""
-        waiting = list(trials)
+        waiting = [trial for trial in trials if not self._was_finished(trial)]
         with listening(self._stop), self.view:
             while self.running or (waiting and not self.stops):
                 if not self.stops:
@@ -92,14 +92,19 @@ class LocalEngine:
             if state == "busy":
                 left.append(trial)
                 self._say_held(trial)
-            elif state == "finished":
-                self.outcomes[trial.name] = Outcome("finished")
-                self.view.ended(trial, self.outcomes[trial.name], new=False)
-            else:
+            elif not self._was_finished(trial):
                 self.view.started(trial, state)
                 self.running[trial.name] = trial, start(trial, self.root, self.needs[trial.name])
                 self._stop_latecomer(trial.name)
         return left
+
+    def _was_finished(self, trial: Trial) -> bool:
+        """Whether a trial needs nothing more; if so it is counted, before those that train have ended."""
+        if state_of(trial.folder(self.root)) != "finished":
+            return False
+        self.outcomes[trial.name] = Outcome("finished")
+        self.view.ended(trial, self.outcomes[trial.name], new=False)
+        return True
 
     def _say_held(self, trial: Trial) -> None:
         if trial.name not in self.held:

@@ -143,6 +143,8 @@ def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
             continue
         ours, theirs = _told_apart(config_to_json(each.config)), _told_apart(RunFolder.open(folder).config)
         differing = [name for name in _differing(ours, theirs) if name not in MACHINE_SETTINGS]
+        if each.config.learning.precision == "auto":  # as the machine that began it decided
+            differing = [name for name in differing if name != "learning.precision"]
         if differing:
             raise SettingError(
                 f"--out {root}: {folder} is another run (it differs in {', '.join(differing)}); choose another --out"
