@@ -21,7 +21,7 @@ from seer.bench.bench import _peer_probes, measure
 from seer.bench.ceilings import Ceiling, convolutions
 from seer.bench.floors import Counter, Work
 from seer.bench.peers import fill_buffer, make_model
-from seer.bench.report import BEGIN, END, Report, busy_warnings, write_markdown
+from seer.bench.report import BEGIN, END, Report, _beside, busy_warnings, write_markdown
 from seer.bench.rows import _loop, _overhead, counter, row_probes
 from seer.bench.subject import Subject, bench_config, kind, prepared, stand_in
 from seer.bench.targets import judge
@@ -430,3 +430,11 @@ def test_a_counter_adds_the_paper_s_terms() -> None:
     assert count.act(Phase.FRAMES) == Work(70, 40, 4)
     assert count.act(Phase.LATENTS) == Work(3 * 70, 3 * 30 + 10, 4)
     assert count.transcode(frame_bytes=3, latent_bytes=4) == Work(140, 60, 7)
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown"),
+    [(0.10004, "0.10004"), (0.0714, "0.0714"), (0.1, "0.100"), (None, ""), (1 / 9.999, "0.10001"), (25.0, "25.0")],
+)
+def test_a_target_shows_on_which_side_of_it_a_number_lies(measured: float | None, shown: str) -> None:
+    assert _beside(0.1, measured) == shown

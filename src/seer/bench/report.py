@@ -133,7 +133,7 @@ def ceiling_cells(report: Report) -> Cells:
 
 def target_cells(report: Report) -> Cells:
     """The table of targets."""
-    lines = [(v.target, _number(v.limit), _number(v.measured), v.word, v.note) for v in report.targets]
+    lines = [(v.target, _number(v.limit), _beside(v.limit, v.measured), v.word, v.note) for v in report.targets]
     return ("target", "at most", "measured", "", "note"), lines
 
 
@@ -193,6 +193,13 @@ def _pages(report: Report) -> list[tuple[str, Cells]]:
         ("Cost against work", scaling_cells(report)),
     ]
     return [(title, cells) for title, cells in pages if cells[1]]
+
+
+def _beside(limit: float, measured: float | None) -> str:
+    """Three significant digits, more where those would hide on which side of its limit a number lies."""
+    if measured is None or measured == limit or _number(measured) != _number(limit):
+        return _number(measured)
+    return next(text for digits in range(4, 18) if float(text := f"{measured:#.{digits}g}") != limit)
 
 
 def _number(value: float | None) -> str:
