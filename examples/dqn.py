@@ -15,6 +15,7 @@ import seer
 
 STEPS, FREEZE_AT, CAPACITY, FIRST_UPDATE = [int(number) for number in sys.argv[1:]] or (6000, 3000, 5000, 500)
 
+torch.set_num_threads(1)  # so small a network gains nothing by more, and crawls where cores aren't free
 gym.register_envs(ale_py)
 env = gym.wrappers.AtariPreprocessing(gym.make("ALE/RoadRunner-v5", frameskip=1), terminal_on_life_loss=True)
 env = gym.wrappers.FrameStackObservation(env, 4)

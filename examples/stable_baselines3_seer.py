@@ -172,10 +172,12 @@ def draw(options: argparse.Namespace, out: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for arm, label, style in ((WITHOUT, "without", ".-"), (WITH, "with SEER", ".--")):
-        curve = np.genfromtxt(out / f"{arm}.csv", delimiter=",", skip_header=1, ndmin=2)
+        with (out / f"{arm}.csv").open(newline="") as file:
+            curve = np.array(list(csv.reader(file))[1:], dtype=float).reshape(-1, 2)
         means = [curve[max(0, end - 20) : end, 1].mean() for end in range(1, len(curve) + 1)]
-        if means:
-            axes.plot(curve[:, 0], means, style, markersize=3, label=label)
+        if not means:
+            print(f"{label}: no game ended within {options.steps:,} steps, so there is no score")
+        axes.plot(curve[:, 0], means, style, markersize=3, label=label)
     axes.axvline(options.freeze_at, color="grey", linestyle=":", label="freeze")
     axes.set(
         xlabel="steps",

@@ -1,6 +1,7 @@
 """The command line: every mistake is one line and changes nothing; presets, tables, pictures and films."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from drawing import needs_drawing
+from seer import __version__
 from seer.build import describe_computing, pick_precision, settle_precision
 from seer.cli import parse_config
 from seer.config import Config, config_from_json, config_to_json
@@ -408,6 +410,31 @@ def test_memory_sizes(text: str, count: int | None) -> None:
         assert parse_memory(text) == count
 
 
+def test_a_command_that_is_nearly_one(capsys: Capture) -> None:
+    assert "unknown command 'tran'; did you mean train? use one of train, resume" in refused(capsys, "tran")
+    assert seer("--version") == 0
+    assert capsys.readouterr().out == f"seer {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--freeze-at", "1900", "--replay-memory", "70"), "holds 0 frames"),
+        (("--freeze-at", "1900", "--replay-memory", "10TB"), "more than the"),
+        (("--freeze-at", "1900", "--out", "taken"), "--out taken has something in it already"),
+        (("--freeze-at", "1900", "--out", "/dev/null/run"), "--out /dev/null/run can't be written"),
+        (("--encoder-from", "nowhere"), "nowhere is no run"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(flags: tuple[str, ...], said: str, capsys: Capture) -> None:
+    Path("taken").mkdir()
+    Path("taken/thesis.tex").write_text("chapter 1")
+    train = ("train", *PONG, "--steps", "2000", *flags)
+    lines = [refused(capsys, *train, *dry).partition(" that are free")[0] for dry in ((), ("--dry-run",))]
+    assert said in lines[0]
+    assert lines[0][:90] == lines[1][:90]  # then comes what is free at the moment
+
+
 def test_a_config_survives_its_file() -> None:
     config = parse_config("train", [*PONG, "--agent", "dqn", "--replay-memory", "70MB", "--freeze-at", "never"])
     assert config_from_json(json.loads(json.dumps(config_to_json(config)))) == config
@@ -436,6 +463,9 @@ def test_help(command: str, flag: str, capsys: Capture) -> None:
         "bench": "--markdown", "export": "--onnx", "analyze": "svcca RUN",
     }.get(command, "--freeze-at")  # fmt: skip
     assert named in text or command == "resume"
+    if command == "train":  # wrapped to the terminal, not where the docstring was
+        assert "Each of their steps counts as a step" in " ".join(text.replace("│", "").split())
+        assert not re.search(r"\│ +[a-z]+ +\│\n\│ +[a-z]", text)
     assert not list(Path.cwd().iterdir())
 
 
@@ -520,9 +550,23 @@ def test_smaller_latents_take_the_bytes_they_should(dtype: str, atari: int, cont
 def test_plot_draws_a_finished_run(x: str, finished_run: Path, capsys: Capture) -> None:
     assert seer("plot", finished_run, "--x", x, "--out", "curve.png") == 0
     assert "wrote curve.png" in capsys.readouterr().out
+    again = ("plot", finished_run, "--x", x, "--out", "curve.png")
+    assert "curve.png exists: give another place, or --overwrite" in refused(capsys, *again)
+    assert seer(*again, "--overwrite") == 0
     picture = matplotlib.image.imread("curve.png")
     assert min(picture.shape[:2]) > 200
     assert picture[..., :3].std() > 0.01  # something is drawn
+
+
+def test_playing_takes_as_many_threads_as_the_run(finished_run: Path) -> None:
+    """More than there are free cores crawl."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert seer("eval", finished_run, "--episodes", 1) == 0
+        assert torch.get_num_threads() == 1  # the run's
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_eval_plays_and_films(finished_run: Path, capsys: Capture) -> None:

@@ -1,6 +1,7 @@
 """Environments and losses that go wrong: the run stops with the step, the cause, and a checkpoint from before it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,24 @@ def stops(start: Callable[[Training], Journal], run: Training, tmp_path: Path) -
     assert "Traceback" in (tmp_path / "run" / "failure.txt").read_text()
     assert all(record["step"] <= run.step for record in read_metrics(tmp_path / "run"))
     return line
+
+
+def test_a_folder_deleted_under_the_run_stops_it(start: Callable[[Training], Journal], tmp_path: Path) -> None:
+    """Within a checkpoint's time, without a word of going on from what is lost."""
+    run = make_training(FreezeAt(40))
+    advance, seen = run.environment._advance, []
+
+    def delete(action: Any) -> Any:
+        seen.append(action)
+        if len(seen) == 20:
+            shutil.rmtree(tmp_path / "run")
+        return advance(action)
+
+    run.environment._advance = delete  # type: ignore[method-assign]
+    with pytest.raises(SettingError, match=r"config\.json is gone: something deleted it") as caught:
+        start(run)
+    assert "seer resume" not in str(caught.value)
+    assert len(seen) < 70
 
 
 @pytest.mark.parametrize(

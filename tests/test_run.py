@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from seer.errors import SettingError
+from seer.errors import RunError, SettingError
 from seer.training.run import Metrics, RunFolder, read_metrics
 
 CONFIG = {"env": "ALE/Pong-v5", "agent": "rainbow", "seed": 0, "freeze": {"at": "never"}}
@@ -53,11 +54,20 @@ def test_a_folder_in_use_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     before = sorted(tmp_path.rglob("*"))
     for name in ("run", "notes", "file"):
-        with pytest.raises(SettingError, match=f"--out .*{name} is in use") as caught:
+        with pytest.raises(SettingError, match=f"--out .*{name} has something in it already") as caught:
             RunFolder.create(tmp_path / name, CONFIG | {"seed": 1})
         assert "\n" not in str(caught.value)
+        assert ("seer resume" in str(caught.value)) == (name == "run")  # the only one that can be gone on with
     assert sorted(tmp_path.rglob("*")) == before
     assert RunFolder.open(tmp_path / "run").config == CONFIG
+
+
+def test_a_folder_that_was_deleted_under_its_run_is_noticed(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "run", CONFIG) as folder:
+        folder.refuse_lost()
+        shutil.rmtree(tmp_path / "run")
+        with pytest.raises(RunError, match="is gone: something deleted it"):
+            folder.refuse_lost()
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

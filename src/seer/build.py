@@ -56,8 +56,7 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     """
     keep_freed_memory()
     device = pick_device(config.device)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    use_threads(config)
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(7)]
     given = environment is not None
     games = 0 if given else min(PARALLEL_GAMES, config.eval_episodes)
@@ -172,6 +171,12 @@ def _agent_for(config: Config, environment: PixelEnvironment, device: torch.devi
     if config.agent not in ("sac", "curl"):
         raise SettingError(f"--agent {config.agent} needs discrete actions; for {config.env} use curl or sac")
     return build_sac(config, environment, math.prod(environment.action_space.shape or ()), device, seeds)
+
+
+def use_threads(config: Config) -> None:
+    """Compute on as many threads as the settings say: more than there are free cores make everything crawl."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
 
 
 def build_encoder(config: Config, environment: PixelEnvironment, *, projections: int) -> Encoder:

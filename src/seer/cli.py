@@ -3,12 +3,13 @@
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import functools
 import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -79,6 +80,9 @@ class Plot:
 
     out: Path = Path("learning_curve.png")
     """Picture to write, PNG or SVG."""
+
+    overwrite: bool = False
+    """Replace a picture that is there already."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +202,9 @@ class Report:
     out: Path = Path("report.html")
     """Page to write."""
 
+    overwrite: bool = False
+    """Replace a page that is there already."""
+
 
 def main() -> None:
     """The `seer` command; a user's mistake is one line on stderr and exit code 2."""
@@ -218,13 +225,20 @@ def main() -> None:
     if "" not in sys.path:
         sys.path.append("")  # for --encoder-factory of a file in this folder; at the end, where it shadows nothing
     name, *arguments = sys.argv[1:] or ["--help"]
+    if name == "--version":
+        from seer import __version__
+
+        print(f"seer {__version__}")
+        return
     if name in ("-h", "--help"):
         print("usage: seer COMMAND [flags]; seer COMMAND --help explains them\n")
         print("\n".join(f"  {command:9} {text}" for command, (_, text) in commands.items()))
         return
     try:
         if name not in commands:
-            raise SettingError(f"unknown command {name!r}; use one of {', '.join(commands)}")
+            near = difflib.get_close_matches(name, commands, n=1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            raise SettingError(f"unknown command {name!r}; {meant}use one of {', '.join(commands)}")
         commands[name][0](arguments)
     except SettingError as error:
         print(f"seer: error: {error}", file=sys.stderr)
@@ -239,8 +253,10 @@ def train(arguments: Sequence[str]) -> None:
     arguments, is_dry = _without("--dry-run", arguments, "say what the run will do, take and cost; train nothing")
     config = parse_config("train", arguments)
     if is_dry:
+        from seer.commands import try_run
         from seer.studies.dry_run import dry_run
 
+        try_run(config)
         dry_run(config)
     else:
         from seer.commands import start_run
@@ -277,6 +293,7 @@ def plot(arguments: Sequence[str]) -> None:
     settings = parse(Plot, "plot", arguments)
     from seer.experiments.plots import plot_runs
 
+    _keep(settings.out, overwrite=settings.overwrite)
     picture = plot_runs(settings.folders, x=settings.x, out=settings.out, per_seed=settings.per_seed, say=print)
     print(f"wrote {picture}")
 
@@ -316,6 +333,7 @@ def report(arguments: Sequence[str]) -> None:
     settings = parse(Report, "report", arguments)
     from seer.experiments.report import write_report
 
+    _keep(settings.out, overwrite=settings.overwrite)
     print(f"wrote {write_report(settings.folders, out=settings.out)}")
 
 
@@ -327,7 +345,8 @@ def analyze(arguments: Sequence[str]) -> None:
         return
     if name not in ("attention", "svcca"):
         raise SettingError(
-            f"seer analyze {name!r} is unknown; write seer analyze attention RUN or seer analyze svcca RUN"
+            f"{f'seer analyze {name!r} is unknown' if name else 'it is not said what to analyze'}; "
+            "write seer analyze attention RUN or seer analyze svcca RUN"
         )
     if name == "attention":
         shown = parse(Attention, "analyze attention", rest)
@@ -382,6 +401,12 @@ def _without(flag: str, arguments: Sequence[str], does: str) -> tuple[list[str],
     return [argument for argument in arguments if argument != flag], flag in arguments
 
 
+def _keep(path: Path, *, overwrite: bool) -> None:
+    """Overwrite nothing unasked."""
+    if path.exists() and not overwrite:
+        raise SettingError(f"--out {path} exists: give another place, or --overwrite")
+
+
 def _resolve(flags: Sequence[str]) -> Config:
     """The settings of one run of a sweep."""
     return parse_config("train", flags)
@@ -408,6 +433,8 @@ def parse(
     settings: type[Settings], command: str, arguments: Sequence[str], *, default: Settings | None = None
 ) -> Settings:
     """Flags to a dataclass; what the parser says about a bad flag becomes one line."""
+    if {"-h", "--help"} & set(arguments):
+        _explain(settings)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -421,6 +448,19 @@ def parse(
         raise SettingError(f"{_one_line(complaint.getvalue())}; seer {command} --help lists the flags") from None
     _refuse_flags_without_values(made, arguments)
     return made
+
+
+def _explain(settings: Any) -> None:
+    """Give tyro each field's docstring as one line, which it wraps; it would keep the breaks of indented ones."""
+    from docstring_parser import parse_from_object
+
+    docs = {part.arg_name: part.description or "" for part in parse_from_object(settings).params}
+    for name, kind in get_type_hints(settings, include_extras=True).items():
+        text = " ".join(docs.get(name, "").split())
+        if dataclasses.is_dataclass(kind):
+            _explain(kind)
+        elif text:
+            settings.__annotations__[name] = Annotated[kind, tyro.conf.arg(help=text)]
 
 
 def _refuse_flags_without_values(made: Any, arguments: Sequence[str]) -> None:

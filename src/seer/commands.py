@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import re
 import shutil
 import time
@@ -40,6 +41,7 @@ from seer.build import (
     pick_precision,
     replay_bytes,
     settle_precision,
+    use_threads,
 )
 from seer.config import AgentName, Config, config_from_json, config_to_json
 from seer.environments import GymnasiumEnvironment, PixelEnvironment
@@ -63,6 +65,7 @@ from seer.training.run import (
     RunFolder,
     flatten,
     read_metrics,
+    refuse_used,
 )
 from seer.training.terminal import Terminal, human_bytes
 from seer.training.video import filming, recording
@@ -91,12 +94,25 @@ FILMED, FILM_PACE = 150, 15
 def start_run(config: Config) -> None:
     """Train from the first step, in a new folder."""
     out, config = _new_folder(config), settle_precision(config)
-    run = build(config)
-    _refuse_full_disk(out, run)
     terminal = Terminal()
-    _adopt(run, config, terminal)
+    run = _ready(config, out, terminal)
     with RunFolder.create(out, config_to_json(config)) as folder, _metrics(folder) as metrics:
         _train_to_the_end(Journal(run, folder, metrics, terminal))
+
+
+def try_run(config: Config) -> None:
+    """Refuse what `start_run` would; write nothing."""
+    with closing(_ready(config, _new_folder(config), Terminal())):
+        pass
+
+
+def _ready(config: Config, out: Path, terminal: Terminal) -> Training:
+    """A run before its first step, once nothing is known that speaks against it."""
+    refuse_used(out)
+    run = build(config)
+    _refuse_full_disk(out, run)
+    _adopt(run, config, terminal)
+    return run
 
 
 def resume_run(path: Path) -> None:
@@ -154,10 +170,12 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
     config = _config_of(folder)
     agent, environment = _player(folder)
     evaluator = build_evaluator(config, games=min(episodes, PARALLEL_GAMES), seed=seed)
-    with recording(video, frames_per_second=environment.metadata["render_fps"]) as watch:
-        evaluation = evaluator(agent, episodes=episodes, step=0, watch=watch)
-    assert evaluation is not None  # nobody gives it up
     terminal = Terminal()
+    with recording(video, frames_per_second=environment.metadata["render_fps"]) as watch:
+        evaluation = evaluator(
+            agent, episodes=episodes, step=0, progress=partial(terminal.advance, "playing"), watch=watch
+        )
+    assert evaluation is not None  # nobody gives it up
     terminal.table(
         f"{config.env}, {config.agent}, {latest_checkpoint(folder.checkpoints).name}",
         {
@@ -207,8 +225,8 @@ def analyze_svcca(
     steps, found_gap = pairs_of(list(weights), gap)
     if not steps:
         raise SettingError(
-            f"{path} has no two snapshots {'' if gap is None else f'--gap {gap} '}steps apart, only of steps "
-            f"{', '.join(f'{step:,}' for step in weights)}; train with --snapshot-every"
+            f"{path} has no two snapshots{'' if gap is None else f' --gap {gap} steps apart'}, only of "
+            f"{', '.join(f'step {step:,}' for step in weights)}; train with --snapshot-every"
         )
     (agent, environment), (other, _) = _player(folder), _player(folder)
     observations = play(
@@ -270,6 +288,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
 def _player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[Any], PixelEnvironment]:
     """A run's last agent, and its environment as it is for evaluation; `config` is the run's unless it is given."""
     config = config or _config_of(folder)
+    use_threads(config)
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, pick_device(config.device), seeds=[0, 0, 0, 0])
     checkpoint = latest_checkpoint(folder.checkpoints)
@@ -310,7 +329,7 @@ def print_memory(config: Config) -> None:
 def measure_memory(config: Config) -> None:
     """Print what a step takes in memory, store by store, with `--replay-capacity` (2,000) steps really played."""
     steps = config.replay.capacity or LEDGER_STEPS
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    use_threads(config)
     terminal = Terminal()
     entries, missing = measure_stores(config, steps, partial(terminal.advance, "measuring"))
     Console().print(ledger_table(config, steps, entries))
@@ -398,7 +417,9 @@ def _fitting(checkpoint: Path) -> Iterator[None]:
 def _refuse_full_disk(out: Path, run: Training) -> None:
     """Now, not after hours: SettingError where the checkpoints won't fit."""
     try:
-        place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+        place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+            raise SettingError(f"--out {out} can't be written (nothing can be made in {place}): choose another folder")
         free = shutil.disk_usage(place).free
     except OSError as error:
         raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another folder") from error
@@ -444,6 +465,8 @@ def _explaining(journal: Journal) -> Iterator[None]:
         yield
     except SettingError as error:
         folder, step = journal.folder.path, journal.run.step
+        if not folder.is_dir():  # nothing is left to go on from
+            raise SettingError(f"stopped in step {step:,}: {error}") from error
         with suppress(OSError):
             (folder / FAILURE_FILE).write_text(traceback.format_exc())
         saved = "" if journal.saved_at is None else f"; go on from step {journal.saved_at:,} with: seer resume {folder}"

@@ -52,8 +52,13 @@ def make_replay(
         number: among those of `Streams`.
 
     Raises:
-        SettingError: the block is too small for one window, or the action space is of another kind.
+        SettingError: the block is too small for one window, `num_bytes` or `frame_shape` is no such thing, or the
+            action space is of another kind.
     """
+    if not isinstance(num_bytes, int | np.integer):
+        raise SettingError(f"num_bytes is {num_bytes!r}: give a whole number of bytes, such as 70_000_000")
+    if len(frame_shape) != 3 or min(frame_shape) < 1:
+        raise SettingError(f"frame_shape is {frame_shape}: give (C, H, W) of one frame, such as (1, 84, 84)")
     return Replay(
         arena=Arena(num_bytes, device),
         frame=RowFormat(frame_shape, torch.uint8),

@@ -1,5 +1,6 @@
 """A ring of observations: one row each, stacks and n-step windows put together when they are sampled."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -203,11 +204,14 @@ class Replay:
             final_row: like `row`, of the observation after a truncated last step; read only then.
 
         Raises:
-            ValueError: a row of the wrong shape or dtype, or a truncated step without its final row.
+            ValueError: a row of the wrong shape or dtype, a truncated step without its final row, or a reward that
+                isn't finite.
         """
         end = End.TERMINATED if terminated else End.TRUNCATED if truncated else End.GOING_ON
         if end is End.TRUNCATED and final_row is None:
             raise ValueError("a truncated step needs final_row, the observation after it")
+        if not math.isfinite(reward):
+            raise ValueError(f"reward is {reward}: it must be a finite number")
         self._write(row, action, reward, end)
         self._pending += 1
         self._complete(self._pending - self._n_step if end is End.GOING_ON else self._pending)
@@ -254,8 +258,10 @@ class Replay:
                 of rows, by which Schaul et al. 2016 multiply the probability, cancels.)
 
         Raises:
-            SettingError: no window is complete yet.
+            SettingError: no window is complete yet, or `batch_size` is below 1.
         """
+        if batch_size < 1:
+            raise SettingError(f"batch_size is {batch_size}: draw 1 or more")
         if self.num_sampleable == 0:
             raise SettingError(
                 f"none of the {self.size} stored rows has a complete window of n_step {self._n_step}: "

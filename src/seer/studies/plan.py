@@ -103,7 +103,8 @@ def timed(planned: Sequence[Planned], *, root: Path, say: Callable[[str], None])
             kind = _kind_of_speed(each.config)
             if kind in speeds or each.is_finished(root):
                 continue
-            say(f"measuring the speed of {kind.agent} on {kind.env}")
+            stands = ", which stands for all games" if kind.env != each.config.env else ""
+            say(f"measuring the speed of {kind.agent} on {kind.env}{stands}")
             try:
                 with naming(each.trial):
                     speeds[kind] = process.submit(measure_seconds, kind).result()

@@ -114,6 +114,7 @@ class Journal:
 
     def log(self) -> None:
         """Record the means of the updates since the last log, and move the live line."""
+        self.folder.refuse_lost()
         self._lap()
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         seconds, updates = self._trained_seconds(), sum(self.updates.values())
@@ -183,7 +184,8 @@ class Journal:
             dtype = _latent_dtype(self.run)
             self.terminal.say(f"warning: {dtype} blurs what tells observations apart: --latent-dtype float32 doesn't")
         if changes:
-            self.terminal.say(CHANGES_LINE.format(**changes))
+            line = ACTION_CHANGES if hasattr(self.run.environment.action_space, "n") else VECTOR_CHANGES
+            self.terminal.say((CHANGES_LINE + line).format(**changes))
 
     def evaluating(self, done: int, total: int) -> None:
         """`done` of `total` games have been played."""
@@ -197,7 +199,7 @@ class Journal:
         self._record("eval", **figures, returns=list(evaluation.returns), eval_seconds=seconds)
         self.terminal.say(
             f"step {self.run.step:,}: score {evaluation.mean:,.1f} ± {evaluation.std:,.1f} "
-            f"over {len(evaluation.returns)} episodes ({seconds:.1f} s)"
+            f"over {len(evaluation.returns)} episode{'s' * (len(evaluation.returns) > 1)} ({seconds:.1f} s)"
         )
 
     def checkpoint(self) -> None:
@@ -208,6 +210,7 @@ class Journal:
             SettingError: the disk is full or forbidden.
         """
         self.run.watch.all(self.run)
+        self.folder.refuse_lost()
         parts = self.run.state_dict() | {"journal": self.state_dict(), "settings": self.folder.config}
         self.saved = save_checkpoint(self.folder.checkpoints, self.run.step, parts, before=self.saved)
         self.saved_at = self.run.step
@@ -334,9 +337,9 @@ MOST_ERROR = 0.05
 """Of the latents' standard deviation: warn where storing them costs more."""
 CHANGES_LINE = (
     "what the freeze changes on the newest observations: value {value_before:.4g} -> {value_after:.4g}, "
-    "target's {target_value_before:.4g} -> {target_value_after:.4g}, actions by {action_change:.2g} "
-    "(the share that differ; of vectors the mean difference)"
+    "the target's {target_value_before:.4g} -> {target_value_after:.4g}, as it shares the frozen encoder from now on; "
 )
+ACTION_CHANGES, VECTOR_CHANGES = "{action_change:.0%} of the actions", "actions by {action_change:.2g} on average"
 FREEZE_ROWS = (
     *("row_bytes_before", "row_bytes_after", "capacity_before", "capacity_after"),
     *("latent_dtype", "latent_error"),

@@ -23,7 +23,7 @@ from tensorboardX.event_file_writer import EventsWriter  # type: ignore[import-u
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
 from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
-from seer.errors import SettingError
+from seer.errors import RunError, SettingError
 from seer.training.checkpoint import read_small, write_atomically
 from seer.training.state_files import State
 
@@ -52,11 +52,11 @@ class RunFolder:
         """
         text = _to_json(config)
         try:
-            _refuse_used(path)
+            refuse_used(path)
             path.mkdir(parents=True, exist_ok=True)
             with ExitStack() as undo:
                 folder = undo.enter_context(cls(path, config, lock(path)))
-                _refuse_used(path)  # by a process that was faster, before the lock
+                refuse_used(path)  # by a process that was faster, before the lock
                 folder.checkpoints.mkdir(exist_ok=True)
                 write_atomically(path / CONFIG_FILE, text)
                 undo.pop_all()
@@ -86,6 +86,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """The folder of the run's checkpoints."""
         return self.path / "checkpoints"
+
+    def refuse_lost(self) -> None:
+        """RunError where somebody deleted the folder, or its settings, under the run."""
+        if not (self.path / CONFIG_FILE).exists():
+            raise RunError(f"{self.path / CONFIG_FILE} is gone: something deleted it while the run went on")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`, whole or not at all."""
@@ -297,10 +302,16 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value
 
 
-def _refuse_used(path: Path) -> None:
-    used = any(entry.name != LOCK_FILE for entry in path.iterdir()) if path.is_dir() else path.exists()
+def refuse_used(path: Path) -> None:
+    """SettingError where something is in `path` already."""
+    try:
+        used = any(entry.name != LOCK_FILE for entry in path.iterdir()) if path.is_dir() else path.exists()
+    except OSError as error:
+        raise SettingError(f"--out {path} can't be read ({error.strerror}): choose another folder") from error
     if used:
-        raise SettingError(f"--out {path} is in use: choose another folder, or go on with `seer resume {path}`")
+        unfinished = (path / CONFIG_FILE).exists() and not (path / SUMMARY_FILE).exists()
+        way = f", or go on with `seer resume {path}`" if unfinished else ""
+        raise SettingError(f"--out {path} has something in it already: choose another folder{way}")
 
 
 def lock(folder: Path) -> BinaryIO | None:
