@@ -26,7 +26,7 @@ help:  ## list the targets
 
 setup: $(DONE)  ## make .venv and install the pinned dependencies
 
-train: $(DONE) $(if $(filter dm_control/%,$(GAME)),$(DRAWS))  ## train on one game: make train GAME=ALE/Breakout-v5
+train: $(DONE) $(if $(filter dm_control/%,$(GAME)),$(DRAWS))  ## train on one game: make train GAME=ALE/Alien-v5
 	$(BIN)/seer train --env $(GAME) $(TRAIN_FLAGS)
 
 test: lint types unit  ## everything: lint, types, import floors, tests
