@@ -212,7 +212,7 @@ def test_a_replay_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
     [
         ({"num_bytes": "70MB"}, "num_bytes is '70MB': give a whole number"),
         ({"num_bytes": 1e6}, r"num_bytes is 1000000\.0"),
-        ({"frame_shape": (84, 84)}, r"frame_shape is \(84, 84\): give \(C, H, W\)"),
+        ({"frame_shape": (84, 84), "stack": 4}, r"frame_shape is \(84, 84\): give \(C, H, W\)"),
         ({"frame_shape": (0, 84, 84)}, "frame_shape is"),
     ],
 )

@@ -41,7 +41,7 @@ def make_replay(
     Args:
         num_bytes: of the block, for example `capacity * 84 * 84`. Actions, rewards and priorities lie beside it
             (`Replay.index_bytes`).
-        frame_shape: (C, H, W) of the newest frame, uint8: the row of one step.
+        frame_shape: (C, H, W) of the newest frame, uint8: the row of one step; any shape where `stack` is 1.
         stack: S, frames that make an observation.
         action_space: Discrete or Box.
         n_step: steps folded into one transition.
@@ -57,7 +57,7 @@ def make_replay(
     """
     if not isinstance(num_bytes, int | np.integer):
         raise SettingError(f"num_bytes is {num_bytes!r}: give a whole number of bytes, such as 70_000_000")
-    if len(frame_shape) != 3 or min(frame_shape) < 1:
+    if min(frame_shape, default=0) < 1 or (len(frame_shape) != 3 and stack > 1):
         raise SettingError(f"frame_shape is {frame_shape}: give (C, H, W) of one frame, such as (1, 84, 84)")
     return Replay(
         arena=Arena(num_bytes, device),
