@@ -31,6 +31,12 @@ def commands() -> Iterator[tuple[str, str]]:
         yield from ((page, found) for found in re.findall(r"`(seer \w+ [^`]*--env [^`]*)`", prose))
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link into the page can name: its headings, as code hosts write them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def read(command: str) -> None:
     words = [{"S": "0", "N": "1", "DIR": "x"}.get(word, word) for word in shlex.split(command)[1:]]
     name = " ".join(words[: 1 + (words[0] == "analyze")])
@@ -54,3 +60,13 @@ def test_a_command_that_a_page_shows_is_read(page: str, command: str) -> None:
     if "dm_control" in command:
         needs_drawing()
     read(command)
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("results/*.md")], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link

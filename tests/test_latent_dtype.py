@@ -1,6 +1,8 @@
 """Whole runs whose latents are stored in fewer bytes: what they record, and that a stop in between changes nothing."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from seer.freezing import FreezeAt
 from seer.replay import LATENT_DTYPES, RowFormat
 from seer.training.parts import Training
 from seer.training.run import read_metrics
+from tiny_run import seer
 
 FREEZE_AT, LATENTS = 200, 64  # the encoder's latent of frames of 30 x 30
 
@@ -50,3 +53,20 @@ def test_a_stopped_run_ends_as_one_that_was_not(dtype: str, tmp_path: Path) -> N
     encoded = CAPACITY + fitted
     assert whole.ledger.freeze == whole.agent.cost.store * encoded
     assert whole.step == STEPS
+
+
+def test_the_benchmark_of_a_frozen_run(tmp_path: Path) -> None:
+    short = ("--steps", 150, "--freeze-at", 120, "--replay-capacity", 100, "--first-update", 60, "--batch-size", 8)
+    flags = ("--hidden-units", 16, "--n-step", 3, "--eval-every", 150, "--eval-episodes", 1, "--device", "cpu")
+    assert seer("train", "--env", "ALE/Pong-v5", *short, *flags, "--out", tmp_path / "run") == 0
+    script = Path(__file__).parents[1] / "benchmarks/latent_rounding.py"
+    command = [sys.executable, "-W", "error", script, tmp_path / "run", "--observations", "60"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    half, brain = found["float16"], found["bfloat16"]
+    assert brain["latent_error"] / half["latent_error"] == pytest.approx(8, rel=0.3)  # 8 bits of mantissa, and 11
+    assert half["latent_error"] < found["int8"]["latent_error"]
+    assert 0 < half["value_error"] < brain["value_error"] < half["value_spread"]
+    assert half["value_spread"] == brain["value_spread"]
+    assert {0 <= found[name]["actions_changed"] <= 1 for name in ("float16", "bfloat16", "int8")} == {True}

@@ -168,7 +168,7 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
         raise SettingError(f"--seed {seed} must be 0 or more")
     folder = RunFolder.open(path)
     config = _config_of(folder)
-    agent, environment = _player(folder)
+    agent, environment = load_player(folder)
     evaluator = build_evaluator(config, games=min(episodes, PARALLEL_GAMES), seed=seed)
     terminal = Terminal()
     with recording(video, frames_per_second=environment.metadata["render_fps"]) as watch:
@@ -194,7 +194,7 @@ def analyze_attention(path: Path, *, frames: int, out: Path | None, video: Path 
         raise SettingError(f"--frames {frames} must be 1 or more")
     picture = new_picture(out, default=path / "attention.png")
     terminal, folder = Terminal(), RunFolder.open(path)
-    agent, environment = _player(folder)
+    agent, environment = load_player(folder)
     steps = weights_by_step(path)
     with filming(video, frames_per_second=FILM_PACE) as append:
         observations = play(agent, environment, count=FILMED, skip=60, progress=partial(terminal.advance, "playing"))
@@ -228,7 +228,7 @@ def analyze_svcca(
             f"{path} has no two snapshots{'' if gap is None else f' --gap {gap} steps apart'}, only of "
             f"{', '.join(f'step {step:,}' for step in weights)}; train with --snapshot-every"
         )
-    (agent, environment), (other, _) = _player(folder), _player(folder)
+    (agent, environment), (other, _) = load_player(folder), load_player(folder)
     observations = play(
         agent, environment, count=num_observations, every=2, progress=partial(terminal.advance, "playing")
     )
@@ -264,7 +264,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     refuse_existing(target, "--out")
     config, terminal = dataclasses.replace(_config_of(folder), device="cpu"), Terminal()
     exact = dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision="float32"))
-    agent, environment = _player(folder, exact)
+    agent, environment = load_player(folder, exact)
     seen = play(
         agent, environment, count=observations, every=EXPORT_EVERY, progress=partial(terminal.advance, "playing")
     )
@@ -277,7 +277,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     bundle = make_bundle(agent, seen, target, about, partial(terminal.advance, "exporting"))
     rows = bundle.rows()
     if (precision := pick_precision(config)) is not torch.float32:
-        own = compare(outputs_of(_player(folder, config)[0], seen), bundle.exact, "", tolerance=math.inf)
+        own = compare(outputs_of(load_player(folder, config)[0], seen), bundle.exact, "", tolerance=math.inf)
         rows[f"against it in {str(precision).removeprefix('torch.')}, as it plays here"] = str(own)
     terminal.table(f"{config.env}, {config.agent}, {checkpoint.name}", rows)
     if agent.phase is Phase.FRAMES:
@@ -285,7 +285,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     terminal.say(f"wrote {target}")
 
 
-def _player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[Any], PixelEnvironment]:
+def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[Any], PixelEnvironment]:
     """A run's last agent, and its environment as it is for evaluation; `config` is the run's unless it is given."""
     config = config or _config_of(folder)
     use_threads(config)
