@@ -10,8 +10,8 @@ from seer.freezing import FreezeAt, FreezeWhenSettled, has_risen
 LOW, HIGH = [1.0, 2, 0, 1, 3, 1, 2, 0, 1, 2], [5.0, 7, 6, 9, 4, 6, 8, 5, 7, 6]
 
 
-def make(scores: list[float], *, threshold: float = 0.9, patience: int = 3, earliest: int = 30, relaxed: int = 200):
-    freezing = FreezeWhenSettled(threshold=threshold, patience=patience, earliest=earliest, relaxed=relaxed)
+def make(scores: list[float], *, threshold: float = 0.9, patience: int = 3, earliest: int = 30):
+    freezing = FreezeWhenSettled(threshold=threshold, patience=patience, earliest=earliest)
     for score in scores:
         freezing.scored(score)
     return freezing
@@ -37,19 +37,17 @@ def test_a_given_step_is_due_once() -> None:
 @pytest.mark.parametrize(
     ("similarities", "step"),
     [
-        ([0.95] * 9, 50),  # counting starts at the earliest step, 30
-        ([0.95, 0.95, 0.95, 0.95, 0.5, 0.95, 0.95, 0.9], 80),  # one change starts the count again; 0.9 is enough
+        ([0.95] * 9, 60),  # counting starts at the earliest step, 30; alike for as long as until then
+        ([0.95] * 3 + [0.5] + [0.95] * 4 + [0.9] * 9, 100),  # one change starts the count again, at 50; 0.9 is enough
         ([0.95, 0.5] * 9, None),
         ([0.95, 0.95, float("nan")] * 4, None),
-        ([0.5] * 30, 200),  # from where the score alone decides
+        ([0.5] * 30, None),
     ],
 )
 def test_it_waits_for_settled_features(similarities: list[float], step: int | None) -> None:
     freezing = make(LOW + HIGH)
     assert first_due(freezing, similarities) == step
-    assert freezing.reason == {None: "features still change", 200: "score risen, half-way"}.get(
-        step, "features settled"
-    )
+    assert freezing.reason == ("features still change" if step is None else "features settled")
 
 
 @pytest.mark.parametrize("scores", [[], LOW, LOW + LOW, LOW + HIGH[:9], HIGH + LOW])
@@ -62,9 +60,14 @@ def test_it_never_freezes_an_agent_that_has_learnt_nothing(scores: list[float]) 
 @pytest.mark.parametrize("latest", [150, 155])
 def test_the_latest_step_waits_for_nothing(latest: int) -> None:
     """A step that is passed over, as by environments side by side, counts at the next."""
-    freezing = FreezeWhenSettled(relaxed=200, latest=latest, earliest=30)
+    freezing = FreezeWhenSettled(latest=latest, earliest=30)
     assert [step for step in range(10, 300, 10) if freezing.due(step)] == [10 * -(-latest // 10)]
     assert freezing.reason == "latest step"
+
+
+def test_patience_counts_where_steps_would_be_too_few() -> None:
+    assert first_due(make(LOW + HIGH, earliest=0, patience=5), [0.95] * 9) == 50
+    assert first_due(make(LOW + HIGH, earliest=0, patience=1), [0.95] * 9) == 20
 
 
 def test_it_freezes_as_soon_as_the_score_has_risen() -> None:
@@ -75,7 +78,7 @@ def test_it_freezes_as_soon_as_the_score_has_risen() -> None:
     for step in (100, 110, 120):
         assert not freezing.due(step - 10)
         freezing.compared(step, 0.97)
-    assert freezing.due(120)
+    assert freezing.due(120)  # the third look at the risen score
     assert (freezing.reason, freezing.similarity) == ("features settled", 0.97)
 
 
@@ -93,7 +96,7 @@ def test_scores_that_never_rise_hardly_ever_look_as_if(draw: str) -> None:
     rng, falsely = np.random.default_rng(0), 0
     for _ in range(100):
         scores = iter(getattr(rng, draw)(size=800))
-        freezing = FreezeWhenSettled(relaxed=5000)
+        freezing = FreezeWhenSettled()
         for step in range(2500, 500_001, 2500):
             for _ in range(4):  # games of some 600 decisions
                 freezing.scored(float(next(scores)))
@@ -124,5 +127,7 @@ def test_a_checkpoint_changes_no_decision() -> None:
                 resumed.compared((number + 1) * 10, similarities[number])
                 if resumed.due((number + 1) * 10):
                     break
-            assert (resumed.reason, resumed.streak) == (whole.reason, whole.streak)
+            assert (resumed.reason, resumed.streak, resumed.alike_since) == (
+                whole.reason, whole.streak, whole.alike_since,
+            )  # fmt: skip
             assert resumed.due(expected or 0) == (expected is not None)

@@ -312,12 +312,12 @@ def test_environments_side_by_side_have_a_replay_each() -> None:
 
 
 def test_what_decides_when_is_exported_with_what_it_needs() -> None:
-    decision, covariances = seer.FreezeWhenSettled(relaxed=20_000), seer.Covariances()
+    decision, covariances = seer.FreezeWhenSettled(), seer.Covariances()
     samples = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
-    covariances.add(samples, samples @ torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0])))
+    covariances.add(samples, 3 * samples + 1)
     for score in (*[0.0] * 10, *range(50, 150)):
         decision.scored(float(score))
     for step in (5000, 7500, 10_000):
         assert not decision.due(step)
-        decision.compared(step, seer.svcca(covariances))
+        decision.compared(step, seer.linear_cka(covariances))
     assert decision.due(10_000)

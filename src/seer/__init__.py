@@ -5,8 +5,8 @@ Learning via Stored Embeddings", NeurIPS 2021 (arXiv 2103.02886). Early in train
 encoder are frozen; from then on the replay holds their outputs, which are cheaper to train on and smaller.
 
 For a training loop of your own: `make_replay`, `FreezableEncoder`, and `FlopsLedger` with `cost_of` and
-`count_multiply_adds`; `FreezeWhenSettled` says when to freeze, from scores and `svcca`. `examples/dqn.py` is a whole
-DQN made of them.
+`count_multiply_adds`; `FreezeWhenSettled` says when to freeze, from scores and `linear_cka`. `examples/dqn.py` is a
+whole DQN made of them.
 
 Importing this package loads nothing else; a name loads its module when it is first used.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seer.phase import Phase
     from seer.pretrained import FrozenEncoder, load_module
     from seer.replay import Arena, Batch, LatentError, Prioritized, Replay, RowFormat, Streams, Transcoding, Uniform
-    from seer.similarity import Covariances, svcca
+    from seer.similarity import Covariances, linear_cka
 
 _HOMES = {
     "errors": ("SettingError",),
@@ -42,7 +42,7 @@ _HOMES = {
         "Transcoding",
         "Uniform",
     ),
-    "similarity": ("Covariances", "svcca"),
+    "similarity": ("Covariances", "linear_cka"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -70,9 +70,9 @@ __all__ = [
     "__version__",
     "cost_of",
     "count_multiply_adds",
+    "linear_cka",
     "load_module",
     "make_replay",
-    "svcca",
 ]
 
 

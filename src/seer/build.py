@@ -110,7 +110,6 @@ def build_freezing(config: Config) -> Freezing:
             threshold=freeze.similarity,
             patience=freeze.patience,
             earliest=freeze.earliest,
-            relaxed=config.freeze_relaxed,
             latest=freeze.latest,
         )
     if config.freeze_step == 0:

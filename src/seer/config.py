@@ -106,18 +106,19 @@ class FreezeConfig:
     encoder_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|None")] = None
     """Safetensors file with that module's weights."""
 
-    similarity: Annotated[float, tyro.conf.arg(name="freeze-similarity")] = 0.99
-    """auto: features have settled when their SVCCA with those of the probe before is at least this."""
+    similarity: Annotated[float, tyro.conf.arg(name="freeze-similarity")] = 0.985
+    """auto: features hardly change while their linear CKA with those of the probe before is at least this."""
 
     patience: Annotated[int, tyro.conf.arg(name="freeze-patience")] = 3
-    """auto: at so many probes in a row, as must the score have risen."""
+    """auto: at so many probes in a row at least, and since half of the steps so far; and so often must the score have
+    risen."""
 
     earliest: Annotated[int, tyro.conf.arg(name="freeze-earliest")] = 5000
     """auto: probes before this step don't count."""
 
     latest: Annotated[int | None, tyro.conf.arg(name="freeze-latest", metavar="N|None")] = None
-    """auto: at this step freeze whatever features and score say. Without it half-way through the run, or at
-    --freeze-earliest if that is later, the score alone begins to decide, and one that never rises freezes nothing."""
+    """auto: at this step freeze whatever features and score say. Without it a run whose features never settle, or whose
+    score never rises, freezes nothing."""
 
     probe_every: int = 2500
     """Steps between probes: before the freeze of how much the features change (auto only), afterwards of observations
@@ -308,11 +309,6 @@ class Config:
     def freeze_step(self) -> int | None:
         """T_f in training steps; None for never, and for auto, which finds it on the way."""
         return None if self.freeze.at in ("never", "auto") else int(self.freeze.at)
-
-    @property
-    def freeze_relaxed(self) -> int:
-        """For auto: the step from which the score alone decides."""
-        return max(self.steps // 2, self.freeze.earliest)
 
 
 def config_to_json(config: Config) -> dict[str, Any]:

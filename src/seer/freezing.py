@@ -13,6 +13,11 @@ STANDARD_ERRORS = 4.0
 several comparisons in a row, because a run looks often: of runs whose score never rises, fewer than 1 in 100 freeze."""
 
 
+LONG_ENOUGH = 2.0
+"""Features have settled at so many times the step since which they hardly change: an agent that is stuck looks settled
+for a while, and the longer a run has lasted the less a number of steps says."""
+
+
 class Freezing:
     """Decides the step of the freeze, and can say why.
 
@@ -64,11 +69,11 @@ class FreezeAt(Freezing):
 class FreezeWhenSettled(Freezing):
     """Freeze once the features have settled and the score has left its floor.
 
-    Settled: at `patience` comparisons in a row, none before step `earliest`, the similarity was `threshold` or more.
-    From step `relaxed` on they count as settled. The score has left its floor when, at `patience` comparisons in a row,
-    the mean of the newest games lies four standard errors above that of the first ones (Welch's t). This holds after
-    `relaxed` too: the features of an agent that has learnt nothing yet settle as well, and would be frozen in that
-    state. Step `latest`, if there is one, freezes whatever the features and the score say.
+    Settled: from some step to twice that step, and at `patience` comparisons in a row at least, none before step
+    `earliest`, the similarity was `threshold` or more. The score has left its floor when, at `patience` comparisons in
+    a row, the mean of the newest games lies four standard errors above that of the first ones (Welch's t): the
+    features of an agent that has learnt nothing yet settle as well, and would be frozen in that state. Step `latest`,
+    if there is one, freezes whatever the features and the score say.
     """
 
     mode = "auto"
@@ -77,16 +82,16 @@ class FreezeWhenSettled(Freezing):
     def __init__(
         self,
         *,
-        relaxed: int,
-        latest: int | None = None,
-        threshold: float = 0.99,
+        threshold: float = 0.985,
         patience: int = 3,
         earliest: int = 5000,
+        latest: int | None = None,
     ) -> None:
-        self.threshold, self.patience, self.earliest = threshold, patience, earliest
-        self.relaxed, self.latest = relaxed, latest
+        self.threshold, self.patience = threshold, patience
+        self.earliest, self.latest = earliest, latest
         self.reason = "no comparison yet"
-        self.streak = self.rises = 0  # comparisons in a row that found the features settled, the score risen
+        self.streak = self.rises = 0  # comparisons in a row that found the features alike, the score risen
+        self.alike_since = 0  # step of the first of that streak
         self.first_scores: list[float] = []
         self.newest_scores: deque[float] = deque(maxlen=RECENT_EPISODES)
         self._decided_at: int | None = None
@@ -102,14 +107,15 @@ class FreezeWhenSettled(Freezing):
         """Weigh the evidence; after this `due` knows."""
         self.similarity = similarity
         self.streak = self.streak + 1 if similarity >= self.threshold and step >= self.earliest else 0
-        settled, late = self.streak >= self.patience, step >= self.relaxed
+        if self.streak == 1:
+            self.alike_since = step
+        settled = self.streak >= self.patience and step >= LONG_ENOUGH * self.alike_since
         self.rises = self.rises + 1 if has_risen(self.first_scores, self.newest_scores) else 0
         risen = self.rises >= self.patience
-        if (settled or late) and risen:
-            self._decided_at = step
-            self.reason = "features settled" if settled else "score risen, half-way"
+        if settled and risen:
+            self._decided_at, self.reason = step, "features settled"
         else:
-            self.reason = "score at its floor" if settled or late else "features still change"
+            self.reason = "score at its floor" if settled else "features still change"
 
     def due(self, step: int) -> bool:
         """Whether it belongs to `step`; from step `latest` on it does, at the first step asked about."""
@@ -121,6 +127,7 @@ class FreezeWhenSettled(Freezing):
         """What a checkpoint must keep."""
         return {
             "streak": self.streak,
+            "alike_since": self.alike_since,
             "rises": self.rises,
             "similarity": self.similarity,
             "reason": self.reason,
@@ -131,7 +138,7 @@ class FreezeWhenSettled(Freezing):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self.streak, self.rises = state["streak"], state["rises"]
+        self.streak, self.alike_since, self.rises = state["streak"], state["alike_since"], state["rises"]
         self.similarity, self.reason = state["similarity"], state["reason"]
         self.first_scores = list(state["first_scores"])
         self.newest_scores = deque(state["newest_scores"], maxlen=RECENT_EPISODES)

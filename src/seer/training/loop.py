@@ -143,7 +143,7 @@ def probe_if_due(run: Training, journal: Journal) -> None:
         similarity = run.probe.compare(run.agent, run.replay)
         if similarity is not None:
             run.ledger.probed(2 * similarity.observations)
-            run.freezing.compared(run.step, similarity.svcca)
+            run.freezing.compared(run.step, similarity.cka)
             journal.compared(similarity, seconds=time.perf_counter() - started)
 
 

@@ -50,7 +50,7 @@ class SeerCallback(BaseCallback):
         *,
         freeze_layers: Layers = "auto",
         latent_dtype: LatentDtype = "auto",
-        similarity: float = 0.99,
+        similarity: float = 0.985,
         patience: int = 3,
         earliest: int = 5000,
         latest: int | None = None,
@@ -121,8 +121,7 @@ class SeerCallback(BaseCallback):
                 raise SettingError(
                     f"freeze_at='auto' compares {needed:,} observations, but buffer_size is {rows:,}: give {needed:,}"
                 )
-            relaxed = model._total_timesteps // 2
-            return FreezeWhenSettled(**self._automatic, relaxed=relaxed, latest=self._latest)  # type: ignore[arg-type]
+            return FreezeWhenSettled(**self._automatic, latest=self._latest)  # type: ignore[arg-type]
         self._refuse_untrained("freeze_at", self.freeze_at, model)
         return FreezeAt(self.freeze_at, reason=f"freeze_at is {self.freeze_at}")
 

@@ -9,7 +9,7 @@ from torch import nn
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut
 from seer.integrations.stable_baselines3.extractors import extract, online_networks
-from seer.similarity import SAMPLES_PER_UNIT, Covariances, svcca
+from seer.similarity import SAMPLES_PER_UNIT, Covariances, linear_cka
 
 FEWEST = 256
 
@@ -25,7 +25,7 @@ class FeatureProbe:
     before: list[nn.Module] | None = None
 
     def compare(self, policy: nn.Module, buffer: SeerReplayBuffer, cut: Cut, *, span: int) -> float | None:
-        """SVCCA with the last comparison's features, of the extractor that changed most; None where there was none."""
+        """Linear CKA with the features of the last comparison, if any, of the extractor that changed most."""
         networks = online_networks(policy)
         modules = [cut.below(network.features_extractor) for network in networks]
         previous, self.before = self.before, copy.deepcopy(modules)
@@ -38,7 +38,7 @@ class FeatureProbe:
             for network, old, now, found in zip(networks, previous, modules, covariances, strict=True):
                 features = (extract(network, module, chunk) for module in (old, now))
                 found.add(*(cut.samples(network.features_extractor, each) for each in features))
-        return float(np.min([svcca(found) for found in covariances]))  # nan, where it occurs, wins
+        return float(np.min([linear_cka(found) for found in covariances]))  # nan, where it occurs, wins
 
 
 def num_observations(policy: nn.Module, cut: Cut) -> int:
