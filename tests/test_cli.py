@@ -80,7 +80,11 @@ def refused(capsys: Capture, *arguments: object) -> str:
         ([*PONG, "--steps", "1000"], ["--freeze-at 50000", "--steps 1000"]),
         ([*PONG, "--freeze-at", "0"], ["--freeze-at 0", "never"]),
         ([*PONG, "--freeze-at", "auto", "--steps", "3000"], ["--freeze-earliest 5000", "--steps 3000"]),
-        ([*PONG, "--freeze-at", "auto", "--steps", "8000"], ["4 probes", "--steps 8000", "--probe-every 2000"]),
+        ([*PONG, "--freeze-at", "auto", "--steps", "9999"], ["before step 10000", "--steps 9999", "--freeze-latest"]),
+        (
+            [*PONG, "--freeze-at", "auto", "--steps", "12000", "--freeze-patience", "4"],
+            ["before step 12500", "--freeze-patience 4"],
+        ),
         ([*PONG, "--freeze-at", "auto", "--freeze-latest", "4000"], ["--freeze-latest 4000", "--freeze-earliest 5000"]),
         ([*PONG, "--freeze-at", "auto", "--freeze-latest", "600000"], ["--freeze-latest 600000", "--steps 500000"]),
         ([*PONG, "--freeze-at", "auto", "--freeze-earliest", "-1"], ["--freeze-earliest -1", "0 or more"]),

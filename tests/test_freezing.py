@@ -1,11 +1,14 @@
 """When to freeze: settled features, a score off its floor, bounds, and the same decision after a checkpoint."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 
+from seer.config import FreezeConfig
 from seer.freezing import FreezeAt, FreezeWhenSettled, has_risen
+from seer.validation import earliest_decision
 
 LOW, HIGH = [1.0, 2, 0, 1, 3, 1, 2, 0, 1, 2], [5.0, 7, 6, 9, 4, 6, 8, 5, 7, 6]
 
@@ -68,6 +71,17 @@ def test_the_latest_step_waits_for_nothing(latest: int) -> None:
 def test_patience_counts_where_steps_would_be_too_few() -> None:
     assert first_due(make(LOW + HIGH, earliest=0, patience=5), [0.95] * 9) == 50
     assert first_due(make(LOW + HIGH, earliest=0, patience=1), [0.95] * 9) == 20
+
+
+def test_the_earliest_decision_is_that_of_features_that_never_change() -> None:
+    for earliest, every, patience in itertools.product((0, 20, 90, 100, 5000), (1, 40, 2500), (1, 3, 9)):
+        freezing = make(LOW + HIGH, earliest=earliest, patience=patience)
+        step = every  # of the first probe, which compares nothing
+        while not freezing.due(step):
+            step += every
+            freezing.compared(step, 1.0)
+        settings = FreezeConfig(earliest=earliest, probe_every=every, patience=patience)
+        assert earliest_decision(settings) == step
 
 
 def test_it_freezes_as_soon_as_the_score_has_risen() -> None:

@@ -1,9 +1,11 @@
 """What can be known to be wrong with the settings before anything is built."""
 
+import math
 import re
 
 from seer.config import Config, FreezeConfig
 from seer.errors import SettingError
+from seer.freezing import LONG_ENOUGH
 
 
 def parse_memory(text: str, *, flag: str = "--replay-memory") -> int:
@@ -214,22 +216,24 @@ def _validate_automatic(config: Config) -> None:
     freeze = config.freeze
     _require(freeze.earliest >= 0, f"--freeze-earliest {freeze.earliest} must be 0 or more")
     _require(
-        freeze.earliest <= config.steps,
-        f"--freeze-at auto looks at no step before --freeze-earliest {freeze.earliest}, past the end at --steps "
-        f"{config.steps}: give an earlier one, or a step",
-    )
-    _require(
         freeze.latest is None or freeze.earliest <= freeze.latest <= config.steps,
         f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest} and --steps "
         f"{config.steps}",
     )
-    decided = freeze.probe_every * (freeze.patience + 1)  # the first probe has none to be compared with
+    decided = earliest_decision(freeze)
     _require(
         freeze.latest is not None or decided <= config.steps,
-        f"--freeze-at auto takes {freeze.patience + 1} probes to decide, until step {decided}, past the end at "
-        f"--steps {config.steps}: give --probe-every {max(1, config.steps // (freeze.patience + 1))} or less, or a "
-        "step",
+        f"--freeze-at auto can't decide before step {decided} with --freeze-earliest {freeze.earliest}, --probe-every "
+        f"{freeze.probe_every} and --freeze-patience {freeze.patience}, past the end at --steps {config.steps}: give "
+        "less of these, a --freeze-latest, or a step",
     )
+
+
+def earliest_decision(freeze: FreezeConfig) -> int:
+    """The first step at which `FreezeWhenSettled` can find features settled."""
+    every = freeze.probe_every
+    first = every * max(2, math.ceil(freeze.earliest / every))  # the first probe has none to be compared with
+    return max(math.ceil(LONG_ENOUGH * first / every) * every, first + (freeze.patience - 1) * every)
 
 
 def _validate_views(config: Config) -> None:
