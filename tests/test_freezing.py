@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from seer.config import FreezeConfig
+from seer.errors import SettingError
 from seer.freezing import FreezeAt, FreezeWhenSettled, has_risen
 from seer.validation import earliest_decision
 
@@ -53,6 +54,14 @@ def test_it_waits_for_settled_features(similarities: list[float], step: int | No
     assert freezing.reason == ("features still change" if step is None else "features settled")
 
 
+def test_it_says_that_features_are_alike_but_not_for_long() -> None:
+    freezing = make(LOW + HIGH)
+    assert first_due(freezing, [0.5] * 9 + [0.95] * 9) is None
+    assert freezing.reason == "features alike, not for long enough yet"
+    with pytest.raises(SettingError, match="resume it with the seer of then"):
+        freezing.load_state_dict({"streak": 3})
+
+
 @pytest.mark.parametrize("scores", [[], LOW, LOW + LOW, LOW + HIGH[:9], HIGH + LOW])
 def test_it_never_freezes_an_agent_that_has_learnt_nothing(scores: list[float]) -> None:
     freezing = make(scores)
@@ -74,14 +83,16 @@ def test_patience_counts_where_steps_would_be_too_few() -> None:
 
 
 def test_the_earliest_decision_is_that_of_features_that_never_change() -> None:
-    for earliest, every, patience in itertools.product((0, 20, 90, 100, 5000), (1, 40, 2500), (1, 3, 9)):
+    grid = itertools.product((0, 20, 90, 100, 5000), (1, 40, 2500), (1, 3, 9), (1, 80, 6000))
+    for earliest, every, patience, first_update in grid:
         freezing = make(LOW + HIGH, earliest=earliest, patience=patience)
         step = every  # of the first probe, which compares nothing
         while not freezing.due(step):
             step += every
-            freezing.compared(step, 1.0)
+            if step > first_update:  # probes come before the step's update
+                freezing.compared(step, 1.0)
         settings = FreezeConfig(earliest=earliest, probe_every=every, patience=patience)
-        assert earliest_decision(settings) == step
+        assert earliest_decision(settings, first_update) == step
 
 
 def test_it_freezes_as_soon_as_the_score_has_risen() -> None:

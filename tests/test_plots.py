@@ -260,7 +260,7 @@ def make_automatic(root: Path, seed: int, at: int | None) -> Path:
 
 def test_an_automatic_freeze_says_why(tmp_path: Path) -> None:
     (axes,) = draw_runs([make_automatic(tmp_path, 0, 2000)], x="steps").axes
-    assert [text.get_text() for text in axes.texts] == ["freeze: features settled (SVCCA 0.988)"]
+    assert [text.get_text() for text in axes.texts] == ["freeze: features settled (similarity 0.988)"]
     assert "Rainbow + SEER, automatic freeze" in axes.get_legend_handles_labels()[1]
 
 
@@ -277,7 +277,7 @@ def test_each_seed_has_its_own_automatic_freeze(tmp_path: Path) -> None:
     text = page.read_text()
     for words in (
         "automatic freeze, seed 0: frozen at 1,000 steps", "automatic freeze, seeds 1, 2: frozen at 4,000 steps",
-        ">1,000</span>", ">features settled (SVCCA 0.988)</span>", ">score at its floor (SVCCA 0.988)</span>",
+        ">1,000</span>", ">features settled (similarity 0.988)</span>", ">score at its floor (similarity 0.988)</span>",
     ):  # fmt: skip
         assert words in text
     assert "2,500" not in text

@@ -110,8 +110,8 @@ class FreezeConfig:
     """auto: features hardly change while their linear CKA with those of the probe before is at least this."""
 
     patience: Annotated[int, tyro.conf.arg(name="freeze-patience")] = 3
-    """auto: at so many probes in a row at least, and since half of the steps so far; and so often must the score have
-    risen."""
+    """auto: features have settled when they hardly changed at so many probes in a row at least, and ever since half of
+    the present step. The score must have risen at so many in a row too."""
 
     earliest: Annotated[int, tyro.conf.arg(name="freeze-earliest")] = 5000
     """auto: probes before this step don't count."""

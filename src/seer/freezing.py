@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from seer.errors import SettingError
+
 FLOOR_EPISODES = RECENT_EPISODES = 10
 """Episodes at the start of a run, and newest ones, whose scores are compared."""
 
@@ -14,8 +16,8 @@ several comparisons in a row, because a run looks often: of runs whose score nev
 
 
 LONG_ENOUGH = 2.0
-"""Features have settled at so many times the step since which they hardly change: an agent that is stuck looks settled
-for a while, and the longer a run has lasted the less a number of steps says."""
+"""Features have settled when they have hardly changed from some step to so many times that step: those of an agent that
+is stuck look settled for a while, and a fixed number of steps says less the longer a run has lasted."""
 
 
 class Freezing:
@@ -115,7 +117,8 @@ class FreezeWhenSettled(Freezing):
         if settled and risen:
             self._decided_at, self.reason = step, "features settled"
         else:
-            self.reason = "score at its floor" if settled else "features still change"
+            waiting = "features alike, not for long enough yet" if self.streak else "features still change"
+            self.reason = "score at its floor" if settled else waiting
 
     def due(self, step: int) -> bool:
         """Whether it belongs to `step`; from step `latest` on it does, at the first step asked about."""
@@ -137,7 +140,13 @@ class FreezeWhenSettled(Freezing):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
+        """Continue from `state_dict`.
+
+        Raises:
+            SettingError: it is of a time when another measure decided.
+        """
+        if "alike_since" not in state:
+            raise SettingError("--freeze-at auto decided by SVCCA when this run began: resume it with the seer of then")
         self.streak, self.alike_since, self.rises = state["streak"], state["alike_since"], state["rises"]
         self.similarity, self.reason = state["similarity"], state["reason"]
         self.first_scores = list(state["first_scores"])

@@ -220,19 +220,22 @@ def _validate_automatic(config: Config) -> None:
         f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest} and --steps "
         f"{config.steps}",
     )
-    decided = earliest_decision(freeze)
+    decided = earliest_decision(freeze, config.learning.first_update)
     _require(
         freeze.latest is not None or decided <= config.steps,
         f"--freeze-at auto can't decide before step {decided} with --freeze-earliest {freeze.earliest}, --probe-every "
-        f"{freeze.probe_every} and --freeze-patience {freeze.patience}, past the end at --steps {config.steps}: give "
-        "less of these, a --freeze-latest, or a step",
+        f"{freeze.probe_every}, --freeze-patience {freeze.patience} and --first-update {config.learning.first_update}, "
+        f"past the end at --steps {config.steps}: lower one of these, or give --freeze-latest or a step",
     )
 
 
-def earliest_decision(freeze: FreezeConfig) -> int:
-    """The first step at which `FreezeWhenSettled` can find features settled."""
+def earliest_decision(freeze: FreezeConfig, first_update: int) -> int:
+    """The first step at which `FreezeWhenSettled` can find features settled.
+
+    The first comparison that counts is that of the second probe, or of the first one after something was learnt.
+    """
     every = freeze.probe_every
-    first = every * max(2, math.ceil(freeze.earliest / every))  # the first probe has none to be compared with
+    first = every * max(2, math.ceil(freeze.earliest / every), first_update // every + 1)
     return max(math.ceil(LONG_ENOUGH * first / every) * every, first + (freeze.patience - 1) * every)
 
 

@@ -211,4 +211,4 @@ def why_frozen(run: Run) -> str:
 def account(decision: Mapping[str, Any]) -> str:
     """What `Freezing.account` recorded, in words."""
     similarity = decision.get("similarity")
-    return str(decision.get("reason", "")) + (f" (SVCCA {similarity:.3f})" if is_number(similarity) else "")
+    return str(decision.get("reason", "")) + (f" (similarity {similarity:.3f})" if is_number(similarity) else "")

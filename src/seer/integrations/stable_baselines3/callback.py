@@ -80,7 +80,7 @@ class SeerCallback(BaseCallback):
         self._decision: Freezing | None = None
         self._decides_for: object = None
         self._probe = FeatureProbe()
-        self._probed = 0
+        self._probed_at = self._learnt = 0  # timesteps and updates at the last comparison
         self._said = 0.0
 
     def _init_callback(self) -> None:
@@ -94,8 +94,9 @@ class SeerCallback(BaseCallback):
             raise SettingError(
                 "the replay buffer holds features but this model was never frozen: load the one saved with it"
             )
-        elif self._decision is None or self._decides_for is not model:
-            self._decision, self._decides_for, self._probe = self._decide(model), model, FeatureProbe()
+        elif self._decision is None or self._decides_for is not model or model.num_timesteps < self._probed_at:
+            self._decision, self._decides_for = self._decide(model), model
+            self._probe, self._probed_at, self._learnt = FeatureProbe(), 0, 0
 
     def _on_training_start(self) -> None:
         self._freeze_if_due()
@@ -149,9 +150,10 @@ class SeerCallback(BaseCallback):
         for info in self.locals["infos"]:
             if "episode" in info:
                 decision.scored(float(info["episode"]["r"]))
-        if self.num_timesteps // self.probe_every == self._probed or self.model._n_updates == 0:
+        passed = self.num_timesteps // self.probe_every > self._probed_at // self.probe_every
+        if not passed or self.model._n_updates == self._learnt:
             return
-        self._probed = self.num_timesteps // self.probe_every
+        self._probed_at, self._learnt = self.num_timesteps, self.model._n_updates
         similarity = self._probe.compare(self.model.policy, self._buffer, self._cut(), span=self.probe_every)
         if similarity is not None:
             decision.compared(self.num_timesteps, similarity)

@@ -35,7 +35,7 @@ class Cut:
         return int(extractor.linear[0].in_features if self.layers == "convolutions" else extractor.features_dim)
 
     def samples(self, extractor: Any, stored: Tensor) -> Tensor:
-        """What SVCCA compares, of `stored` [B, L]: every position of a map [B * P, C], or the rows as they are."""
+        """Samples of a comparison, of `stored` [B, L]: every position of a map [B * P, C], or the rows as they are."""
         if self.layers == "all":
             return stored
         channels = [layer.out_channels for layer in extractor.cnn if isinstance(layer, nn.Conv2d)][-1]
