@@ -321,6 +321,18 @@ def test_automatic_freezing_freezes_when_features_have_settled_and_the_score_has
     assert learner.seer_frozen_at == 1040  # alike from the first comparison, at 520, on
 
 
+def test_automatic_freezing_begins_anew_where_steps_are_counted_anew() -> None:
+    learner, automatic = model("DQN"), quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
+    learner.learn(540, callback=automatic)
+    decision = automatic._decision
+    assert decision.alike_since == 520
+    learner.learn(40, callback=automatic, reset_num_timesteps=False)
+    assert automatic._decision is decision
+    learner.learn(40, callback=automatic)
+    assert automatic._decision is not decision
+    assert automatic._decision.streak == 0
+
+
 def test_stored_features_have_the_length_of_their_batch(frozen: Model) -> None:
     batch = frozen.replay_buffer.sample(5)
     assert isinstance(batch.observations, StoredFeatures)
