@@ -69,4 +69,5 @@ def test_the_benchmark_of_a_frozen_run(tmp_path: Path) -> None:
     assert half["latent_error"] < found["int8"]["latent_error"]
     assert 0 < half["value_error"] < brain["value_error"] < half["value_spread"]
     assert half["value_spread"] == brain["value_spread"]
+    assert half["actions_changed"] <= 0.1
     assert {0 <= found[name]["actions_changed"] <= 1 for name in ("float16", "bfloat16", "int8")} == {True}
