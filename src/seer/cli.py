@@ -17,6 +17,7 @@ from seer.config import AgentName, Config
 from seer.errors import SettingError
 from seer.presets import preset
 from seer.studies.pool import Pool
+from seer.unread import outliving_readers
 from seer.validation import validate
 
 Settings = TypeVar("Settings")
@@ -239,7 +240,8 @@ def main() -> None:
             near = difflib.get_close_matches(name, commands, n=1)
             meant = f"did you mean {near[0]}? " if near else ""
             raise SettingError(f"unknown command {name!r}; {meant}use one of {', '.join(commands)}")
-        commands[name][0](arguments)
+        with outliving_readers():
+            commands[name][0](arguments)
     except SettingError as error:
         print(f"seer: error: {error}", file=sys.stderr)
         sys.exit(2)

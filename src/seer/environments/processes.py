@@ -11,6 +11,7 @@ from typing import Any
 
 from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
 from seer.errors import RunError, SettingError
+from seer.signals import stop_signals
 
 START_SECONDS = 120.0
 """Until a process answers for the first time: it imports the simulator."""
@@ -125,7 +126,7 @@ class EnvironmentProcess:
 
 def _serve(connection: Connection, make: Callable[[], PixelEnvironment], time_limit: float) -> None:
     """Answer until the other side is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)  # meant for the run, which saves itself first
     environment: PixelEnvironment | None = None
     with suppress(EOFError, OSError):

@@ -12,6 +12,7 @@ from types import FrameType
 
 from seer.experiments.live import LiveView
 from seer.experiments.trials import Needs, Outcome, Trial, orphaned, outcome_of, ready, start, state_of
+from seer.signals import stop_signals
 from seer.training.resident import free_bytes
 
 POLL_SECONDS = 0.2
@@ -158,8 +159,8 @@ class LocalEngine:
 
 @contextmanager
 def listening(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM call `stop` and nothing else."""
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Inside, Ctrl-C, SIGTERM and a closed terminal call `stop` and nothing else."""
+    handlers = {number: signal.signal(number, stop) for number in stop_signals()}
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ import torch
 from seer.agents.agent import Update
 from seer.phase import Phase
 from seer.replay import Transcoding
+from seer.signals import stop_signals
 from seer.training.checkpoint import save_checkpoint
 from seer.training.evaluation import Evaluation
 from seer.training.parts import Training
@@ -33,8 +34,8 @@ class Interrupted(Exception):
 class Journal:
     """Follows one run: call the methods in the order in which things happen.
 
-    Use `with journal:` around training; inside it Ctrl-C and SIGTERM only set `stop_requested`, so that the loop
-    ends between two steps and a checkpoint can be written.
+    Use `with journal:` around training; inside it Ctrl-C, SIGTERM and a closed terminal only set `stop_requested`,
+    so that the loop ends between two steps and a checkpoint can be written.
     """
 
     def __init__(self, run: Training, folder: RunFolder, metrics: Metrics, terminal: Terminal) -> None:
@@ -56,7 +57,7 @@ class Journal:
     # The stopwatch and the signals -----------------------------------------------------------------------------
 
     def __enter__(self) -> "Journal":
-        self._handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._handlers = {number: signal.signal(number, self._stop) for number in stop_signals()}
         self.terminal.start()
         self._mark = time.perf_counter()
         self._logged = (self._trained_seconds(), sum(self.updates.values()))
