@@ -71,6 +71,7 @@ def refused(capsys: Capture, *arguments: object) -> str:
         # a game
         (["--env", "ALE/Alein-v5"], ["--env", "ALE/Alein-v5", "ALE/Alien-v5"]),
         (["--env=SpaceInvadersNoFrameskip-v4"], ["--env", "ALE/SpaceInvaders-v5"]),
+        (["--env", "Alien"], ["--env 'Alien'", "ALE/Alien-v5"]),
         (["--env", "CartPole-v1"], ["--env CartPole-v1", "--render-pixels"]),
         ([], ["--env", "seer train --env"]),
         (["--steps", "100"], ["--env"]),
@@ -117,6 +118,10 @@ def refused(capsys: Capture, *arguments: object) -> str:
         ([*PONG, "--replay-memory", "70MB", "--replay-capacity", "500"], ["--replay-memory", "--replay-capacity"]),
         # numbers out of range
         ([*PONG, "--steps", "0"], ["--steps 0"]),
+        ([*PONG, "--steps", "1e5"], ["--steps '1e5'", "whole number; write 100000;"]),
+        ([*PONG, "--steps", "100,000"], ["--steps '100,000'", "write 100000;"]),
+        ([*PONG, "--steps", "inf"], ["--steps 'inf'", "no whole number;"]),
+        ([*PONG, "--discount", "high"], ["--discount 'high' is no number"]),
         ([*PONG, "--eval-every", "0"], ["--eval-every 0"]),
         ([*PONG, "--eval-episodes", "0"], ["--eval-episodes 0"]),
         ([*PONG, "--checkpoint-every", "0"], ["--checkpoint-every 0"]),

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -480,4 +481,17 @@ def _one_line(box: str) -> str:
     for advice in ("Argument helptext:", "For full helptext"):
         words = words.partition(advice)[0]
     complaint, _, flags = words.partition("Perhaps you meant:")
+    if wrong := re.search(r"parsing (--\S+): invalid literal for int\(\) with base 10: '(.*)'", complaint):
+        return f"{wrong[1]} {wrong[2]!r} is no whole number{_digits(wrong[2])}"
+    if wrong := re.search(r"parsing (--\S+): could not convert string to float: '(.*)'", complaint):
+        return f"{wrong[1]} {wrong[2]!r} is no number"
     return complaint.strip() + (f"; did you mean {flags.split()[0]}?" if flags else "")
+
+
+def _digits(text: str) -> str:
+    """How 1e5 or 100,000 is to be written."""
+    try:
+        number = float(text.replace(",", ""))
+    except ValueError:
+        return ""
+    return f"; write {number:.0f}" if number.is_integer() else ""

@@ -204,18 +204,24 @@ def _make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any
     games = known_atari_games()  # registers them with Gymnasium, for the hints
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame would look for a screen, which nothing here is shown on
     options: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+    if _is_old_atari(env_id):
+        raise SettingError(f"--env {env_id!r} is an Atari game in another protocol{_hint(env_id, games)}")
     with _one_line(f"--env {env_id!r} can't be made"):
         try:
             env = gymnasium.make(env_id, disable_env_checker=True, **options)  # PixelEnvironment watches it
         except gymnasium.error.UnregisteredEnv as error:  # its name, namespace or version
             hint = _hint(env_id, [*sorted(gymnasium.registry, key=lambda each: "/" not in each), *games])
             raise SettingError(f"--env {env_id!r} isn't registered with Gymnasium{hint}") from error
-    if str(getattr(env.spec, "entry_point", "")).startswith("ale_py"):
-        raise SettingError(f"--env {env_id!r} is an Atari game in another protocol{_hint(env_id, games)}")
     modes = env.metadata.get("render_modes") or []
     if render_mode is not None and render_mode not in modes:
         raise SettingError(f"--render-pixels: {env_id} draws no {render_mode}, only {', '.join(modes) or 'nothing'}")
     return env
+
+
+def _is_old_atari(env_id: str) -> bool:
+    """Whether an id is one of those that ale-py keeps for older protocols: "Alien", "AlienNoFrameskip-v4"."""
+    specs = (spec for spec in gymnasium.registry.values() if str(spec.entry_point).startswith("ale_py"))
+    return any(env_id in (spec.id, spec.name) for spec in specs if spec.namespace is None)
 
 
 def _hint(env_id: str, known: Iterable[str]) -> str:
