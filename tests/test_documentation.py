@@ -41,6 +41,9 @@ def read(command: str) -> None:
     words = [{"S": "0", "N": "1", "DIR": "x"}.get(word, word) for word in shlex.split(command)[1:]]
     name = " ".join(words[: 1 + (words[0] == "analyze")])
     flags = words[len(name.split()) :]
+    if "--" in flags:  # those of every run of a sweep
+        flags, common = flags[: flags.index("--")], flags[flags.index("--") + 1 :]
+        cli.parse_config("train", ["--env", "ALE/Pong-v5", *common])
     if name in ("train", "flops", "memory"):
         flags = [flag for flag in flags if flag not in OF_THE_COMMAND]
         cli.parse_config(name, flags if "--env" in flags else [*flags, "--env", "ALE/Pong-v5"])

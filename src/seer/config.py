@@ -263,7 +263,7 @@ class Config:
 
     checkpoint_every: int = 10_000
     """Steps between checkpoints. Each writes only those pieces of the replay that changed; two are kept, which together
-    take up to twice the replay's memory on disk, thrice while another is written."""
+    take up to twice the replay's memory on disk, more while another is written."""
 
     snapshot_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
     """Steps between snapshots of the weights for seer analyze: 3 MB each with Rainbow, 30 MB with CURL."""
