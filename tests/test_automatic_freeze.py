@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from painted_run import CAPACITY, PROBE_EVERY, STEPS, finish, make_training
+from seer.build import fresh_seeds
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
 from seer.phase import Phase
 from seer.training.parts import Training
@@ -17,6 +18,8 @@ from seer.training.snapshots import list_snapshots, load_weights, read_snapshot
 from small_agent import make_agent
 
 Record = dict[str, Any]
+
+FROZEN_AT = 160  # by `settled`, on painted frames
 
 
 def settled() -> Freezing:
@@ -51,18 +54,20 @@ def test_it_freezes_and_says_why(frozen_run: tuple[Path, Training, str]) -> None
     summary = json.loads((path / "summary.json").read_text())
     probes, (freeze,) = of_kind(path, "probe"), of_kind(path, "freeze")
     # Nothing is learnt before step 30; the first probe after it, at 40, compares with the copy of step 20.
-    assert [probe["step"] for probe in probes] == list(range(40, 161, PROBE_EVERY))
+    assert [probe["step"] for probe in probes] == list(range(40, FROZEN_AT + 1, PROBE_EVERY))
     waiting = {"features still change", "features alike, not for long enough yet", "score at its floor"}
     assert {probe["reason"] for probe in probes[:-1]} <= waiting
     assert summary["freeze"] == {
-        "mode": "auto", "step": 160, "reason": "features settled", "similarity": probes[-1]["cka"],
+        "mode": "auto", "step": FROZEN_AT, "reason": "features settled", "similarity": probes[-1]["cka"],
     }  # fmt: skip
-    assert summary["frozen_at"] == freeze["step"] == 160
+    assert summary["frozen_at"] == freeze["step"] == FROZEN_AT
     assert freeze["reason"] == "features settled"
     assert 0 < probes[-1]["cka"] < 1
     assert 0 < probes[-1]["svcca"] < 1
     assert run.agent.phase is Phase.LATENTS
-    assert f"step 160: encoder frozen (features settled, similarity {summary['freeze']['similarity']:.3f})" in said
+    assert (
+        f"step {FROZEN_AT}: encoder frozen (features settled, similarity {summary['freeze']['similarity']:.3f})" in said
+    )
 
 
 def test_probes_are_counted_and_cheap(frozen_run: tuple[Path, Training, str]) -> None:
@@ -71,9 +76,9 @@ def test_probes_are_counted_and_cheap(frozen_run: tuple[Path, Training, str]) ->
     assert [probe["observations"] for probe in probes] == [16] * len(probes)
     assert run.ledger.probe == 2 * 16 * len(probes) * cost.encoder.multiply_adds
     updates = STEPS - 30 + 1
-    before = 160 - 30  # updates before the freeze, which comes before the update of its step
+    before = FROZEN_AT - 30  # updates before the freeze, which comes before the update of its step
     by_hand = (
-        STEPS * cost.act + (STEPS - 160) * cost.store + cost.store * min(160, CAPACITY)
+        STEPS * cost.act + (STEPS - FROZEN_AT) * cost.store + cost.store * min(FROZEN_AT, CAPACITY)
         + before * cost.update(Phase.FRAMES) + (updates - before) * cost.update(Phase.LATENTS) + run.ledger.probe
     )  # fmt: skip
     assert run.ledger.total == by_hand
@@ -82,7 +87,7 @@ def test_probes_are_counted_and_cheap(frozen_run: tuple[Path, Training, str]) ->
 
 def test_guards_are_recorded_after_the_freeze_alone(frozen_run: tuple[Path, Training, str]) -> None:
     guards = of_kind(frozen_run[0], "guard")
-    assert [guard["step"] for guard in guards] == list(range(180, STEPS + 1, PROBE_EVERY))
+    assert [guard["step"] for guard in guards] == list(range(FROZEN_AT + PROBE_EVERY, STEPS + 1, PROBE_EVERY))
     for guard in guards:
         assert guard["feature_norm"] > 0
         assert guard["feature_distance"] > 0
@@ -98,7 +103,7 @@ def test_warnings_are_told_once(frozen_run: tuple[Path, Training, str]) -> None:
     assert len(lines) == len(set(lines)) == said.count("warning:")
 
 
-@pytest.mark.parametrize("step", [50, 130, 139, 140, 250], ids=str)
+@pytest.mark.parametrize("step", [50, FROZEN_AT - 1, FROZEN_AT, FROZEN_AT + 1, 250], ids=str)
 def test_a_stopped_run_goes_on_to_the_same_end(
     frozen_run: tuple[Path, Training, str], tmp_path: Path, step: int
 ) -> None:
@@ -118,7 +123,7 @@ def test_until_the_freeze_automatic_is_as_never(frozen_run: tuple[Path, Training
         [
             {k: v for k, v in r.items() if k != "flops"}
             for r in figures(path)
-            if r["step"] < 140 and r["kind"] != "probe"
+            if r["step"] < FROZEN_AT and r["kind"] != "probe"
         ]
         for path in (frozen_run[0], tmp_path / "run")
     ]
@@ -142,8 +147,19 @@ def test_the_freeze_changes_the_target_alone(frozen_run: tuple[Path, Training, s
     assert "what the freeze changes" in frozen_run[2]
 
 
-def test_resets_are_recorded_and_repeatable(frozen_run: tuple[Path, Training, str]) -> None:
+def test_resets_are_recorded(frozen_run: tuple[Path, Training, str]) -> None:
     assert [reset["step"] for reset in of_kind(frozen_run[0], "reset")] == [90, 180, 270, 360]
+
+
+def test_a_reset_gives_the_heads_the_weights_of_its_step(tmp_path: Path) -> None:
+    """Snapshots are taken before anything is learnt from fresh heads; the encoder goes on, and its freeze holds."""
+    finish(partial(make_training, settled(), reset_every=90, snapshot_every=90), tmp_path / "run")
+    snapshots = list_snapshots(tmp_path / "run")
+    for step in (90, 180):
+        found, fresh = read_snapshot(snapshots[step]), make_agent(num_actions=3, seed=step)
+        for name, value in fresh.online.state_dict().items():
+            assert torch.equal(found[f"online.{name}"], value) == name.startswith("head."), name
+    assert fresh_seeds(0, 90) != fresh_seeds(0, 180) != fresh_seeds(1, 180)
 
 
 def test_snapshots_hold_the_weights_of_their_step(frozen_run: tuple[Path, Training, str]) -> None:

@@ -149,6 +149,24 @@ def refused(capsys: Capture, *arguments: object) -> str:
         ([*PONG, "--prioritized", "maybe"], ["maybe", "--help"]),
         ([*PONG, "--latent-dtype", "int4"], ["--latent-dtype", "int4", "int8"]),
         ([*PONG, "--latent-dtype", "int8", "--encoder-from", "x"], ["--latent-dtype int8", "--freeze-at 0", "float16"]),
+        ([*PONG, "--latent-dtype", "int8", "--freeze-at", "255"], ["--freeze-at 255", "give 256 or more", "float16"]),
+        (
+            [*PONG, "--latent-dtype", "int8", "--freeze-at", "1000", "--num-envs", "4"],
+            ["--freeze-at 1000", "give 1024 or more"],
+        ),
+        (
+            [*PONG, "--latent-dtype", "int8", "--freeze-at", "auto", "--freeze-earliest", "9", "--freeze-latest", "9"],
+            ["--freeze-latest 9", "give 256 or more"],
+        ),
+        ([*PONG, "--freeze-latest", "9000"], ["--freeze-latest 9000", "--freeze-at is 50000", "leave one"]),
+        (
+            [*PONG, "--freeze-at", "auto", "--freeze-earliest", "0", "--freeze-latest", "0"],
+            ["--freeze-latest 0", "1 at least"],
+        ),
+        (
+            [*PONG, "--freeze-at", "auto", "--probe-every", "50", "--steps", "20000"],
+            ["--probe-every 50", "always alike", "give "],
+        ),
     ],
     ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else None,
 )

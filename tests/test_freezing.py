@@ -107,6 +107,15 @@ def test_it_freezes_as_soon_as_the_score_has_risen() -> None:
     assert (freezing.reason, freezing.similarity) == ("features settled", 0.97)
 
 
+def test_a_score_that_has_left_its_floor_has_left_it() -> None:
+    """Later games that scatter, or fail, don't bring the agent back to where it had learnt nothing."""
+    freezing = make(LOW + HIGH)
+    assert first_due(freezing, [0.5] * 3) is None
+    for score in LOW:
+        freezing.scored(score)
+    assert first_due(freezing, [0.95] * 9) == 60
+
+
 def test_the_score_has_risen_by_welchs_t() -> None:
     rng = np.random.default_rng(0)
     for shift in np.linspace(-1, 5, 60):

@@ -50,6 +50,10 @@ def learn(agent: Agent[Any]) -> None:
     agent.update(make_batch(agent) if type(agent).__name__ == "Rainbow" else cropped_batch(agent, 4)[0])  # type: ignore[arg-type]
 
 
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    return all(map(torch.equal, one.parameters(), other.parameters()))
+
+
 ALL = pytest.mark.parametrize(("name", "layers"), [("rainbow", "all"), ("sac", "all"), ("curl", "all"), ("curl", "2")])
 
 
@@ -183,16 +187,20 @@ def test_drift_agrees_with_loops() -> None:
     replay.transcode(agent.encode, agent.latent)
     guards = Guards(observations=30, every=25)
     assert guards.measure(agent, replay) is None
-    seen = [replay.read(np.array([i]))[0, 0].flatten().double() for i in replay.recent(30, span=100)]
+    ids = replay.recent(30, span=100)
+    seen = [replay.read(np.array([i]))[0, 0].flatten().double() for i in ids]
     play(agent, replay, 40, seed=1)
     found = guards.measure(agent, replay)
     now = [replay.read(np.array([i]))[0, 0].flatten().double() for i in range(115, 140)]
     nearest = sorted(min(float((z - s).norm()) for s in seen) for z in now)
-    among = sorted(min(float((z - s).norm()) for s in seen if s is not z) for z in seen)
+    at_freeze = replay.recent(25, span=25) - 40
+    newest = [(i, replay.read(np.array([i]))[0, 0].flatten().double()) for i in at_freeze]
+    others = list(zip(ids, seen, strict=True))
+    among = sorted(min(float((z - s).norm()) for j, s in others if j != i) for i, z in newest)
     middle = lambda values: values[(len(values) - 1) // 2]  # noqa: E731 (torch's median: the lower one)
     assert found is not None
     np.testing.assert_allclose(found["feature_distance"], middle(nearest) / middle(among), rtol=1e-4)
-    norms = [np.mean([float(z.norm()) for z in each]) for each in (now, seen)]
+    norms = [np.mean([float(z.norm()) for z in each]) for each in (now, [z for _, z in newest])]
     np.testing.assert_allclose(found["feature_norm"], norms[0] / norms[1], rtol=1e-5)
     hidden = head_activations(agent, replay.read(np.arange(115, 140))[:, 0])
     ranks = [effective_rank(units) for layer, units in hidden.items() if OUTPUT not in layer]
@@ -261,7 +269,15 @@ def test_a_reset_gives_fresh_heads_and_nothing_else(name: str, layers: str, froz
         replay.transcode(agent.encode, agent.latent)
     fresh = make_rainbow(seed=9)[0] if name == "rainbow" else make(make_config(name, layers=layers), seed=9)[0]
     encoder = copy.deepcopy(agent.online.encoder.state_dict())
+    others = {name: agent.modules()[name] for name in ("temperature", "similarity") if name in agent.modules()}
+    for module in others.values():
+        for weight in module.parameters():
+            weight.data.add_(1)
     agent.reset(fresh)
+    if "temperature" in others:
+        assert same(others["temperature"], fresh.modules()["temperature"])
+    if "similarity" in others:  # compares latents of an encoder that stays
+        assert not same(others["similarity"], fresh.modules()["similarity"])
     for part, module in agent.heads().items():
         for key, value in module.state_dict().items():
             assert torch.equal(value, fresh.heads()[part].state_dict()[key])
@@ -276,6 +292,8 @@ def test_a_reset_gives_fresh_heads_and_nothing_else(name: str, layers: str, froz
         agent.reset(fresh, encoder=True)
         assert all(map(torch.equal, agent.online.encoder.parameters(), fresh.online.encoder.parameters()))
         assert all(map(torch.equal, agent.target.encoder.parameters(), fresh.online.encoder.parameters()))
+        assert all(same(module, fresh.modules()[name]) for name, module in others.items())
+        assert not any(p in o.state for o in agent.optimizers.values() for m in others.values() for p in m.parameters())
         learn(agent)
 
 

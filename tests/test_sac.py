@@ -51,7 +51,8 @@ def make(config: Config, seed: int = 0) -> tuple[Sac, Replay]:
     environment: Any = SimpleNamespace(frame_shape=(3, SIDE, SIDE), stack=3, action_space=space)
     agent = build_agent(config, environment, CPU, [seed, 1, 2, 3])
     assert isinstance(agent, Sac)
-    return agent, build_replay(config, environment, CPU, np.random.default_rng(4))
+    num_bytes = (config.replay.capacity or 0) * 3 * SIDE * SIDE
+    return agent, build_replay(config, environment, CPU, np.random.default_rng(4), num_bytes=num_bytes)
 
 
 def experience(agent: Sac, replay: Replay, steps: int, seed: int) -> None:

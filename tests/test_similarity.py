@@ -112,6 +112,18 @@ def test_directions_without_variance_count_for_nothing() -> None:
     )
 
 
+def test_dead_units_count_for_nothing() -> None:
+    """Most hidden units of a trained head may be dead; with hundreds LAPACK's eigenvalues may not converge (seed 1)."""
+    for seed in range(4):
+        draw = torch.Generator().manual_seed(seed)
+        where = torch.randperm(1024, generator=draw)[:132]
+        signals = torch.randn(400, 20, generator=draw).double()
+        left, right = (torch.relu(signals @ torch.randn(20, 132, generator=draw).double() - 1) for _ in range(2))
+        wide = torch.zeros(2, 400, 1024, dtype=torch.float64)
+        wide[0][:, where], wide[1][:, where] = left, right
+        np.testing.assert_allclose(both(*wide.numpy()), both(left.numpy(), right.numpy()), rtol=1e-9)
+
+
 def test_a_layer_that_always_says_the_same_is_like_nothing() -> None:
     one, other = layers(50, 4, 4)
     assert np.isnan(both(one, np.ones_like(other))).all()

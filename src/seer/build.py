@@ -64,7 +64,7 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     agent = build_agent(config, environment, device, [*seeds[:3], seeds[6]])
     budget = build_budget(config, environment, agent)
     refuse_what_cannot_fit(config, budget, device)
-    replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]))
+    replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]), num_bytes=budget.replay)
     _refuse_small_probe(config, agent, replay)
     ledger = FlopsLedger(agent.cost)
     environment.reset(seed=seeds[4])
@@ -90,10 +90,16 @@ def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | Stre
         return
     blank = torch.zeros(1, *replay.observation_shape, dtype=torch.uint8, device=agent.device)
     least = least_observations(agent, blank)
-    if config.freeze.probe_size < least:
+    limits = {
+        "--probe-size": config.freeze.probe_size,  # of so many observations of the newest --probe-every steps
+        "--probe-every": config.freeze.probe_every,
+        "--replay-memory" if config.replay.memory else "--replay-capacity": replay.capacity,
+    }
+    flag, looked_at = min(limits.items(), key=lambda limit: limit[1])
+    if looked_at < least:
         raise SettingError(
-            f"--probe-size {config.freeze.probe_size}: features of fewer than {least} observations are always alike; "
-            f"give {least} or more"
+            f"{flag} {looked_at}: --freeze-at auto compares features of no more observations, and those of fewer than "
+            f"{least} are always alike; give {least} or more"
         )
 
 
@@ -315,14 +321,17 @@ def adam(learning_rate: float, **options: Any) -> Callable[[Iterable[torch.nn.Pa
 
 
 def build_replay(
-    config: Config, environment: PixelEnvironment, device: torch.device, rng: np.random.Generator
+    config: Config,
+    environment: PixelEnvironment,
+    device: torch.device,
+    rng: np.random.Generator,
+    *,
+    num_bytes: int,
 ) -> Replay | Streams:
-    """The replay, in an arena of `--replay-memory` bytes or `--replay-capacity` frames; of several, one for each
-    environment.
-    """
+    """The replay, in an arena of `num_bytes` bytes; of several environments, one for each."""
     settings, streams = config.replay, config.num_envs
     frame = RowFormat(environment.frame_shape, torch.uint8)
-    capacity = replay_bytes(config, frame) // streams // frame.num_bytes
+    capacity = num_bytes // streams // frame.num_bytes
     needed = config.least_capacity
     if capacity < needed:
         asked = f"--replay-memory {settings.memory}" if settings.memory else f"--replay-capacity {settings.capacity}"
@@ -332,9 +341,9 @@ def build_replay(
             f"give at least {f'{least * frame.num_bytes / 1e6:.1f}MB' if settings.memory else least}"
         )
     if streams == 1:
-        return _one_replay(config, environment, Arena(replay_bytes(config, frame), device), rng)
+        return _one_replay(config, environment, Arena(num_bytes, device), rng)
     own = rng.spawn(streams)
-    arenas = [Arena(replay_bytes(config, frame) // streams, device) for _ in own]
+    arenas = [Arena(num_bytes // streams, device) for _ in own]
     parts = [
         _one_replay(config, environment, *each, number) for number, each in enumerate(zip(arenas, own, strict=True))
     ]
@@ -358,11 +367,17 @@ def _one_replay(
     )
 
 
-def replay_bytes(config: Config, frame: RowFormat) -> int:
-    """Bytes of the replay's arena; without a setting it holds as many frames as there are training steps."""
+def replay_bytes(config: Config, frame: RowFormat, latent: RowFormat) -> int:
+    """Bytes of the replay's arena; without a setting it holds as many frames as there are training steps.
+
+    Of a run that is frozen from the start, as many latents: frames are never stored, unless they are smaller.
+    """
     if config.replay.memory is not None:
         return parse_memory(config.replay.memory)
-    return (config.replay.capacity or config.steps) * frame.num_bytes
+    if config.replay.capacity is not None or config.freeze_step != 0:
+        return (config.replay.capacity or config.steps) * frame.num_bytes
+    least = config.least_capacity * config.num_envs * frame.num_bytes  # the replay begins as one of frames
+    return max(least, config.steps * min(latent.num_bytes, frame.num_bytes))
 
 
 def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any]) -> Budget:
@@ -372,7 +387,7 @@ def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any
         agent,
         on_gpu=pick_device(config.device).type != "cpu",
         batch_size=config.learning.batch_size,
-        replay=replay_bytes(config, frame),
+        replay=replay_bytes(config, frame, agent.latent),
         frame=frame,
         stack=environment.stack,
         action=action_format(environment.action_space),

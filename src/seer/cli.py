@@ -417,6 +417,7 @@ def _resolve(flags: Sequence[str]) -> Config:
 
 def parse_config(command: str, arguments: Sequence[str]) -> Config:
     """The paper's settings for `--env` and `--agent`, overridden by the other flags."""
+    arguments = [_with_hyphens(each) for each in arguments]
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--env", nargs="?")  # a missing value is left to the second parser
     first.add_argument("--agent", nargs="?")
@@ -430,6 +431,12 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config:
     given = chosen.encoder_from is not None or chosen.encoder_factory is not None
     default = preset(chosen.env or "ALE/Pong-v5", agent, transfer=given)
     return validate(parse(Config, command, arguments, default=default))
+
+
+def _with_hyphens(argument: str) -> str:
+    """A flag as the settings' names are looked up: `--encoder_from=a_b` is `--encoder-from=a_b`, as for tyro."""
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
 def parse(

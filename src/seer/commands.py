@@ -1,5 +1,6 @@
 """What each command does, from a config or a run folder to the last printed line."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -87,7 +88,7 @@ LEDGER_STEPS = 2000
 EXPORT_EVERY = 4
 """Steps between two observations of an export: int8's ranges need many situations, not one seen many times."""
 
-FILMED, FILM_PACE = 150, 15
+FILMED, FILM_PACE, MOST_FRAMES = 150, 15, 20
 """Observations in a film of attention, and how many it shows a second."""
 
 
@@ -192,6 +193,8 @@ def analyze_attention(path: Path, *, frames: int, out: Path | None, video: Path 
     """Draw where the convolutions look, over training."""
     if frames < 1:
         raise SettingError(f"--frames {frames} must be 1 or more")
+    if frames > MOST_FRAMES:
+        raise SettingError(f"--frames {frames} makes a picture that nobody can look at; give {MOST_FRAMES} or fewer")
     picture = new_picture(out, default=path / "attention.png")
     terminal, folder = Terminal(), RunFolder.open(path)
     agent, environment = load_player(folder)
@@ -228,12 +231,12 @@ def analyze_svcca(
             f"{path} has no two snapshots{'' if gap is None else f' --gap {gap} steps apart'}, only of "
             f"{', '.join(f'step {step:,}' for step in weights)}; train with --snapshot-every"
         )
-    (agent, environment), (other, _) = load_player(folder), load_player(folder)
+    agent, environment = load_player(folder)
     observations = play(
         agent, environment, count=num_observations, every=2, progress=partial(terminal.advance, "playing")
     )
     convergence = converge(
-        (agent, other),
+        (agent, copy.deepcopy(agent)),
         observations,
         steps,
         lambda step: weights[step](),
@@ -311,7 +314,7 @@ def print_flops(config: Config) -> None:
         steps=config.steps,
         first_update=build_schedule(config).first_update,
         frozen_at=config.freeze_step,
-        capacity=replay_bytes(config, frame) // frame.num_bytes,
+        capacity=replay_bytes(config, frame, agent.latent) // frame.num_bytes,
         after=Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=agent.latent.num_bytes),
     )
     Console().print(table)
@@ -322,7 +325,8 @@ def print_memory(config: Config) -> None:
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
     frame = RowFormat(environment.frame_shape, torch.uint8)
-    table = memory_table(config.env, num_bytes=replay_bytes(config, frame), frame=frame, latent=agent.latent)
+    num_bytes = replay_bytes(config, frame, agent.latent)
+    table = memory_table(config.env, num_bytes=num_bytes, frame=frame, latent=agent.latent)
     Console().print(table)
 
 

@@ -167,7 +167,8 @@ class LearningConfig:
     """Updates between copies of the online network to the target (DER, table 1)."""
 
     reset_heads_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """Steps between resets of everything above the encoder to fresh random weights (Nikishin et al. 2022)."""
+    """Steps between resets of everything above the encoder, SAC's temperature included, to fresh random weights
+    (Nikishin et al. 2022)."""
 
     reset_encoder: bool = False
     """Reset the encoder too; only with --freeze-at never, as stored latents are those of the encoder that made them."""

@@ -72,8 +72,8 @@ class FreezeWhenSettled(Freezing):
     """Freeze once the features have settled and the score has left its floor.
 
     Settled: from some step to twice that step, and at `patience` comparisons in a row at least, none before step
-    `earliest`, the similarity was `threshold` or more. The score has left its floor when, at `patience` comparisons in
-    a row, the mean of the newest games lies four standard errors above that of the first ones (Welch's t): the
+    `earliest`, the similarity was `threshold` or more. The score has left its floor once, at `patience` comparisons in
+    a row, the mean of the newest games lay four standard errors above that of the first ones (Welch's t): the
     features of an agent that has learnt nothing yet settle as well, and would be frozen in that state. Step `latest`,
     if there is one, freezes whatever the features and the score say.
     """
@@ -112,9 +112,9 @@ class FreezeWhenSettled(Freezing):
         if self.streak == 1:
             self.alike_since = step
         settled = self.streak >= self.patience and step >= LONG_ENOUGH * self.alike_since
-        self.rises = self.rises + 1 if has_risen(self.first_scores, self.newest_scores) else 0
-        risen = self.rises >= self.patience
-        if settled and risen:
+        if self.rises < self.patience:  # once it has left its floor, it has
+            self.rises = self.rises + 1 if has_risen(self.first_scores, self.newest_scores) else 0
+        if settled and self.rises >= self.patience:
             self._decided_at, self.reason = step, "features settled"
         else:
             waiting = "features alike, not for long enough yet" if self.streak else "features still change"

@@ -90,9 +90,11 @@ def dormant_share(activations: Tensor, *, threshold: float = 0.025) -> float:
 
 def _whitening(covariance: Tensor) -> Tensor:
     """[P, k]: maps centred samples to their k main principal directions, each of variance 1."""
-    variances, directions = torch.linalg.eigh(covariance)
+    varying = covariance.diagonal() > 0  # LAPACK may not converge where hundreds of units are dead
+    variances, directions = torch.linalg.eigh(covariance[varying][:, varying])
     variances, directions = variances.flip(0).clamp(min=0), directions.flip(1)
     total = variances.sum()
     count = int((variances.cumsum(0) < KEPT_VARIANCE * total).sum()) + 1 if total > 0 else 0
-    whitening: Tensor = directions[:, :count] / variances[:count].sqrt()
+    whitening = covariance.new_zeros(len(covariance), count)
+    whitening[varying] = directions[:, :count] / variances[:count].sqrt()
     return whitening

@@ -24,7 +24,11 @@ def adopt_encoder(agent: Agent[Any], config: Config) -> int:
     source = Path(str(config.freeze.encoder_from))
     step, weights = _read(source)
     run = source.parents[1] if source.is_file() else source
-    _refuse_differences(source, _traits(config_from_json(RunFolder.open(run).config)), _traits(config))
+    try:
+        theirs = config_from_json(RunFolder.open(run).config)
+    except SettingError as error:
+        raise SettingError(f"--encoder-from {source}: {error}") from error
+    _refuse_differences(source, _traits(theirs), _traits(config))
     encoder = {key.removeprefix(PREFIX): weight for key, weight in weights.items() if key.startswith(PREFIX)}
     _refuse_differences(source, *(_shapes(tensors) for tensors in (encoder, agent.online.encoder.state_dict())))
     if not all(bool(torch.isfinite(weight).all()) for weight in encoder.values()):

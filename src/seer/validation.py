@@ -3,7 +3,7 @@
 import math
 import re
 
-from seer.config import Config, FreezeConfig
+from seer.config import Config, FreezeConfig, ValueConfig
 from seer.errors import SettingError
 from seer.freezing import LONG_ENOUGH
 
@@ -33,6 +33,9 @@ MOST = {
 }  # fmt: skip
 """Beyond these a setting is a slip of the pen that would take all memory, or for ever."""
 
+FITTED = 256
+"""Observations of each environment that int8 latents need at the freeze, at least."""
+
 
 def validate(config: Config) -> Config:
     """Check everything that can be known before anything is built.
@@ -40,6 +43,25 @@ def validate(config: Config) -> Config:
     Raises:
         SettingError: naming the first setting that is wrong, and the remedy.
     """
+    _validate_numbers(config)
+    _validate_fractions(config)
+    _validate_values(config.value)
+    _require(config.threads is None or config.threads > 0, f"--threads {config.threads} must be more than 0")
+    _require(config.threads is None or config.threads <= 1024, f"--threads {config.threads} must be 1,024 or less")
+    _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
+    _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
+    _require(
+        config.steps % config.num_envs == 0,
+        f"--steps {config.steps} is no multiple of --num-envs {config.num_envs}, which act together; make it one",
+    )
+    _validate_pictures(config)
+    _validate_replay(config)
+    _validate_freeze(config)
+    return config
+
+
+def _validate_numbers(config: Config) -> None:
+    """What counts, and must be more than 0, and what may be 0."""
     learning, replay = config.learning, config.replay
     positive = {
         "--num-envs": config.num_envs, "--steps": config.steps,
@@ -67,6 +89,10 @@ def validate(config: Config) -> Config:
         _require(number <= MOST.get(flag, 10**12), f"{flag} {number} must be {MOST.get(flag, 10**12):,} or less")
     _require(0 <= config.seed < 2**63, f"--seed {config.seed} must be 0 or more, and less than 2^63")
     _require(learning.first_update >= 0, f"--first-update {learning.first_update} must be 0 or more")
+
+
+def _validate_fractions(config: Config) -> None:
+    learning, replay = config.learning, config.replay
     fractions = {
         "--discount": learning.discount, "--priority-exponent": replay.priority_exponent,
         "--importance-exponent": replay.importance_exponent, "--epsilon-end": config.value.epsilon_end,
@@ -75,30 +101,22 @@ def validate(config: Config) -> Config:
     }  # fmt: skip
     for flag, number in fractions.items():
         _require(0 <= number <= 1, f"{flag} {number} must lie between 0 and 1")
-    _require(config.value.num_atoms >= 2, f"--num-atoms {config.value.num_atoms} must be 2 or more")
-    _require(config.value.noisy_sigma >= 0, f"--noisy-sigma {config.value.noisy_sigma} must be 0 or more")
-    _require(config.value.noisy_sigma < 1e6, f"--noisy-sigma {config.value.noisy_sigma} must be less than 1e6")
+
+
+def _validate_values(value: ValueConfig) -> None:
+    """The parts of Rainbow."""
+    _require(value.num_atoms >= 2, f"--num-atoms {value.num_atoms} must be 2 or more")
+    _require(value.noisy_sigma >= 0, f"--noisy-sigma {value.noisy_sigma} must be 0 or more")
+    _require(value.noisy_sigma < 1e6, f"--noisy-sigma {value.noisy_sigma} must be less than 1e6")
     _require(
-        config.value.min_return > -1e12 and config.value.max_return < 1e12,
-        f"--min-return {config.value.min_return} and --max-return {config.value.max_return} must be finite",
+        value.min_return > -1e12 and value.max_return < 1e12,
+        f"--min-return {value.min_return} and --max-return {value.max_return} must be finite",
     )
     _require(
-        config.value.min_return < config.value.max_return,
-        f"--min-return {config.value.min_return} must be less than --max-return {config.value.max_return}",
+        value.min_return < value.max_return,
+        f"--min-return {value.min_return} must be less than --max-return {value.max_return}",
     )
-    _require(config.threads is None or config.threads > 0, f"--threads {config.threads} must be more than 0")
-    _require(config.threads is None or config.threads <= 1024, f"--threads {config.threads} must be 1,024 or less")
-    _require(config.value.num_atoms <= 10_001, f"--num-atoms {config.value.num_atoms} must be 10,001 or less")
-    _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
-    _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
-    _require(
-        config.steps % config.num_envs == 0,
-        f"--steps {config.steps} is no multiple of --num-envs {config.num_envs}, which act together; make it one",
-    )
-    _validate_pictures(config)
-    _validate_replay(config)
-    _validate_freeze(config)
-    return config
+    _require(value.num_atoms <= 10_001, f"--num-atoms {value.num_atoms} must be 10,001 or less")
 
 
 def _validate_pictures(config: Config) -> None:
@@ -168,10 +186,12 @@ def _validate_latents(config: Config) -> None:
             f"--latent-pool {freeze.latent_pool} shrinks what the whole encoder gives, and --freeze-layers "
             f"{freeze.layers} stores less; give one of them",
         )
+    flag, step = ("--freeze-latest", freeze.latest) if freeze.at == "auto" else ("--freeze-at", config.freeze_step)
+    fitted = FITTED * config.num_envs
     _require(
-        freeze.latent_dtype != "int8" or freeze.at != "0",
-        "--latent-dtype int8 needs observations at the freeze to fit its range to, and with --freeze-at 0 there are "
-        "none; use --latent-dtype float16",
+        freeze.latent_dtype != "int8" or step is None or step >= fitted,
+        f"--latent-dtype int8 fits its range to the observations stored at the freeze, too few with {flag} {step}: "
+        f"give {fitted} or more, or use --latent-dtype float16",
     )
 
 
@@ -192,6 +212,10 @@ def _validate_freeze(config: Config) -> None:
         )
     _validate_own_encoder(freeze)
     _validate_latents(config)
+    _require(
+        at == "auto" or freeze.latest is None,
+        f"--freeze-latest {freeze.latest} bounds --freeze-at auto, and --freeze-at is {at}; leave one of them out",
+    )
     if at == "auto":
         _validate_automatic(config)
     _require(freeze.probe_size >= 2, f"--probe-size {freeze.probe_size} must be 2 or more")
@@ -216,9 +240,9 @@ def _validate_automatic(config: Config) -> None:
     freeze = config.freeze
     _require(freeze.earliest >= 0, f"--freeze-earliest {freeze.earliest} must be 0 or more")
     _require(
-        freeze.latest is None or freeze.earliest <= freeze.latest <= config.steps,
-        f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest} and --steps "
-        f"{config.steps}",
+        freeze.latest is None or max(1, freeze.earliest) <= freeze.latest <= config.steps,
+        f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest}, 1 at least, and "
+        f"--steps {config.steps}",
     )
     decided = earliest_decision(freeze, config.learning.first_update)
     _require(

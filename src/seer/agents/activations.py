@@ -30,6 +30,8 @@ def encoder_activations(agent: Agent[Any], frames: Tensor) -> Activations:
     found: Activations = {}
     for number, stage in enumerate(encoder.stages, start=1):
         outputs = stage(outputs)
+        if not any(True for _ in stage.parameters()):  # an average that --latent-pool takes learns nothing
+            continue
         if isinstance(outputs, Tensor):
             found[f"encoder {number}"] = outputs.float()
         else:  # the projections: one for the critic, one for the actor

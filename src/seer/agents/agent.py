@@ -109,7 +109,7 @@ class Agent(ABC, Generic[Head]):
         return {"head": self.online.head}
 
     def reset(self, fresh: "Agent[Head]", *, encoder: bool = False) -> None:
-        """Take the weights of the heads, and of the encoder if asked to, from `fresh`, an agent of other weights.
+        """Take the weights above the encoder, and of the encoder if asked to, from `fresh`, an agent of other weights.
 
         Their optimisers forget what they knew of them (Nikishin et al. 2022). Stored latents stay right as long as the
         encoder stays.
@@ -119,15 +119,19 @@ class Agent(ABC, Generic[Head]):
         """
         if encoder and self.phase is not Phase.FRAMES:
             raise ValueError("the encoder is frozen: what the replay stores would no longer be its latents")
-        pairs = [(module, fresh.heads()[name]) for name, module in self.heads().items()]
-        pairs.append((self.target.head, fresh.online.head))
-        if encoder:
-            pairs += [(network.encoder, fresh.online.encoder) for network in (self.online, self.target)]
-        for module, source in pairs:
+        for module, source in self.renewed(fresh, encoder=encoder):
             module.load_state_dict(source.state_dict())
             for optimizer in self.optimizers.values():
                 for parameter in module.parameters():
                     optimizer.state.pop(parameter, None)
+
+    def renewed(self, fresh: Any, *, encoder: bool) -> list[tuple[nn.Module, nn.Module]]:
+        """What a reset renews, each beside what it takes its weights from."""
+        pairs = [(module, fresh.heads()[name]) for name, module in self.heads().items()]
+        pairs.append((self.target.head, fresh.online.head))
+        if encoder:
+            pairs += [(network.encoder, fresh.online.encoder) for network in (self.online, self.target)]
+        return pairs
 
     def row(self, observation: np.ndarray) -> Tensor:
         """What the replay stores for an observation: its newest frame [C, H, W], or its latents [K, N, L]."""

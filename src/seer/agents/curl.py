@@ -56,6 +56,10 @@ class Curl(Sac):
         super().freeze(phase)
         del self.optimizers["similarity"]
 
+    def renewed(self, fresh: Any, *, encoder: bool) -> list[tuple[nn.Module, nn.Module]]:
+        """As SAC, and the similarity with the encoder whose latents it compares."""
+        return super().renewed(fresh, encoder=encoder) + ([(self.similarity, fresh.similarity)] if encoder else [])
+
     def modules(self) -> dict[str, nn.Module]:
         """SAC's, and the similarity."""
         return super().modules() | {"similarity": self.similarity}

@@ -6,6 +6,7 @@ Axes: B batch, S stack, C channels, H, W, K crops, N latents per observation (2:
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -220,6 +221,10 @@ class Sac(Agent[TwinCritic]):
             moving = [(slow, fast) for slow, fast in pairs if slow is not fast]
             if moving:
                 torch._foreach_lerp_([slow for slow, _ in moving], [fast for _, fast in moving], tau)
+
+    def renewed(self, fresh: Any, *, encoder: bool) -> list[tuple[nn.Module, nn.Module]]:
+        """The temperature too: a fresh actor is as random as one at the start."""
+        return [*super().renewed(fresh, encoder=encoder), (self.temperature, fresh.temperature)]
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything with parameters."""

@@ -70,8 +70,8 @@ def draw_grid(pictures: np.ndarray, maps: Sequence[tuple[int, Maps]], title: str
     """Frames [B, H, W, 3] and, for each, a row per layer and a column per step of (step, attention of the frames)."""
     layers = list(maps[0][1])
     num_rows, num_columns = len(pictures) * len(layers), 1 + len(maps)
-    with rc_context({"font.size": 11, "savefig.dpi": 150}):
-        figure = Figure(figsize=(1.7 * num_columns + 0.6, 1.75 * num_rows + 1), layout="constrained")
+    with rc_context({"font.size": 11}):
+        figure = Figure(figsize=(1.7 * num_columns + 0.6, 1.75 * num_rows + 1), layout="constrained", dpi=150)
         panels = figure.subplots(num_rows, num_columns, squeeze=False)
         for axes in panels.flat:
             axes.set(xticks=[], yticks=[])

@@ -232,8 +232,8 @@ def convergence_table(convergence: Convergence) -> Table:
 def draw(convergence: Convergence, title: str) -> Figure:
     """SVCCA and CKA of every layer over steps, side by side."""
     style = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
-    with rc_context(style | {"grid.alpha": 0.25, "savefig.dpi": 200}):  # type: ignore[arg-type]
-        figure = Figure(figsize=(11, 4.2), layout="constrained")
+    with rc_context(style | {"grid.alpha": 0.25}):  # type: ignore[arg-type]
+        figure = Figure(figsize=(11, 4.2), layout="constrained", dpi=200)
         panels = figure.subplots(1, 2, sharey=True)
         ends = np.array(convergence.steps) + convergence.gap
         shades = colours(len(convergence.layers))

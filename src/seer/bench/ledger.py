@@ -148,7 +148,8 @@ def _ours(
         replay=dataclasses.replace(config.replay, memory=None, capacity=len(recording)),
         freeze=dataclasses.replace(config.freeze, latent_dtype=dtype or "float32"),
     )
-    (replay,) = build_replay(config, environment, device, np.random.default_rng(0)).streams
+    num_bytes = len(recording) * recording[0].frame.nbytes
+    (replay,) = build_replay(config, environment, device, np.random.default_rng(0), num_bytes=num_bytes).streams
     for step in recording:
         replay.append(step.frame, step.action, step.reward, terminated=step.over)
     if dtype is not None:

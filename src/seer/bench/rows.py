@@ -139,7 +139,8 @@ def _transcode(subject: Subject) -> Callable[[int], float]:
     rows = CONVERTED[kind(config)]
     room = rows + config.learning.batch_size + config.replay.n_step
     config = dataclasses.replace(config, replay=dataclasses.replace(config.replay, capacity=room))
-    replay = build_replay(config, subject.frames.environment, device, np.random.default_rng(0))
+    num_bytes = room * subject.recording[0].frame.nbytes
+    replay = build_replay(config, subject.frames.environment, device, np.random.default_rng(0), num_bytes=num_bytes)
     fill(replay, subject.recording, rows)
     state = copy.deepcopy(replay.state_dict())
 

@@ -23,7 +23,7 @@ def statement(
     said = [_size(whole, exhibit, scale)]
     if scale.name == "small":
         said += [_rhythm(planned, published), _unscaled(planned), *_floors(scale, planned, published)]
-    return [*said, _replay(planned), *_pretraining(exhibit, planned)]
+    return [*said, _replay(planned), *_partly_frozen(planned), *_pretraining(exhibit, planned)]
 
 
 def _size(whole: Exhibit, exhibit: Exhibit, scale: Scale) -> str:
@@ -115,6 +115,14 @@ def _replay(planned: Sequence[Planned]) -> str:
         kinds.setdefault(kind, set()).add(AGENT_NAMES[each.config.agent])
     said = " and ".join(f"{kind} for {' and '.join(sorted(agents))}" for kind, agents in kinds.items())
     return f"Replay: {said}; --replay prioritized or uniform sets it for Rainbow (the authors' code is uniform)."
+
+
+def _partly_frozen(planned: Sequence[Planned]) -> list[str]:
+    """What CURL loses where layers above the cut go on learning."""
+    partly = {each.trial.arm for each in planned if each.config.agent == "curl" and each.config.freeze.layers != "all"}
+    if not partly:
+        return []
+    return ["Layers that go on learning above a cut do so without CURL's contrastive loss, which ends at the freeze."]
 
 
 def _pretraining(exhibit: Exhibit, planned: Sequence[Planned]) -> list[str]:

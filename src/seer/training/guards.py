@@ -87,7 +87,8 @@ class Guards:
     def __init__(self, *, observations: int, every: int) -> None:
         self.observations, self.every = observations, every
         self._seen: Tensor | None = None  # latents [B, N * L] of observations from all over the replay, at the freeze
-        self._at_freeze: dict[str, float] = {}  # how far those are from each other, and the like
+        self.at_freeze: dict[str, float] = {}
+        """How far the newest observations were from those then, and the like; empty before the first call."""
         self._warned: set[str] = set()
 
     def measure(self, agent: Agent[Any], replay: Replay | Streams) -> dict[str, float] | None:
@@ -96,15 +97,16 @@ class Guards:
         The first call, at the freeze or as soon as enough observations are stored, says what the others compare with;
         it returns None.
         """
+        newest = replay.recent(self.observations, span=self.every)
+        now = read_latents(agent, replay, newest)
         if self._seen is None:
             if replay.size >= self.observations:
-                seen = read_latents(agent, replay, replay.recent(self.observations, span=replay.size))
-                self._seen = seen.flatten(1).clone()
-                self._at_freeze = self._figures(agent, seen, leave_one_out=True)
+                ids = replay.recent(self.observations, span=replay.size)
+                self._seen = read_latents(agent, replay, ids).flatten(1).clone()
+                self.at_freeze = self._figures(agent, now, same=torch.from_numpy(newest[:, None] == ids))
             return None
-        now = read_latents(agent, replay, replay.recent(self.observations, span=self.every))
         figures = self._figures(agent, now)
-        norm, distance = self._at_freeze["feature_norm"], self._at_freeze["feature_distance"]
+        norm, distance = self.at_freeze["feature_norm"], self.at_freeze["feature_distance"]
         figures["feature_norm"] /= max(norm, 1e-12)
         figures["feature_distance"] /= max(distance, NEAREST * norm, 1e-12)
         return figures
@@ -116,7 +118,7 @@ class Guards:
             "distance": (
                 distance > DRIFT,
                 f"the agent now sees what the frozen encoder hasn't learnt from: its observations lie {distance:.1f} "
-                "times as far from those at the freeze as those lay from each other; freeze later, or fewer layers",
+                "times as far from those of before as they did at the freeze; freeze later, or fewer layers",
             ),
             "norm": (
                 not 1 / DRIFT < norm < DRIFT,
@@ -124,13 +126,13 @@ class Guards:
                 "freeze later, or fewer layers",
             ),
             "dormant": (
-                figures["dormant_share"] > max(DORMANT, self._at_freeze["dormant_share"] + RISE),
+                figures["dormant_share"] > max(DORMANT, self.at_freeze["dormant_share"] + RISE),
                 f"{figures['dormant_share']:.0%} of the heads' hidden units are dormant, so they may learn little "
                 "more; --reset-heads-every gives them fresh weights",
             ),
             "rank": (
-                figures["effective_rank"] < RANK * self._at_freeze["effective_rank"],
-                f"the heads' effective rank fell from {self._at_freeze['effective_rank']:.0f} at the freeze to "
+                figures["effective_rank"] < RANK * self.at_freeze["effective_rank"],
+                f"the heads' effective rank fell from {self.at_freeze['effective_rank']:.0f} at the freeze to "
                 f"{figures['effective_rank']:.0f}, so they may learn little more; --reset-heads-every gives them fresh "
                 "weights",
             ),
@@ -139,13 +141,16 @@ class Guards:
         self._warned |= new.keys()
         return list(new.values())
 
-    def _figures(self, agent: Agent[Any], latents: Tensor, *, leave_one_out: bool = False) -> dict[str, float]:
-        """Median distance to the nearest of those seen at the freeze, mean norm, and what the heads say."""
+    def _figures(self, agent: Agent[Any], latents: Tensor, *, same: Tensor | None = None) -> dict[str, float]:
+        """Median distance to the nearest of those seen at the freeze, mean norm, and what the heads say.
+
+        `same` [B, seen] marks the pairs that are one observation, which is no neighbour of its own.
+        """
         assert self._seen is not None
         flat = latents.flatten(1)
         distances = torch.cdist(flat, self._seen)
-        if leave_one_out:
-            distances.fill_diagonal_(torch.inf)
+        if same is not None:
+            distances[same.to(distances.device)] = torch.inf
         layers = {name: units for name, units in head_activations(agent, latents).items() if OUTPUT not in name}
         shares = torch.tensor([[dormant_share(units), units.shape[1]] for units in layers.values()], dtype=torch.double)
         return {
@@ -157,9 +162,9 @@ class Guards:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
-        return {"seen": self._seen, "at_freeze": self._at_freeze, "warned": sorted(self._warned)}
+        return {"seen": self._seen, "at_freeze": self.at_freeze, "warned": sorted(self._warned)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Continue from `state_dict`."""
         self._seen = None if state["seen"] is None else state["seen"].to(device)
-        self._at_freeze, self._warned = dict(state["at_freeze"]), set(state["warned"])
+        self.at_freeze, self._warned = dict(state["at_freeze"]), set(state["warned"])

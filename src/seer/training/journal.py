@@ -179,7 +179,8 @@ class Journal:
         self.freeze = figures
         decision = self.run.freezing.account()
         resident = self._resident_before | {"peak_rss_bytes_after": peak_resident_bytes()}
-        self._record("freeze", **decision, **figures, **changes, **resident, freeze_seconds=seconds)
+        guards = {f"{name}_at_freeze": value for name, value in self.run.guards.at_freeze.items()}
+        self._record("freeze", **decision, **figures, **changes, **guards, **resident, freeze_seconds=seconds)
         self.terminal.say(self._freeze_line(transcoding, seconds))
         if transcoding.error is not None and transcoding.error.relative > MOST_ERROR:
             dtype = _latent_dtype(self.run)
