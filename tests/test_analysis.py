@@ -67,6 +67,11 @@ def test_svcca_is_the_same_every_time(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 
+def test_a_picture_of_too_many_frames_is_refused(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert seer("analyze", "attention", run, "--frames", 21, "--out", tmp_path / "many.png") == 2
+    assert "--frames 21" in capsys.readouterr().err
+
+
 def test_attention_of_a_run(run: Path, tmp_path: Path) -> None:
     picture, video = tmp_path / "attention.png", tmp_path / "attention.mp4"
     assert seer("analyze", "attention", run, "--out", picture, "--video", video) == 0

@@ -164,8 +164,8 @@ def refused(capsys: Capture, *arguments: object) -> str:
             ["--freeze-latest 0", "1 at least"],
         ),
         (
-            [*PONG, "--freeze-at", "auto", "--probe-every", "50", "--steps", "20000"],
-            ["--probe-every 50", "always alike", "give "],
+            [*PONG, "--freeze-at", "auto", "--probe-every", "20", "--steps", "20000"],
+            ["--probe-every 20", "always alike", "give "],
         ),
     ],
     ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else None,

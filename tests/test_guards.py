@@ -1,15 +1,20 @@
 """Measurements on agents: activations, comparisons, drift and resets, for Rainbow, SAC and CURL, each against loops."""
 
 import copy
+import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from seer.agents.activations import OUTPUT, as_samples, encoder_activations, head_activations
 from seer.agents.agent import Agent
+from seer.build import build_agent
 from seer.phase import Phase
+from seer.presets import preset
 from seer.replay import Arena, Replay, RowFormat, Uniform
 from seer.similarity import Covariances, effective_rank, linear_cka, svcca
 from seer.training.guards import Guards, encode_views, judge
@@ -138,6 +143,17 @@ def test_samples_of_a_layer_are_its_positions() -> None:
     assert samples[0].tolist() == maps[0, :, 0, 0].tolist()
     assert samples[-1].tolist() == maps[1, :, 3, 4].tolist()
     assert torch.equal(as_samples(samples), samples)
+
+
+def test_an_average_is_no_layer() -> None:
+    """Of --latent-pool: it learns nothing, so it doesn't settle."""
+    config = preset("ALE/Pong-v5")
+    config = dataclasses.replace(config, freeze=dataclasses.replace(config.freeze, latent_pool=2))
+    environment: Any = SimpleNamespace(frame_shape=(1, 84, 84), stack=4, action_space=gymnasium.spaces.Discrete(6))
+    agent = build_agent(config, environment, torch.device("cpu"), [0, 1, 2, 3])
+    frames = torch.zeros(3, 4, 1, 84, 84, dtype=torch.uint8)
+    assert len(agent.online.encoder.stages) == 3
+    assert list(encoder_activations(agent, frames)) == ["encoder 1", "encoder 2"]
 
 
 @ALL

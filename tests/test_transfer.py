@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from seer.agents.agent import Agent
-from seer.build import build_agent
+from seer.build import build_agent, replay_bytes
+from seer.cli import parse_config
 from seer.config import Config, config_to_json
 from seer.errors import SettingError
 from seer.presets import preset
+from seer.replay import RowFormat
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from seer.training.run import RunFolder, read_metrics
 from seer.training.snapshots import list_snapshots, save_snapshot
@@ -66,6 +68,33 @@ def test_no_frame_is_ever_stored_and_nothing_is_converted(transferred: Path, fin
     assert summary["replay"]["size"] == summary["replay"]["capacity_after"] == CAPACITY * 7056 // 2304
     sizes = {record["step"]: record["replay_size"] for record in records if record["kind"] == "train"}
     assert [sizes[step] for step in (50, 150, 300)] == [50, 150, 300]
+
+
+def test_without_a_setting_there_is_room_for_the_latents_of_all_steps() -> None:
+    """As frames are never stored; of a run that stores some, for as many frames."""
+    frame, latent = RowFormat((3, 100, 100), torch.uint8), RowFormat((4, 2, 50), torch.float32)
+
+    def room(steps: int = 250_000, *, at: str = "0", capacity: int | None = None, latent: RowFormat = latent) -> int:
+        config = preset("dm_control/walker-walk-v0", transfer=True)
+        config = dataclasses.replace(
+            config, steps=steps, freeze=dataclasses.replace(config.freeze, at=at),
+            replay=dataclasses.replace(config.replay, capacity=capacity),
+        )  # fmt: skip
+        return replay_bytes(config, frame, latent)
+
+    assert room() == 250_000 * 1600
+    assert room(at="60000") == room(at="never") == 250_000 * 30_000
+    assert room(capacity=1000) == 1000 * 30_000
+    assert room(latent=RowFormat((40_000,), torch.float32)) == 250_000 * 30_000
+    assert room(steps=1000) == (128 + 1) * 30_000  # a batch and a step
+
+
+@pytest.mark.parametrize("flag", ["--encoder-from", "--encoder_from"])
+@pytest.mark.parametrize("joined", [False, True])
+def test_another_runs_encoder_is_frozen_from_the_start(flag: str, joined: bool) -> None:
+    given = [f"{flag}=a_run"] if joined else [flag, "a_run"]
+    config = parse_config("train", ["--env", "ALE/Pong-v5", *given])
+    assert (config.freeze.at, config.freeze.encoder_from) == ("0", "a_run")
 
 
 def test_flops_are_those_of_latents_from_the_first_step(transferred: Path) -> None:

@@ -79,7 +79,8 @@ def _traits(config: Config) -> dict[str, Any]:
 
 def _kind(config: Config) -> str:
     if not config.has_own_protocol:
-        return f"Gymnasium ({config.image.channels})"
+        plain = "as shown" if config.agent in ("sac", "curl") else "grey"
+        return f"Gymnasium ({plain if config.image.channels == 'auto' else config.image.channels})"
     return "dm_control (RGB)" if config.env.startswith("dm_control/") else "Atari (grey)"
 
 
