@@ -247,8 +247,9 @@ def make_automatic(root: Path, seed: int, at: int | None) -> Path:
     (folder / "config.json").write_text(json.dumps(config | {"freeze": {"at": "auto"}}))
     decision = {"mode": "auto", "reason": "features settled", "similarity": 0.9876}
     if at is None:
-        decision |= {"reason": "score at its floor"}
-        (folder / "summary.json").write_text(json.dumps({"freeze": decision}))
+        probe = {"kind": "probe", "step": 4000, "frames": 16000, "flops": 1, "wall_seconds": 1.0, "cka": 0.9876}
+        with (folder / "metrics.jsonl").open("a") as metrics:
+            metrics.write(json.dumps(probe | {"reason": "score at its floor"}) + "\n")
     records = (
         (folder / "metrics.jsonl")
         .read_text()
@@ -262,6 +263,8 @@ def test_an_automatic_freeze_says_why(tmp_path: Path) -> None:
     (axes,) = draw_runs([make_automatic(tmp_path, 0, 2000)], x="steps").axes
     assert [text.get_text() for text in axes.texts] == ["freeze: features settled (similarity 0.988)"]
     assert "Rainbow + SEER, automatic freeze" in axes.get_legend_handles_labels()[1]
+    (axes,) = draw_runs([make_automatic(tmp_path, 1, None)], x="steps").axes
+    assert [text.get_text() for text in axes.texts] == ["not frozen: score at its floor (similarity 0.988)"]
 
 
 def test_each_seed_has_its_own_automatic_freeze(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ def test_brackets_are_said_as_they_are() -> None:
 def test_a_run_that_was_never_frozen_shows_no_saving() -> None:
     summary = {
         "frozen_at": None,
+        "freeze": {"step": None, "mode": "auto", "reason": "features still change", "similarity": 0.9},
         "flops": {"total": 2e9, "baseline": 2e9, "per_step_before": 3e6, "per_step_after": 1e6},
         "replay": {"bytes": 10, "row_bytes_before": 1, "row_bytes_after": 1, "capacity_before": 1, "capacity_after": 1},
         "updates_per_second": {"before": 5.0, "after": None},
@@ -25,5 +26,6 @@ def test_a_run_that_was_never_frozen_shows_no_saving() -> None:
     }
     table = closing_table(summary)
     assert (table["FLOPs"], table["FLOPs per step"]) == ("2e+09", "3e+06")
+    assert table["encoder frozen"] == "never: features still change"
     frozen = closing_table(summary | {"frozen_at": 5, "flops": summary["flops"] | {"total": 1e9}})  # type: ignore[operator]
     assert (frozen["FLOPs"], frozen["FLOPs per step"]) == ("1e+09, 50% less than without a freeze", "3e+06 -> 1e+06")

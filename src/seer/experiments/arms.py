@@ -203,12 +203,13 @@ def freezes(arm: Arm, x: XAxis) -> list[Freezes]:
 
 
 def why_frozen(run: Run) -> str:
-    """Why a run froze when it did, in a few words; empty unless that was decided while it trained."""
-    decision = next(iter(run.of_kind("freeze")), {})
-    return account(decision) if decision.get("mode") == "auto" else ""
+    """Why a run froze when it did, or hasn't, in a few words; empty unless that was left to it."""
+    for decision in run.of_kind("freeze"):
+        return _account(decision) if decision.get("mode") == "auto" else ""
+    probes = run.of_kind("probe")
+    return _account(probes[-1] | {"similarity": probes[-1].get("cka")}) if probes else ""
 
 
-def account(decision: Mapping[str, Any]) -> str:
-    """What `Freezing.account` recorded, in words."""
+def _account(decision: Mapping[str, Any]) -> str:
     similarity = decision.get("similarity")
     return str(decision.get("reason", "")) + (f" (similarity {similarity:.3f})" if is_number(similarity) else "")

@@ -118,6 +118,9 @@ def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis, per_seed: bool = Fal
         above = axes.get_xaxis_transform()  # x in data, y as a fraction of the panel
         name, at = freeze_name(arm, moments), moments[0].x
         axes.text(at, 1.015, name, transform=above, color=colour, fontsize=9, ha="center", va="bottom")
+    elif len(arm.runs) == 1 and not moments and not axes.texts and why_frozen(arm.runs[0]):
+        name = f"not frozen: {why_frozen(arm.runs[0])}"
+        axes.text(1, 1.015, name, transform=axes.transAxes, color=colour, fontsize=9, ha="right", va="bottom")
 
 
 def freeze_name(arm: Arm, moments: Sequence[Freezes]) -> str:

@@ -14,7 +14,6 @@ from seer.experiments.arms import (
     Arm,
     Run,
     XAxis,
-    account,
     curve,
     differing_settings,
     freezes,
@@ -303,10 +302,7 @@ def _runs(results: Results, start: Path) -> str:
 def _freeze(run: Run) -> list[str]:
     """The step at which a run's encoder was frozen, and why then; of an automatic freeze that never came, why not."""
     steps = [f"{record['step']:,}" for record in run.of_kind("freeze")]
-    if steps:
-        return [steps[0], why_frozen(run) or "as set"]
-    decision = (summary_of(run) or {}).get("freeze") if run.settings["freeze.at"] == "auto" else None
-    return ["never", account(decision) if isinstance(decision, dict) else NONE]
+    return [steps[0], why_frozen(run) or "as set"] if steps else ["never", why_frozen(run) or NONE]
 
 
 def _table(
