@@ -218,7 +218,9 @@ def test_small_says_all_that_it_changes_and_what_it_does_not(capsys: Capture) ->
     ) in said
     said = planned(capsys, "fig8", "--scale", "small")
     assert "; snapshots every 1,250 steps instead of 10,000.\n" in said
-    assert "1,000 of the 5,000 steps of a pretraining on walker-stand" in planned(capsys, "fig10", "--scale", "small")
+    said = planned(capsys, "fig10", "--scale", "small")
+    assert "1,000 of the 5,000 steps of a pretraining on walker-stand" in said
+    assert "above a cut do so without CURL's contrastive loss" in said
     assert "How often" not in planned(capsys, "fig8")
 
 
