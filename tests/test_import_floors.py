@@ -26,7 +26,7 @@ FLOORS = (
     {"agents", "library"},
     {"freezing"},
     {"replay", "networks", "environments", "augment", "flops", "similarity"},
-    {"errors", "phase", "allocator"},
+    {"errors", "phase", "allocator", "signals", "unread"},
     {"__init__"},  # the version, and names for type checkers, which load nothing
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -395,7 +395,7 @@ def test_a_training_can_be_tried_dry(tmp_path: Path, capsys: Capture, monkeypatc
     for words in ("Rainbow + SEER, freeze at 500", "2.1 MB; 7,056 → 2,304 bytes a step", "hours at the speed"):
         assert words in said
     assert "--replay-capacity 5" in refused(capsys, "train", *flags, "--replay-capacity", 5)
-    assert "fewer than 29 observations" in refused(
+    assert "fewer than 29 are always alike" in refused(
         capsys, "train", "--env", ALIEN, "--freeze-at", "auto", "--probe-size", 28
     )
     assert files(tmp_path) == {}

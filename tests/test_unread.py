@@ -18,6 +18,12 @@ def train(folder: Path) -> list[str]:
     return [*SEER, "train", *map(str, FLAGS), "--out", str(folder)]
 
 
+def in_a_session_of_its_own() -> None:
+    """In the child; the tests themselves may run under nohup."""
+    os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def test_a_reader_that_leaves_costs_no_training(tmp_path: Path) -> None:
     """As with `seer train ... | head -1`: the run goes on to its end and writes down everything."""
     with subprocess.Popen(train(tmp_path / "run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -42,7 +48,7 @@ def test_a_closed_terminal_saves_the_run(tmp_path: Path) -> None:
     """The kernel sends SIGHUP to all that ran there, and no more can be written to it."""
     terminal, inside = pty.openpty()
     with subprocess.Popen(
-        train(tmp_path / "run"), stdin=inside, stdout=inside, stderr=inside, start_new_session=True
+        train(tmp_path / "run"), stdin=inside, stdout=inside, stderr=inside, preexec_fn=in_a_session_of_its_own
     ) as process:
         os.close(inside)
         seen = b""
@@ -57,7 +63,7 @@ def test_a_closed_terminal_saves_the_run(tmp_path: Path) -> None:
 
 
 def test_nohup_is_respected() -> None:
-    before = signal.getsignal(signal.SIGHUP)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         assert signal.SIGHUP in stop_signals()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
