@@ -6,7 +6,10 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from seer.signals import stop_signals
 from tiny_run import FLAGS
@@ -18,10 +21,12 @@ def train(folder: Path) -> list[str]:
     return [*SEER, "train", *map(str, FLAGS), "--out", str(folder)]
 
 
-def in_a_session_of_its_own() -> None:
-    """In the child; the tests themselves may run under nohup."""
-    os.setsid()
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """SIGHUP, as where the tests themselves don't run under nohup; processes inherit it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_a_reader_that_leaves_costs_no_training(tmp_path: Path) -> None:
@@ -44,11 +49,12 @@ def test_help_without_a_reader_is_no_traceback() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.usefixtures("heard")
 def test_a_closed_terminal_saves_the_run(tmp_path: Path) -> None:
     """The kernel sends SIGHUP to all that ran there, and no more can be written to it."""
     terminal, inside = pty.openpty()
     with subprocess.Popen(
-        train(tmp_path / "run"), stdin=inside, stdout=inside, stderr=inside, preexec_fn=in_a_session_of_its_own
+        train(tmp_path / "run"), stdin=inside, stdout=inside, stderr=inside, start_new_session=True
     ) as process:
         os.close(inside)
         seen = b""
@@ -62,11 +68,8 @@ def test_a_closed_terminal_saves_the_run(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
+@pytest.mark.usefixtures("heard")
 def test_nohup_is_respected() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    try:
-        assert signal.SIGHUP in stop_signals()
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        assert signal.SIGHUP not in stop_signals()
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in stop_signals()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert signal.SIGHUP not in stop_signals()
