@@ -25,8 +25,8 @@ def info_nce(similarities: Tensor) -> Tensor:
 class Curl(Sac):
     """SAC whose encoder also learns to match the critic's latents of two crops of one observation.
 
-    The query is the critic loss's own forward pass; keys come from the target encoder on another crop. The loss trains
-    only what the freeze freezes, so it ends there.
+    The query is the critic loss's own forward pass; keys come from the target encoder on another crop. The loss ends at
+    the freeze, also where layers above the cut go on learning (docs/deviations.md 18).
     """
 
     extra_forwards = 1  # the target encoder's, for the keys

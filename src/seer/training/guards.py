@@ -22,7 +22,7 @@ from seer.similarity import dormant_share, effective_rank
 
 CHUNK = 32  # observations encoded at a time, so that a guard needs no more memory than an update
 DRIFT, DORMANT, RISE, RANK = 2.0, 0.6, 0.25, 1 / 3
-"""Warn where observations are this many times as far from those at the freeze as those were from each other, or their
+"""Warn where observations are this many times as far from those before the freeze as they were at it, or their
 features this many times as large or small; where this share of hidden units is dormant, and so much more than at the
 freeze; below this share of the rank at the freeze. Fresh heads, as after a reset, stay on the quiet side: on Alien
 and BankHeist half of their units are dormant, and a trained head's rank is twice theirs."""
