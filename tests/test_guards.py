@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from seer.agents.activations import OUTPUT, as_samples, encoder_activations, head_activations
+from seer.agents.activations import OUTPUT, all_activations, as_samples, encoder_activations, head_activations
 from seer.agents.agent import Agent
 from seer.build import build_agent
 from seer.phase import Phase
@@ -173,6 +173,9 @@ def test_activations_are_what_the_networks_compute(name: str, layers: str) -> No
     assert sorted(heads) == sorted(n for n in names if name != "rainbow" or not n.endswith(" 2"))
     assert all((units >= 0).all() and (units == 0).any() for layer, units in heads.items() if OUTPUT not in layer)
     assert len({len(units) for units in heads.values()}) == 1
+    together = all_activations(agent, frames)
+    assert list(together) == [*found, *heads]
+    assert all(torch.allclose(units, (found | heads)[layer], atol=1e-6) for layer, units in together.items())
 
 
 HEADS = {True: ("head advantage", "head value"), False: ("actor", "critic first", "critic second")}

@@ -26,16 +26,25 @@ Activations = dict[str, Tensor]
 def encoder_activations(agent: Agent[Any], frames: Tensor) -> Activations:
     """Outputs of every stage of the online encoder for stacked frames [B, S, C, H, W] uint8 as acting sees them."""
     encoder: Encoder = agent.online.encoder
-    outputs: Any = encoder.pixels(agent.view(frames))
-    found: Activations = {}
-    for number, stage in enumerate(encoder.stages, start=1):
-        outputs = stage(outputs)
-        if not any(True for _ in stage.parameters()):  # an average that --latent-pool takes learns nothing
-            continue
-        if isinstance(outputs, Tensor):
-            found[f"encoder {number}"] = outputs.float()
-        else:  # the projections: one for the critic, one for the actor
-            found |= dict(zip(PROJECTIONS, outputs, strict=True))
+    with _listening(_stages(encoder)) as found:
+        encoder(encoder.pixels(agent.view(frames)))
+    return found
+
+
+@torch.no_grad()
+def head_activations(agent: Agent[Any], latents: Tensor) -> Activations:
+    """Hidden units [B, L] of every head, after their ReLU, and each head's outputs, for latents [B, N, L]."""
+    with _listening(_head_layers(agent)) as found:
+        agent.judge(latents, agent.online)
+    return found
+
+
+@torch.no_grad()
+def all_activations(agent: Agent[Any], frames: Tensor) -> Activations:
+    """`encoder_activations` and `head_activations` of the same frames, from one pass."""
+    encoder: Encoder = agent.online.encoder
+    with _listening(_stages(encoder) | _head_layers(agent)) as found:
+        agent.judge(encoder.encode(encoder.pixels(agent.view(frames))), agent.online)
     return found
 
 
@@ -57,34 +66,34 @@ def stage_outputs(stages: Iterable[nn.Module], pixels: Tensor) -> list[Tensor]:
     return [outputs.float()] if isinstance(outputs, Tensor) else list(outputs)
 
 
-@torch.no_grad()
-def head_activations(agent: Agent[Any], latents: Tensor) -> Activations:
-    """Hidden units [B, L] of every head, after their ReLU, and each head's outputs, for latents [B, N, L]."""
-    with _listening(agent) as found:
-        agent.judge(latents, agent.online)
-    return found
-
-
 def as_samples(activations: Tensor) -> Tensor:
     """Samples [*, units] of a layer: every position of a map is one (Raghu et al. 2017), every latent is one."""
     return activations.movedim(1, -1).flatten(0, -2)
 
 
-@contextmanager
-def _listening(agent: Agent[Any]) -> Iterator[Activations]:
-    """Inside, what the layers of the heads say is written down."""
-    found: Activations = {}
-    handles = []
+def _stages(encoder: Encoder) -> dict[str, nn.Module]:
+    """Stages that learn, from the pixels up; an average that --latent-pool takes doesn't."""
+    stages = {f"encoder {number}": stage for number, stage in enumerate(encoder.stages, start=1)}
+    return {name: stage for name, stage in stages.items() if any(True for _ in stage.parameters())}
+
+
+def _head_layers(agent: Agent[Any]) -> dict[str, nn.Module]:
+    found: dict[str, nn.Module] = {}
     for head, module in agent.heads().items():
         for name, stream in module.named_modules():
             if isinstance(stream, nn.Sequential):
                 label = f"{head} {name}".removesuffix(" layers")
                 rectified = [layer for layer in stream if isinstance(layer, nn.ReLU)]
-                named: list[tuple[str, nn.Module]] = [
-                    (f"{label} {number}", layer) for number, layer in enumerate(rectified, start=1)
-                ]
-                named.append((label + OUTPUT, stream[-1]))
-                handles += [layer.register_forward_hook(_note(found, name)) for name, layer in named]
+                found |= {f"{label} {number}": layer for number, layer in enumerate(rectified, start=1)}
+                found[label + OUTPUT] = stream[-1]
+    return found
+
+
+@contextmanager
+def _listening(layers: dict[str, nn.Module]) -> Iterator[Activations]:
+    """Inside, what these layers say first is written down."""
+    found: Activations = {}
+    handles = [layer.register_forward_hook(_note(found, name)) for name, layer in layers.items()]
     try:
         yield found
     finally:
@@ -93,7 +102,10 @@ def _listening(agent: Agent[Any]) -> Iterator[Activations]:
 
 
 def _note(found: Activations, name: str) -> Any:
-    def note(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        found.setdefault(name, output.detach().float())
+    def note(_module: nn.Module, _inputs: Any, output: Tensor | tuple[Tensor, ...]) -> None:
+        projections = isinstance(output, tuple)  # one for the critic, one for the actor
+        names, outputs = (PROJECTIONS, output) if projections else ((name,), (output,))
+        for part, units in zip(names, outputs, strict=True):
+            found.setdefault(part, units.detach().float())
 
     return note

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from rich import box
 from rich.table import Table
 
-from seer.agents.activations import Activations, as_samples, encoder_activations, frozen_layers, head_activations
+from seer.agents.activations import Activations, all_activations, as_samples, frozen_layers
 from seer.agents.agent import Agent
 from seer.analysis.files import spread
 from seer.similarity import Covariances, linear_cka, num_directions, svcca
@@ -277,11 +277,7 @@ def _activations(agent: Agent[Any], observations: np.ndarray, weights: Weights) 
     """By chunk of observations, what every layer says with these weights."""
     load_weights(agent, weights)
     for start in range(0, len(observations), CHUNK):
-        frames = torch.from_numpy(observations[start : start + CHUNK]).to(agent.device)
-        encoder = agent.online.encoder
-        with torch.no_grad():
-            latents = encoder.encode(encoder.pixels(agent.view(frames)))
-        yield encoder_activations(agent, frames) | head_activations(agent, latents)
+        yield all_activations(agent, torch.from_numpy(observations[start : start + CHUNK]).to(agent.device))
 
 
 def _mean(values: Sequence[float]) -> float:
