@@ -17,7 +17,8 @@ STEPS, FREEZE_AT, CAPACITY, FIRST_UPDATE = [int(number) for number in sys.argv[1
 
 torch.set_num_threads(1)  # so small a network gains nothing by more, and crawls where cores aren't free
 gym.register_envs(ale_py)
-env = gym.wrappers.AtariPreprocessing(gym.make("ALE/RoadRunner-v5", frameskip=1), terminal_on_life_loss=True)
+game = gym.make("ALE/RoadRunner-v5", frameskip=1, repeat_action_probability=0.0)  # v5 repeats a quarter of actions
+env = gym.wrappers.AtariPreprocessing(game, terminal_on_life_loss=True)
 env = gym.wrappers.FrameStackObservation(env, 4)
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(4, 32, 5, 5), nn.ReLU(), nn.Conv2d(32, 64, 5, 5), nn.ReLU())

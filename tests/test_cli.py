@@ -7,17 +7,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
+import gymnasium
 import matplotlib.image
 import pytest
 import torch
 
 from drawing import needs_drawing
 from seer import __version__
-from seer.build import describe_computing, pick_precision, settle_precision
+from seer.build import build_agent, describe_computing, pick_precision, settle_precision
 from seer.cli import parse_config
-from seer.config import Config, config_from_json, config_to_json
+from seer.config import AgentName, Config, config_from_json, config_to_json
 from seer.errors import SettingError
 from seer.presets import preset
 from seer.training.checkpoint import save_checkpoint
@@ -389,6 +392,43 @@ def test_the_papers_settings() -> None:
         True, 0.5, 0.4, 20,
     )  # fmt: skip
     assert replay.memory is replay.capacity is None  # as large as the run
+
+
+CONTROL = {
+    # action repeat, steps, T_f, batch, learning rate, evaluation
+    "cartpole-swingup": (8, 80_000, 10_000, 128, 1e-3, 2500),
+    "finger-spin": (2, 250_000, 50_000, 128, 1e-3, 10_000),
+    "reacher-easy": (4, 125_000, 50_000, 128, 1e-3, 10_000),
+    "cheetah-run": (4, 125_000, 80_000, 512, 2e-4, 10_000),
+    "walker-walk": (2, 250_000, 60_000, 128, 1e-3, 10_000),
+}
+
+
+@pytest.mark.parametrize(("task", "expected"), CONTROL.items())
+@pytest.mark.parametrize("agent", ["curl", "sac"])
+def test_the_papers_settings_for_control(task: str, expected: tuple[float, ...], agent: AgentName) -> None:
+    """SPEC, section 3."""
+    config = preset(f"dm_control/{task}-v0", agent)
+    learning, image, sac = config.learning, config.image, config.sac
+    found = (image.action_repeat, config.steps, config.freeze_step, learning.batch_size, learning.learning_rate)
+    assert (*found, config.eval_every) == expected
+    assert (image.size, image.crop_size, image.stack, config.freeze.num_crops) == (100, 84, 3, 4)
+    assert (learning.hidden_units, learning.first_update, learning.updates_per_step) == (1024, 1000, 1)
+    assert (learning.discount, learning.encoder, learning.target_every) == (0.99, "sac-ae", 2)
+    assert (sac.latent_size, sac.random_steps, sac.actor_every) == (50, 1000, 2)
+    assert (sac.initial_temperature, sac.temperature_learning_rate) == (0.1, 1e-4)
+    assert (sac.critic_tau, sac.encoder_tau, config.eval_episodes) == (0.01, 0.05, 10)
+    assert (config.replay.memory, config.replay.capacity) == (None, None)  # as large as the run
+
+
+def test_the_optimisers_betas_are_the_papers() -> None:
+    """(0.9, 0.999) of the networks, (0.5, 0.999) of the temperature."""
+    actions = gymnasium.spaces.Box(-1, 1, (1,))
+    environment: Any = SimpleNamespace(frame_shape=(3, 100, 100), stack=3, action_space=actions)
+    agent = build_agent(preset("dm_control/cartpole-swingup-v0"), environment, torch.device("cpu"), [0, 1, 2, 3])
+    found = {name: each.param_groups[0]["betas"] for name, each in agent.optimizers.items()}
+    assert found.pop("temperature") == (0.5, 0.999)
+    assert set(found.values()) == {(0.9, 0.999)}
 
 
 def test_flags_override_the_preset() -> None:

@@ -92,11 +92,12 @@ def test_actions_are_scaled_to_their_bounds_and_shape() -> None:
 
 
 def test_the_picture_among_other_observations_is_found_or_named() -> None:
-    assert make_gymnasium("third_party:Camera-v0").account.startswith("Sees its observation 'front', 20x20, as 84x84")
+    told = make_gymnasium("third_party:Camera-v0").account
+    assert told.startswith("Sees its observation 'front' (not 'speed'), 20x20, as 84x84")
     environment = make_gymnasium("third_party:Cameras-v0", image_key="right")
     environment.reset(seed=0)
     assert np.array_equal(environment.render(), environment._picture)
-    assert "'right'" in environment.account
+    assert "'right' (not 'left', 'speed')" in environment.account
     assert "codes" in make_gymnasium(MINIGRID).account, "7x7 numbers of objects"
 
 

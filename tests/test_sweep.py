@@ -29,7 +29,7 @@ from seer.experiments.trials import Manifest, Needs, Outcome, Trial, outcome_of,
 from seer.phase import Phase
 from seer.studies.plan import Planned, plan
 from seer.studies.pool import Pool
-from seer.studies.sweep import refuse_other_runs
+from seer.studies.sweep import refuse_other_runs, room_for
 from seer.training.checkpoint import save_checkpoint
 from seer.training.run import RunFolder
 from tiny_run import files, seer
@@ -301,6 +301,17 @@ def test_a_bad_flag_of_the_pool_is_one_line_before_anything_is_written(
     grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
     assert f"error: {said}" in refused(capsys, "sweep", grid, "--out", out, *flags, *(["--dry-run"] if dry else []))
     assert not out.exists()
+
+
+def test_a_gpu_holds_one_run_unless_more_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def jobs(device: str, asked: int | None = None) -> int | None:
+        config = parse_config("train", ["--env", ALIEN, "--device", device])
+        planned = [Planned(Trial("a", ALIEN, "a", 0, ()), config, Needs(), 1, 1, 1, 1, (1, 1))]
+        return room_for(planned, Pool(jobs=asked)).jobs
+
+    assert jobs("auto") is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [jobs("auto"), jobs("cuda"), jobs("cpu"), jobs("auto", 3)] == [1, 1, None, 3]
 
 
 def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:

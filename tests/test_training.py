@@ -60,6 +60,22 @@ def test_a_run_leaves_what_the_readme_says(finished_run: Path) -> None:
     assert load_checkpoint(latest_checkpoint(finished_run / "checkpoints")).keys() == {"agent", "settings"}
 
 
+def test_a_replay_sized_by_the_freeze_keeps_all_that_one_of_all_frames_keeps(tmp_path: Path) -> None:
+    """Half of the memory, and the same run."""
+    place = FLAGS.index("--replay-capacity")
+    without = FLAGS[:place] + FLAGS[place + 2 :]
+    early = ("--freeze-at", 550, "--steps", 1000, "--probe-every", 2000)
+    assert seer("train", *without, *early, "--out", tmp_path / "sized") == 0
+    assert seer("train", *without, *early, "--replay-capacity", 1000, "--out", tmp_path / "full") == 0
+    sized, full = (read_metrics(tmp_path / name) for name in ("sized", "full"))
+    sizes = {"replay_bytes", "index_bytes", "capacity_before", "capacity_after"}
+    bare = [[{k: v for k, v in machine_free(each).items() if k not in sizes} for each in run] for run in (sized, full)]
+    assert bare[0] == bare[1]
+    train = [[record for record in records if record["kind"] == "train"][-1] for records in (sized, full)]
+    assert [record["replay_size"] for record in train] == [STEPS, STEPS]
+    assert [record["replay_bytes"] for record in train] == [550 * FRAME_BYTES * 17 // 16, STEPS * FRAME_BYTES]
+
+
 def test_every_record_says_what_and_when(finished_run: Path) -> None:
     records = read_metrics(finished_run)
     assert {record["kind"] for record in records} == {"train", "episode", "eval", "freeze", "guard"}

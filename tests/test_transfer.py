@@ -70,8 +70,8 @@ def test_no_frame_is_ever_stored_and_nothing_is_converted(transferred: Path, fin
     assert [sizes[step] for step in (50, 150, 300)] == [50, 150, 300]
 
 
-def test_without_a_setting_there_is_room_for_the_latents_of_all_steps() -> None:
-    """As frames are never stored; of a run that stores some, for as many frames."""
+def test_without_a_setting_there_is_room_for_all_that_a_run_stores() -> None:
+    """Frames until the freeze, then latents of all steps, and a sixteenth more; at most the frames of all steps."""
     frame, latent = RowFormat((3, 100, 100), torch.uint8), RowFormat((4, 2, 50), torch.float32)
 
     def room(steps: int = 250_000, *, at: str = "0", capacity: int | None = None, latent: RowFormat = latent) -> int:
@@ -82,8 +82,9 @@ def test_without_a_setting_there_is_room_for_the_latents_of_all_steps() -> None:
         )  # fmt: skip
         return replay_bytes(config, frame, latent)
 
-    assert room() == 250_000 * 1600
-    assert room(at="60000") == room(at="never") == 250_000 * 30_000
+    assert room() == room(at="10000") == 250_000 * 1600 * 17 // 16
+    assert room(at="60000") == 60_000 * 30_000 * 17 // 16
+    assert room(at="249999") == room(at="never") == room(at="auto") == 250_000 * 30_000
     assert room(capacity=1000) == 1000 * 30_000
     assert room(latent=RowFormat((40_000,), torch.float32)) == 250_000 * 30_000
     assert room(steps=1000) == (128 + 1) * 30_000  # a batch and a step

@@ -367,17 +367,23 @@ def _one_replay(
     )
 
 
-def replay_bytes(config: Config, frame: RowFormat, latent: RowFormat) -> int:
-    """Bytes of the replay's arena; without a setting it holds as many frames as there are training steps.
+SPARE = 16  # for each so many rows there is room for one more: an episode that a time limit cuts takes one
 
-    Of a run that is frozen from the start, as many latents: frames are never stored, unless they are smaller.
+
+def replay_bytes(config: Config, frame: RowFormat, latent: RowFormat) -> int:
+    """Bytes of the replay's arena; without a setting, of as many frames as there are training steps.
+
+    Where the step of the freeze is known: of the frames until then, or of the latents of all steps if that is more.
     """
     if config.replay.memory is not None:
         return parse_memory(config.replay.memory)
-    if config.replay.capacity is not None or config.freeze_step != 0:
-        return (config.replay.capacity or config.steps) * frame.num_bytes
+    steps = config.replay.capacity or config.steps
+    most = steps * frame.num_bytes
+    if config.replay.capacity is not None or config.freeze_step is None:
+        return most
     least = config.least_capacity * config.num_envs * frame.num_bytes  # the replay begins as one of frames
-    return max(least, config.steps * min(latent.num_bytes, frame.num_bytes))
+    needed = max(config.freeze_step * frame.num_bytes, steps * latent.num_bytes)
+    return max(least, min(most, needed + needed // SPARE))
 
 
 def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any]) -> Budget:

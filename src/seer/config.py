@@ -29,7 +29,8 @@ class ReplayConfig:
 
     capacity: Annotated[int | None, tyro.conf.arg(name="replay-capacity", metavar="N|None")] = None
     """Memory for observations, given as the number of frames it holds before the freeze (SEER: number of training
-    steps; 10,000 in its small-memory runs). Default: --steps."""
+    steps; 10,000 in its small-memory runs). Default: --steps, or what holds the frames until --freeze-at N and the
+    latents of all steps, if that is less."""
 
     prioritized: bool = True
     """Prioritised replay; otherwise uniform (the authors' published code is uniform)."""

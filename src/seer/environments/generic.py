@@ -268,7 +268,9 @@ def _view(
     key = _key_of_picture(space, key, env_id)
     if key is None:
         return lambda observation: observation, _shape(space), "its observation"
-    return lambda observation: observation[key], _shape(space[key]), f"its observation {key!r}"  # type: ignore[index]
+    others = [other for other in space if other != key]  # type: ignore[attr-defined]
+    what = f"its observation {key!r}" + (f" (not {', '.join(map(repr, others))})" if others else "")
+    return lambda observation: observation[key], _shape(space[key]), what  # type: ignore[index]
 
 
 def _key_of_picture(space: spaces.Space[Any], wanted: str | None, env_id: str) -> str | None:

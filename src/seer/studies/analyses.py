@@ -18,6 +18,9 @@ ATTENTION = (
     "Where each convolution looks, by training step: the mean over channels of absolute activations, then a softmax "
     "over positions; dark is the least and bright the most of each map."
 )
+OBSERVATIONS = 5000
+"""For SVCCA: more than ten per direction of the widest layers that were seen, 400."""
+
 WIDE = 120
 """Characters of a table of the page."""
 
@@ -44,7 +47,7 @@ def _carry_out(kind: str, run: Path, picture: Path) -> str | None:
         return None
     for file in files:
         file.unlink(missing_ok=True)  # of a try that was cut off
-    flags = ["--out", picture, *(("--json", files[1]) if kind == "svcca" else ())]
+    flags = ["--out", picture, *(("--json", files[1], "--observations", OBSERVATIONS) if kind == "svcca" else ())]
     command = [sys.executable, "-m", "seer", "analyze", kind, run, *flags]
     done = subprocess.run([str(part) for part in command], stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode == 0:

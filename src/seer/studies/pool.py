@@ -22,7 +22,7 @@ class Pool:
     """Train a few steps of each kind of run first, to tell the hours."""
 
     jobs: int | None = None
-    """Runs at a time on this machine. Default: as many as its cores and free memory hold."""
+    """Runs at a time on this machine. Default: as many as its cores and free memory hold; one where runs use a GPU."""
 
     threads: int = 1
     """CPU threads of each run."""

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from seer.config import Config, config_to_json
 from seer.errors import SettingError
 from seer.experiments.grid import Grid
 from seer.experiments.live import LiveView
-from seer.experiments.sweep import LocalEngine, room_here
+from seer.experiments.sweep import LocalEngine, Room, room_here
 from seer.experiments.trials import MANIFEST_FILE, Manifest, Outcome, Trial
 from seer.studies.listing import print_plan, total
 from seer.studies.plan import Planned, naming, plan, timed
@@ -74,7 +75,7 @@ def carry_out(
         planned = timed(planned, root=root, say=print)
     if pool.dry_run:
         print_plan(planned, root=root)
-    room = room_here(pool.jobs) if pool.ray is None else None
+    room = room_for(planned, pool) if pool.ray is None else None
     print(f"{total(planned, root=root, room=room)}{remark}", flush=True)
     if not pool.dry_run:
         train_all(title, planned, root=root, pool=pool, manifest=manifest)
@@ -115,11 +116,17 @@ def _train(planned: Sequence[Planned], root: Path, pool: Pool) -> dict[str, Outc
     trials = [each.trial for each in planned]
     needs = {each.trial.name: each.needs for each in planned}
     if pool.ray is None:
-        room = room_here(pool.jobs)
+        room = room_for(planned, pool)
         return LocalEngine(root, needs=needs, room=room, retries=pool.retries, view=view).run(trials)
     from seer.experiments.ray_engine import RayEngine
 
     return RayEngine(root, address=pool.ray, needs=needs, retries=pool.retries, view=view).run(trials)
+
+
+def room_for(planned: Sequence[Planned], pool: Pool) -> Room:
+    """What this machine gives; whether a GPU holds two runs isn't known, so that only --jobs puts several on it."""
+    on_gpu = torch.cuda.is_available() and any(each.config.device != "cpu" for each in planned)
+    return room_here(1 if on_gpu and pool.jobs is None else pool.jobs)
 
 
 def _names(flag: str, flags: Sequence[str]) -> bool:
