@@ -83,6 +83,12 @@ def refused(capsys: Capture, *arguments: object) -> str:
         ([*PONG, "--steps", "1000", "--freeze-at", "1001"], ["--freeze-at 1001", "--steps 1000", "never"]),
         ([*PONG, "--steps", "1000"], ["--freeze-at 50000", "--steps 1000"]),
         ([*PONG, "--freeze-at", "0"], ["--freeze-at 0", "never"]),
+        ([*PONG, "--freeze-at", "1600"], ["--freeze-at 1600", "never learnt", "step 1600"]),
+        ([*PONG, "--freeze-at", "2100", "--num-envs", "100"], ["--freeze-at 2100", "step 2100"]),
+        (
+            [*PONG, "--freeze-at", "auto", "--freeze-earliest", "9", "--freeze-latest", "1600"],
+            ["--freeze-latest 1600", "never learnt"],
+        ),
         ([*PONG, "--freeze-at", "auto", "--steps", "3000"], ["--freeze-earliest 5000", "--steps 3000"]),
         ([*PONG, "--freeze-at", "auto", "--steps", "9999"], ["before step 10000", "--steps 9999", "--freeze-latest"]),
         (
@@ -448,7 +454,7 @@ def test_flags_override_the_preset() -> None:
     for other_run in (["--encoder-from", "runs/a"], ["--encoder-from=runs/a"]):
         assert parse_config("train", ["--env=ALE/Qbert-v5", *other_run]).freeze_step == 0
         assert parse_config("train", ["--env=ALE/Qbert-v5", *other_run, "--freeze-at", "7"]).freeze_step == 7
-    assert parse_config("train", [*PONG, "--freeze-at", "123"]).freeze_step == 123
+    assert parse_config("train", [*PONG, "--freeze-at", "1601"]).freeze_step == 1601
     assert parse_config("train", [*PONG, "--replay-capacity", "10000"]).replay.capacity == 10_000
 
 

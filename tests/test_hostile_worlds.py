@@ -22,7 +22,7 @@ from seer import commands
 from seer.config import Config, config_to_json
 from seer.environments import patience
 from seer.environments.pixel import Drawing, Info
-from seer.errors import RunError, SettingError
+from seer.errors import LearningError, RunError, SettingError
 from seer.freezing import FreezeAt
 from seer.training import evaluation
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
@@ -101,7 +101,8 @@ def stops(start: Callable[[Training], Journal], run: Training, tmp_path: Path) -
     saved = latest_checkpoint(tmp_path / "run" / "checkpoints")
     state = load_checkpoint(saved)
     assert state["progress"]["step"] == int(saved.name.rpartition("-")[2]) < run.step
-    assert f"go on from step {state['progress']['step']} with: seer resume {tmp_path / 'run'}" in line
+    way_on = f"; go on from step {state['progress']['step']} with: seer resume {tmp_path / 'run'}"
+    assert (way_on in line) != isinstance(caught.value.__cause__, LearningError)  # that would come again
     for weights in state["agent"]["modules"].values():
         assert all(bool(torch.isfinite(weight).all()) for weight in weights.values())
     assert "Traceback" in (tmp_path / "run" / "failure.txt").read_text()
@@ -201,6 +202,20 @@ def test_an_evaluation_without_end_stops_the_run(
     assert "a game of the evaluation hasn't ended after 501 steps" in stops(start, run, tmp_path)
 
 
+def test_what_nobody_foresaw_stops_the_run_in_one_line(start: Callable[[Training], Journal], tmp_path: Path) -> None:
+    run = make_training(FreezeAt(40))
+    update = run.agent.update
+
+    def full(batch: Any) -> Any:
+        if run.step == STEP:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 MiB")
+        return update(batch)
+
+    with patch.object(run.agent, "update", full):
+        line = stops(start, run, tmp_path)
+    assert "OutOfMemoryError: CUDA out of memory. Tried to allocate 20 MiB; go on from step" in line
+
+
 @pytest.mark.parametrize("device_waits", [True, False])
 def test_losses_that_are_no_numbers_stop_the_run(
     device_waits: bool, start: Callable[[Training], Journal], tmp_path: Path
@@ -219,6 +234,7 @@ def test_losses_that_are_no_numbers_stop_the_run(
     with patch.object(run.agent, "update", poisoned):
         line = stops(start, run, tmp_path)
     assert f"in the update of step {STEP} loss is nan" in line
+    assert "begin anew with a lower --learning-rate" in line
     assert run.step == STEP if device_waits else STEP + 1
 
 

@@ -227,7 +227,7 @@ def test_environments_that_cant_be_brought_back_are_cut(tmp_path: Path, capsys: 
         (("--steps", 241), "--steps 241 is no multiple of --num-envs 3"),
         (("--num-envs", 0), "--num-envs 0 must be more than 0"),
         (("--num-envs", 1000), "--num-envs 1000 must be 256 or less"),
-        (("--replay-capacity", 30), "--replay-capacity 30 holds 10 frames of each environment"),
+        (("--replay-capacity", 30), "batch size + n-step of each environment; give at least 33"),
         (("--replay-memory", "100kB", "--replay-capacity", "None"), "--replay-memory 100kB holds 4 frames of each"),
     ],
 )

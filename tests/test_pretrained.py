@@ -1,10 +1,12 @@
 """Frozen encoders of one's own: rows of several cameras and vectors, and modules by name."""
 
+import dataclasses
 import json
 import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -16,8 +18,10 @@ from torch import Tensor, nn
 
 import seer
 from drawing import needs_drawing
-from seer.build import build
+from seer.build import build, build_agent
 from seer.cli import parse_config
+from seer.config import AgentName
+from seer.presets import preset
 from seer.pretrained import ModuleStage
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.run import read_metrics
@@ -39,6 +43,11 @@ def make_atari_module(seed: int = 0) -> nn.Sequential:
 
 def make_control_maps() -> nn.Conv2d:
     return nn.Conv2d(9, 4, 8, 8)
+
+
+def make_control_bare() -> nn.Sequential:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Conv2d(9, 4, 8, 8, bias=False), nn.Flatten(), nn.Linear(400, 20, bias=False))
 
 
 def make_control_module() -> nn.Sequential:
@@ -189,6 +198,20 @@ def test_other_products_and_weights_are_refused(tmp_path: Path) -> None:
     for file in (other, broken, tmp_path / "missing.safetensors"):
         with pytest.raises(seer.SettingError, match=f"{file.name} doesn't fit"):
             seer.load_module("test_pretrained:make_module", file)
+
+
+@pytest.mark.parametrize("agent", ["curl", "sac"])
+def test_a_module_of_ones_own_keeps_its_weights_in_control(agent: AgentName) -> None:
+    """Without --encoder-weights too: the factory may have loaded them. Only seer's own layers are made anew."""
+    config = preset("dm_control/cartpole-swingup-v0", agent, transfer=True)
+    freeze = dataclasses.replace(config.freeze, encoder_factory="test_pretrained:make_control_bare")
+    actions = gymnasium.spaces.Box(-1, 1, (1,))
+    environment: Any = SimpleNamespace(frame_shape=(3, 100, 100), stack=3, action_space=actions)
+    made = build_agent(dataclasses.replace(config, freeze=freeze), environment, torch.device("cpu"), [0, 1, 2, 3])
+    stage, projections = made.online.encoder.stages
+    for name, weight in make_control_bare().state_dict().items():
+        assert torch.equal(stage.module.state_dict()[name], weight)
+    assert not any(layer.bias.any() for layer in projections.modules() if isinstance(layer, nn.Linear))
 
 
 def test_the_benchmark_runs() -> None:

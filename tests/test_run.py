@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seer.errors import RunError, SettingError
-from seer.training.run import Metrics, RunFolder, read_metrics
+from seer.training.run import Metrics, RunFolder, lock, read_metrics
 
 CONFIG = {"env": "ALE/Pong-v5", "agent": "rainbow", "seed": 0, "freeze": {"at": "never"}}
 
@@ -84,6 +85,22 @@ def test_what_is_no_run_is_refused(tmp_path: Path, content: str | None) -> None:
         with pytest.raises(SettingError, match=str(tmp_path)) as caught:
             RunFolder.open(tmp_path, writing=writing)
         assert "\n" not in str(caught.value)
+
+
+def test_who_looks_whether_a_run_is_free_keeps_no_writer_out(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", CONFIG).close()
+    looking = lock(tmp_path / "run")
+    assert looking is not None
+    threading.Timer(0.3, looking.close).start()
+    RunFolder.open(tmp_path / "run", writing=True).close()
+
+
+def test_a_run_that_cannot_be_locked_is_one_line(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", CONFIG).close()
+    (tmp_path / "run" / ".lock").unlink()
+    (tmp_path / "run" / ".lock").mkdir()
+    with pytest.raises(SettingError, match=r"run can't be written .*: make it writable"):
+        RunFolder.open(tmp_path / "run", writing=True)
 
 
 def test_one_writer_many_readers(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -25,7 +26,7 @@ from seer.experiments.grid import flags_of, make_grid, override, read_grid, shor
 from seer.experiments.live import Follower, LiveView
 from seer.experiments.sweep import LocalEngine, Room
 from seer.experiments.tables import run_flops
-from seer.experiments.trials import Manifest, Needs, Outcome, Trial, outcome_of, ready, state_of
+from seer.experiments.trials import Manifest, Needs, Outcome, Trial, command_of, outcome_of, ready, state_of
 from seer.phase import Phase
 from seer.studies.plan import Planned, plan
 from seer.studies.pool import Pool
@@ -314,6 +315,38 @@ def test_a_gpu_holds_one_run_unless_more_are_asked_for(monkeypatch: pytest.Monke
     assert [jobs("auto"), jobs("cuda"), jobs("cpu"), jobs("auto", 3)] == [1, 1, None, 3]
 
 
+def test_what_a_run_never_reads_makes_it_no_other_run(tmp_path: Path) -> None:
+    """Thresholds of --freeze-at auto in a run that freezes at a step; nor does a setting younger than the run."""
+
+    def check(at: str, **freeze: object) -> None:
+        config = parse_config("train", ["--env", ALIEN, "--freeze-at", at])
+        record = config_to_json(config)
+        (folder / "config.json").write_text(json.dumps(record | {"freeze": record["freeze"] | freeze}))
+        refuse_other_runs([Planned(trial, config, Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+
+    trial = Trial("Alien-x-0", ALIEN, "x", 0, ())
+    folder = trial.folder(tmp_path)
+    RunFolder.create(folder, config_to_json(parse_config("train", ["--env", ALIEN]))).close()
+    for at in ("50000", "never"):
+        check(at, similarity=0.99, patience=9)
+    with pytest.raises(SettingError, match=r"it differs in freeze\.similarity"):
+        check("auto", similarity=0.99)
+    older = json.loads((folder / "config.json").read_text())
+    del older["freeze"]["latent_pool"]
+    (folder / "config.json").write_text(json.dumps(older | {"freeze": older["freeze"] | {"similarity": 0.985}}))
+    config = parse_config("train", ["--env", ALIEN, "--freeze-at", "auto"])
+    refuse_other_runs([Planned(trial, config, Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+
+
+def test_a_trial_goes_on_with_what_it_is_given_now(tmp_path: Path) -> None:
+    flags = ("--env", ALIEN, "--threads", "3", "--steps", "10", "--device=cpu", "--no-prioritized")
+    trial = Trial("Alien-x-0", ALIEN, "x", 0, flags)
+    folder = str(trial.folder(tmp_path))
+    assert command_of(trial, tmp_path) == ["train", *flags, "--out", folder]
+    with patch("seer.experiments.trials.state_of", return_value="resumable"):
+        assert command_of(trial, tmp_path) == ["resume", folder, "--threads", "3", "--device=cpu"]
+
+
 def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:
     def config(source: str) -> Config:
         return parse_config("train", ["--env", ALIEN, "--steps", "300", "--encoder-from", source])
@@ -400,10 +433,10 @@ def test_an_automatic_freeze_costs_at_most_its_dearest_moment(tmp_path: Path, ca
 
 def test_a_training_can_be_tried_dry(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = ("--env", ALIEN, "--steps", 1000, "--freeze-at", 500, "--replay-capacity", 300, "--dry-run")
+    flags = ("--env", ALIEN, "--steps", 2000, "--freeze-at", 1700, "--replay-capacity", 300, "--dry-run")
     assert seer("train", *flags) == 0
     said = capsys.readouterr().out
-    for words in ("Rainbow + SEER, freeze at 500", "2.1 MB; 7,056 → 2,304 bytes a step", "hours at the speed"):
+    for words in ("Rainbow + SEER, freeze at 1,700", "2.1 MB; 7,056 → 2,304 bytes a step", "hours at the speed"):
         assert words in said
     assert "--replay-capacity 5" in refused(capsys, "train", *flags, "--replay-capacity", 5)
     assert "fewer than 29 are always alike" in refused(

@@ -186,13 +186,14 @@ def hunted_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     agent = load_checkpoint(latest_checkpoint(folder / "checkpoints"))["agent"]
     then = {name: {key: part.clone() for key, part in agent["modules"][name].items()} for name in ("online", "target")}
 
-    killed = seer_process("resume", folder, step=900, signal=signal.SIGKILL)
+    killed = seer_process("resume", folder, "--env-timeout", 200, step=900, signal=signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert latest_checkpoint(folder / "checkpoints").name == "step-000000750"
     assert not (folder / "summary.json").exists()
 
     finished = seer_process("resume", folder)
     assert finished.returncode == 0, finished.stderr
+    assert json.loads((folder / "config.json").read_text())["env_timeout"] == 200
     return folder, then
 
 

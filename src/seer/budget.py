@@ -30,8 +30,8 @@ COPIES = 6
 INDEX_BYTES = 16
 """Of a stored row beside its action: reward, age, end, priority."""
 
-SMALL_PARTS = 50_000_000
-"""Bytes on disk beside replay and agents: metrics, events, pictures."""
+SMALL_PARTS = 150_000_000
+"""Bytes on disk beside replay and agents: metrics, events, pictures, what guards compare with."""
 
 
 @dataclass(frozen=True)

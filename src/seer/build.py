@@ -1,4 +1,4 @@
-"""From a config to the made parts of a run; the only reader of both configuration and classes."""
+"""From a config to the made parts of a run."""
 
 import dataclasses
 import functools
@@ -285,7 +285,8 @@ def build_sac(
         "precision": pick_precision(config),
     }
     network, actor = EncodedNetwork(encoder, TwinCritic(**shape)), Actor(**shape)
-    for part in (network, actor):
+    made = [stage for stage in encoder.stages if not isinstance(stage, ModuleStage)]  # a user's module has its weights
+    for part in (*made, network.head, actor):
         part.apply(initialize)
     settings = SacSettings(
         batch_size=learning.batch_size,
@@ -338,7 +339,7 @@ def build_replay(
         least = needed * streams
         raise SettingError(
             f"{asked} holds {capacity} frames{' of each environment' * (streams > 1)}, less than batch size + n-step; "
-            f"give at least {f'{least * frame.num_bytes / 1e6:.1f}MB' if settings.memory else least}"
+            f"give at least {f'{math.ceil(least * frame.num_bytes / 1e5) / 10}MB' if settings.memory else least}"
         )
     if streams == 1:
         return _one_replay(config, environment, Arena(num_bytes, device), rng)
@@ -402,21 +403,28 @@ def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any
 
 def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device) -> None:
     """SettingError, with the size that would fit, where the replay and all else take more memory than is left."""
-    free, needed = free_bytes() + resident_bytes(), budget
+    free, needed = free_on(device), budget
     if device.type == "cuda":  # where the arena lies; what a GPU needs besides is far less than it has
-        free, needed = torch.cuda.mem_get_info(device)[0], dataclasses.replace(budget, index=0, rest=0)
+        needed = dataclasses.replace(budget, index=0, rest=0)
+    else:
+        free += resident_bytes()
     if needed.total <= free:
         return
     flag = "--replay-memory" if config.replay.memory else "--replay-capacity"
     fits = needed.replay_within(free)
     remedy = (
-        f"give --replay-memory {fits / 1e6:.0f}MB or less" if fits >= 10**6 else "free some, or use smaller networks"
+        f"give --replay-memory {fits // 10**6}MB or less" if fits >= 10**6 else "free some, or use smaller networks"
     )
     others = needed.total - needed.replay
     raise SettingError(
         f"{flag} asks for {budget.replay / 1e9:.2f} GB; with {others / 1e9:.2f} GB for all else that is more than the "
         f"{free / 1e9:.2f} GB that are free here: {remedy}"
     )
+
+
+def free_on(device: torch.device) -> int:
+    """Bytes of memory left where a replay on this device lies."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes()
 
 
 def build_evaluator(config: Config, *, games: int, seed: int) -> Evaluator:
@@ -430,7 +438,7 @@ def build_schedule(config: Config) -> Schedule:
     """When things happen."""
     return Schedule(
         steps=config.steps,
-        first_update=max(config.learning.first_update, (config.replay.n_step + 1) * config.num_envs),
+        first_update=config.first_update,
         updates_per_step=config.learning.updates_per_step,
         batch_size=config.learning.batch_size,
         importance_exponent=config.replay.importance_exponent,

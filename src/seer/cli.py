@@ -26,10 +26,25 @@ Settings = TypeVar("Settings")
 
 @dataclasses.dataclass(frozen=True)
 class Resume:
-    """Continue an interrupted run from its last checkpoint."""
+    """Continue an interrupted run from its last checkpoint; flags change how it is made from here on."""
 
     folder: tyro.conf.Positional[Path]
     """Run folder."""
+
+    device: Annotated[str | None, tyro.conf.arg(metavar="STR|None")] = None
+    """cpu, cuda, or auto."""
+
+    threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """CPU threads."""
+
+    env_timeout: Annotated[float | None, tyro.conf.arg(metavar="SECONDS|None")] = None
+    """Seconds that the environment may take for a step."""
+
+    checkpoint_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """Steps between checkpoints."""
+
+    snapshot_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """Steps between snapshots of the weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,7 +287,8 @@ def resume(arguments: Sequence[str]) -> None:
     settings = parse(Resume, "resume", arguments)
     from seer.commands import resume_run
 
-    resume_run(settings.folder)
+    changes = {name: value for name, value in vars(settings).items() if name != "folder" and value is not None}
+    resume_run(settings.folder, changes)
 
 
 def evaluate(arguments: Sequence[str]) -> None:

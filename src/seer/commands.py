@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ from seer.build import (
 from seer.config import AgentName, Config, config_from_json, config_to_json
 from seer.environments import GymnasiumEnvironment, PixelEnvironment
 from seer.environments.rendering import choose_backend
-from seer.errors import SettingError
+from seer.errors import LearningError, SettingError, shortened
 from seer.experiments.plots import plot_runs
 from seer.experiments.tables import flops_table, memory_table
 from seer.phase import Phase
@@ -116,12 +116,16 @@ def _ready(config: Config, out: Path, terminal: Terminal) -> Training:
     return run
 
 
-def resume_run(path: Path) -> None:
-    """Train on from the last checkpoint; from the first step if the run was cut off before its first checkpoint."""
+def resume_run(path: Path, changes: Mapping[str, Any]) -> None:
+    """Train on from the last checkpoint; from the first step if the run was cut off before its first checkpoint.
+
+    `changes` are of `CHANGEABLE` settings, and stay with the run.
+    """
     with RunFolder.open(path, writing=True) as folder:
         if (path / SUMMARY_FILE).exists():
             raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
-        config, terminal = _config_of(folder), Terminal()
+        begun_with, terminal = _config_of(folder), Terminal()
+        config = validate(dataclasses.replace(begun_with, **changes))
         run = build(config)
         begun = _has_begun(folder)
         if begun:
@@ -129,6 +133,7 @@ def resume_run(path: Path) -> None:
             figures = _load(run, checkpoint, folder.config)
         else:
             _adopt(run, config, terminal)
+        folder.change(config_to_json(config))
         with _metrics(folder) as metrics:
             journal = Journal(run, folder, metrics, terminal)
             if begun:
@@ -293,13 +298,21 @@ def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[
     config = config or _config_of(folder)
     use_threads(config)
     environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, pick_device(config.device), seeds=[0, 0, 0, 0])
+    agent = build_agent(config, environment, _device_to_play_on(config), seeds=[0, 0, 0, 0])
     checkpoint = latest_checkpoint(folder.checkpoints)
     state = load_checkpoint(checkpoint)
     with _fitting(checkpoint):
         _refuse_other_settings(checkpoint, state["settings"], folder.config)
         agent.load_state_dict(state["agent"])
     return agent, environment
+
+
+def _device_to_play_on(config: Config) -> torch.device:
+    """The run's, or the best that this machine has in its place."""
+    try:
+        return pick_device(config.device)
+    except SettingError:
+        return pick_device("auto")
 
 
 def print_flops(config: Config) -> None:
@@ -467,14 +480,16 @@ def _explaining(journal: Journal) -> Iterator[None]:
     """What stops a run becomes one line with the step and the way on; the traceback is left in the folder."""
     try:
         yield
-    except SettingError as error:
+    except Exception as error:
         folder, step = journal.folder.path, journal.run.step
+        what = f"stopped in step {step:,}: {error if isinstance(error, SettingError) else shortened(error)}"
         if not folder.is_dir():  # nothing is left to go on from
-            raise SettingError(f"stopped in step {step:,}: {error}") from error
+            raise SettingError(what) from error
         with suppress(OSError):
             (folder / FAILURE_FILE).write_text(traceback.format_exc())
-        saved = "" if journal.saved_at is None else f"; go on from step {journal.saved_at:,} with: seer resume {folder}"
-        raise SettingError(f"stopped in step {step:,}: {error}{saved} (traceback: {folder / FAILURE_FILE})") from error
+        if journal.saved_at is not None and not isinstance(error, LearningError):
+            what += f"; go on from step {journal.saved_at:,} with: seer resume {folder}"
+        raise SettingError(f"{what} (traceback: {folder / FAILURE_FILE})") from error
 
 
 def _clear_failure(folder: Path) -> None:

@@ -300,12 +300,17 @@ class Config:
     @property
     def view_size(self) -> int:
         """Side in pixels of what the encoder sees."""
-        return self.image.crop_size or self.image.size
+        return self.image.size if self.image.crop_size is None else self.image.crop_size
 
     @property
     def least_capacity(self) -> int:
         """Frames, of each environment, that a replay needs for learning: a batch and an n-step window."""
         return self.learning.batch_size + self.replay.n_step
+
+    @property
+    def first_update(self) -> int:
+        """Training step of the first update: an n-step window of every environment has to be whole."""
+        return max(self.learning.first_update, (self.replay.n_step + 1) * self.num_envs)
 
     @property
     def freeze_step(self) -> int | None:

@@ -9,10 +9,15 @@ class SettingError(ValueError):
 
 
 class RunError(SettingError):
-    """A run can't go on, through no setting: its environment failed, a loss is no number, an invariant broke.
+    """A run can't go on, through no setting: its environment failed, a disk is full.
 
     The message is one line and says what happened; whoever knows the run adds the step and the way on.
     """
+
+
+class LearningError(RunError):
+    """A run went wrong by itself: a loss is no number, a game never ends, an invariant broke. Going on from its last
+    checkpoint would lead there again."""
 
 
 def shortened(error: Exception, *, limit: int = 300) -> str:

@@ -138,7 +138,8 @@ def _validate_pictures(config: Config) -> None:
 
 
 def _validate_replay(config: Config) -> None:
-    replay, needed = config.replay, config.least_capacity
+    replay, needed = config.replay, config.least_capacity * config.num_envs
+    several = config.num_envs > 1
     _require(
         not replay.prioritized or config.agent in ("rainbow", "dqn"),
         f"--prioritized: {config.agent} has no priorities to sample by; leave it out",
@@ -152,7 +153,8 @@ def _validate_replay(config: Config) -> None:
     if replay.capacity is not None:
         _require(
             replay.capacity >= needed,
-            f"--replay-capacity {replay.capacity} is less than batch size + n-step; give at least {needed}",
+            f"--replay-capacity {replay.capacity} is less than batch size + n-step{' of each environment' * several}; "
+            f"give at least {needed}",
         )
 
 
@@ -233,6 +235,12 @@ def _validate_freeze(config: Config) -> None:
         freeze.layers == "all" or (_is_count(freeze.layers) and int(freeze.layers) >= 1),
         f"--freeze-layers {freeze.layers!r} is no number of layers; give 1 or more, or all",
     )
+    flag, step = ("--freeze-latest", freeze.latest) if at == "auto" else ("--freeze-at", config.freeze_step)
+    _require(
+        not step or step > config.first_update or freeze.encoder_from is not None,
+        f"{flag} {step} freezes an encoder that never learnt, as updates begin at step {config.first_update}: give "
+        "more, or a lower --first-update",
+    )
     _validate_views(config)
 
 
@@ -244,11 +252,11 @@ def _validate_automatic(config: Config) -> None:
         f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest}, 1 at least, and "
         f"--steps {config.steps}",
     )
-    decided = earliest_decision(freeze, config.learning.first_update)
+    decided = earliest_decision(freeze, config.first_update)
     _require(
         freeze.latest is not None or decided <= config.steps,
         f"--freeze-at auto can't decide before step {decided} with --freeze-earliest {freeze.earliest}, --probe-every "
-        f"{freeze.probe_every}, --freeze-patience {freeze.patience} and --first-update {config.learning.first_update}, "
+        f"{freeze.probe_every}, --freeze-patience {freeze.patience} and updates from step {config.first_update} on, "
         f"past the end at --steps {config.steps}: lower one of these, or give --freeze-latest or a step",
     )
 

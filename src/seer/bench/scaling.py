@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from seer.bench.subject import fill, kind, period, record, stand_in
 from seer.bench.timing import QUICK, Plan, Probe, Progress, interleave, no_progress, timed
-from seer.build import build, pick_device
+from seer.build import build, free_on, pick_device
 from seer.config import Config
 from seer.experiments.plots import COLOURS, STYLE
 from seer.phase import Phase
@@ -90,7 +89,7 @@ def _measure(points: list[Point], config: Config, plan: Plan, progress: Progress
 
 def _sampling(config: Config, phase: Phase, stored: Sequence[int], progress: Progress) -> list[Point]:
     row_bytes = _row_bytes(config, phase)
-    room = MOST_MEMORY * psutil.virtual_memory().available
+    room = MOST_MEMORY * free_on(pick_device(config.device))
     points = []
     for rows in stored:
         room -= rows * row_bytes

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seer.errors import SettingError
-from seer.training.run import CHANGEABLE, METRICS_FILE, Record, RunFolder, flatten, is_number, read_metrics
+from seer.training.run import CHANGEABLE, METRICS_FILE, Record, RunFolder, is_number, read_metrics, settings_of
 
 XAxis = Literal["steps", "flops", "seconds"]
 
@@ -74,7 +74,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         SettingError: it is no run, or holds no evaluation yet.
     """
-    settings = dict(flatten(RunFolder.open(folder).config))
+    settings = settings_of(RunFolder.open(folder).config)
     missing = {"env", "agent", "seed", "freeze.at"} - settings.keys()
     if missing:
         raise SettingError(f"{folder}/config.json lacks {', '.join(sorted(missing))}: leave that run out")

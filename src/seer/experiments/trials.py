@@ -10,6 +10,7 @@ Where a trial stands is read from its run folder alone, so a sweep that was kill
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from typing import Any, Literal
 
 from seer.errors import SettingError
 from seer.training.checkpoint import latest_checkpoint, write_atomically
-from seer.training.run import LOCK_FILE, SUMMARY_FILE, lock
+from seer.training.run import CHANGEABLE, LOCK_FILE, SUMMARY_FILE, lock
 
 State = Literal["new", "dead", "resumable", "finished", "busy"]
 MANIFEST_FILE = "sweep.json"
@@ -152,8 +153,18 @@ def command_of(trial: Trial, root: Path) -> list[str]:
     """The `seer` command that starts a new trial or goes on with a resumable one."""
     folder = trial.folder(root)
     if state_of(folder) == "resumable":
-        return ["resume", str(folder)]
+        return ["resume", str(folder), *_changeable(trial.flags)]
     return ["train", *trial.flags, "--out", str(folder)]
+
+
+def _changeable(flags: Sequence[str]) -> list[str]:
+    """Those of a trial's flags that `seer resume` takes too."""
+    taken: list[str] = []
+    for flag, value in itertools.zip_longest(flags, flags[1:], fillvalue=""):
+        name, is_joined, _ = flag.partition("=")
+        if name.startswith("--") and name[2:].replace("-", "_") in CHANGEABLE - {"out"}:
+            taken += [flag] if is_joined else [flag, value]
+    return taken
 
 
 def start(trial: Trial, root: Path, needs: Needs) -> "subprocess.Popen[bytes]":

@@ -119,7 +119,7 @@ class Streams:
     def recent(self, count: int, *, span: int) -> NDArray[np.int64]:
         streams = len(self.streams)
         parts = [
-            stream.recent(max(1, count // streams), span=-(-span // streams)) * streams + each
+            stream.recent(-(-count // streams), span=-(-span // streams)) * streams + each
             for each, stream in enumerate(self.streams)
         ]
         return np.sort(np.concatenate(parts))[-count:]

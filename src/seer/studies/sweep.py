@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from seer.config import Config, config_to_json
+from seer.config import Config, config_from_json, config_to_json
 from seer.errors import SettingError
 from seer.experiments.grid import Grid
 from seer.experiments.live import LiveView
@@ -17,11 +18,7 @@ from seer.experiments.trials import MANIFEST_FILE, Manifest, Outcome, Trial
 from seer.studies.listing import print_plan, total
 from seer.studies.plan import Planned, naming, plan, timed
 from seer.studies.pool import Pool, check_pool
-from seer.training.run import CONFIG_FILE, RunFolder, lock
-
-# Settings by which two runs may differ and still be the same trial: where things are, not what they are.
-MACHINE_SETTINGS = {"out", "device", "threads"}
-
+from seer.training.run import CHANGEABLE, CONFIG_FILE, RunFolder, lock, settings_of
 
 Resolve = Callable[[Sequence[str]], Config]
 """From flags of `seer train` to checked settings."""
@@ -148,8 +145,10 @@ def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
         folder = each.trial.folder(root)
         if not (folder / CONFIG_FILE).exists():
             continue
-        ours, theirs = _told_apart(config_to_json(each.config)), _told_apart(RunFolder.open(folder).config)
-        differing = [name for name in _differing(ours, theirs) if name not in MACHINE_SETTINGS]
+        theirs = RunFolder.open(folder).config
+        with suppress(SettingError):  # an earlier version's: settings that it didn't know have their defaults
+            theirs = config_to_json(config_from_json(theirs))
+        differing = _differing(_told_apart(config_to_json(each.config)), _told_apart(theirs))
         if each.config.learning.precision == "auto":  # as the machine that began it decided
             differing = [name for name in differing if name != "learning.precision"]
         if differing:
@@ -158,12 +157,10 @@ def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
             )
 
 
-def _told_apart(settings: dict[str, Any]) -> dict[str, Any]:
+def _told_apart(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with the name of the run that another's encoder comes from, wherever that run lies."""
-    freeze = settings.get("freeze")
-    if not isinstance(freeze, dict) or not isinstance(freeze.get("encoder_from"), str):
-        return settings
-    return settings | {"freeze": freeze | {"encoder_from": Path(freeze["encoder_from"]).name}}
+    settings, name = settings_of(config), "freeze.encoder_from"
+    return settings | ({name: Path(settings[name]).name} if isinstance(settings.get(name), str) else {})
 
 
 def _close(outcomes: Mapping[str, Outcome], root: Path) -> None:
@@ -181,12 +178,6 @@ def _close(outcomes: Mapping[str, Outcome], root: Path) -> None:
         raise SystemExit(1)
 
 
-def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:
-    names = []
-    for name in ours.keys() | theirs.keys():
-        mine, other = ours.get(name), theirs.get(name)
-        if isinstance(mine, Mapping) and isinstance(other, Mapping):
-            names += _differing(mine, other, f"{prefix}{name}.")
-        elif mine != other:
-            names.append(prefix + name)
-    return sorted(names)
+def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    names = (ours.keys() | theirs.keys()) - CHANGEABLE
+    return sorted(name for name in names if ours.get(name) != theirs.get(name))

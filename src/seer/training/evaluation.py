@@ -12,7 +12,7 @@ import numpy as np
 
 from seer.agents.agent import Agent
 from seer.environments import PixelEnvironment
-from seer.errors import RunError
+from seer.errors import LearningError
 
 LONGEST_GAME = 110_000
 """Simulator frames; Atari's own limit is 108,000, DeepMind Control's below it."""
@@ -64,7 +64,7 @@ class Evaluator:
         start and after every step. `given_up` is asked before every step; once it says so, there is no evaluation.
 
         Raises:
-            RunError: a game goes on for ever.
+            LearningError: a game goes on for ever.
         """
         rng = np.random.default_rng([self.seed, step])
         waiting = deque((episode, int(seed)) for episode, seed in enumerate(rng.integers(2**31, size=episodes)))
@@ -110,7 +110,7 @@ def _play(environment: PixelEnvironment, action: Any) -> dict[str, Any] | None:
         episode: dict[str, Any] = info["episode"]
         return episode
     if environment.length * environment.action_repeat > LONGEST_GAME:
-        raise RunError(f"a game of the evaluation hasn't ended after {environment.length:,} steps")
+        raise LearningError(f"a game of the evaluation hasn't ended after {environment.length:,} steps")
     return None
 
 

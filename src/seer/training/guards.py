@@ -166,5 +166,5 @@ class Guards:
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Continue from `state_dict`."""
-        self._seen = None if state["seen"] is None else state["seen"].to(device)
+        self._seen = None if state["seen"] is None else state["seen"].to(device, copy=True)  # not the checkpoint's file
         self.at_freeze, self._warned = dict(state["at_freeze"]), set(state["warned"])

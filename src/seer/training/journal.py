@@ -6,7 +6,7 @@ Figures that depend on the machine and not on the run have `second` or `rss` in 
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -72,7 +72,8 @@ class Journal:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         if not self.stop_requested:
             self.stop_requested = True
-            self.terminal.say("asked to stop: the run will be saved first")
+            with suppress(RuntimeError):  # the signal came while this thread was writing there
+                self.terminal.say("asked to stop: the run will be saved first")
 
     def _lap(self) -> None:
         now = time.perf_counter()
@@ -129,7 +130,8 @@ class Journal:
         self._show(rate)
 
     def freezing(self) -> None:
-        """The freeze begins: note the memory before it."""
+        """The freeze begins: note the time, and the memory before it."""
+        self._mark = time.perf_counter()
         self._resident_before = {
             "rss_bytes_before": resident_bytes(),
             "peak_rss_bytes_before": peak_resident_bytes(),

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import psutil
 
-CGROUP_LIMIT, CGROUP_USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_bytes() -> int:
     """Bytes of memory that this machine, or the container this runs in, has left."""
     free = int(psutil.virtual_memory().available)
     try:
-        return min(free, max(0, int(CGROUP_LIMIT.read_text()) - int(CGROUP_USED.read_text())))
+        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        cached = re.findall(r"^(?:in)?active_file (\d+)$", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
     except (OSError, ValueError):  # no container, or "max"
         return free
+    return min(free, max(0, limit - used + sum(map(int, cached))))  # cached files give way to whoever needs memory
 
 
 def resident_bytes() -> int:

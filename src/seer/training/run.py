@@ -30,7 +30,13 @@ from seer.training.state_files import State
 Record = dict[str, Any]
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, LOCK_FILE = "config.json", "metrics.jsonl", "summary.json", ".lock"
 CHANGEABLE = frozenset({"out", "device", "threads", "checkpoint_every", "snapshot_every", "env_timeout"})
-"""Settings that say where and how a run is made, not what it is: at most a figure's last digits depend on them."""
+"""Settings that say where and how a run is made, not what it is. Of its figures the last digits may depend on them;
+on another kind of device other random numbers are drawn as well."""
+AUTOMATIC = frozenset({"freeze.similarity", "freeze.patience", "freeze.earliest", "freeze.latest"})
+"""Settings that --freeze-at auto alone reads."""
+
+PATIENCE = 1.0
+"""Seconds that whoever wants to write a run waits for its lock."""
 
 CHUNK_BYTES = 1 << 20
 MOST_SUMMARY_BYTES = 16 << 20
@@ -55,7 +61,7 @@ class RunFolder:
             refuse_used(path)
             path.mkdir(parents=True, exist_ok=True)
             with ExitStack() as undo:
-                folder = undo.enter_context(cls(path, config, lock(path)))
+                folder = undo.enter_context(cls(path, config, lock(path, patience=PATIENCE)))
                 refuse_used(path)  # by a process that was faster, before the lock
                 folder.checkpoints.mkdir(exist_ok=True)
                 write_atomically(path / CONFIG_FILE, text)
@@ -80,7 +86,24 @@ class RunFolder:
             raise SettingError(f"{file} can't be read ({error}): restore it, or start a new run") from error
         if not isinstance(config, dict):
             raise SettingError(f"{file} is foreign: give a folder that `seer train` wrote")
-        return cls(path, config, lock(path) if writing else None)
+        try:
+            return cls(path, config, lock(path, patience=PATIENCE) if writing else None)
+        except OSError as error:
+            raise SettingError(f"{path} can't be written ({error.strerror}): make it writable") from error
+
+    def change(self, config: dict[str, Any]) -> None:
+        """Go on with other `CHANGEABLE` settings.
+
+        Raises:
+            SettingError: they can't be written.
+        """
+        if config == self.config:
+            return
+        try:
+            write_atomically(self.path / CONFIG_FILE, _to_json(config))
+        except OSError as error:
+            raise SettingError(f"{self.path / CONFIG_FILE} can't be written ({error.strerror}): make room") from error
+        self.config = config
 
     @property
     def checkpoints(self) -> Path:
@@ -281,16 +304,23 @@ def _record(line: bytes, place: str) -> Record:
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
-        raise SettingError(f"{place} is no record; restore it, or delete that line")
+        raise SettingError(f"{place} is no record; restore it, or leave that run out")
     for name in ("step", "frames", "flops", "wall_seconds"):
         if name in record and not is_number(record[name]):
-            raise SettingError(f"{place} has no number as its {name}; restore it, or delete that line")
+            raise SettingError(f"{place} has no number as its {name}; restore it, or leave that run out")
     return record
 
 
 def is_number(value: Any) -> bool:
     """A finite one."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a config.json by dotted name, without those that the run doesn't read."""
+    settings = dict(flatten(config))
+    unread = frozenset() if settings.get("freeze.at") == "auto" else AUTOMATIC
+    return {name: value for name, value in settings.items() if name not in unread}
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -314,8 +344,10 @@ def refuse_used(path: Path) -> None:
         raise SettingError(f"--out {path} has something in it already: choose another folder{way}")
 
 
-def lock(folder: Path) -> BinaryIO | None:
+def lock(folder: Path, *, patience: float = 0.0) -> BinaryIO | None:
     """Lock a run folder for this process, where the system has such locks; they end with the process.
+
+    Tries for `patience` seconds: others take the lock for a moment to see whether it is free.
 
     Raises:
         SettingError: another process has it.
@@ -325,16 +357,21 @@ def lock(folder: Path) -> BinaryIO | None:
     except ImportError:  # Windows
         return None
     file = (folder / LOCK_FILE).open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise SettingError(
-            f"{folder} is being written by another process: wait for it, or choose another --out"
-        ) from error
-    except OSError:  # some network file systems have no locks
-        pass
-    return file
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() < end:
+                time.sleep(0.05)
+                continue
+            file.close()
+            raise SettingError(
+                f"{folder} is being written by another process: wait for it, or choose another --out"
+            ) from error
+        except OSError:  # some network file systems have no locks
+            pass
+        return file
 
 
 def _to_json(value: Any) -> bytes:

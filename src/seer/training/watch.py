@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from seer.errors import RunError
+from seer.errors import LearningError
 from seer.phase import Phase
 
 if TYPE_CHECKING:
@@ -34,29 +34,29 @@ class Watch:
         """Look at the figures of the updates since the last time, which waits for them.
 
         Raises:
-            RunError: one of them is nan or infinite.
+            LearningError: one of them is nan or infinite.
         """
         learnt, self._learnt = self._learnt, []
         for step, figures in learnt:
             bad = [f"{name} is {float(value)}" for name, value in figures.items() if not math.isfinite(value)]
             if bad:
-                remedy = "a lower --learning-rate or --precision float32 may help"
-                raise RunError(f"in the update of step {step:,} {', '.join(bad)}; {remedy}")
+                remedy = "begin anew with a lower --learning-rate or --precision float32"
+                raise LearningError(f"in the update of step {step:,} {', '.join(bad)}; {remedy}")
 
     def agreement(self, run: "Training") -> None:
         """Phase, replay and agent agree.
 
         Raises:
-            RunError: they don't.
+            LearningError: they don't.
         """
         phase, replay = run.agent.phase, run.replay
         if replay.holds_latents != (phase is Phase.LATENTS):
             held = "latents" if replay.holds_latents else "frames"
-            raise RunError(f"the agent's phase is {phase} but the replay holds {held}: a fault of seer")
+            raise LearningError(f"the agent's phase is {phase} but the replay holds {held}: a fault of seer")
         if replay.holds_latents and replay.row != run.agent.latent:
-            raise RunError(f"the replay's rows are {replay.row}, the agent's {run.agent.latent}: a fault of seer")
+            raise LearningError(f"the replay's rows are {replay.row}, the agent's {run.agent.latent}: a fault of seer")
         if (run.frozen_at is None) != (phase is Phase.FRAMES):
-            raise RunError(f"the agent's phase is {phase} but the freeze was at {run.frozen_at}: a fault of seer")
+            raise LearningError(f"the agent's phase is {phase} but the freeze was at {run.frozen_at}: a fault of seer")
 
     def froze(self, run: "Training") -> None:
         """Remember the frozen part as it is now."""
@@ -66,20 +66,22 @@ class Watch:
         """The frozen part is what it was at the freeze, it can't learn, and every weight is a number.
 
         Raises:
-            RunError: it isn't.
+            LearningError: it isn't.
         """
         for name, module in run.agent.modules().items():
             for key, weight in module.named_parameters():
                 if not torch.isfinite(weight).all():
-                    raise RunError(f"the weights {name}.{key} are nan or infinite; a lower --learning-rate may help")
+                    raise LearningError(
+                        f"the weights {name}.{key} are nan or infinite; begin anew with a lower --learning-rate"
+                    )
         if self._frozen is None:
             return
         encoders = run.agent.online.encoder, run.agent.target.encoder
         learns = any(weight.requires_grad for encoder in encoders for weight in encoder.base_parameters())
         if learns or "encoder" in run.agent.optimizers:
-            raise RunError("the frozen part of the encoder can learn: a fault of seer")
+            raise LearningError("the frozen part of the encoder can learn: a fault of seer")
         if digest_of_frozen(run) != self._frozen:
-            raise RunError("the frozen part of the encoder isn't what it was at the freeze: a fault of seer")
+            raise LearningError("the frozen part of the encoder isn't what it was at the freeze: a fault of seer")
 
     def all(self, run: "Training") -> None:
         """Everything above; before a checkpoint, which must hold nothing that went wrong."""
