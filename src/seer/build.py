@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,7 +155,9 @@ def environment_maker(config: Config, *, training: bool) -> Callable[[], PixelEn
     return functools.partial(make_gymnasium, config.env, **options, **shown)
 
 
-def build_agent(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Agent[Any]:
+def build_agent(
+    config: Config, environment: PixelEnvironment, device: torch.device, seeds: Sequence[int] = (0, 0, 0, 0)
+) -> Agent[Any]:
     """The agent; `seeds` are of weights, noise or policy, exploration, and crops.
 
     Raises:
@@ -167,7 +169,7 @@ def build_agent(config: Config, environment: PixelEnvironment, device: torch.dev
     return agent
 
 
-def _agent_for(config: Config, environment: PixelEnvironment, device: torch.device, seeds: list[int]) -> Agent[Any]:
+def _agent_for(config: Config, environment: PixelEnvironment, device: torch.device, seeds: Sequence[int]) -> Agent[Any]:
     """The agent for the environment's actions."""
     if isinstance(environment.action_space, Discrete):
         if config.agent not in ("rainbow", "dqn"):
@@ -243,7 +245,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def build_rainbow(
-    config: Config, environment: PixelEnvironment, num_actions: int, device: torch.device, seeds: list[int]
+    config: Config, environment: PixelEnvironment, num_actions: int, device: torch.device, seeds: Sequence[int]
 ) -> Rainbow:
     """Rainbow, or what is left of it when parts are off."""
     learning, value = config.learning, config.value
@@ -273,7 +275,7 @@ def build_rainbow(
 
 
 def build_sac(
-    config: Config, environment: PixelEnvironment, action_size: int, device: torch.device, seeds: list[int]
+    config: Config, environment: PixelEnvironment, action_size: int, device: torch.device, seeds: Sequence[int]
 ) -> Sac:
     """SAC or CURL."""
     learning, sac = config.learning, config.sac

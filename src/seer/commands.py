@@ -298,7 +298,7 @@ def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[
     config = config or _config_of(folder)
     use_threads(config)
     environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, _device_to_play_on(config), seeds=[0, 0, 0, 0])
+    agent = build_agent(config, environment, _device_to_play_on(config))
     checkpoint = latest_checkpoint(folder.checkpoints)
     state = load_checkpoint(checkpoint)
     with _fitting(checkpoint):
@@ -318,7 +318,7 @@ def _device_to_play_on(config: Config) -> torch.device:
 def print_flops(config: Config) -> None:
     """Print what a step costs before and after the freeze."""
     environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
+    agent = build_agent(config, environment, torch.device("cpu"))
     frame = RowFormat(environment.frame_shape, torch.uint8)
     table = flops_table(
         config.env,
@@ -336,7 +336,7 @@ def print_flops(config: Config) -> None:
 def print_memory(config: Config) -> None:
     """Print what the replay holds before and after the freeze."""
     environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
+    agent = build_agent(config, environment, torch.device("cpu"))
     frame = RowFormat(environment.frame_shape, torch.uint8)
     num_bytes = replay_bytes(config, frame, agent.latent)
     table = memory_table(config.env, num_bytes=num_bytes, frame=frame, latent=agent.latent)

@@ -49,11 +49,11 @@ def refuse_existing(path: Path, flag: str) -> None:
         raise SettingError(f"{flag} {path}: there is no folder {path.parent}")
 
 
-def write_picture(figure: Figure, path: Path) -> None:
+def write_picture(figure: Figure, path: Path, *, flag: str = "--out") -> None:
     """Write a figure, whole or not at all; SettingError where that can't be done."""
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:])
-    write(path, content.getvalue(), flag="--out")
+    write(path, content.getvalue(), flag=flag)
 
 
 def write(path: Path, content: bytes, *, flag: str) -> None:

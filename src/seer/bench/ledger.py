@@ -22,7 +22,8 @@ import numpy as np
 from rich.table import Table
 
 from seer.allocator import give_back_freed_memory
-from seer.bench.subject import Step
+from seer.bench.subject import Step, record
+from seer.bench.timing import no_progress
 from seer.build import build_agent, build_environment, build_replay, pick_device
 from seer.config import Config, LatentDtype
 from seer.environments import PixelEnvironment
@@ -57,7 +58,7 @@ Maker = Callable[[Sequence[Step]], Filled]
 def measure_stores(config: Config, steps: int, progress: Callable[[int, int], None]) -> tuple[list[Entry], list[str]]:
     """The entries of all stores, and a line for each that is missing, with the reason."""
     environment = build_environment(config, training=True)
-    recording = list(_play(environment, steps, config.seed))
+    recording = record(environment, steps, no_progress, seed=config.seed)
     makers: dict[str, Maker] = {"seer, frames": partial(_ours, config, environment, None)}
     for dtype in get_args(LatentDtype):
         makers[f"seer, latents, {dtype}"] = partial(_ours, config, environment, dtype)
@@ -114,20 +115,6 @@ def ledger_table(config: Config, steps: int, entries: Sequence[Entry]) -> Table:
     return table
 
 
-def _play(environment: PixelEnvironment, steps: int, seed: int) -> Iterator[Step]:
-    """Random play; `frame` is the newest of the observation that the action answers."""
-    environment.action_space.seed(seed)
-    observation, _ = environment.reset(seed=seed)
-    for _ in range(steps):
-        action = environment.action_space.sample()
-        frame = observation[-1].copy()
-        observation, reward, terminated, truncated, _ = environment.step(action)
-        over = terminated or truncated
-        yield Step(frame, action, float(reward), over)
-        if over:
-            observation, _ = environment.reset()
-
-
 def _stacks(recording: Sequence[Step], stack: int) -> Iterator[np.ndarray]:
     """The observations [S, C, H, W] of a recording; an episode's first frame fills the stack."""
     frames: deque[Any] = deque(maxlen=stack)
@@ -153,7 +140,7 @@ def _ours(
     for step in recording:
         replay.append(step.frame, step.action, step.reward, terminated=step.over)
     if dtype is not None:
-        agent = build_agent(config, environment, device, seeds=[0, 0, 0, 0])
+        agent = build_agent(config, environment, device)
         agent.freeze(Phase.after_freeze(frame_bytes=replay.row.num_bytes, latent_bytes=agent.latent.num_bytes))
         replay.transcode(agent.encode, agent.latent)
         if replay.holds_latents:

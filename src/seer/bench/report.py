@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seer import __version__
+from seer.analysis.files import write
 from seer.bench.ceilings import Ceiling
 from seer.bench.timing import Timing
 from seer.errors import SettingError
@@ -236,13 +237,13 @@ def check_output(flag: str, path: Path | None, *, endings: Sequence[str], marked
 
 def write_json(report: Report, path: Path) -> None:
     """The report as JSON."""
-    path.write_text(json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n")
+    write(path, json.dumps(report.as_json(), indent=1, allow_nan=False).encode() + b"\n", flag="--json")
 
 
 def write_markdown(report: Report, path: Path) -> None:
     """The tables as Markdown, between the marks of `path`; a new file gets the marks too."""
     before, after = _split("--markdown", path) if path.exists() else ("", "\n")
-    path.write_text(f"{before}{BEGIN}\n{markdown(report)}\n{END}{after}")
+    write(path, f"{before}{BEGIN}\n{markdown(report)}\n{END}{after}".encode(), flag="--markdown")
 
 
 def _split(flag: str, path: Path) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
+from seer.analysis.files import write_picture
 from seer.bench.subject import fill, kind, period, record, stand_in
 from seer.bench.timing import QUICK, Plan, Probe, Progress, interleave, no_progress, timed
 from seer.build import build, free_on, pick_device
@@ -196,7 +197,7 @@ def draw_scaling(curves: Curves, out: Path) -> None:
                 entries[f"{agent}, {phase}"] = _draw(axes, curve, colour=colour, after=phase == Phase.LATENTS)
             _finish(axes, quantity, [point for curve in curves_here.values() for point in curve])
         figure.legend(list(entries.values()), list(entries), loc="outside lower center", frameon=False, ncols=4)
-        figure.savefig(out)
+        write_picture(figure, out, flag="--scaling")
 
 
 def _draw(axes: Axes, curve: Sequence[tuple[int, float]], *, colour: str, after: bool) -> Line2D:

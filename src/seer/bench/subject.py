@@ -196,11 +196,11 @@ def _start(
     return CountingJournal(run, written, metrics, _silent_terminal())
 
 
-def record(environment: PixelEnvironment, steps: int, progress: Progress) -> list[Step]:
+def record(environment: PixelEnvironment, steps: int, progress: Progress, *, seed: int = 0) -> list[Step]:
     """Play `steps` random steps."""
     recording: list[Step] = []
-    observation, _ = environment.reset(seed=0)
-    environment.action_space.seed(0)
+    observation, _ = environment.reset(seed=seed)
+    environment.action_space.seed(seed)
     for done in range(steps):
         progress(done, steps, "playing")
         action = environment.action_space.sample()

@@ -151,7 +151,7 @@ def measure_seconds(config: Config) -> tuple[float, float]:
 def _planned(trial: Trial, config: Config, pool: Pool) -> Planned:
     """A trial and its costs; it asks for its own memory budget, but for what was set by hand."""
     environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
+    agent = build_agent(config, environment, torch.device("cpu"))
     frame, latent = RowFormat(environment.frame_shape, torch.uint8), agent.latent
     after = Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=latent.num_bytes)
     budget = build_budget(config, environment, agent)
