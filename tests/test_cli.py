@@ -83,8 +83,11 @@ def refused(capsys: Capture, *arguments: object) -> str:
         ([*PONG, "--steps", "1000", "--freeze-at", "1001"], ["--freeze-at 1001", "--steps 1000", "never"]),
         ([*PONG, "--steps", "1000"], ["--freeze-at 50000", "--steps 1000"]),
         ([*PONG, "--freeze-at", "0"], ["--freeze-at 0", "never"]),
-        ([*PONG, "--freeze-at", "1600"], ["--freeze-at 1600", "never learnt", "step 1600"]),
-        ([*PONG, "--freeze-at", "2100", "--num-envs", "100"], ["--freeze-at 2100", "step 2100"]),
+        ([*PONG, "--freeze-at", "1600"], ["--freeze-at 1600", "never learnt", "step 1600", "--first-update"]),
+        (
+            [*PONG, "--freeze-at", "2100", "--num-envs", "100"],
+            ["--freeze-at 2100", "step 2100", "--n-step"],
+        ),
         (
             [*PONG, "--freeze-at", "auto", "--freeze-earliest", "9", "--freeze-latest", "1600"],
             ["--freeze-latest 1600", "never learnt"],

@@ -28,8 +28,8 @@ SECONDS = 60.0
 Rng = np.random.Generator
 
 
-class Accepted(Exception):
-    """The command got as far as training."""
+class Accepted(BaseException):
+    """The command got as far as training; nothing on the way there may take it for a failure."""
 
 
 @pytest.fixture(scope="module")

@@ -310,6 +310,7 @@ def test_a_gpu_holds_one_run_unless_more_are_asked_for(monkeypatch: pytest.Monke
         planned = [Planned(Trial("a", ALIEN, "a", 0, ()), config, Needs(), 1, 1, 1, 1, (1, 1))]
         return room_for(planned, Pool(jobs=asked)).jobs
 
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert jobs("auto") is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert [jobs("auto"), jobs("cuda"), jobs("cpu"), jobs("auto", 3)] == [1, 1, None, 3]

@@ -33,7 +33,7 @@ from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
 from seer.training.probe import Probe, least_observations
-from seer.training.resident import free_bytes, resident_bytes
+from seer.training.resident import free_bytes, own_bytes
 from seer.validation import parse_memory
 
 EVALUATION_EPSILON = 0.001
@@ -409,7 +409,7 @@ def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device)
     if device.type == "cuda":  # where the arena lies; what a GPU needs besides is far less than it has
         needed = dataclasses.replace(budget, index=0, rest=0)
     else:
-        free += resident_bytes()
+        free += own_bytes()
     if needed.total <= free:
         return
     flag = "--replay-memory" if config.replay.memory else "--replay-capacity"

@@ -26,7 +26,7 @@ Settings = TypeVar("Settings")
 
 @dataclasses.dataclass(frozen=True)
 class Resume:
-    """Continue an interrupted run from its last checkpoint; flags change how it is made from here on."""
+    """Continue an interrupted run from its last checkpoint; a flag other than None changes how it goes on."""
 
     folder: tyro.conf.Positional[Path]
     """Run folder."""

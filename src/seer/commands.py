@@ -125,7 +125,7 @@ def resume_run(path: Path, changes: Mapping[str, Any]) -> None:
         if (path / SUMMARY_FILE).exists():
             raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
         begun_with, terminal = _config_of(folder), Terminal()
-        config = validate(dataclasses.replace(begun_with, **changes))
+        config = validate(dataclasses.replace(begun_with, **changes), new=False)
         run = build(config)
         begun = _has_begun(folder)
         if begun:
@@ -133,7 +133,7 @@ def resume_run(path: Path, changes: Mapping[str, Any]) -> None:
             figures = _load(run, checkpoint, folder.config)
         else:
             _adopt(run, config, terminal)
-        folder.change(config_to_json(config))
+        folder.change(changes)
         with _metrics(folder) as metrics:
             journal = Journal(run, folder, metrics, terminal)
             if begun:
@@ -485,11 +485,14 @@ def _explaining(journal: Journal) -> Iterator[None]:
         what = f"stopped in step {step:,}: {error if isinstance(error, SettingError) else shortened(error)}"
         if not folder.is_dir():  # nothing is left to go on from
             raise SettingError(what) from error
-        with suppress(OSError):
-            (folder / FAILURE_FILE).write_text(traceback.format_exc())
         if journal.saved_at is not None and not isinstance(error, LearningError):
             what += f"; go on from step {journal.saved_at:,} with: seer resume {folder}"
-        raise SettingError(f"{what} (traceback: {folder / FAILURE_FILE})") from error
+        try:
+            (folder / FAILURE_FILE).write_text(traceback.format_exc())
+            what += f" (traceback: {folder / FAILURE_FILE})"
+        except OSError:  # no room for it
+            traceback.print_exc()
+        raise SettingError(what) from error
 
 
 def _clear_failure(folder: Path) -> None:
@@ -498,7 +501,7 @@ def _clear_failure(folder: Path) -> None:
 
 def _config_of(folder: RunFolder) -> Config:
     try:
-        return validate(config_from_json(folder.config))
+        return validate(config_from_json(folder.config), new=False)
     except (TypeError, AttributeError) as error:
         raise SettingError(
             f"{folder.path / CONFIG_FILE} holds a setting of the wrong type ({error}): restore it, or start a new run"

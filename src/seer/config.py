@@ -85,8 +85,8 @@ class FreezeConfig:
     """Crops of each observation whose latents are stored, K (SEER: 4). 1 where the agent crops nothing."""
 
     latent_dtype: LatentDtype = "float32"
-    """What stored latents are kept as (SEER: float32). Smaller ones leave room for more of them in the same memory; the
-    freeze reports the error. int8: the range that each dimension has at the freeze, in 255 steps."""
+    """What stored latents are kept as (SEER: float32). Smaller ones leave room for more of them in the same memory, or
+    need less; the freeze reports the error. int8: the range that each dimension has at the freeze, in 255 steps."""
 
     latent_pool: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
     """For encoders with wide outputs, whose latents would hardly be smaller than frames: average the last maps down to

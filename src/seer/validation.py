@@ -37,8 +37,8 @@ FITTED = 256
 """Observations of each environment that int8 latents need at the freeze, at least."""
 
 
-def validate(config: Config) -> Config:
-    """Check everything that can be known before anything is built.
+def validate(config: Config, *, new: bool = True) -> Config:
+    """Check everything that can be known before anything is built; of a `new` run, also whether its freeze makes sense.
 
     Raises:
         SettingError: naming the first setting that is wrong, and the remedy.
@@ -57,6 +57,8 @@ def validate(config: Config) -> Config:
     _validate_pictures(config)
     _validate_replay(config)
     _validate_freeze(config)
+    if new:
+        _validate_moment(config)
     return config
 
 
@@ -235,12 +237,6 @@ def _validate_freeze(config: Config) -> None:
         freeze.layers == "all" or (_is_count(freeze.layers) and int(freeze.layers) >= 1),
         f"--freeze-layers {freeze.layers!r} is no number of layers; give 1 or more, or all",
     )
-    flag, step = ("--freeze-latest", freeze.latest) if at == "auto" else ("--freeze-at", config.freeze_step)
-    _require(
-        not step or step > config.first_update or freeze.encoder_from is not None,
-        f"{flag} {step} freezes an encoder that never learnt, as updates begin at step {config.first_update}: give "
-        "more, or a lower --first-update",
-    )
     _validate_views(config)
 
 
@@ -252,11 +248,23 @@ def _validate_automatic(config: Config) -> None:
         f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest}, 1 at least, and "
         f"--steps {config.steps}",
     )
-    decided = earliest_decision(freeze, config.first_update)
+
+
+def _validate_moment(config: Config) -> None:
+    """The freeze can come, and not before anything was learnt."""
+    freeze, first = config.freeze, config.first_update
+    flag, step = ("--freeze-latest", freeze.latest) if freeze.at == "auto" else ("--freeze-at", config.freeze_step)
+    lower = "--first-update" if first == config.learning.first_update else "--n-step or --num-envs"
     _require(
-        freeze.latest is not None or decided <= config.steps,
+        not step or step > first or freeze.encoder_from is not None,
+        f"{flag} {step} freezes an encoder that never learnt, as updates begin at step {first}: give more, or a lower "
+        f"{lower}",
+    )
+    decided = earliest_decision(freeze, first)
+    _require(
+        freeze.at != "auto" or freeze.latest is not None or decided <= config.steps,
         f"--freeze-at auto can't decide before step {decided} with --freeze-earliest {freeze.earliest}, --probe-every "
-        f"{freeze.probe_every}, --freeze-patience {freeze.patience} and updates from step {config.first_update} on, "
+        f"{freeze.probe_every}, --freeze-patience {freeze.patience} and updates from step {first} on, "
         f"past the end at --steps {config.steps}: lower one of these, or give --freeze-latest or a step",
     )
 

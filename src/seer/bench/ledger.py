@@ -9,6 +9,7 @@ before each look. (A compressing replay leaves holes in the heap, so in training
 
 import dataclasses
 import gc
+import importlib.util
 import statistics
 import time
 from collections import deque
@@ -65,6 +66,8 @@ def measure_stores(config: Config, steps: int, progress: Callable[[int, int], No
     others, missing = _other_buffers()
     for name, make in others.items():
         makers[name] = partial(_theirs, make, environment, config.learning.batch_size, copied=COPIED in name)
+    if importlib.util.find_spec("zstd"):
+        makers["frames, each compressed, zstd 3"] = partial(_compressed, environment, config.learning.batch_size)
     few = recording[: config.learning.batch_size + config.replay.n_step + environment.stack + 50]
     entries: list[Entry] = []
     alive: list[Filled] = []
@@ -173,6 +176,26 @@ def _theirs(
         if copied:
             _copy_newest(buffer)
     return Filled(len(recording), lambda: buffer.sample(batch))
+
+
+def _compressed(environment: PixelEnvironment, batch: int, recording: Sequence[Step]) -> Filled:
+    """Every frame once, compressed without loss and copied to its own size, which no library does that we know of.
+
+    A batch is drawn uniformly, its observations and next ones stacked from their frames.
+    """
+    import zstd
+
+    frames = [bytes(bytearray(zstd.compress(bytes(step.frame), 3))) for step in recording]
+    others = np.array([(step.reward, step.over, *np.ravel(step.action)) for step in recording], np.float32)
+    shape, stack, rng = environment.frame_shape, environment.stack, np.random.default_rng(0)
+
+    def sample() -> tuple[np.ndarray, np.ndarray]:
+        newest = rng.integers(stack, len(frames), batch)
+        places = newest[:, None] + np.arange(-stack, 1)  # of both stacks
+        pixels = b"".join(zstd.decompress(frames[place]) for place in places.ravel())
+        return np.frombuffer(pixels, np.uint8).reshape(batch, stack + 1, *shape), others[newest]
+
+    return Filled(len(frames), sample)
 
 
 def _copy_newest(buffer: Any) -> None:

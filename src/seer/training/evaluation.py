@@ -110,7 +110,8 @@ def _play(environment: PixelEnvironment, action: Any) -> dict[str, Any] | None:
         episode: dict[str, Any] = info["episode"]
         return episode
     if environment.length * environment.action_repeat > LONGEST_GAME:
-        raise LearningError(f"a game of the evaluation hasn't ended after {environment.length:,} steps")
+        length = f"{environment.length:,} steps"
+        raise LearningError(f"a game of the evaluation hasn't ended after {length}: give the environment a time limit")
     return None
 
 

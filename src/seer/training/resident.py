@@ -3,6 +3,7 @@
 import re
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,10 +16,18 @@ def free_bytes() -> int:
     free = int(psutil.virtual_memory().available)
     try:
         limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        cached = re.findall(r"^(?:in)?active_file (\d+)$", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
     except (OSError, ValueError):  # no container, or "max"
         return free
-    return min(free, max(0, limit - used + sum(map(int, cached))))  # cached files give way to whoever needs memory
+    cached: list[str] = []  # bytes of files, which give way to whoever needs memory
+    with suppress(OSError):
+        cached = re.findall(r"^(?:in)?active_file (\d+)$", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
+    return min(free, max(0, limit - used + sum(map(int, cached))))
+
+
+def own_bytes() -> int:
+    """Bytes of this process resident in memory, without files it shares with others, such as libraries."""
+    memory = psutil.Process().memory_info()
+    return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def resident_bytes() -> int:

@@ -91,19 +91,19 @@ class RunFolder:
         except OSError as error:
             raise SettingError(f"{path} can't be written ({error.strerror}): make it writable") from error
 
-    def change(self, config: dict[str, Any]) -> None:
-        """Go on with other `CHANGEABLE` settings.
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Go on with other `CHANGEABLE` settings; whatever else the file says stays, as the checkpoints say it too.
 
         Raises:
             SettingError: they can't be written.
         """
-        if config == self.config:
+        if not changes:
             return
+        self.config = {**self.config, **changes}
         try:
-            write_atomically(self.path / CONFIG_FILE, _to_json(config))
+            write_atomically(self.path / CONFIG_FILE, _to_json(self.config))
         except OSError as error:
             raise SettingError(f"{self.path / CONFIG_FILE} can't be written ({error.strerror}): make room") from error
-        self.config = config
 
     @property
     def checkpoints(self) -> Path:
