@@ -344,6 +344,10 @@ def test_a_trial_goes_on_with_what_it_is_given_now(tmp_path: Path) -> None:
     trial = Trial("Alien-x-0", ALIEN, "x", 0, flags)
     folder = str(trial.folder(tmp_path))
     assert command_of(trial, tmp_path) == ["train", *flags, "--out", folder]
+    Path(folder).mkdir(parents=True)
+    (Path(folder) / "config.json").write_text("{}")
+    assert state_of(Path(folder)) == "dead"
+    assert files(Path(folder)).keys() == {"config.json"}  # looking leaves nothing behind
     with patch("seer.experiments.trials.state_of", return_value="resumable"):
         assert command_of(trial, tmp_path) == ["resume", folder, "--threads", "3", "--device=cpu"]
 

@@ -133,7 +133,7 @@ def state_of(folder: Path) -> State:
         return "new"
     finished = (folder / SUMMARY_FILE).exists()
     try:
-        held = lock(folder)
+        held = lock(folder) if (folder / LOCK_FILE).exists() else None  # looking leaves no file behind
     except SettingError:
         return "busy"
     except OSError:  # a finished one may be where nothing can be written
