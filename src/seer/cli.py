@@ -271,13 +271,13 @@ def train(arguments: Sequence[str]) -> None:
     arguments, is_dry = _without("--dry-run", arguments, "say what the run will do, take and cost; train nothing")
     config = parse_config("train", arguments)
     if is_dry:
-        from seer.commands import try_run
+        from seer.commands.training import try_run
         from seer.studies.dry_run import dry_run
 
         try_run(config)
         dry_run(config)
     else:
-        from seer.commands import start_run
+        from seer.commands.training import start_run
 
         start_run(config)
 
@@ -285,7 +285,7 @@ def train(arguments: Sequence[str]) -> None:
 def resume(arguments: Sequence[str]) -> None:
     """`seer resume`: an interrupted run."""
     settings = parse(Resume, "resume", arguments)
-    from seer.commands import resume_run
+    from seer.commands.training import resume_run
 
     changes = {name: value for name, value in vars(settings).items() if name != "folder" and value is not None}
     resume_run(settings.folder, changes)
@@ -294,7 +294,7 @@ def resume(arguments: Sequence[str]) -> None:
 def evaluate(arguments: Sequence[str]) -> None:
     """`seer eval`: a trained agent."""
     settings = parse(Evaluate, "eval", arguments)
-    from seer.commands import evaluate_run
+    from seer.commands.trained import evaluate_run
 
     evaluate_run(settings.folder, episodes=settings.episodes, seed=settings.seed, video=settings.video)
 
@@ -302,7 +302,7 @@ def evaluate(arguments: Sequence[str]) -> None:
 def export(arguments: Sequence[str]) -> None:
     """`seer export`: a trained agent, to be run elsewhere."""
     settings = parse(Export, "export", arguments)
-    from seer.commands import export_run
+    from seer.commands.trained import export_run
 
     export_run(settings.folder, onnx=settings.onnx, out=settings.out, observations=settings.observations)
 
@@ -369,12 +369,12 @@ def analyze(arguments: Sequence[str]) -> None:
         )
     if name == "attention":
         shown = parse(Attention, "analyze attention", rest)
-        from seer.commands import analyze_attention
+        from seer.commands.trained import analyze_attention
 
         analyze_attention(shown.folder, frames=shown.frames, out=shown.out, video=shown.video)
     else:
         measured = parse(Svcca, "analyze svcca", rest)
-        from seer.commands import analyze_svcca
+        from seer.commands.trained import analyze_svcca
 
         analyze_svcca(
             measured.folder,
@@ -388,7 +388,7 @@ def analyze(arguments: Sequence[str]) -> None:
 def flops(arguments: Sequence[str]) -> None:
     """`seer flops`: cost per step."""
     config = parse_config("flops", arguments)
-    from seer.commands import print_flops
+    from seer.commands.figures import print_flops
 
     print_flops(config)
 
@@ -398,7 +398,7 @@ def memory(arguments: Sequence[str]) -> None:
     does = "play real steps and measure resident bytes a step and sampling time, beside other replays"
     arguments, measured = _without("--measure", arguments, does)
     config = parse_config("memory", arguments)
-    from seer.commands import measure_memory, print_memory
+    from seer.commands.figures import measure_memory, print_memory
 
     print_memory(config)
     if measured:
@@ -408,7 +408,7 @@ def memory(arguments: Sequence[str]) -> None:
 def bench(arguments: Sequence[str]) -> None:
     """`seer bench`: speed on this machine."""
     settings = parse(Bench, "bench", arguments)
-    from seer.commands import run_bench
+    from seer.commands.figures import run_bench
 
     run_bench(**vars(settings))
 
