@@ -30,8 +30,8 @@ COPIES = 6
 INDEX_BYTES = 16
 """Of a stored row beside its action: reward, age, end, priority."""
 
-SMALL_PARTS = 150_000_000
-"""Bytes on disk beside replay and agents: metrics, events, pictures, what guards compare with."""
+SMALL_PARTS = 50_000_000
+"""Bytes on disk beside replay and agents: metrics, events, pictures."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,16 @@ class Budget:
         return max(0, int((free - self.rest) / share))
 
 
-def disk_bytes(agent: Agent[Any], replay: int, *, new: int) -> int:
-    """What checkpoints take at most, where `new` bytes of rows are stored between two of them.
+def disk_bytes(agent: Agent[Any], replay: int, *, new: int, compared: int) -> int:
+    """What checkpoints take at most, where `new` bytes of rows are stored between two of them, and guards compare with
+    `compared` observations.
 
     Two are kept while a third is written. They share the rows that didn't change; around the freeze they share nothing.
     """
     numbers = sum(weight.numel() for module in agent.modules().values() for weight in module.state_dict().values())
     moments = 2 * sum(weight.numel() for module in agent.modules().values() for weight in module.parameters())
-    agents: int = 3 * torch.float32.itemsize * (numbers + moments)
+    seen = compared * math.prod(agent.latent.shape[1:])  # one crop's latents [N, L] of each
+    agents: int = 3 * torch.float32.itemsize * (numbers + moments + seen)
     return 2 * replay + min(replay, new) + agents + SMALL_PARTS
 
 

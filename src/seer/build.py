@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -233,7 +234,9 @@ def describe_computing(config: Config) -> str:
     if lacks and precision == "float32" and config.agent in BFLOAT16_PAYS:
         without = ", which would be faster with bfloat16 instructions"
     count = torch.get_num_threads()
-    threads = f", {count} thread{'s' * (count > 1)}" if device.type == "cpu" else ""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    crawls = f" on {cores} core{'s' * (cores > 1)}, which is slow: give --threads {cores} or less" * (count > cores)
+    threads = f", {count} thread{'s' * (count > 1)}{crawls}" if device.type == "cpu" else ""
     return f"Computing on {device}{threads}, layers in {precision}{without}"
 
 
@@ -339,9 +342,10 @@ def build_replay(
     if capacity < needed:
         asked = f"--replay-memory {settings.memory}" if settings.memory else f"--replay-capacity {settings.capacity}"
         least = needed * streams
+        megabytes = math.ceil(least * frame.num_bytes / 1e5) / 10
         raise SettingError(
-            f"{asked} holds {capacity} frames{' of each environment' * (streams > 1)}, less than batch size + n-step; "
-            f"give at least {f'{math.ceil(least * frame.num_bytes / 1e5) / 10}MB' if settings.memory else least}"
+            f"{asked} holds {capacity} frames{' of each environment' * (streams > 1)}, less than batch size + n-step, "
+            f"{needed}; give at least {f'{megabytes}MB' if settings.memory else least}"
         )
     if streams == 1:
         return _one_replay(config, environment, Arena(num_bytes, device), rng)

@@ -26,25 +26,25 @@ Settings = TypeVar("Settings")
 
 @dataclasses.dataclass(frozen=True)
 class Resume:
-    """Continue an interrupted run from its last checkpoint; a flag other than None changes how it goes on."""
+    """Continue an interrupted run from its last checkpoint. What a flag changes stays with the run."""
 
     folder: tyro.conf.Positional[Path]
     """Run folder."""
 
     device: Annotated[str | None, tyro.conf.arg(metavar="STR|None")] = None
-    """cpu, cuda, or auto."""
+    """cpu, cuda, or auto. Default: as before."""
 
     threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """CPU threads."""
+    """CPU threads. Default: as before."""
 
     env_timeout: Annotated[float | None, tyro.conf.arg(metavar="SECONDS|None")] = None
-    """Seconds that the environment may take for a step."""
+    """Seconds that the environment may take for a step. Default: as before."""
 
     checkpoint_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """Steps between checkpoints."""
+    """Steps between checkpoints. Default: as before."""
 
     snapshot_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """Steps between snapshots of the weights."""
+    """Steps between snapshots of the weights. Default: as before."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,9 +50,11 @@ def validate(config: Config, *, new: bool = True) -> Config:
     _require(config.threads is None or config.threads <= 1024, f"--threads {config.threads} must be 1,024 or less")
     _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
     _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
+    over = config.steps % config.num_envs
     _require(
-        config.steps % config.num_envs == 0,
-        f"--steps {config.steps} is no multiple of --num-envs {config.num_envs}, which act together; make it one",
+        over == 0,
+        f"--steps {config.steps} is no multiple of --num-envs {config.num_envs}, which act together; give "
+        f"{config.steps - over + config.num_envs}",
     )
     _validate_pictures(config)
     _validate_replay(config)
@@ -212,7 +214,7 @@ def _validate_freeze(config: Config) -> None:
         )
         _require(
             int(at) <= config.steps,
-            f"--freeze-at {at} is past the end; give at most --steps {config.steps}, or never",
+            f"--freeze-at {at} is past the end at --steps {config.steps}; give {_steps_to_freeze_at(config)}",
         )
     _validate_own_encoder(freeze)
     _validate_latents(config)
@@ -238,6 +240,15 @@ def _validate_freeze(config: Config) -> None:
         f"--freeze-layers {freeze.layers!r} is no number of layers; give 1 or more, or all",
     )
     _validate_views(config)
+
+
+def _steps_to_freeze_at(config: Config) -> str:
+    first = config.first_update
+    if config.steps > first:
+        return f"--freeze-at {first + 1} to {config.steps}, or never"
+    return (
+        f"more steps, as updates begin at step {first}, or a lower --first-update, and a --freeze-at between; or never"
+    )
 
 
 def _validate_automatic(config: Config) -> None:

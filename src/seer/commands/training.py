@@ -132,7 +132,7 @@ def _refuse_full_disk(out: Path, run: Training) -> None:
     except OSError as error:
         raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another folder") from error
     new = run.schedule.checkpoint_every * run.replay.row.num_bytes
-    needed = disk_bytes(run.agent, run.replay.num_bytes, new=new)
+    needed = disk_bytes(run.agent, run.replay.num_bytes, new=new, compared=run.guards.observations)
     if free < needed:
         raise SettingError(
             f"--out {out}: checkpoints take up to {human_bytes(needed)} and {human_bytes(free)} are free there; "

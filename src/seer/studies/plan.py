@@ -168,7 +168,9 @@ def _planned(trial: Trial, config: Config, pool: Pool) -> Planned:
         flops=flops,
         baseline=baseline,
         num_bytes=budget.replay,
-        disk_bytes=disk_bytes(agent, budget.replay, new=config.checkpoint_every * frame.num_bytes),
+        disk_bytes=disk_bytes(
+            agent, budget.replay, new=config.checkpoint_every * frame.num_bytes, compared=config.freeze.probe_size
+        ),
         row_bytes=(frame.num_bytes, latent.num_bytes if stores_latents else frame.num_bytes),
     )
 

@@ -343,7 +343,10 @@ CHANGES_LINE = (
     "what the freeze changes on the newest observations: value {value_before:.4g} -> {value_after:.4g}, "
     "the target's {target_value_before:.4g} -> {target_value_after:.4g}, as it shares the frozen encoder from now on; "
 )
-ACTION_CHANGES, VECTOR_CHANGES = "{action_change:.0%} of the actions", "actions by {action_change:.2g} on average"
+ACTION_CHANGES, VECTOR_CHANGES = (
+    "and {action_change:.0%} of the actions",
+    "and actions by {action_change:.2g} on average",
+)
 FREEZE_ROWS = (
     *("row_bytes_before", "row_bytes_after", "capacity_before", "capacity_after"),
     *("latent_dtype", "latent_error"),

@@ -64,6 +64,7 @@ def closing_table(summary: dict[str, Any]) -> dict[str, str]:
     """A finished run in a few lines: score, FLOPs, bytes, time."""
     flops, replay, rates = summary["flops"], summary["replay"], summary["updates_per_second"]
     last = summary["evaluation"][-1]
+    games = f"{last['episodes']} episode{'s' * (last['episodes'] != 1)}"
     saved = round(1 - flops["total"] / flops["baseline"], 2) + 0.0  # a little more is "0%", not "-0%"
     never = summary["frozen_at"] is None
     decision = summary["freeze"]
@@ -72,7 +73,7 @@ def closing_table(summary: dict[str, Any]) -> dict[str, str]:
     per_step = [f"{flops['per_step_before']:.3g}", *([] if never else [f"{flops['per_step_after']:.3g}"])]
     speeds = " -> ".join(f"{rate:,.0f}" for rate in rates.values() if rate is not None)
     return {
-        "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {last['episodes']} episodes at step {last['step']:,}",
+        "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {games} at step {last['step']:,}",
         "encoder frozen": frozen,
         "FLOPs": f"{flops['total']:.3g}" + ("" if never else f", {saved:.0%} less than without a freeze"),
         "FLOPs per step": " -> ".join(per_step),
