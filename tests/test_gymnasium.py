@@ -213,6 +213,8 @@ def test_a_lost_episode_is_closed_in_the_replay() -> None:
         ("CartPol-v1", {}, "did you mean 'CartPole-v1'"),
         ("Alien", {}, "did you mean 'ALE/Alien-v5'"),
         ("SpaceInvadersNoFrameskip-v4", {}, "did you mean 'ALE/SpaceInvaders-v5'"),
+        ("third_party:Camera-v9", {}, "did you mean 'third_party:Camera-v0'"),
+        ("third_party:Xyzzy-v3", {}, "third_party registers no environment of that name"),
         ("Xyzzy-v3", {}, "isn't registered.*'package:Xyzzy-v3'"),
         ("Minigrid-Unheard-Of-v0", {}, "did you mean 'minigrid:Minigrid-Unheard-Of-v0', which imports minigrid"),
         ("no_such_module:Id-v0", {}, "No module named 'no_such_module'"),

@@ -230,9 +230,13 @@ def _hint(env_id: str, known: Iterable[str]) -> str:
     if re.fullmatch(r"[^:]+-v\d+", env_id) and package.isidentifier() and importlib.util.find_spec(package):
         return f"; did you mean '{package}:{env_id}', which imports {package} first?"
     shape = f"ids look like 'ALE/Alien-v5', or, of a package that has to be imported first, 'package:{env_id[:40]}'"
-    if ":" in env_id:  # it was imported
-        shape = f"{env_id.partition(':')[0]} registers no environment of that name and version"
-    return did_you_mean(env_id.rpartition(":")[2], known, otherwise=shape, cutoff=0.75)
+    module, imported, _ = env_id.rpartition(":")
+    if imported:
+        shape, known = (
+            f"{module} registers no environment of that name and version",
+            (f"{module}:{id_}" for id_ in known),
+        )
+    return did_you_mean(env_id, known, otherwise=shape, cutoff=0.75)
 
 
 def _translated(space: spaces.Space[Any], env_id: str) -> tuple[spaces.Space[Any], Callable[[Any], Any]]:
