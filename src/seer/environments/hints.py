@@ -14,5 +14,5 @@ def did_you_mean(env_id: str, known: Iterable[str], *, otherwise: str, cutoff: f
 
 def _bare(env_id: str) -> str:
     """The name only: the same for "ALE/SpaceInvaders-v5", "space_invaders", "SpaceInvadersNoFrameskip-v4"."""
-    name = re.sub(r"(noframeskip|deterministic)?(-v\d+)?$", "", env_id.lower().rpartition("/")[2])
+    name = re.sub(r"(noframeskip|deterministic)?(-v\d+)?$", "", re.split("[/:]", env_id.lower())[-1])
     return re.sub(r"[^a-z0-9]", "", name)
