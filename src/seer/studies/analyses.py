@@ -18,8 +18,8 @@ ATTENTION = (
     "Where each convolution looks, by training step: the mean over channels of absolute activations, then a softmax "
     "over positions; dark is the least and bright the most of each map."
 )
-OBSERVATIONS = 5000
-"""For SVCCA: more than ten per direction of the widest layers that were seen, 400."""
+OBSERVATIONS = 4000
+"""For SVCCA: ten per direction of the widest layer that was seen, of 396."""
 
 WIDE = 120
 """Characters of a table of the page."""
