@@ -21,7 +21,7 @@ from torch import Tensor
 
 from seer.agents.agent import Agent
 from seer.analysis.observations import play
-from seer.commands import load_player
+from seer.commands.stored import load_player
 from seer.replay.codec import LATENT_DTYPES, Codec, Int8Codec
 from seer.training.guards import encode_views
 from seer.training.run import RunFolder
