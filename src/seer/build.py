@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -34,7 +33,7 @@ from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
 from seer.training.probe import Probe, least_observations
-from seer.training.resident import free_bytes, own_bytes
+from seer.training.resident import free_bytes, own_bytes, usable_cores
 from seer.validation import parse_memory
 
 EVALUATION_EPSILON = 0.001
@@ -234,7 +233,7 @@ def describe_computing(config: Config) -> str:
     if lacks and precision == "float32" and config.agent in BFLOAT16_PAYS:
         without = ", which would be faster with bfloat16 instructions"
     count = torch.get_num_threads()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     crawls = f" on {cores} core{'s' * (cores > 1)}, which is slow: give --threads {cores} or less" * (count > cores)
     threads = f", {count} thread{'s' * (count > 1)}{crawls}" if device.type == "cpu" else ""
     return f"Computing on {device}{threads}, layers in {precision}{without}"

@@ -1,6 +1,5 @@
 """The local engine: trains the trials of a sweep as processes, as many at a time as cores and memory allow."""
 
-import os
 import signal
 import subprocess
 import time
@@ -13,7 +12,7 @@ from types import FrameType
 from seer.experiments.live import LiveView
 from seer.experiments.trials import Needs, Outcome, Trial, orphaned, outcome_of, ready, start, state_of
 from seer.signals import stop_signals
-from seer.training.resident import free_bytes
+from seer.training.resident import free_bytes, usable_cores
 
 POLL_SECONDS = 0.2
 
@@ -40,8 +39,7 @@ class Room:
 
 def room_here(jobs: int | None = None) -> Room:
     """The cores this process may use, and the memory that is free now."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Room(cores, free_bytes(), jobs)
+    return Room(usable_cores(), free_bytes(), jobs)
 
 
 class LocalEngine:

@@ -1,5 +1,6 @@
-"""Memory of this process, as the system measures it."""
+"""Memory and cores that this process has, as the system measures them."""
 
+import os
 import re
 import resource
 import sys
@@ -22,6 +23,11 @@ def free_bytes() -> int:
     with suppress(OSError):
         cached = re.findall(r"^(?:in)?active_file (\d+)$", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
     return min(free, max(0, limit - used + sum(map(int, cached))))
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def own_bytes() -> int:
