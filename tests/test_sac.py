@@ -124,12 +124,18 @@ def test_the_seam_gives_equal_gradients_on_both_sides(name: str, precision: str,
 def test_bfloat16_learns_what_float32_learns(name: str, encoder: str, closest: float) -> None:
     exact, _ = make(make_config(name, encoder=encoder))
     fast, _ = make(make_config(name, encoder=encoder, precision="bfloat16"))
+    # Adam's first step is as long for the smallest gradient, whose sign rounding decides; without steps losses compare.
+    for agent in (exact, fast):
+        for group in (group for optimizer in agent.optimizers.values() for group in optimizer.param_groups):
+            group["lr"] = 0.0
     batch, _ = cropped_batch(exact, crops=1)
     updates = [agent.update(batch).metrics for agent in (exact, fast)]
     for loss, value in updates[0].items():
         torch.testing.assert_close(updates[1][loss], value, rtol=0.02, atol=0.02)
     for (label, left), (_, right) in zip(exact.online.named_parameters(), fast.online.named_parameters(), strict=True):
-        assert left.grad is not None
+        if left.grad is None:  # CURL's last step is the encoder's alone
+            assert label.startswith("head")
+            continue
         assert right.grad is not None
         assert right.dtype == right.grad.dtype == torch.float32
         cosine = F.cosine_similarity(left.grad.flatten(), right.grad.flatten(), dim=0)
@@ -225,8 +231,7 @@ def test_the_actors_gradient_stops_before_the_convolutions() -> None:
     agent, replay = make(make_config("sac"))
     experience(agent, replay, 30, seed=0)
     batch = replay.sample(8)
-    now, *_ = agent.embed(batch)
-    losses = agent.actor_losses(now)
+    losses = agent.actor_losses(agent.embed(agent.prepare(batch.now), agent.online))
     torch.stack(list(losses.values())).sum().backward()
     *convolutions, projections = agent.online.encoder.stages
     assert all(p.grad is None for stage in convolutions for p in stage.parameters())
@@ -239,9 +244,11 @@ def test_losses_against_a_loop() -> None:
     agent, replay = make(make_config("sac"))
     experience(agent, replay, 30, seed=0)
     batch = replay.sample(8)
-    now, next_actor, next_critic = agent.embed(batch)
+    following = agent.prepare(batch.next)
+    now = agent.embed(agent.prepare(batch.now), agent.online)
+    next_actor, next_critic = agent.embed(following, agent.online)[ACTOR], agent.embed(following, agent.target)[CRITIC]
     agent.random.policy.manual_seed(3)
-    losses, _ = agent.critic_loss(batch, now[CRITIC], next_actor, next_critic)
+    loss, _ = agent.critic_loss(batch, now[CRITIC], next_actor, next_critic)
     agent.random.policy.manual_seed(3)
     action, log_probability = agent.actor.sample(next_actor, agent.random.policy)
     temperature, total = agent.temperature().item(), 0.0
@@ -252,7 +259,7 @@ def test_losses_against_a_loop() -> None:
         taken = torch.cat([now[CRITIC][i], batch.action[i]])
         for critic in (agent.online.head.first, agent.online.head.second):
             total += (critic(taken).item() - goal.item()) ** 2 / 8
-    assert losses["critic_loss"].item() == pytest.approx(total, rel=1e-4)
+    assert loss.item() == pytest.approx(total, rel=1e-4)
     assert temperature == pytest.approx(0.1)
 
 
@@ -276,11 +283,12 @@ def test_contrastive_loss_ends_at_the_freeze() -> None:
 
 
 def test_target_moves_by_its_two_rates_every_second_update() -> None:
-    agent, replay = make(make_config())
+    agent, replay = make(make_config("sac"))  # CURL's encoder takes another step after the target's
     experience(agent, replay, 30, seed=0)
     agent.update(replay.sample(8))
-    before = copy.deepcopy(agent.target.state_dict())
     agent.update(replay.sample(8))
+    before = copy.deepcopy(agent.target.state_dict())
+    agent.update(replay.sample(8))  # the third
     for name, online in agent.online.state_dict().items():
         tau = 0.05 if name.startswith("encoder") else 0.01
         expected = before[name] + tau * (online - before[name])

@@ -309,7 +309,8 @@ def build_sac(
         crops=torch.Generator().manual_seed(seeds[3]),
     )
     similarity = Bilinear(sac.latent_size).to(device)
-    make = Sac if config.agent == "sac" else functools.partial(Curl, similarity=similarity)
+    curl = functools.partial(Curl, similarity=similarity, contrastive_steps=sac.contrastive_steps)
+    make = Sac if config.agent == "sac" else curl
     return make(
         network.to(device),
         actor.to(device),

@@ -235,6 +235,10 @@ class SacConfig:
     actor_every: int = 2
     """Updates between updates of actor and temperature (SEER, DMControl settings)."""
 
+    contrastive_steps: int = 2
+    """CURL: Adam steps of the encoder on each contrastive gradient, 1 or 2. 2 as in the published code, whose two
+    optimisers both step on it; 1 leaves out the one that also steps on the critic's gradient."""
+
 
 @dataclass(frozen=True)
 class Config:

@@ -46,6 +46,8 @@ def validate(config: Config, *, new: bool = True) -> Config:
     _validate_numbers(config)
     _validate_fractions(config)
     _validate_values(config.value)
+    steps = config.sac.contrastive_steps
+    _require(steps in (1, 2), f"--contrastive-steps {steps} must be 1 or 2")
     _require(config.threads is None or config.threads > 0, f"--threads {config.threads} must be more than 0")
     _require(config.threads is None or config.threads <= 1024, f"--threads {config.threads} must be 1,024 or less")
     _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")

@@ -5,7 +5,7 @@ Axes: B batch, S stack, C channels, H, W, K crops, N encoders (latents per crop)
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -43,10 +43,10 @@ class EncodedNetwork(nn.Module, Generic[Head]):
 class Agent(ABC, Generic[Head]):
     """An off-policy agent whose encoder can be frozen.
 
-    A subclass fills `optimizers` (one of them, "encoder", of what the freeze freezes), says its `cost`, and lists
-    `modules` and `generators` for checkpoints.
+    A subclass fills `optimizers`, says its `cost`, and lists `modules` and `generators` for checkpoints.
 
     Attributes:
+        optimizers: by name; those in `ends_at_freeze` learn only what the freeze freezes, and are dropped there.
         online, target: the networks; the target starts as a copy and never gets gradients.
         phase: what learns and what the replay holds.
         latent: one row of the replay after the freeze, [K, N, L]; float32 unless it is set to what is smaller.
@@ -55,6 +55,7 @@ class Agent(ABC, Generic[Head]):
 
     cost: Cost
     optimizers: dict[str, Optimizer]
+    ends_at_freeze: tuple[str, ...] = ("encoder",)
 
     def __init__(self, network: EncodedNetwork[Head], *, num_crops: int) -> None:
         self.online, self.target = network, copy.deepcopy(network)
@@ -145,7 +146,8 @@ class Agent(ABC, Generic[Head]):
         `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
         """
         self.online.encoder.freeze_base(self.target.encoder)
-        self.optimizers.pop("encoder", None)
+        for name in self.ends_at_freeze:
+            self.optimizers.pop(name, None)
         self.phase = phase
 
     def state_dict(self) -> dict[str, Any]:
@@ -159,29 +161,38 @@ class Agent(ABC, Generic[Head]):
             "generators": {name: _get_state(generator) for name, generator in self.generators().items()},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; a fresh agent is frozen first if the saved one was."""
+    def load_state_dict(self, state: dict[str, Any], *, to_learn: bool = True) -> None:
+        """Continue from `state_dict`; a fresh agent is frozen first if the saved one was.
+
+        to_learn: also the optimisers; not needed by an agent that only acts.
+        """
         phase = Phase(state["phase"])
         if phase is not Phase.FRAMES:
             self.freeze(phase)
         self.updates, self.decisions = state["updates"], state["decisions"]
         for name, module in self.modules().items():
             module.load_state_dict(state["modules"][name])
-        for name, optimizer in self.optimizers.items():
+        for name, optimizer in self.optimizers.items() if to_learn else ():
             load_optimizer(optimizer, state["optimizers"][name])
         for name, generator in self.generators().items():
             _set_state(generator, state["generators"][name])
 
-    def _descend(self, loss: Tensor, max_gradient_norm: float | None = None) -> Tensor | None:
-        """One step of every optimiser; returns the gradients' norm if there is a limit on it."""
-        for optimizer in self.optimizers.values():
+    def _descend(
+        self, loss: Tensor, max_gradient_norm: float | None = None, *, optimizers: Collection[str] | None = None
+    ) -> Tensor | None:
+        """Take one step of the named optimisers, or of all; return the gradients' norm if there is a limit on it.
+
+        Names of optimisers that the freeze has dropped are passed over.
+        """
+        stepped = [each for name, each in self.optimizers.items() if optimizers is None or name in optimizers]
+        for optimizer in stepped:
             optimizer.zero_grad()
         loss.backward()
         norm = None
         if max_gradient_norm is not None:
             parameters = [p for p in self.online.parameters() if p.grad is not None]
             norm = nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
-        for optimizer in self.optimizers.values():
+        for optimizer in stepped:
             optimizer.step()
         return norm
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from seer.agents.sac import CRITIC, Metrics, Sac
+from seer.agents.sac import ACTOR, CRITIC, Metrics, Sac
+from seer.flops import Passes
 from seer.networks.actor_critic import Bilinear
 from seer.phase import Phase
 from seer.replay import Batch
@@ -25,36 +26,50 @@ def info_nce(similarities: Tensor) -> Tensor:
 class Curl(Sac):
     """SAC whose encoder also learns to match the critic's latents of two crops of one observation.
 
-    The query is the critic loss's own forward pass; keys come from the target encoder on another crop. The loss ends at
+    Queries are the critic's latents after the critic's step, keys the target encoder's of another crop. The loss ends at
     the freeze, also where layers above the cut go on learning (docs/deviations.md 18).
+
+    Args:
+        contrastive_steps: Adam steps of the encoder on the contrastive gradient. 2: the critic's optimisers of the encoder
+            and "contrastive", which also holds the similarity, as in CURL's published code; 1: "contrastive" alone.
     """
 
-    extra_forwards = 1  # the target encoder's, for the keys
+    ends_at_freeze = (*Sac.ends_at_freeze, "contrastive")
 
     def __init__(
         self,
         *sac: Any,
         similarity: Bilinear,
+        contrastive_steps: int,
         make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         **settings: Any,
     ) -> None:
-        self.similarity = similarity
+        self.similarity, self.contrastive_steps = similarity, contrastive_steps
         super().__init__(*sac, make_optimizer=make_optimizer, **settings)
-        self.optimizers["similarity"] = make_optimizer(similarity.parameters())
+        encoder = self.online.encoder
+        actors = {id(parameter) for parameter in encoder.own_parameters(ACTOR)}
+        trained = [parameter for parameter in encoder.parameters() if id(parameter) not in actors]
+        self.optimizers["contrastive"] = make_optimizer([*trained, *similarity.parameters()])
 
-    def auxiliary_loss(self, batch: Batch, queries: Tensor) -> Metrics:
-        """CURL's loss on the critic's latents [B, L], while the encoder learns (Srinivas et al. 2020, eq. 4)."""
-        if self.phase is not Phase.FRAMES:
-            return {}
-        target = self.target.encoder
+    @property
+    def has_auxiliary_loss(self) -> bool:
+        """Whether the encoder learns from the contrastive loss: until the freeze."""
+        return self.phase is Phase.FRAMES
+
+    def improve_encoder(self, batch: Batch, queries: Tensor) -> Metrics:
+        """Take the steps of CURL's loss on the critic's latents [B, L] (Srinivas et al. 2020, eq. 4)."""
         with torch.no_grad():
-            keys = target(target.pixels(self._crop(batch.now)))[CRITIC]
-        return {"contrastive_loss": info_nce(self.similarity(queries, keys))}
+            keys = self.embed(self.prepare(batch.now), self.target)[CRITIC]
+        loss = info_nce(self.similarity(queries, keys))
+        # Of "critic" only layers above a cut have gradients here; its heads have none and stay.
+        others = ("critic", "encoder") if self.contrastive_steps == 2 else ()
+        self._descend(loss, optimizers=("contrastive", *others))
+        return {"contrastive_loss": loss.detach()}
 
-    def freeze(self, phase: Phase) -> None:
-        """As SAC, and the contrastive loss ends."""
-        super().freeze(phase)
-        del self.optimizers["similarity"]
+    def _passes_of_encoder(self, share: float) -> Passes:
+        """SAC's without the actor's own, which the pass for the queries serves; the keys' pass; one more backward."""
+        del share
+        return Passes(5, 2)
 
     def renewed(self, fresh: Any, *, encoder: bool) -> list[tuple[nn.Module, nn.Module]]:
         """As SAC, and the similarity with the encoder whose latents it compares."""

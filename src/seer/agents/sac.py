@@ -57,8 +57,12 @@ class Generators:
 class Sac(Agent[TwinCritic]):
     """Soft actor-critic from frames, then from stored latents.
 
-    Convolutions are shared: the critic's loss trains them, the actor's gradient stops before them. All losses of an
-    update come from one forward pass per image and go into one backward pass and one step of every optimiser.
+    Convolutions are shared: the critic's loss trains them, the actor's gradient stops before them. An update takes the
+    steps of the published code in its order: the critic's, then, on a fresh pass through the encoder that this step has
+    changed, the actor's, then the target's.
+
+    Optimisers: "critic" and "actor" of the heads and of each one's own layers above the frozen base; "encoder" and
+    "actor_encoder" of the base, which the freeze drops; "temperature".
 
     Args:
         network: the online encoder and critic; the target starts as its copy.
@@ -66,8 +70,7 @@ class Sac(Agent[TwinCritic]):
         make_temperature_optimizer: the same for the logarithm of the temperature.
     """
 
-    extra_forwards = 0
-    """Forward passes of the encoder per update beside the critic's."""
+    ends_at_freeze = ("encoder", "actor_encoder")
 
     def __init__(
         self,
@@ -82,13 +85,7 @@ class Sac(Agent[TwinCritic]):
         super().__init__(network, num_crops=settings.num_crops)
         self.actor, self.settings, self.random = actor, settings, generators
         self.temperature = Temperature(settings.initial_temperature).to(self.device)
-        self.optimizers = {
-            "critic": make_optimizer([*network.encoder.above_parameters(), *network.head.parameters()]),
-            "actor": make_optimizer(actor.parameters()),
-            "temperature": make_temperature_optimizer(self.temperature.parameters()),
-        }
-        if network.encoder.base_parameters():  # a module of one's own may have none
-            self.optimizers["encoder"] = make_optimizer(network.encoder.base_parameters())
+        self.optimizers = self._make_optimizers(make_optimizer, make_temperature_optimizer)
         self.cost = self._cost()
 
     # Acting ----------------------------------------------------------------------------------------------------
@@ -149,60 +146,81 @@ class Sac(Agent[TwinCritic]):
     # Learning --------------------------------------------------------------------------------------------------
 
     def update(self, batch: Batch) -> Update:
-        """One gradient step of critic and encoder and, every `actor_every` updates, of actor and temperature."""
-        now, next_actor, next_critic = self.embed(batch)
-        losses, metrics = self.critic_loss(batch, now[CRITIC], next_actor, next_critic)
-        losses |= self.auxiliary_loss(batch, now[CRITIC])
-        if self.updates % self.settings.actor_every == 0:
-            losses |= self.actor_losses(now)
-        self._descend(torch.stack(list(losses.values())).sum())
-        self.updates += 1
+        """Take the steps of one update in the published order: critic, actor, target, auxiliary loss.
+
+        Actor and temperature learn in every `actor_every`th update, the target moves in every `target_every`th.
+        """
+        actor_due = self.updates % self.settings.actor_every == 0
+        now, following = self.prepare(batch.now), self.prepare(batch.next)
+        metrics = self.improve_critic(batch, now, following)
+        if actor_due or self.has_auxiliary_loss:
+            latents = self.embed(now, self.online)  # again: the critic's step has changed the encoder
+        if actor_due:
+            metrics |= self.improve_actor(latents)
         if self.updates % self.settings.target_every == 0:
             self.update_target()
-        return Update(metrics | {name: loss.detach() for name, loss in losses.items()}, priority=None)
+        if self.has_auxiliary_loss:
+            metrics |= self.improve_encoder(batch, latents[CRITIC])
+        self.updates += 1
+        return Update(metrics, priority=None)
 
-    def embed(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """Latents [B, L] of `now` for critic and actor, of `next` for the actor and (target) for the critic.
-
-        All that knows the phase.
-        """
-        online, target = self.online.encoder, self.target.encoder
+    def prepare(self, observations: Tensor) -> Tensor:
+        """Return what `embed` reads of a batch: pixels of random crops while the encoder learns, later its latents."""
+        if self.phase is Phase.LATENTS:
+            return observations
+        encoder = self.online.encoder
+        pixels = encoder.pixels(self._crop(observations))
         if self.phase is Phase.FRAMES:
-            now = online(online.pixels(self._crop(batch.now)))
-            with torch.no_grad():
-                pixels = online.pixels(self._crop(batch.next))
-                return now, online(pixels)[ACTOR], target(pixels)[CRITIC]
-        stored, following = batch.now, batch.next
-        if self.phase is Phase.FROZEN_FRAMES:
-            with torch.no_grad():
-                stored = online.encode(online.pixels(self._crop(stored)))
-                following = online.encode(online.pixels(self._crop(following)))
-        now = online.finish(stored)
+            return pixels
         with torch.no_grad():
-            return now, online.finish(following)[ACTOR], target.finish(following)[CRITIC]
+            return encoder.encode(pixels)
+
+    def embed(self, prepared: Tensor, network: EncodedNetwork[TwinCritic]) -> tuple[Tensor, ...]:
+        """Return the critic's and the actor's latent, each [B, L], as `network`, online or target, sees them now."""
+        encoder = network.encoder
+        return encoder(prepared) if self.phase is Phase.FRAMES else encoder.finish(prepared)
+
+    def improve_critic(self, batch: Batch, now: Tensor, following: Tensor) -> Metrics:
+        """Take one step of the critics and of the encoder below them; `now`, `following` as `prepare` gives them."""
+        with torch.no_grad():
+            next_actor = self.embed(following, self.online)[ACTOR]
+            next_critic = self.embed(following, self.target)[CRITIC]
+        loss, value = self.critic_loss(batch, self.embed(now, self.online)[CRITIC], next_actor, next_critic)
+        self._descend(loss, optimizers=("critic", "encoder"))
+        return {"critic_loss": loss.detach(), "q_mean": value}
+
+    def improve_actor(self, latents: tuple[Tensor, ...]) -> Metrics:
+        """Take one step of the actor and of its own layers of the encoder, and one of the temperature."""
+        losses = self.actor_losses(latents)
+        self._descend(torch.stack(list(losses.values())).sum(), optimizers=("actor", "actor_encoder", "temperature"))
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    @property
+    def has_auxiliary_loss(self) -> bool:
+        """Whether another loss than the critic's trains the encoder; SAC has none."""
+        return False
+
+    def improve_encoder(self, batch: Batch, queries: Tensor) -> Metrics:
+        """Take the step of the auxiliary loss on the critic's latents [B, L] of `batch.now`."""
+        raise NotImplementedError
 
     def critic_loss(
         self, batch: Batch, now: Tensor, next_actor: Tensor, next_critic: Tensor
-    ) -> tuple[Metrics, Metrics]:
-        """Squared errors of both critics, summed (Haarnoja et al. 2018, eq. 5-6), and metrics."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return the squared errors of both critics, summed (Haarnoja et al. 2018, eq. 5-6), and their mean value."""
         with torch.no_grad():
             action, log_probability = self.actor.sample(next_actor, self.random.policy)
             value = self.target.head(next_critic, action).amin(0) - self.temperature() * log_probability
             goal = batch.reward + batch.discount * value  # [B]
         values = self.online.head(now, batch.action)  # [2, B]
         errors = F.mse_loss(values, goal.expand_as(values), reduction="none")
-        return {"critic_loss": (batch.weight * errors).mean(1).sum()}, {"q_mean": values.detach().mean()}
+        return (batch.weight * errors).mean(1).sum(), values.detach().mean()
 
-    def auxiliary_loss(self, batch: Batch, queries: Tensor) -> Metrics:
-        """Losses that train the encoder besides the critic's; SAC has none."""
-        del batch, queries
-        return {}
-
-    def actor_losses(self, now: tuple[Tensor, ...]) -> Metrics:
+    def actor_losses(self, latents: tuple[Tensor, ...]) -> Metrics:
         """Losses of actor and temperature (Haarnoja et al. 2018, eq. 7, 18) on latents [B, L] of critic and actor."""
-        action, log_probability = self.actor.sample(now[ACTOR], self.random.policy)
+        action, log_probability = self.actor.sample(latents[ACTOR], self.random.policy)
         with _constant(self.online.head):
-            value = self.online.head(now[CRITIC].detach(), action).amin(0)  # [B]
+            value = self.online.head(latents[CRITIC].detach(), action).amin(0)  # [B]
         temperature = self.temperature()
         surplus = self.actor.action_size - log_probability.detach().mean()  # entropy above its target, -A
         return {
@@ -234,17 +252,37 @@ class Sac(Agent[TwinCritic]):
         """Every source of random numbers."""
         return {"policy": self.random.policy, "crops": self.random.crops, "actions": self.random.actions}
 
+    def _make_optimizers(
+        self,
+        make: Callable[[Iterable[nn.Parameter]], Optimizer],
+        make_for_temperature: Callable[[Iterable[nn.Parameter]], Optimizer],
+    ) -> dict[str, Optimizer]:
+        encoder = self.online.encoder
+        base, base_actor = _split(encoder.base_parameters(), encoder.own_parameters(ACTOR))
+        above, above_actor = _split(encoder.above_parameters(), encoder.own_parameters(ACTOR))
+        groups = {
+            "critic": [*above, *self.online.head.parameters()],
+            "encoder": base,
+            "actor": [*above_actor, *self.actor.parameters()],
+            "actor_encoder": base_actor,
+        }
+        optimizers = {name: make(group) for name, group in groups.items() if group}  # a module of one's own may have none
+        return optimizers | {"temperature": make_for_temperature(self.temperature.parameters())}
+
+    def _passes_of_encoder(self, share: float) -> Passes:
+        """Critic: online on the observation, online and target on the next one, one backward pass; actor: one more."""
+        return Passes(3 + share, 1)
+
     def _cost(self) -> Cost:
         """Passes per update, actor and temperature learning in a share 1 / `actor_every` of them.
 
         Actor: on the next observation and, in that share, on this one with a backward pass. Critic: online and target
-        with one backward pass and, in that share, once more with a backward pass to its inputs alone. Encoder: online
-        on the observation, online and target on the next one, one backward pass, and what `extra_forwards` adds while
-        it learns; a frozen one over stored frames passes once over each of the two observations.
+        with one backward pass and, in that share, once more with a backward pass to its inputs alone. Encoder, while it
+        learns: see `_passes_of_encoder`; a frozen one over stored frames passes once over each of the two observations.
         """
         base, above = self.online.encoder.multiply_adds()
         share = 1 / self.settings.actor_every
-        learning, afterwards = Passes(3 + self.extra_forwards, 1), Passes(3, 1)
+        learning, afterwards = self._passes_of_encoder(share), Sac._passes_of_encoder(self, share)
         frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
         actor = dict.fromkeys(Phase, Passes(1 + share, share))
         critic = dict.fromkeys(Phase, Passes(2 + share, 1 + share / 2))
@@ -274,3 +312,10 @@ def _constant(module: nn.Module) -> Iterator[None]:
     module.requires_grad_(False)
     yield
     module.requires_grad_(True)
+
+
+def _split(parameters: Iterable[nn.Parameter], of_actor: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], ...]:
+    """Return those that the critic's loss trains, and those that are the actor's own."""
+    own = {id(parameter) for parameter in of_actor}
+    both = list(parameters)
+    return [p for p in both if id(p) not in own], [p for p in both if id(p) in own]

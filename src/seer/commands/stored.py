@@ -35,7 +35,7 @@ def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[
     state = load_checkpoint(checkpoint)
     with fitting(checkpoint):
         refuse_other_settings(checkpoint, state["settings"], folder.config)
-        agent.load_state_dict(state["agent"])
+        agent.load_state_dict(state["agent"], to_learn=False)
     return agent, environment
 
 

@@ -98,7 +98,7 @@ class Encoder(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """What the replay stores, [B, *latent_shape], of `pixels` [B, S*C, H, W]."""
-        return torch.stack(_flatten(_run(self.base, pixels)), dim=1).float()
+        return torch.stack(_flatten(_run(self.base, pixels)), dim=1)
 
     def finish(self, latents: Tensor) -> tuple[Tensor, ...]:
         """The N latents [B, L] of what the replay stored, [B, *latent_shape]."""
@@ -124,6 +124,11 @@ class Encoder(nn.Module):
     def above_parameters(self) -> list[nn.Parameter]:
         """What goes on learning."""
         return [parameter for stage in self.above for parameter in stage.parameters()]
+
+    def own_parameters(self, latent: int) -> list[nn.Parameter]:
+        """Return what only the latent of this number passes: its projection, where there are several."""
+        last = self.stages[-1]
+        return last.own_parameters(latent) if isinstance(last, Projections) else []
 
     def multiply_adds(self) -> tuple[int, int]:
         """Of one forward pass on one observation: the base (E in the paper's cost formulas) and what is above it."""
@@ -230,7 +235,11 @@ class Projections(nn.Module):
         flat = maps.permute(0, 2, 3, 1).flatten(1)  # no copy, as maps are channels-last
         inputs = [flat] + [flat.detach()] * (len(self.linear) - 1)
         parts = zip(self.norm, self.linear, inputs, strict=True)
-        return tuple(norm(linear(features).float()) for norm, linear, features in parts)
+        return tuple(norm(_at_least_float32(linear(features))) for norm, linear, features in parts)
+
+    def own_parameters(self, latent: int) -> list[nn.Parameter]:
+        """Return the weights of one latent: its layer and LayerNorm."""
+        return [*self.linear[latent].parameters(), *self.norm[latent].parameters()]
 
     def multiply_adds(self) -> int:
         """Of one forward pass on one observation."""
@@ -265,7 +274,11 @@ def _run(stages: Iterable[nn.Module], inputs: Tensor) -> Tensor | tuple[Tensor, 
 
 
 def _flatten(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (outputs.float().flatten(1),) if isinstance(outputs, Tensor) else outputs
+    return (_at_least_float32(outputs).flatten(1),) if isinstance(outputs, Tensor) else outputs
+
+
+def _at_least_float32(outputs: Tensor) -> Tensor:
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
 
 def _shape(stage: nn.Module) -> tuple[int, ...]:
