@@ -1,7 +1,7 @@
 """SAC's and CURL's update against a slow, obvious one, written from the description of the published code.
 
-The slow one keeps every network in a dictionary of arrays, has an Adam of its own, passes the encoder anew for every loss,
-and takes gradients of the whole loss by autograd, all in float64.
+The slow one keeps all weights in one dictionary, has an Adam of its own, passes the encoder anew for every loss, and
+takes gradients of the whole loss by autograd, all in float64.
 """
 
 import copy

@@ -26,12 +26,12 @@ def info_nce(similarities: Tensor) -> Tensor:
 class Curl(Sac):
     """SAC whose encoder also learns to match the critic's latents of two crops of one observation.
 
-    Queries are the critic's latents after the critic's step, keys the target encoder's of another crop. The loss ends at
-    the freeze, also where layers above the cut go on learning (docs/deviations.md 18).
+    Queries are the critic's latents after the critic's step, keys the target encoder's of another crop. The loss ends
+    at the freeze, also where layers above the cut go on learning (docs/deviations.md 18).
 
     Args:
-        contrastive_steps: Adam steps of the encoder on the contrastive gradient. 2: the critic's optimisers of the encoder
-            and "contrastive", which also holds the similarity, as in CURL's published code; 1: "contrastive" alone.
+        contrastive_steps: Adam steps of the encoder on the contrastive gradient. 2: the optimisers that also step on the
+            critic's and "contrastive", which holds the similarity too, as in CURL's published code; 1: the last alone.
     """
 
     ends_at_freeze = (*Sac.ends_at_freeze, "contrastive")

@@ -204,9 +204,7 @@ class Sac(Agent[TwinCritic]):
         """Take the step of the auxiliary loss on the critic's latents [B, L] of `batch.now`."""
         raise NotImplementedError
 
-    def critic_loss(
-        self, batch: Batch, now: Tensor, next_actor: Tensor, next_critic: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def critic_loss(self, batch: Batch, now: Tensor, next_actor: Tensor, next_critic: Tensor) -> tuple[Tensor, Tensor]:
         """Return the squared errors of both critics, summed (Haarnoja et al. 2018, eq. 5-6), and their mean value."""
         with torch.no_grad():
             action, log_probability = self.actor.sample(next_actor, self.random.policy)
@@ -266,7 +264,8 @@ class Sac(Agent[TwinCritic]):
             "actor": [*above_actor, *self.actor.parameters()],
             "actor_encoder": base_actor,
         }
-        optimizers = {name: make(group) for name, group in groups.items() if group}  # a module of one's own may have none
+        # A module of one's own may have no parameters.
+        optimizers = {name: make(group) for name, group in groups.items() if group}
         return optimizers | {"temperature": make_for_temperature(self.temperature.parameters())}
 
     def _passes_of_encoder(self, share: float) -> Passes:
