@@ -30,8 +30,8 @@ class Curl(Sac):
     at the freeze, also where layers above the cut go on learning (docs/deviations.md 18).
 
     Args:
-        contrastive_steps: Adam steps of the encoder on the contrastive gradient. 2: the optimisers that also step on the
-            critic's and "contrastive", which holds the similarity too, as in CURL's published code; 1: the last alone.
+        contrastive_steps: Adam steps of the encoder on the contrastive gradient. 2: the optimisers of the critic's step
+            and "contrastive", which holds the similarity too, as in CURL's published code; 1: the last alone.
     """
 
     ends_at_freeze = (*Sac.ends_at_freeze, "contrastive")

@@ -70,7 +70,7 @@ class Sac(Agent[TwinCritic]):
         make_temperature_optimizer: the same for the logarithm of the temperature.
     """
 
-    ends_at_freeze = ("encoder", "actor_encoder")
+    ends_at_freeze: tuple[str, ...] = ("encoder", "actor_encoder")
 
     def __init__(
         self,
