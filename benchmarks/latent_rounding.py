@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from seer.agents.agent import Agent
-from seer.analysis.observations import play
-from seer.commands.stored import load_player
+from seer.load_run import load_player
+from seer.observations import play
 from seer.replay.codec import LATENT_DTYPES, Codec, Int8Codec
 from seer.training.guards import encode_views
 from seer.training.run import RunFolder

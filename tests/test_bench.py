@@ -255,7 +255,7 @@ def test_without_stable_baselines3_its_rows_are_missing(rainbow: Subject) -> Non
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a real command, with few and short slices."""
     folder = tmp_path_factory.mktemp("bench")
-    with patch("seer.commands.figures.QUICK", TINY), patch.object(scaling, "STORED", (200, 400)):
+    with patch("seer.bench.run.QUICK", TINY), patch.object(scaling, "STORED", (200, 400)):
         outputs = ("--json", folder / "bench.json", "--markdown", folder / "bench.md", "--scaling", folder / "s.png")
         assert seer("bench", "--agents", "rainbow", "--quick", "--threads", 1, "--device", "cpu", *outputs) == 0
     return folder

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from seer.commands import trained, training
+from seer import play, trainer
 from seer.training.resident import peak_resident_bytes
 from tiny_run import forget_peak, seer, stop_in_step
 
@@ -226,7 +226,7 @@ def refused(command: str, name: str, damage: Callable[[Path, Path, Rng], None], 
         raise Accepted
 
     capsys.readouterr()
-    with patch.object(training, "train", accept), patch.object(trained, "build_evaluator", accept):
+    with patch.object(trainer, "train", accept), patch.object(play, "build_evaluator", accept):
         try:
             code = seer(*arguments_of(command, folder / "run", folder / "run" / name))
         except Accepted:

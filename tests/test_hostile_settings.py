@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seer.commands import training
+from seer import trainer
 from seer.config import Config
 from seer.training.resident import peak_resident_bytes
 from tiny_run import forget_peak, seer
@@ -98,7 +98,7 @@ def tried(capsys: pytest.CaptureFixture[str], *arguments: object) -> str | None:
         raise Accepted
 
     capsys.readouterr()
-    with patch.object(training.RunFolder, "create", accept):
+    with patch.object(trainer.RunFolder, "create", accept):
         try:
             code = seer("train", *arguments)
         except Accepted:

@@ -18,7 +18,7 @@ import torch
 import painted_run
 from painted import Episode, PaintedEnvironment
 from painted_run import make_training
-from seer.commands import training
+from seer import trainer
 from seer.config import Config, config_to_json
 from seer.environments import patience
 from seer.environments.pixel import Drawing, Info
@@ -83,7 +83,7 @@ def start(tmp_path: Path) -> Callable[[Training], Journal]:
         with RunFolder.create(path, config) as folder:
             journal = Journal(run, folder, Metrics(path), Terminal())
             try:
-                training._train_to_the_end(journal)
+                trainer._train_to_the_end(journal)
             finally:
                 journal.metrics.close()
         return journal

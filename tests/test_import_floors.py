@@ -15,14 +15,18 @@ SOURCE = Path(__file__).parents[1] / "src" / "seer"
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"commands", "studies"},
-    {"bench"},  # builds what it measures
+    {"trainer", "dry_run"},
+    {"paper"},
+    {"bench", "export"},  # bench builds what it measures
+    {"reporting"},
+    {"sweeps"},
+    {"play", "cost"},
+    {"load_run"},
     {"build"},
-    {"transfer", "budget"},
+    {"budget"},
     {"presets", "validation"},
     {"config"},
-    {"experiments", "analysis"},  # read the run folders that training writes
-    {"training", "integrations", "pretrained"},
+    {"training", "integrations", "pretrained", "observations"},
     {"agents", "library"},
     {"freezing"},
     {"replay", "networks", "environments", "augment", "flops", "similarity"},

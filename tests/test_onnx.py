@@ -21,7 +21,6 @@ from torch import nn
 from drawing import needs_drawing
 from seer.agents.agent import Agent
 from seer.agents.rainbow import Rainbow
-from seer.analysis.observations import play
 from seer.build import build_agent, build_environment
 from seer.cli import parse_config
 from seer.config import Config, config_from_json
@@ -29,6 +28,7 @@ from seer.errors import SettingError
 from seer.integrations.onnx.bundle import make_bundle
 from seer.integrations.onnx.check import check, compare, run
 from seer.integrations.onnx.export import export
+from seer.observations import play
 from seer.replay.codec import Int8Codec
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from tiny_run import files, seer

@@ -17,7 +17,7 @@ import tyro
 from seer.config import AgentName, Config
 from seer.errors import SettingError
 from seer.presets import preset
-from seer.studies.pool import Pool
+from seer.sweeps.options import Pool
 from seer.unread import outliving_readers
 from seer.validation import validate
 
@@ -271,13 +271,13 @@ def train(arguments: Sequence[str]) -> None:
     arguments, is_dry = _without("--dry-run", arguments, "say what the run will do, take and cost; train nothing")
     config = parse_config("train", arguments)
     if is_dry:
-        from seer.commands.training import try_run
-        from seer.studies.dry_run import dry_run
+        from seer.dry_run import dry_run
+        from seer.trainer import try_run
 
         try_run(config)
         dry_run(config)
     else:
-        from seer.commands.training import start_run
+        from seer.trainer import start_run
 
         start_run(config)
 
@@ -285,7 +285,7 @@ def train(arguments: Sequence[str]) -> None:
 def resume(arguments: Sequence[str]) -> None:
     """`seer resume`: an interrupted run."""
     settings = parse(Resume, "resume", arguments)
-    from seer.commands.training import resume_run
+    from seer.trainer import resume_run
 
     changes = {name: value for name, value in vars(settings).items() if name != "folder" and value is not None}
     resume_run(settings.folder, changes)
@@ -294,7 +294,7 @@ def resume(arguments: Sequence[str]) -> None:
 def evaluate(arguments: Sequence[str]) -> None:
     """`seer eval`: a trained agent."""
     settings = parse(Evaluate, "eval", arguments)
-    from seer.commands.trained import evaluate_run
+    from seer.play import evaluate_run
 
     evaluate_run(settings.folder, episodes=settings.episodes, seed=settings.seed, video=settings.video)
 
@@ -302,7 +302,7 @@ def evaluate(arguments: Sequence[str]) -> None:
 def export(arguments: Sequence[str]) -> None:
     """`seer export`: a trained agent, to be run elsewhere."""
     settings = parse(Export, "export", arguments)
-    from seer.commands.trained import export_run
+    from seer.export import export_run
 
     export_run(settings.folder, onnx=settings.onnx, out=settings.out, observations=settings.observations)
 
@@ -310,7 +310,7 @@ def export(arguments: Sequence[str]) -> None:
 def plot(arguments: Sequence[str]) -> None:
     """`seer plot`: learning curves."""
     settings = parse(Plot, "plot", arguments)
-    from seer.experiments.plots import plot_runs
+    from seer.reporting.plots import plot_runs
 
     _keep(settings.out, overwrite=settings.overwrite)
     picture = plot_runs(settings.folders, x=settings.x, out=settings.out, per_seed=settings.per_seed, say=print)
@@ -324,8 +324,8 @@ def sweep(arguments: Sequence[str]) -> None:
         at = own.index("--")
         own, common = own[:at], own[at + 1 :]
     settings = parse(Sweep, "sweep", own)
-    from seer.experiments.grid import make_grid
-    from seer.studies.sweep import sweep_grid
+    from seer.sweeps.grid import make_grid
+    from seer.sweeps.run import sweep_grid
 
     grid = make_grid(settings.grid, envs=settings.envs, seeds=settings.seeds, freeze_at=settings.freeze_at)
     sweep_grid(grid, common=common, pool=settings.pool, resolve=_resolve)
@@ -334,7 +334,7 @@ def sweep(arguments: Sequence[str]) -> None:
 def reproduce(arguments: Sequence[str]) -> None:
     """`seer reproduce`: an exhibit of the paper."""
     settings = parse(Reproduce, "reproduce", arguments)
-    from seer.studies import reproduce
+    from seer.paper import reproduce
 
     reproduce.reproduce(
         settings.exhibit,
@@ -350,7 +350,7 @@ def reproduce(arguments: Sequence[str]) -> None:
 def report(arguments: Sequence[str]) -> None:
     """`seer report`: a page about runs."""
     settings = parse(Report, "report", arguments)
-    from seer.experiments.report import write_report
+    from seer.reporting.report import write_report
 
     _keep(settings.out, overwrite=settings.overwrite)
     print(f"wrote {write_report(settings.folders, out=settings.out)}")
@@ -369,12 +369,12 @@ def analyze(arguments: Sequence[str]) -> None:
         )
     if name == "attention":
         shown = parse(Attention, "analyze attention", rest)
-        from seer.commands.trained import analyze_attention
+        from seer.paper.attention import analyze_attention
 
         analyze_attention(shown.folder, frames=shown.frames, out=shown.out, video=shown.video)
     else:
         measured = parse(Svcca, "analyze svcca", rest)
-        from seer.commands.trained import analyze_svcca
+        from seer.paper.convergence import analyze_svcca
 
         analyze_svcca(
             measured.folder,
@@ -388,7 +388,7 @@ def analyze(arguments: Sequence[str]) -> None:
 def flops(arguments: Sequence[str]) -> None:
     """`seer flops`: cost per step."""
     config = parse_config("flops", arguments)
-    from seer.commands.figures import print_flops
+    from seer.cost import print_flops
 
     print_flops(config)
 
@@ -398,17 +398,19 @@ def memory(arguments: Sequence[str]) -> None:
     does = "play real steps and measure resident bytes a step and sampling time, beside other replays"
     arguments, measured = _without("--measure", arguments, does)
     config = parse_config("memory", arguments)
-    from seer.commands.figures import measure_memory, print_memory
+    from seer.cost import print_memory
 
     print_memory(config)
     if measured:
+        from seer.bench.run import measure_memory
+
         measure_memory(config)
 
 
 def bench(arguments: Sequence[str]) -> None:
     """`seer bench`: speed on this machine."""
     settings = parse(Bench, "bench", arguments)
-    from seer.commands.figures import run_bench
+    from seer.bench.run import run_bench
 
     run_bench(**vars(settings))
 

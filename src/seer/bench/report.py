@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from seer import __version__
-from seer.analysis.files import write
 from seer.bench.ceilings import Ceiling
 from seer.bench.timing import Timing
 from seer.errors import SettingError
+from seer.reporting.files import write
 
 PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "dm_control", "mujoco", "stable-baselines3")
 QUIET_SHARE = 0.9

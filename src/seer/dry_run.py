@@ -1,0 +1,34 @@
+"""`seer train --dry-run`: what a run will do, take and cost; nothing is written."""
+
+from pathlib import Path
+
+from seer.config import Config, config_to_json
+from seer.reporting.curves import label
+from seer.sweeps.options import Pool
+from seer.sweeps.plan import plan, timed
+from seer.sweeps.trial import Trial
+from seer.training.run import flatten
+from seer.training.terminal import Terminal, human_bytes
+
+
+def dry_run(config: Config) -> None:
+    """Print it, with the hours at the speed of a few steps trained for that.
+
+    Raises:
+        SettingError: the run wouldn't start.
+    """
+    trial = Trial("run", config.env, config.agent, config.seed, flags=())
+    (planned,) = timed(plan([(trial, config)], Pool()), root=Path("runs"), say=print)
+    bound = "at most " if planned.is_bound else ""
+    before, after = (f"{size:,}" for size in planned.row_bytes)
+    row = before if before == after else f"{before} → {after}"
+    rows = {
+        "agent": label(dict(flatten(config_to_json(config)))),
+        "steps": f"{config.steps:,}, an evaluation every {config.eval_every:,}",
+        "FLOPs": f"{bound}{planned.flops:.3g} ({planned.flops / planned.baseline:.0%} of never freezing)",
+        "replay": f"{human_bytes(planned.num_bytes)}; {row} bytes a step",
+        "memory": f"at most {human_bytes(planned.needs.num_bytes)}",
+        "checkpoints": f"at most {human_bytes(planned.disk_bytes)} on disk",
+        "time": f"{bound}{(planned.seconds or 0) / 3600:.2f} hours at the speed just measured, without evaluations",
+    }
+    Terminal().table(f"{config.env}, {config.agent}, seed {config.seed}: nothing is trained", rows)

@@ -1,1 +1,0 @@
-"""Comparing runs: pictures and tables from the folders that training leaves."""

@@ -1,0 +1,334 @@
+"""How early each layer settles: its similarity with itself some steps later (SEER, section 5.4, figure 8b).
+
+For convolutions every position of every image is a sample. All similarities are on the same observations.
+"""
+
+import copy
+import itertools
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from seer.agents.activations import Activations, all_activations, as_samples, frozen_layers
+from seer.agents.agent import Agent
+from seer.errors import SettingError
+from seer.load_run import load_player
+from seer.observations import play
+from seer.reporting.files import new_picture, refuse_existing, spread, weights_by_step, write, write_picture
+from seer.similarity import Covariances, linear_cka, num_directions, svcca
+from seer.training.run import RunFolder, read_metrics
+from seer.training.snapshots import Weights, load_weights
+from seer.training.terminal import Terminal
+
+CHUNK = 64
+ENOUGH = 10
+"""Samples per correlated direction from which chance correlations are small."""
+
+GUTTER = 2
+"""Characters between two columns of the table."""
+
+Load = Callable[[int], Weights]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's similarities with itself, one per pair of steps, nan where the layer says the same of everything.
+
+    directions: the most that SVCCA correlated. freezes: whether it is one that the freeze freezes.
+    """
+
+    name: str
+    svcca: list[float]
+    cka: list[float]
+    samples: int
+    directions: int
+    freezes: bool = False
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether there were samples enough for its SVCCA to say something."""
+        return self.samples >= ENOUGH * self.directions
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Similarities of all layers, from the pixels up, between each of `steps` and `gap` steps later.
+
+    frozen_at: the step of the freeze, if there was one. A frozen layer is its own double: it has no similarity in pairs
+    that reach beyond that step.
+    """
+
+    steps: list[int]
+    gap: int
+    layers: list[Layer]
+    frozen_at: int | None = None
+
+    def learns(self, layer: Layer) -> list[bool]:
+        """For each pair of steps, whether the layer could change all the time between them."""
+        end = math.inf if self.frozen_at is None or not layer.freezes else self.frozen_at
+        return [step + self.gap <= end for step in self.steps]
+
+    def similarities(self, layer: Layer) -> dict[str, list[float]]:
+        """Its SVCCA and CKA, one per pair; nan where it was frozen."""
+        learns = self.learns(layer)
+        return {
+            name: [value if known else math.nan for value, known in zip(values, learns, strict=True)]
+            for name, values in (("svcca", layer.svcca), ("cka", layer.cka))
+        }
+
+    def together(self) -> list[bool]:
+        """For each pair of steps, whether every layer learnt in it, but for those that learnt in none."""
+        learning = [learns for layer in self.layers if any(learns := self.learns(layer))]
+        return [all(pair) for pair in zip(*learning, strict=True)]
+
+    def compared(self) -> dict[str, float]:
+        """Mean SVCCA by layer, all over the same pairs (`together`); a layer that never learnt has none."""
+        together = self.together()
+        means = {
+            layer.name: _mean([value for value, counts in zip(layer.svcca, together, strict=True) if counts])
+            for layer in self.layers
+            if any(self.learns(layer))
+        }
+        return {name: mean for name, mean in means.items() if not math.isnan(mean)}
+
+    def verdict(self) -> str:
+        """One line: whether the encoder's layers settled from the pixels up, and which layer is the most settled."""
+        means = self.compared()
+        encoder = [mean for name, mean in means.items() if name.startswith("encoder")]
+        if not encoder:
+            found = "no layer of the encoder learnt from one of these steps to the next: there is no order to state"
+        elif len(encoder) == 1:
+            found = "only one layer of the encoder learnt: there is no order to state"
+        else:
+            rising = all(lower >= upper for lower, upper in itertools.pairwise(encoder))
+            found = f"the encoder's layers {'settle' if rising else 'do not settle'} bottom layers first"
+        order = sorted(means, key=lambda name: -means[name])
+        return found + (f"; most settled first: {', '.join(order)}" if order else "") + self._left_out()
+
+    def _left_out(self) -> str:
+        """What doesn't count, if something doesn't."""
+        said = []
+        if pairs := self.together().count(False):
+            said.append(f"{pairs} of {len(self.steps)} pairs, which reach beyond the freeze at step {self.frozen_at:,}")
+        if never := [layer.name for layer in self.layers if not any(self.learns(layer))]:
+            said.append(f"{', '.join(never)}, frozen all along")
+        return f" (left out: {'; '.join(said)})" if said else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for a file; what has no similarity is None there, as JSON has no nan."""
+        layers = [
+            vars(layer) | {"trustworthy": layer.trustworthy}
+            | {name: [None if math.isnan(each) else each for each in values]
+               for name, values in self.similarities(layer).items()}
+            for layer in self.layers
+        ]  # fmt: skip
+        return {
+            "steps": self.steps, "gap": self.gap, "frozen_at": self.frozen_at, "layers": layers,
+            "verdict": self.verdict(),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Convergence":
+        """Of `to_json`."""
+        layers = []
+        for each in record["layers"]:
+            values = {n: [math.nan if value is None else value for value in each[n]] for n in ("svcca", "cka")}
+            figures = each["samples"], each["directions"], each["freezes"]
+            layers.append(Layer(each["name"], values["svcca"], values["cka"], *figures))
+        return cls(record["steps"], record["gap"], layers, record["frozen_at"])
+
+
+def analyze_svcca(
+    path: Path, *, gap: int | None, num_observations: int, json_file: Path | None, out: Path | None
+) -> None:
+    """Measure how early each layer settles."""
+    picture = new_picture(out, default=path / "svcca.png")
+    if json_file is not None:
+        refuse_existing(json_file, "--json")
+    if num_observations < 2:
+        raise SettingError(f"--observations {num_observations} must be 2 or more")
+    if gap is not None and gap < 1:
+        raise SettingError(f"--gap {gap} must be 1 or more")
+    terminal, folder = Terminal(), RunFolder.open(path)
+    weights = weights_by_step(path)
+    steps, found_gap = pairs_of(list(weights), gap)
+    if not steps:
+        raise SettingError(
+            f"{path} has no two snapshots{'' if gap is None else f' --gap {gap} steps apart'}, only of "
+            f"{', '.join(f'step {step:,}' for step in weights)}; train with --snapshot-every"
+        )
+    agent, environment = load_player(folder)
+    observations = play(
+        agent, environment, count=num_observations, every=2, progress=partial(terminal.advance, "playing")
+    )
+    convergence = converge(
+        (agent, copy.deepcopy(agent)),
+        observations,
+        steps,
+        lambda step: weights[step](),
+        gap=found_gap,
+        frozen_at=next((record["step"] for record in read_metrics(path) if record["kind"] == "freeze"), None),
+        progress=partial(terminal.advance, "comparing"),
+    )
+    Console().print(convergence_table(convergence))
+    terminal.say(convergence.verdict())
+    write_picture(draw(convergence, f"{folder.config['env']}, {folder.config['agent']}"), picture)
+    if json_file is not None:
+        write(json_file, json.dumps(convergence.to_json(), indent=2, allow_nan=False).encode() + b"\n", flag="--json")
+    terminal.say(f"wrote {picture}" + ("" if json_file is None else f" and {json_file}"))
+
+
+def converge(
+    agents: tuple[Agent[Any], Agent[Any]],
+    observations: np.ndarray,
+    steps: Sequence[int],
+    load: Load,
+    *,
+    gap: int,
+    frozen_at: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Convergence:
+    """Similarity of every layer at each of `steps` with itself `gap` later, on observations [B, S, C, H, W] uint8.
+
+    `load` gives the weights of a step; the two agents are only used to run them. `frozen_at` is the step of the freeze.
+    """
+    found: dict[str, list[Covariances]] = {}
+    for number, step in enumerate(steps):
+        for name, covariances in _covary(agents, observations, (load(step), load(step + gap))).items():
+            found.setdefault(name, []).append(covariances)
+        if progress is not None:
+            progress(number + 1, len(steps))
+    frozen = frozen_layers(agents[0])
+    layers = [
+        Layer(
+            name,
+            svcca=[svcca(each) for each in pairs],
+            cka=[linear_cka(each) for each in pairs],
+            samples=pairs[0].count,
+            directions=max(num_directions(each) for each in pairs),
+            freezes=name in frozen,
+        )
+        for name, pairs in found.items()
+    ]
+    return Convergence(list(steps), gap, layers, frozen_at)
+
+
+def pairs_of(steps: Sequence[int], gap: int | None) -> tuple[list[int], int]:
+    """The steps that have a snapshot `gap` later, and the gap: where None is given, the usual one between snapshots."""
+    gaps = [later - earlier for earlier, later in itertools.pairwise(steps)]
+    gap = gap or (statistics.mode(gaps) if gaps else 0)
+    return [step for step in steps if gap and step + gap in set(steps)], gap
+
+
+def table_of(convergence: Convergence, *, width: int) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table: SVCCA by layer at up to five steps, as many as fit into `width` characters, and the
+    means of SVCCA and CKA over all pairs in which the layer learnt."""
+    names = [layer.name if layer.trustworthy else f"{layer.name} *" for layer in convergence.layers]
+    steps = [f"{step:,}" for step in convergence.steps]
+    taken = max(map(len, names)) + 2 * (5 + GUTTER)  # names and means
+    places = spread(range(len(steps)), max(1, min(5, (width - taken) // (max(5, *map(len, steps)) + GUTTER))))
+    rows = []
+    for layer, name in zip(convergence.layers, names, strict=True):
+        values = convergence.similarities(layer)
+        known = [values["svcca"][place] for place in places]
+        shown = [f"{value:.3f}" for value in (*known, _mean(values["svcca"]), _mean(values["cka"]))]
+        learns = [*(convergence.learns(layer)[place] for place in places), *[any(convergence.learns(layer))] * 2]
+        rows.append([name, *(value if known else "-" for value, known in zip(shown, learns, strict=True))])
+    return ["layer", *(steps[place] for place in places), "mean", "CKA"], rows
+
+
+def notes_of(convergence: Convergence) -> list[str]:
+    """What explains the marks in the table."""
+    notes = ["CKA: mean linear CKA"]
+    if not all(all(convergence.learns(layer)) for layer in convergence.layers):
+        notes.append("-: frozen; means without such pairs")
+    if not all(layer.trustworthy for layer in convergence.layers):
+        notes.append(f"*: fewer than {ENOUGH} samples per direction, SVCCA too high; give more --observations")
+    return notes
+
+
+def title_of(convergence: Convergence) -> str:
+    """What the table shows."""
+    return f"SVCCA of each layer with itself {convergence.gap:,} steps later, from the pixels up"
+
+
+def convergence_table(convergence: Convergence) -> Table:
+    """`table_of`, for 80 columns."""
+    head, rows = table_of(convergence, width=80)
+    table = Table(title=title_of(convergence), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    table.padding, table.pad_edge = (0, GUTTER - 1, 0, 0), False
+    table.caption, table.caption_justify = "; ".join(notes_of(convergence)), "left"
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def draw(convergence: Convergence, title: str) -> Figure:
+    """SVCCA and CKA of every layer over steps, side by side."""
+    style = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
+    with rc_context(style | {"grid.alpha": 0.25}):  # type: ignore[arg-type]
+        figure = Figure(figsize=(11, 4.2), layout="constrained", dpi=200)
+        panels = figure.subplots(1, 2, sharey=True)
+        ends = np.array(convergence.steps) + convergence.gap
+        shades = colours(len(convergence.layers))
+        for axes, measure in zip(panels, ("svcca", "cka"), strict=True):
+            for layer, colour in zip(convergence.layers, shades, strict=True):
+                values = convergence.similarities(layer)[measure]
+                axes.plot(ends, values, color=colour, marker="o", markersize=4, label=layer.name)
+            if convergence.frozen_at is not None and 0 < convergence.frozen_at <= ends[-1]:
+                axes.axvline(convergence.frozen_at, color="#666666", linestyle="--", linewidth=1, label="freeze")
+            axes.set_title({"svcca": "SVCCA", "cka": "linear CKA"}[measure], loc="left")
+            axes.set_xlabel("training steps (agent decisions)")
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        panels[0].set_ylabel(f"similarity with {convergence.gap:,} steps before")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside right center", frameon=False, title="from the pixels up")
+    return figure
+
+
+def colours(count: int) -> list[Any]:
+    """From dark for the pixels to light for the outputs, in an order that greys keep."""
+    import matplotlib
+
+    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, count)))
+
+
+def _covary(
+    agents: tuple[Agent[Any], Agent[Any]], observations: np.ndarray, weights: tuple[Weights, Weights]
+) -> dict[str, Covariances]:
+    """Sums over all observations, by layer."""
+    found: dict[str, Covariances] = {}
+    sides = [_activations(agent, observations, own) for agent, own in zip(agents, weights, strict=True)]
+    for left, right in zip(*sides, strict=True):  # chunk by chunk: all activations at once wouldn't fit
+        for name in left:
+            found.setdefault(name, Covariances()).add(as_samples(left[name]), as_samples(right[name]))
+    return found
+
+
+def _activations(agent: Agent[Any], observations: np.ndarray, weights: Weights) -> Iterator[Activations]:
+    """By chunk of observations, what every layer says with these weights."""
+    load_weights(agent, weights)
+    for start in range(0, len(observations), CHUNK):
+        yield all_activations(agent, torch.from_numpy(observations[start : start + CHUNK]).to(agent.device))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

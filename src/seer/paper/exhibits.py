@@ -1,0 +1,328 @@
+"""Every exhibit of the paper as data: what is compared, with which settings, over which axes, beside which numbers.
+
+Source: SEER (Chen et al. 2021), figures 2 to 13 and table 1. Settings that aren't named here are the paper's by
+preset. Runs are named by environment, arm and seed, so that exhibits that show the same runs share them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from seer.errors import SettingError
+from seer.reporting.curves import XAxis
+from seer.sweeps.grid import Settings, flags_of, short_name
+from seer.sweeps.trial import Trial
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A run without a freeze whose encoder another run starts from."""
+
+    env: str
+    steps: int
+
+    @property
+    def arm(self) -> str:
+        """The name of its arm, such as curl-for-60000."""
+        return f"curl-for-{self.steps}"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One curve: settings on top of the preset, and what some environments set otherwise."""
+
+    name: str
+    label: str
+    settings: Settings = field(default_factory=dict)
+    per_env: Mapping[str, Settings] = field(default_factory=dict)
+    pretraining: Pretraining | None = None
+
+    def pretrained_for(self, length: Callable[[int], int]) -> "Arm":
+        """The same arm after a pretraining of another length; where name and label state the steps, they follow."""
+        if self.pretraining is None:
+            return self
+        before, now = self.pretraining.steps, length(self.pretraining.steps)
+        return replace(
+            self,
+            name=self.name.replace(f"{before}", f"{now}"),
+            label=self.label.replace(f"{before:,}", f"{now:,}"),
+            pretraining=replace(self.pretraining, steps=now),
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arms that are compared on some environments."""
+
+    envs: tuple[str, ...]
+    arms: tuple[Arm, ...]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of a table: the score of some arms after so many FLOPs (None: at the end), and what was published.
+
+    `published` holds mean and standard deviation of five seeds by environment, in the order of `arms`.
+    """
+
+    title: str
+    arms: tuple[str, ...]
+    flops: float | None = None
+    published: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Small:
+    """The exhibit in an evening on two cores: a share of the paper's steps, T_f, replay and FLOPs, and fewer seeds.
+
+    `pretraining`: the share of a pretraining's steps, where `fraction` of them would hardly outlast the steps before
+    the first update, which are not scaled.
+    """
+
+    envs: tuple[str, ...]
+    seeds: int
+    fraction: float = 0.2
+    pretraining: float | None = None
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A figure or table of the paper."""
+
+    name: str
+    title: str
+    comparisons: tuple[Comparison, ...]
+    axes: tuple[XAxis, ...]
+    small: Small
+    seeds: int = 5
+    measures: tuple[Measure, ...] = ()
+    analyses: tuple[str, ...] = ()
+    """`seer analyze` of these kinds, of every run, when all have finished."""
+
+    @property
+    def envs(self) -> tuple[str, ...]:
+        """All its environments."""
+        return tuple(dict.fromkeys(env for comparison in self.comparisons for env in comparison.envs))
+
+    def only(self, envs: tuple[str, ...]) -> "Exhibit":
+        """The same exhibit with fewer environments, given as ids or by their short names.
+
+        Raises:
+            SettingError: it hasn't got such an environment.
+        """
+        known = {short_name(env): env for env in self.envs} | {env: env for env in self.envs}
+        for env in envs:
+            if env not in known:
+                raise SettingError(f"--envs {env}: {self.name} has {', '.join(map(short_name, self.envs))}")
+        chosen = {known[env] for env in envs}
+        kept = (
+            replace(each, envs=tuple(env for env in each.envs if env in chosen))
+            for each in self.comparisons
+            if chosen & set(each.envs)
+        )
+        return replace(self, comparisons=tuple(kept))
+
+    def pretrained_for(self, length: Callable[[int], int]) -> "Exhibit":
+        """The same exhibit with pretrainings of other lengths, given the paper's; names and labels follow."""
+        changed = (
+            replace(each, arms=tuple(arm.pretrained_for(length) for arm in each.arms)) for each in self.comparisons
+        )
+        return replace(self, comparisons=tuple(changed))
+
+    def trials(self, *, seeds: int, root: Path, common: Settings) -> list[Trial]:
+        """Its runs at the paper's scale, seed by seed, a pretraining before what starts from it.
+
+        `common` settings override the exhibit's. The folders are those of a sweep in `root`.
+        """
+        trials: dict[str, Trial] = {}
+        for seed in range(seeds):
+            for comparison in self.comparisons:
+                for env in comparison.envs:
+                    for arm in comparison.arms:
+                        for trial in _trials(arm, env, seed, root, common):
+                            trials.setdefault(trial.name, trial)
+        return list(trials.values())
+
+
+def _trials(arm: Arm, env: str, seed: int, root: Path, common: Settings) -> list[Trial]:
+    """The arm's run, behind the pretraining it needs."""
+    if env.startswith("dm_control/"):  # CURL has no priorities
+        common = {name: value for name, value in common.items() if name != "prioritized"}
+
+    def trial(env: str, arm: str, settings: Settings, after: str | None = None) -> Trial:
+        flags = ("--env", env, "--seed", str(seed), *flags_of({**settings, **common}))
+        return Trial(name=f"{short_name(env)}-{arm}-{seed}", env=env, arm=arm, seed=seed, flags=flags, after=after)
+
+    settings = {**arm.settings, **arm.per_env.get(env, {})}
+    if arm.pretraining is None:
+        return [trial(env, arm.name, settings)]
+    source = arm.pretraining
+    first = trial(source.env, source.arm, {"freeze-at": "never", "steps": source.steps})
+    return [first, trial(env, arm.name, {**settings, "encoder-from": str(first.folder(root))}, after=first.name)]
+
+
+# Environments and arms -------------------------------------------------------------------------------------
+
+GAMES = tuple(
+    f"ALE/{game}-v5"
+    for game in ("Alien", "Amidar", "BankHeist", "CrazyClimber", "Krull", "Qbert", "RoadRunner", "Seaquest")
+)
+TABLE_GAMES = tuple(f"ALE/{game}-v5" for game in ("Alien", "BankHeist", "CrazyClimber", "Qbert"))
+CARTPOLE, FINGER, REACHER, CHEETAH, WALKER, HOPPER, STAND = (
+    f"dm_control/{task}-v0"
+    for task in (
+        *("cartpole-swingup", "finger-spin", "reacher-easy", "cheetah-run", "walker-walk", "hopper-hop"),
+        "walker-stand",
+    )
+)
+TASKS = (CARTPOLE, FINGER, REACHER, CHEETAH, WALKER)
+NEVER: Settings = {"freeze-at": "never"}
+
+RAINBOW = Arm("rainbow", "Rainbow", NEVER)
+RAINBOW_SEER = Arm("rainbow-seer", "Rainbow + SEER")
+CURL = Arm("curl", "CURL", NEVER)
+CURL_SEER = Arm("curl-seer", "CURL + SEER")
+
+GAMES_FREEZE_SMALL = {"Alien": 100_000, "Seaquest": 150_000}
+"""T_f in 0.07 GB where it isn't the preset's (appendix, Atari settings)."""
+TASKS_SMALL = {CARTPOLE: (1000, 10_000), FINGER: (1000, 50_000), REACHER: (2000, 30_000), CHEETAH: (1000, 80_000),
+               WALKER: (2000, 80_000)}  # fmt: skip
+"""Replay capacity and T_f in small memory (appendix, DMControl settings)."""
+
+# 10,000 frames are the paper's 0.07 GB.
+SMALL_RAINBOW = Arm("rainbow-0.07GB", "Rainbow, small memory", {"replay-capacity": 10_000, **NEVER})
+SMALL_RAINBOW_SEER = Arm(
+    "rainbow-seer-0.07GB",
+    "Rainbow + SEER, small memory",
+    {"replay-capacity": 10_000},
+    {f"ALE/{game}-v5": {"freeze-at": step} for game, step in GAMES_FREEZE_SMALL.items()},
+)
+SMALL_CURL = Arm(
+    "curl-small",
+    "CURL, small memory",
+    NEVER,
+    {env: {"replay-capacity": rows} for env, (rows, _) in TASKS_SMALL.items()},
+)
+SMALL_CURL_SEER = Arm(
+    "curl-seer-small",
+    "CURL + SEER, small memory",
+    {},
+    {env: {"replay-capacity": rows, "freeze-at": step} for env, (rows, step) in TASKS_SMALL.items()},
+)
+GAMES_IN_SMALL_MEMORY = Comparison(
+    GAMES, (SMALL_RAINBOW_SEER, SMALL_RAINBOW, replace(RAINBOW, label="Rainbow, no memory limit"))
+)
+TASKS_IN_SMALL_MEMORY = Comparison(TASKS, (SMALL_CURL_SEER, SMALL_CURL, replace(CURL, label="CURL, no memory limit")))
+
+IMPALA = Arm("curl-impala", "CURL, IMPALA encoder", {"encoder": "impala", **NEVER})
+IMPALA_SEER = Arm("curl-impala-seer", "CURL + SEER, IMPALA encoder", {"encoder": "impala"})
+HALF_CURL = Arm("curl-half", "CURL, half resolution", {"image-size": 50, "crop-size": 42, **NEVER})
+HALF_RAINBOW = Arm("rainbow-half", "Rainbow, half resolution", {"image-size": 42, **NEVER})
+
+SOURCE = Pretraining(STAND, 60_000)
+TRANSFER = Arm("curl-transfer", "CURL, frozen encoder of walker-stand", pretraining=SOURCE)
+LAYERS = tuple(
+    Arm(
+        f"curl-transfer-{count}-layers",
+        f"lowest {count} convolution{'s' if count > 1 else ''} frozen",
+        {"freeze-layers": count},
+        pretraining=SOURCE,
+    )
+    for count in (1, 2, 3, 4)
+)
+LENGTHS = tuple(
+    Arm(f"curl-transfer-of-{steps}", f"pretrained for {steps:,} steps", pretraining=Pretraining(STAND, steps))
+    for steps in (20_000, 40_000)
+)
+
+# Exhibits --------------------------------------------------------------------------------------------------
+
+_SMALL_GAMES = ("ALE/Alien-v5", "ALE/Qbert-v5")
+
+_EXHIBITS = (
+    Exhibit(
+        "fig2", "CURL with and without SEER, by FLOPs", (Comparison(TASKS, (CURL, CURL_SEER)),), ("flops",),
+        Small((CARTPOLE,), seeds=3),
+    ),
+    Exhibit(
+        "fig3", "Rainbow with and without SEER, by FLOPs", (Comparison(GAMES, (RAINBOW, RAINBOW_SEER)),), ("flops",),
+        Small((*_SMALL_GAMES, "ALE/RoadRunner-v5"), seeds=3),
+    ),
+    Exhibit(
+        "table1", "Rainbow with and without SEER under equal compute and under equal memory",
+        (
+            Comparison(TABLE_GAMES, (RAINBOW, RAINBOW_SEER)),
+            Comparison(TABLE_GAMES, (SMALL_RAINBOW, SMALL_RAINBOW_SEER)),
+        ),
+        ("flops", "steps"),
+        Small(_SMALL_GAMES, seeds=3),
+        measures=(
+            Measure(
+                "score at 45e12 FLOPs", ("rainbow", "rainbow-seer"), flops=45e12,
+                published={
+                    "ALE/Alien-v5": ((992.0, 152.7), (1172.6, 239.0)),
+                    "ALE/BankHeist-v5": ((145.8, 61.2), (276.6, 98.1)),
+                    "ALE/CrazyClimber-v5": ((21580.0, 3514.6), (28066.0, 4108.5)),
+                    "ALE/Qbert-v5": ((2325.5, 1152.7), (4123.5, 1385.5)),
+                },
+            ),
+            Measure(
+                "score at 500K steps in 0.07 GB", ("rainbow-0.07GB", "rainbow-seer-0.07GB"),
+                published={
+                    "ALE/Alien-v5": ((1038.4, 101.1), (1134.6, 452.9)),
+                    "ALE/BankHeist-v5": ((161.6, 57.7), (151.8, 65.8)),
+                    "ALE/CrazyClimber-v5": ((10498.0, 1387.8), (17620.0, 4418.4)),
+                    "ALE/Qbert-v5": ((2430.5, 658.8), (3231.0, 1567.6)),
+                },
+            ),
+        ),
+    ),
+    Exhibit(
+        "fig4", "Rainbow in small memory, with and without SEER, and without a limit", (GAMES_IN_SMALL_MEMORY,),
+        ("steps",), Small(_SMALL_GAMES, seeds=3),
+    ),
+    Exhibit(
+        "fig5", "CURL in small memory, with and without SEER, and without a limit", (TASKS_IN_SMALL_MEMORY,),
+        ("steps",), Small((CARTPOLE,), seeds=2),
+    ),
+    Exhibit(
+        "fig6", "CURL with the larger IMPALA encoder, with and without SEER",
+        (Comparison((CARTPOLE, WALKER), (IMPALA, IMPALA_SEER)),), ("flops", "steps"),
+        Small((CARTPOLE,), seeds=2), seeds=3,
+    ),
+    Exhibit(
+        "fig7", "Transfer of a frozen encoder from walker-stand to another task and another domain",
+        (Comparison((WALKER, HOPPER), (CURL, TRANSFER)),), ("flops", "steps"),
+        Small((WALKER, HOPPER), seeds=2, fraction=0.05, pretraining=0.1), seeds=3,
+    ),
+    Exhibit(
+        "fig8", "How early the encoder settles: spatial attention and SVCCA of each layer",
+        (Comparison((WALKER,), (replace(CURL, name="curl-snapshots", settings={**NEVER, "snapshot-every": 10_000}),)),),
+        ("steps",), Small((WALKER,), seeds=1, fraction=0.1), analyses=("attention", "svcca"),
+    ),
+    Exhibit(
+        "fig9", "Half the resolution beside SEER",
+        (Comparison(TASKS, (CURL, CURL_SEER, HALF_CURL)), Comparison(GAMES, (RAINBOW, RAINBOW_SEER, HALF_RAINBOW))),
+        ("flops", "steps"), Small((CARTPOLE, "ALE/Alien-v5"), seeds=2),
+    ),
+    Exhibit(
+        "fig10", "Transfer by number of frozen layers and by length of pretraining",
+        (Comparison((WALKER, HOPPER), (TRANSFER, *LAYERS, *LENGTHS)),), ("steps", "flops"),
+        Small((WALKER,), seeds=1, fraction=0.1, pretraining=0.25),
+    ),
+    Exhibit(
+        "fig11", "Small memory with and without SEER, by FLOPs", (GAMES_IN_SMALL_MEMORY, TASKS_IN_SMALL_MEMORY),
+        ("flops",), Small(("ALE/Alien-v5", CARTPOLE), seeds=1),
+    ),
+    Exhibit(
+        "fig12", "CURL with and without SEER, by steps", (Comparison(TASKS, (CURL, CURL_SEER)),), ("steps",),
+        Small((CARTPOLE,), seeds=3),
+    ),
+    Exhibit(
+        "fig13", "Rainbow with and without SEER, by steps", (Comparison(GAMES, (RAINBOW, RAINBOW_SEER)),), ("steps",),
+        Small((*_SMALL_GAMES, "ALE/RoadRunner-v5"), seeds=3),
+    ),
+)  # fmt: skip
+
+EXHIBITS: Mapping[str, Exhibit] = {exhibit.name: exhibit for exhibit in _EXHIBITS}
+"""By name: fig2 to fig13 and table1."""

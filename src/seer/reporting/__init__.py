@@ -1,0 +1,1 @@
+"""Read run folders; draw and tabulate what they amount to."""

@@ -1,0 +1,93 @@
+"""What arms amount to over several environments, for each set of arms that the environments share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from seer.reporting.reference_scores import normalized
+from seer.reporting.statistics import (
+    BOOTSTRAP_SEED,
+    Estimate,
+    Scores,
+    bootstrap,
+    interquartile_mean,
+    performance_profile,
+    probability_of_improvement,
+)
+
+PROFILE_POINTS = 41
+
+ScoreTable = Mapping[str, Mapping[str, Sequence[float]]]
+"""By environment and label, one score per run."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm: interquartile mean and profile [T] of normalised scores, if any can be normalised; probability of
+    improvement over the first row's arm, if it isn't that."""
+
+    label: str
+    mean: Estimate | None
+    better: Estimate | None
+    profile: Estimate | None
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """Some arms over all environments in which all of them have scores.
+
+    unknown: those of the environments that no reference score is known of; only `Row.better` counts them.
+    thresholds: normalised scores [T] of the profiles.
+    """
+
+    environments: Sequence[str]
+    unknown: Sequence[str]
+    thresholds: np.ndarray
+    rows: Sequence[Row]
+
+
+def aggregate(table: ScoreTable, *, order: Callable[[str], bool]) -> list[Aggregate]:
+    """One aggregate for every set of arms that some environments share; `order` puts its least label first."""
+    return [_over(table, environments, sorted(labels, key=order)) for labels, environments in _shared(table)]
+
+
+def _shared(table: ScoreTable) -> list[tuple[list[str], list[str]]]:
+    """Each set of labels that an environment has, with all environments that have it; one alone only if none else has
+    it."""
+    by_env = {env: [label for label, scores in arms.items() if scores] for env, arms in table.items()}
+    sets = {frozenset(labels): labels for labels in by_env.values() if labels}
+    found = []
+    for key, labels in sets.items():
+        if len(key) > 1 or not any(key < other for other in sets):
+            found.append((labels, [env for env, own in by_env.items() if key <= set(own)]))
+    return found
+
+
+def _over(table: ScoreTable, environments: Sequence[str], labels: Sequence[str]) -> Aggregate:
+    scores = {label: [np.array(table[env][label]) for env in environments] for label in labels}
+    known = [env for env in environments if normalized(env, 0.0) is not None]
+    scaled = {label: [_normalized(env, table[env][label]) for env in known] for label in labels}
+    thresholds = _thresholds(scaled) if known else np.empty(0)
+    rows = []
+    for label in labels:
+        rng = np.random.default_rng(BOOTSTRAP_SEED)
+        first = scores[labels[0]]
+        better = None if label == labels[0] else bootstrap(probability_of_improvement, scores[label], first, rng=rng)
+        mean = bootstrap(interquartile_mean, scaled[label], rng=rng) if known else None
+        profile = partial(performance_profile, thresholds=thresholds)
+        rows.append(Row(label, mean, better, bootstrap(profile, scaled[label], rng=rng) if known else None))
+    return Aggregate(environments, [env for env in environments if env not in known], thresholds, rows)
+
+
+def _normalized(env: str, scores: Sequence[float]) -> np.ndarray:
+    return np.array([normalized(env, score) for score in scores], dtype=float)
+
+
+def _thresholds(scaled: Mapping[str, Scores]) -> np.ndarray:
+    """Normalised scores, evenly spaced, from 0 or the lowest score to the highest, with a margin."""
+    every = np.concatenate([task for tasks in scaled.values() for task in tasks])
+    low, high = min(0.0, float(every.min())), max(0.01, float(every.max()))
+    margin = 0.05 * (high - low)
+    return np.linspace(low - margin if low < 0 else 0.0, high + margin, PROFILE_POINTS)

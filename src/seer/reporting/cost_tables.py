@@ -1,0 +1,88 @@
+"""What arms cost in compute and in memory, as tables, from the summaries that their runs left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seer.reporting.curves import Arm
+from seer.reporting.results import summary_of
+from seer.training.terminal import human_bytes
+
+NONE = "-"
+ARROWS = "Means over seeds. Arrows: before and after the freeze."
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A table: its columns' names, and the cells of each arm with a finished run."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[tuple[Arm, list[str]]]
+    note: str
+
+
+def ledger(arms: Sequence[Arm]) -> tuple[Ledger, Ledger]:
+    """The compute of these arms, and their memory."""
+    summaries = [(arm, [found for run in arm.runs if (found := summary_of(run)) is not None]) for arm in arms]
+    finished = [(arm, found) for arm, found in summaries if found]
+    return (
+        Ledger(
+            "Compute",
+            ["FLOPs", "of never freezing", "FLOPs a step", "updates a second", "hours"],
+            [(arm, _compute(found)) for arm, found in finished],
+            f"{ARROWS} One multiply-add counts as one FLOP, a backward pass as two forward passes. Updates a second "
+            "and hours are of the machine that trained.",
+        ),
+        Ledger(
+            "Memory",
+            ["bytes a stored step", "replay", "capacity in steps", "peak memory"],
+            [(arm, _memory(found)) for arm, found in finished],
+            f"{ARROWS} Peak memory is the whole process's, on the machine that trained.",
+        ),
+    )
+
+
+def _compute(summaries: Sequence[Summary]) -> list[str]:
+    total, baseline = (_mean(summaries, "flops", name) or 0.0 for name in ("total", "baseline"))
+    after = "per_step_before" if _mean(summaries, "frozen_at") is None else "per_step_after"
+    return [
+        f"{total:.3g}",
+        f"{total / baseline:.0%}" if baseline else NONE,
+        _change(summaries, ".3g", ("flops", "per_step_before"), ("flops", after)),
+        _change(summaries, ",.0f", ("updates_per_second", "before"), ("updates_per_second", "after")),
+        f"{(_mean(summaries, 'wall_seconds') or 0) / 3600:.2f}",
+    ]
+
+
+def _memory(summaries: Sequence[Summary]) -> list[str]:
+    return [
+        _change(summaries, ",.0f", ("replay", "row_bytes_before"), ("replay", "row_bytes_after")),
+        human_bytes(_mean(summaries, "replay", "bytes") or 0),
+        _change(summaries, ",.0f", ("replay", "capacity_before"), ("replay", "capacity_after")),
+        human_bytes(_mean(summaries, "peak_rss_bytes") or 0),
+    ]
+
+
+def _change(summaries: Sequence[Summary], form: str, *pair: tuple[str, str]) -> str:
+    """A figure before and after the freeze; once, where there is but one or nothing changed."""
+    before, after = (_mean(summaries, *names) for names in pair)
+    if before is None or after is None or before == after:
+        shown = before if before is not None else after
+        return NONE if shown is None else format(shown, form)
+    return f"{before:{form}} → {after:{form}}"
+
+
+def _mean(summaries: Sequence[Summary], *names: str) -> float | None:
+    """The mean of a nested figure over the summaries that have it."""
+    values = []
+    for summary in summaries:
+        value: Any = summary
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, int | float):
+            values.append(float(value))
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,63 @@
+"""What a folder given to `seer plot` or `seer report` means: a run, or all runs of the sweeps and exhibits in it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from seer.errors import SettingError
+from seer.reporting.curves import Run, read_run
+from seer.sweeps.trial import Trial, manifests_in
+from seer.training.run import CONFIG_FILE, SUMMARY_FILE
+
+
+def read_folders(paths: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
+    """The runs that the folders mean, each once, and by name why others aren't among them.
+
+    Raises:
+        SettingError: a folder is no run, holds no evaluation yet, and no sweep or exhibit was trained in it.
+    """
+    runs: dict[Path, Run] = {}
+    missing: dict[str, str] = {}
+    for path in paths:
+        manifests = [] if (path / CONFIG_FILE).exists() else manifests_in(path)
+        if not manifests:
+            _refuse_runs_below(path)
+            runs.setdefault(path.resolve(), read_run(path))
+        for manifest in manifests:
+            found, lost = finished(manifest.trials, path, manifest.failures)
+            for run in _as_called(manifest.trials, found):
+                runs.setdefault(run.folder.resolve(), run)
+            missing |= lost
+    return list(runs.values()), missing
+
+
+def finished(trials: Sequence[Trial], root: Path, failures: Mapping[str, str]) -> tuple[dict[str, Run], dict[str, str]]:
+    """By name, the finished runs of these trials in the folder `root`, and why the others aren't among them."""
+    found, missing = {}, {}
+    for trial in trials:
+        folder = trial.folder(root)
+        if (folder / SUMMARY_FILE).exists():
+            found[trial.name] = read_run(folder)
+        else:
+            missing[trial.name] = failures.get(trial.name, "not finished" if folder.exists() else "not started")
+    return found, missing
+
+
+def _as_called(trials: Sequence[Trial], found: Mapping[str, Run]) -> list[Run]:
+    """A sweep's runs; by the sweep's own names for its arms, where an arm is frozen at other steps elsewhere."""
+    labels: dict[str, set[str]] = {}
+    for trial in trials:
+        if trial.name in found:
+            labels.setdefault(trial.arm, set()).add(found[trial.name].label)
+    several = any(len(each) > 1 for each in labels.values())
+    arms = {trial.name: trial.arm for trial in trials}
+    return [dataclasses.replace(run, arm=arms[name]) if several else run for name, run in found.items()]
+
+
+def _refuse_runs_below(path: Path) -> None:
+    """SettingError that says more than "no run" where the folders inside are some."""
+    below = sorted(folder for folder in path.glob("*/") if (folder / CONFIG_FILE).exists())
+    if below and not (path / CONFIG_FILE).exists():
+        raise SettingError(
+            f"{path} is no run and has no record of a sweep, but holds {len(below)} runs: give {path}/*/"
+        )

@@ -1,0 +1,199 @@
+"""Learning curves from run folders: score over steps, FLOPs or seconds.
+
+Runs that differ in nothing but the seed make one curve, their mean, with a band of one standard deviation
+over seeds. A single run has the spread of its evaluation episodes as its band, and its training episodes as
+dots if it is alone in the picture.
+"""
+
+import io
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from seer.errors import SettingError
+from seer.reporting.curves import COLUMNS, Arm, Freezes, Run, XAxis, curve, freezes, group, why_frozen
+from seer.reporting.folders import read_folders
+from seer.training.checkpoint import write_atomically
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; markers for readers without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+GREY = "#666666"
+PANEL_INCHES = (5.6, 3.3)
+STYLE: dict[Any, Any] = {
+    "font.size": 11, "axes.titlesize": 12, "legend.fontsize": 10, "savefig.dpi": 200, "svg.fonttype": "none",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+    "lines.linewidth": 2.0, "lines.markersize": 5,
+}  # fmt: skip
+
+
+def plot_runs(
+    folders: Sequence[Path],
+    *,
+    x: XAxis,
+    out: Path,
+    per_seed: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Draw the learning curves of the runs in `folders`, write them to `out` (.png or .svg), return `out`.
+
+    A folder of a sweep or an exhibit means its finished runs; `say` hears of the others. `per_seed` draws every
+    seed's own curve too.
+
+    Raises:
+        SettingError: no folder is given, one holds no run or no evaluation, two runs have the same settings and
+            seed, or `out` can't be written.
+    """
+    if not folders:
+        raise SettingError("no run to plot: give one folder or more, seer plot DIR...")
+    runs, missing = read_folders(folders)
+    if not runs:
+        raise SettingError(f"no run to plot: none of the {len(missing)} runs in {folders[0]} has finished")
+    for name, why in missing.items():
+        say(f"not drawn: {name}: {why}")
+    return plot_arms(group(runs), x=x, out=out, per_seed=per_seed)
+
+
+def plot_arms(arms: Sequence[Arm], *, x: XAxis, out: Path, per_seed: bool = False) -> Path:
+    """`plot_runs` of runs that were read and grouped before."""
+    if out.suffix not in (".png", ".svg"):
+        raise SettingError(f"--out {out} is no picture: let it end in .png or .svg")
+    with rc_context(STYLE):
+        figure = draw_arms(arms, x=x, per_seed=per_seed)
+        picture = io.BytesIO()
+        figure.savefig(picture, format=out.suffix[1:])
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(out, picture.getvalue())
+        except OSError as error:
+            raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another file") from error
+    return out
+
+
+def draw_arms(arms: Sequence[Arm], *, x: XAxis, per_seed: bool = False) -> Figure:
+    """The figure of `plot_runs`: a panel per environment, a curve per arm, one legend below.
+
+    Raises:
+        SettingError: seeds of an arm were never evaluated at the same step.
+    """
+    labels = list(dict.fromkeys(arm.label for arm in arms))
+    environments = list(dict.fromkeys(arm.environment for arm in arms))
+    num_columns = min(len(environments), 4)
+    num_rows = -(-len(environments) // num_columns)
+    width, height = PANEL_INCHES
+    figure = Figure(figsize=(width * num_columns, height * num_rows), layout="constrained")
+    panels = [figure.add_subplot(num_rows, num_columns, place + 1) for place in range(len(environments))]
+    for axes, environment in zip(panels, environments, strict=True):
+        for arm in arms:
+            if arm.environment == environment:
+                draw_arm(axes, arm, style=labels.index(arm.label), x=x, per_seed=per_seed)
+        if len(arms) == len(arms[0].runs) == 1:
+            draw_episodes(axes, arms[0].runs[0], x=x)
+        finish_panel(axes, environment, x=x)
+    add_legend(figure, panels, arms)
+    return figure
+
+
+# Drawing ---------------------------------------------------------------------------------------------------
+
+
+def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis, per_seed: bool = False) -> None:
+    """The curve of an arm with its band, and a dashed line wherever its encoder was frozen."""
+    colour, marker = COLOURS[style % len(COLOURS)], MARKERS[style % len(MARKERS)]
+    scores = curve(arm, x)
+    for run in arm.runs if per_seed and len(arm.runs) > 1 else ():
+        own = curve(Arm(arm.environment, arm.label, [run]), x)
+        axes.plot(own.x, own.mean, color=colour, linewidth=0.8, alpha=0.6, zorder=2)
+    axes.fill_between(scores.x, scores.mean - scores.std, scores.mean + scores.std, color=colour, alpha=0.2, lw=0)
+    axes.plot(scores.x, scores.mean, color=colour, marker=marker, label=arm.label, zorder=3)
+    moments = freezes(arm, x)
+    for moment in moments:
+        axes.axvline(moment.x, color=colour, linestyle="--", linewidth=1.4 if len(moments) == 1 else 0.9, zorder=2)
+    if moments and not axes.texts:  # one label for all lines: their colours tell whose they are
+        above = axes.get_xaxis_transform()  # x in data, y as a fraction of the panel
+        name, at = freeze_name(arm, moments), moments[0].x
+        axes.text(at, 1.015, name, transform=above, color=colour, fontsize=9, ha="center", va="bottom")
+    elif len(arm.runs) == 1 and not moments and not axes.texts and why_frozen(arm.runs[0]):
+        name = f"not frozen: {why_frozen(arm.runs[0])}"
+        axes.text(1, 1.015, name, transform=axes.transAxes, color=colour, fontsize=9, ha="right", va="bottom")
+
+
+def freeze_name(arm: Arm, moments: Sequence[Freezes]) -> str:
+    """What stands at the first line of an arm's freezes: of a single automatic one, its reason too."""
+    frozen = sum(len(moment.runs) for moment in moments)
+    if len(arm.runs) == 1 and why_frozen(arm.runs[0]):
+        return f"freeze: {why_frozen(arm.runs[0])}"
+    return "freeze" if frozen == len(arm.runs) else f"freeze ({frozen} of {len(arm.runs)} seeds)"
+
+
+def draw_episodes(axes: Axes, run: Run, *, x: XAxis) -> None:
+    """The returns of training episodes as faint dots."""
+    episodes = run.of_kind("episode")
+    if episodes:
+        axes.plot(
+            [episode[COLUMNS[x]] for episode in episodes],
+            [episode["episode_return"] for episode in episodes],
+            linestyle="",
+            marker=".",
+            markersize=4,
+            markeredgewidth=0,
+            color=GREY,
+            alpha=0.35,
+            zorder=1,
+            rasterized=True,
+            label="training episodes",
+        )
+
+
+def finish_panel(axes: Axes, environment: str, *, x: XAxis) -> None:
+    """Title, axes with units, readable numbers."""
+    axes.set_title(environment, loc="left", pad=16)
+    axes.set_xlim(left=0)
+    exponent = 0
+    if x == "flops":
+        exponent = 3 * (math.floor(math.log10(max(axes.get_xlim()[1], 1))) // 3)
+    axes.set_xlabel({
+        "steps": "training steps (agent decisions)",
+        "flops": f"FLOPs ($10^{{{exponent}}}$ multiply-adds)",
+        "seconds": "wall time (seconds)",
+    }[x])  # fmt: skip
+    axes.set_ylabel("score per episode")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 10**exponent:,.10g}")
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+
+
+def add_legend(figure: Figure, panels: Sequence[Axes], arms: Sequence[Arm]) -> None:
+    """One legend below all panels, each label once, in room of its own; its last entry explains the bands."""
+    entries: dict[str, Artist] = {}
+    for axes in panels:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, handle)
+    entries[f"± one standard deviation over {band(arms)}"] = Patch(color=GREY, alpha=0.3, linewidth=0)
+    longest = int((figure.get_figwidth() - 0.7) / 0.07)  # characters
+    names = [textwrap.fill(name, longest) for name in entries]
+    entry_inches = 0.7 + 0.07 * min(longest, max(map(len, entries)))
+    num_columns = max(1, int(figure.get_figwidth() / entry_inches))
+    num_lines = -(-sum(name.count("\n") + 1 for name in names) // num_columns)
+    figure.set_figheight(figure.get_figheight() + 0.1 + 0.23 * num_lines)
+    figure.legend(list(entries.values()), names, loc="outside lower center", frameon=False, ncols=num_columns)
+
+
+def band(arms: Sequence[Arm]) -> str:
+    """What the bands of these arms' curves are a standard deviation over."""
+    seeds = {len(arm.runs) for arm in arms}
+    several = sorted(seeds - {1})
+    over = f"{'-'.join(map(str, several))} seeds"
+    if 1 not in seeds:
+        return over
+    return f"{over}, or evaluation episodes of a single one" if several else "evaluation episodes"

@@ -1,0 +1,1 @@
+"""Plan a grid of runs and train it."""

@@ -1,0 +1,170 @@
+"""One live view of all trials: how far each is, what it scores, and how long the rest takes."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from seer.sweeps.trial import Outcome, State, Trial
+from seer.training.run import METRICS_FILE
+
+SHOWN = 16
+"""Training runs that the view lists; the others are counted."""
+
+
+class Follower:
+    """Reads what a run appends to its metrics, without reading anything twice."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self.offset = folder / METRICS_FILE, 0
+        self.step, self.flops = 0, 0
+        self.score: float | None = None
+        self.updates_per_second: float | None = None
+
+    def read(self) -> None:
+        """Take in the records since the last time; a run that went back to a checkpoint is read from its start."""
+        try:
+            with self.file.open("rb") as file:
+                if file.seek(0, 2) < self.offset:
+                    self.offset = 0
+                file.seek(self.offset)
+                content = file.read()
+        except OSError:
+            return
+        whole, _, _torn = content.rpartition(b"\n")
+        self.offset += len(whole) + 1 if whole else 0
+        for line in whole.splitlines():
+            try:
+                self._take(json.loads(line))
+            except ValueError:
+                continue
+
+    def _take(self, record: Mapping[str, Any]) -> None:
+        self.step, self.flops = record["step"], record["flops"]
+        if record["kind"] == "eval":
+            self.score = record["mean"]
+        elif record["kind"] == "train":
+            self.updates_per_second = record["updates_per_second"]
+
+
+class LiveView:
+    """A table that refreshes on a terminal; elsewhere one line per event, and a summary every `quiet_seconds`.
+
+    Args:
+        root: the sweep's folder.
+        steps: training steps of each trial, by name.
+        flops: expected FLOPs of each trial, by name.
+        console: where to write.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        steps: Mapping[str, int],
+        flops: Mapping[str, float],
+        console: Console | None = None,
+        quiet_seconds: float = 60.0,
+    ) -> None:
+        self.root, self.steps, self.flops = root, steps, flops
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.quiet_seconds = quiet_seconds
+        self.followers: dict[str, Follower] = {}
+        self.ends: dict[str, Outcome] = {}
+        self._live = Live(console=self.console, refresh_per_second=2, transient=True)
+        self._began = self._last_line = time.monotonic()
+        self._done_before: float | None = None
+
+    def __enter__(self) -> "LiveView":
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def say(self, line: str) -> None:
+        """One line that stays."""
+        self.console.print(line, markup=False)
+
+    def started(self, trial: Trial, state: State) -> None:
+        """A trial's command was started."""
+        what = {"resumable": "goes on from its checkpoint", "dead": "starts anew: it died before its first checkpoint"}
+        self.say(f"{trial.name}: {what.get(state, 'starts')}")
+
+    def ended(self, trial: Trial, outcome: Outcome, *, new: bool = True) -> None:
+        """A trial came to its end, just now or (`new` False) before this sweep."""
+        self.ends[trial.name] = outcome
+        self._follow(trial)
+        if not new:
+            return
+        score = self.followers[trial.name].score
+        if outcome.kind == "finished":
+            self.say(f"{trial.name}: finished, score {'?' if score is None else f'{score:,.1f}'}")
+        elif outcome.kind == "stopped":
+            self.say(f"{trial.name}: {outcome.reason}")
+        else:
+            self.say(f"{trial.name}: {outcome.kind}: {outcome.reason}")
+
+    def update(self, running: Sequence[Trial]) -> None:
+        """Show where the sweep stands."""
+        quiet = not self.console.is_terminal
+        if quiet and time.monotonic() - self._last_line < self.quiet_seconds:
+            return
+        self._last_line = time.monotonic()
+        for trial in running:
+            self._follow(trial)
+        headline = self._headline(len(running))
+        if quiet:
+            progress = ", ".join(f"{trial.name} {self._share(trial):.0%}" for trial in running[:SHOWN])
+            self.say(f"{headline} | {progress}")
+        else:
+            self._live.update(Group(Text(headline), self._table(running)))
+
+    def _follow(self, trial: Trial) -> None:
+        self.followers.setdefault(trial.name, Follower(trial.folder(self.root))).read()
+
+    def _share(self, trial: Trial) -> float:
+        return self.followers[trial.name].step / self.steps[trial.name]
+
+    def _is_finished(self, name: str) -> bool:
+        return name in self.ends and self.ends[name].kind == "finished"
+
+    def _headline(self, running: int) -> str:
+        kinds = [outcome.kind for outcome in self.ends.values()]
+        failed = kinds.count("failed") + kinds.count("killed")
+        total = sum(self.flops.values())
+        done = sum(
+            self.flops[name] if self._is_finished(name) else min(follower.flops, self.flops[name])
+            for name, follower in self.followers.items()
+        )
+        if self._done_before is None:
+            self._done_before, self._began = done, time.monotonic()
+        gained, seconds = done - self._done_before, time.monotonic() - self._began
+        left = f" | about {(total - done) * seconds / gained / 3600:.1f} h left" if gained > 0 and seconds > 30 else ""
+        return (
+            f"{kinds.count('finished')} of {len(self.steps)} finished, {running} training, {failed} failed"
+            f" | {done / total if total else 1:.0%} of {total:.2g} FLOPs{left}"
+        )
+
+    def _table(self, running: Sequence[Trial]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("run", "step", "of", "score", "updates/s"):
+            table.add_column(name, justify="left" if name == "run" else "right", no_wrap=True)
+        for trial in running[:SHOWN]:
+            follower = self.followers[trial.name]
+            score = "" if follower.score is None else f"{follower.score:,.1f}"
+            rate = "" if not follower.updates_per_second else f"{follower.updates_per_second:,.0f}"
+            table.add_row(trial.name, f"{follower.step:,}", f"{self.steps[trial.name]:,}", score, rate)
+        if len(running) > SHOWN:
+            table.add_row(f"and {len(running) - SHOWN} more", "", "", "", "")
+        return table

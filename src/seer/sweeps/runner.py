@@ -1,0 +1,166 @@
+"""The local engine: trains the trials of a sweep as processes, as many at a time as cores and memory allow."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from seer.signals import stop_signals
+from seer.sweeps.progress import LiveView
+from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, ready, start, state_of
+from seer.training.resident import free_bytes, usable_cores
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the machine gives to a sweep: cores, bytes of memory, trials at a time (None: as many as fit)."""
+
+    cores: int
+    num_bytes: int
+    jobs: int | None = None
+
+    def fits(self, needs: Needs, taken: Sequence[Needs]) -> bool:
+        """Whether one more trial fits beside those that train. One alone always may."""
+        if not taken:
+            return True
+        everyone = [*taken, needs]
+        return (
+            sum(each.cpus for each in everyone) <= self.cores
+            and sum(each.num_bytes for each in everyone) <= self.num_bytes
+            and (self.jobs is None or len(everyone) <= self.jobs)
+        )
+
+
+def room_here(jobs: int | None = None) -> Room:
+    """The cores this process may use, and the memory that is free now."""
+    return Room(usable_cores(), free_bytes(), jobs)
+
+
+class LocalEngine:
+    """Runs trials as processes of this machine.
+
+    Args:
+        root: the sweep's folder.
+        needs: what each trial takes, by name.
+        room: what there is.
+        retries: how often a trial that was killed may go on from its checkpoint.
+        view: what a person sees.
+    """
+
+    def __init__(self, root: Path, *, needs: Mapping[str, Needs], room: Room, retries: int, view: LiveView) -> None:
+        self.root, self.needs, self.room, self.retries, self.view = root, needs, room, retries, view
+        self.running: dict[str, tuple[Trial, subprocess.Popen[bytes]]] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self.deaths: dict[str, int] = {}
+        self.held: set[str] = set()  # trials that another process writes
+        self.stops = 0  # times that it was asked to stop
+        self.told: set[str] = set()  # trials that were asked then
+
+    def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
+        """Bring every trial to its end; returns how each ended. Asked to stop, those that train write a checkpoint."""
+        waiting = [trial for trial in trials if not self._was_finished(trial)]
+        with listening(self._stop), self.view:
+            while self.running or (waiting and not self.stops):
+                if not self.stops:
+                    waiting = self._start_what_fits(waiting)
+                time.sleep(POLL_SECONDS)
+                waiting = self._collect() + waiting
+                waiting = self._drop_orphans(waiting)
+                self.view.update([trial for trial, _ in self.running.values()])
+        for trial in waiting:
+            self.outcomes.setdefault(trial.name, Outcome("stopped", "not started"))
+        return self.outcomes
+
+    def _start_what_fits(self, waiting: list[Trial]) -> list[Trial]:
+        """Start trials in their order; returns those that wait on. A busy folder waits for its process to end."""
+        finished = {name for name, outcome in self.outcomes.items() if outcome.kind == "finished"}
+        allowed = {trial.name for trial in ready(waiting, finished)}
+        left = []
+        for trial in waiting:
+            taken = [self.needs[name] for name in self.running]
+            if self.stops or trial.name not in allowed or not self.room.fits(self.needs[trial.name], taken):
+                left.append(trial)
+                continue
+            state = state_of(trial.folder(self.root))
+            if state == "busy":
+                left.append(trial)
+                self._say_held(trial)
+            elif not self._was_finished(trial):
+                self.view.started(trial, state)
+                self.running[trial.name] = trial, start(trial, self.root, self.needs[trial.name])
+                self._stop_latecomer(trial.name)
+        return left
+
+    def _was_finished(self, trial: Trial) -> bool:
+        """Whether a trial needs nothing more; if so it is counted, before those that train have ended."""
+        if state_of(trial.folder(self.root)) != "finished":
+            return False
+        self.outcomes[trial.name] = Outcome("finished")
+        self.view.ended(trial, self.outcomes[trial.name], new=False)
+        return True
+
+    def _say_held(self, trial: Trial) -> None:
+        if trial.name not in self.held:
+            self.held.add(trial.name)
+            self.view.say(f"{trial.name}: another process writes this run; waiting for it to end")
+
+    def _collect(self) -> list[Trial]:
+        """Note what became of processes that ended; returns trials to start again."""
+        again = []
+        for name, (trial, process) in list(self.running.items()):
+            exit_code = process.poll()
+            if exit_code is None:
+                continue
+            del self.running[name]
+            outcome = outcome_of(trial, self.root, exit_code)
+            revivable = outcome.kind in ("killed", "stopped") and not self.stops
+            if revivable and self.deaths.get(name, 0) < self.retries:
+                self.deaths[name] = self.deaths.get(name, 0) + 1
+                self.view.say(f"{name}: {outcome.reason}; going on from its last checkpoint")
+                again.append(trial)
+                continue
+            if self.stops and outcome.kind == "killed":
+                outcome = Outcome("stopped", "stopped before a checkpoint could be written")
+            self.outcomes[name] = outcome
+            self.view.ended(trial, outcome)
+        return again
+
+    def _drop_orphans(self, waiting: list[Trial]) -> list[Trial]:
+        """Give up what waits for a trial that didn't finish."""
+        for trial in waiting:
+            if trial.after in self.outcomes and (outcome := orphaned(trial, self.outcomes[trial.after])) is not None:
+                self.outcomes[trial.name] = outcome
+                self.view.ended(trial, outcome)
+        return [trial for trial in waiting if trial.name not in self.outcomes]
+
+    def _stop_latecomer(self, name: str) -> None:
+        """One that was being started when the others were asked to stop."""
+        if self.stops and name not in self.told:
+            self.running[name][1].terminate()
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        """The first time every training writes a checkpoint and ends; the second time it just ends."""
+        self.stops += 1
+        for name, (_, process) in self.running.items():
+            self.told.add(name)
+            if self.stops == 1:
+                process.terminate()
+            else:
+                process.kill()
+
+
+@contextmanager
+def listening(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside, Ctrl-C, SIGTERM and a closed terminal call `stop` and nothing else."""
+    handlers = {number: signal.signal(number, stop) for number in stop_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

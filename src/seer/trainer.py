@@ -1,0 +1,197 @@
+"""`seer train` and `seer resume`: from settings or a run folder to the last printed line."""
+
+import dataclasses
+import os
+import re
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from seer.budget import disk_bytes
+from seer.build import build, describe_computing, settle_precision
+from seer.config import Config, config_to_json
+from seer.environments import GymnasiumEnvironment
+from seer.environments.rendering import choose_backend
+from seer.errors import LearningError, SettingError, shortened
+from seer.load_run import config_of, fitting, refuse_other_settings
+from seer.paper.transfer import adopt_encoder, adopt_weights
+from seer.presets import CONTROL
+from seer.reporting.plots import plot_runs
+from seer.training.checkpoint import holds_checkpoint, latest_checkpoint, load_checkpoint
+from seer.training.journal import Interrupted, Journal
+from seer.training.loop import train
+from seer.training.parts import Training
+from seer.training.run import METRICS_FILE, SUMMARY_FILE, Metrics, RunFolder, read_metrics, refuse_used
+from seer.training.terminal import Terminal, human_bytes
+from seer.validation import validate
+
+FAILURE_FILE = "failure.txt"
+
+
+def start_run(config: Config) -> None:
+    """Train from the first step, in a new folder."""
+    out, config = _new_folder(config), settle_precision(config)
+    terminal = Terminal()
+    run = _ready(config, out, terminal)
+    with RunFolder.create(out, config_to_json(config)) as folder, _metrics(folder) as metrics:
+        _train_to_the_end(Journal(run, folder, metrics, terminal))
+
+
+def try_run(config: Config) -> None:
+    """Refuse what `start_run` would; write nothing."""
+    with closing(_ready(config, _new_folder(config), Terminal())):
+        pass
+
+
+def _ready(config: Config, out: Path, terminal: Terminal) -> Training:
+    """A run before its first step, once nothing is known that speaks against it."""
+    refuse_used(out)
+    run = build(config)
+    _refuse_full_disk(out, run)
+    _adopt(run, config, terminal)
+    return run
+
+
+def resume_run(path: Path, changes: Mapping[str, Any]) -> None:
+    """Train on from the last checkpoint; from the first step if the run was cut off before its first checkpoint.
+
+    `changes` are of `CHANGEABLE` settings, and stay with the run.
+    """
+    with RunFolder.open(path, writing=True) as folder:
+        if (path / SUMMARY_FILE).exists():
+            raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
+        begun_with, terminal = config_of(folder), Terminal()
+        config = validate(dataclasses.replace(begun_with, **changes), new=False)
+        run = build(config)
+        begun = _has_begun(folder)
+        if begun:
+            checkpoint = latest_checkpoint(folder.checkpoints)
+            figures = _load(run, checkpoint, folder.config)
+        else:
+            _adopt(run, config, terminal)
+        folder.change(changes)
+        with _metrics(folder) as metrics:
+            journal = Journal(run, folder, metrics, terminal)
+            if begun:
+                journal.load_state_dict(figures, checkpoint)
+            terminal.say(f"resuming {path} at step {run.step:,}")
+            if run.lost_episode:
+                terminal.say(
+                    "the environment did not go the same way again: its episode was cut there, a new one begins"
+                )
+            _clear_failure(path)
+            _train_to_the_end(journal)
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    """Whether anything was kept of a run; one that was cut off before that has an empty folder of checkpoints.
+
+    A run makes that folder first: where it is missing, it was lost.
+    """
+    if not folder.checkpoints.is_dir() or holds_checkpoint(folder.checkpoints):
+        return True
+    return (folder.path / METRICS_FILE).exists() and bool(read_metrics(folder.path))
+
+
+def _adopt(run: Training, config: Config, terminal: Terminal) -> None:
+    """Take the encoder of another run, or the weights of a module of one's own, if the settings say so."""
+    if config.freeze.encoder_from is not None:
+        step = adopt_encoder(run.agent, config)
+        terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
+    if config.freeze.encoder_weights is not None:
+        adopt_weights(run.agent, Path(config.freeze.encoder_weights))
+
+
+def _metrics(folder: RunFolder) -> closing[Metrics]:
+    return closing(Metrics(folder.path))
+
+
+def _load(run: Training, checkpoint: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Bring a run to its checkpoint; returns the journal's part of it.
+
+    A function of its own, so that nothing holds the checkpoint's mapped memory once it is copied.
+    """
+    state = load_checkpoint(checkpoint)
+    with fitting(checkpoint):
+        refuse_other_settings(checkpoint, state["settings"], config)
+        run.load_state_dict(state)
+        return state["journal"]
+
+
+def _refuse_full_disk(out: Path, run: Training) -> None:
+    """Now, not after hours: SettingError where the checkpoints won't fit."""
+    try:
+        place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+            raise SettingError(f"--out {out} can't be written (nothing can be made in {place}): choose another folder")
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another folder") from error
+    new = run.schedule.checkpoint_every * run.replay.row.num_bytes
+    needed = disk_bytes(run.agent, run.replay.num_bytes, new=new, compared=run.guards.observations)
+    if free < needed:
+        raise SettingError(
+            f"--out {out}: checkpoints take up to {human_bytes(needed)} and {human_bytes(free)} are free there; "
+            "make room, choose another --out, or give less --replay-memory"
+        )
+
+
+def _train_to_the_end(journal: Journal) -> None:
+    run = journal.run
+    journal.terminal.say(describe_computing(config_of(journal.folder)))
+    if run.budget is not None:
+        replay = human_bytes(run.replay.num_bytes)
+        journal.terminal.say(f"Memory: at most {human_bytes(run.budget)}, {replay} of it the replay's")
+    if journal.folder.config["env"].startswith(CONTROL):
+        journal.terminal.say(str(choose_backend()))
+    if isinstance(run.environment, GymnasiumEnvironment):
+        journal.terminal.say(run.environment.account)
+    folder = journal.folder.path
+    with journal, _explaining(journal), closing(run):
+        if journal.saved_at is None:
+            journal.checkpoint()  # so that there is always one to go on from
+        with suppress(Interrupted):
+            train(run, journal)
+            with journal.paused():
+                journal.checkpoint()  # at the end too: what a summary calls finished must have its agent
+    if not run.finished:
+        journal.terminal.say(f"stopped at step {run.step:,}; go on with: seer resume {folder}")
+        raise SystemExit(130)
+    journal.finish()
+    picture = plot_runs([folder], x="steps", out=folder / "learning_curve.png")
+    journal.terminal.say(f"learning curve: {picture}\nrun folder: {folder}")
+
+
+@contextmanager
+def _explaining(journal: Journal) -> Iterator[None]:
+    """What stops a run becomes one line with the step and the way on; the traceback is left in the folder."""
+    try:
+        yield
+    except Exception as error:
+        folder, step = journal.folder.path, journal.run.step
+        what = f"stopped in step {step:,}: {error if isinstance(error, SettingError) else shortened(error)}"
+        if not folder.is_dir():  # nothing is left to go on from
+            raise SettingError(what) from error
+        if journal.saved_at is not None and not isinstance(error, LearningError):
+            what += f"; go on from step {journal.saved_at:,} with: seer resume {folder}"
+        try:
+            (folder / FAILURE_FILE).write_text(traceback.format_exc())
+            what += f" (traceback: {folder / FAILURE_FILE})"
+        except OSError:  # no room for it
+            traceback.print_exc()
+        raise SettingError(what) from error
+
+
+def _clear_failure(folder: Path) -> None:
+    (folder / FAILURE_FILE).unlink(missing_ok=True)
+
+
+def _new_folder(config: Config) -> Path:
+    if config.out is not None:
+        return Path(config.out)
+    moment = time.strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{re.sub('[/:]', '-', config.env)}-{config.agent}-{config.seed}-{moment}"

@@ -1,0 +1,386 @@
+"""Learning curves: the right curves, bands, freeze lines, dots and labels from the runs' own records."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from seer.errors import SettingError
+from seer.reporting.curves import Arm, XAxis, group, label, read_run
+from seer.reporting.folders import read_folders
+from seer.reporting.plots import draw_arms, plot_runs
+from seer.reporting.results import Results
+from seer.sweeps.trial import Manifest, Trial
+from tiny_run import seer
+
+STEPS = range(1000, 5001, 1000)
+BEFORE, AFTER = 10**9, 10**8  # FLOPs per step
+FROZEN, NEVER = "Rainbow + SEER, freeze at 2,000", "Rainbow, never frozen"
+
+
+def score(seed: int, step: int) -> float:
+    return step / 10 + 30 * seed
+
+
+def make_run(
+    root: Path,
+    env: str = "ALE/Alien-v5",
+    at: str = "2000",
+    seed: int = 0,
+    *,
+    steps: range = STEPS,
+    memory: Any = None,
+) -> Path:
+    """A run folder as training leaves it."""
+    folder = root / f"{env.replace('/', '-')}-{at}-{seed}-{memory}"
+    folder.mkdir(parents=True)
+    config = {
+        "env": env, "agent": "rainbow", "seed": seed, "out": str(folder), "replay": {"memory": memory},
+        "freeze": {"at": at, "num_crops": 1},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    records = []
+
+    def record(kind: str, step: int, **figures: Any) -> None:
+        frozen = step > int(at) if at != "never" else False
+        flops = int(at) * BEFORE + (step - int(at)) * AFTER if frozen else step * BEFORE
+        records.append(
+            {"kind": kind, "step": step, "frames": 4 * step, "flops": flops, "wall_seconds": step / 50 + seed}
+        )
+        records[-1].update(figures)
+
+    for step in steps:
+        record("episode", step - 500, episode_return=score(seed, step) - 5, episode_length=100)
+        if str(step) == at:
+            record("freeze", step)
+        mean = score(seed, step)
+        record("eval", step, mean=mean, std=7.0, episodes=2, returns=[mean - 7, mean + 7])
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in records))
+    return folder
+
+
+def read_arms(folders: list[Path]) -> list[Arm]:
+    return group(read_folders(folders)[0])
+
+
+def draw_runs(folders: list[Path], *, x: XAxis, per_seed: bool = False) -> Figure:
+    return draw_arms(read_arms(folders), x=x, per_seed=per_seed)
+
+
+def labels(figure: Figure) -> list[str]:
+    (legend,) = figure.legends
+    return [text.get_text().replace("\n", " ") for text in legend.get_texts()]
+
+
+def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
+    (found,) = (found for found in axes.lines if found.get_label() == label)
+    return list(map(float, found.get_xdata())), list(map(float, found.get_ydata()))
+
+
+def band(axes: Axes, number: int) -> np.ndarray:
+    """Height of the band at each x."""
+    corners = axes.collections[number].get_paths()[0].vertices
+    return np.array([np.ptp(corners[corners[:, 0] == x, 1]) for x in np.unique(corners[:, 0])])
+
+
+def dashed(axes: Axes) -> list[float]:
+    return [float(found.get_xdata()[0]) for found in axes.lines if found.get_linestyle() == "--"]
+
+
+def test_a_single_run_shows_everything_it_recorded(tmp_path: Path) -> None:
+    figure = draw_runs([make_run(tmp_path)], x="steps")
+    (axes,) = figure.axes
+    assert line(axes, FROZEN) == (list(STEPS), [100, 200, 300, 400, 500])
+    assert line(axes, "training episodes") == ([500, 1500, 2500, 3500, 4500], [95, 195, 295, 395, 495])
+    assert np.allclose(band(axes, 0), 14)  # twice the std over evaluation episodes
+    assert dashed(axes) == [2000]
+    assert [text.get_text() for text in axes.texts] == ["freeze"]
+    assert axes.get_title(loc="left") == "ALE/Alien-v5"
+    assert axes.get_xlabel() == "training steps (agent decisions)"
+    assert labels(figure) == [
+        FROZEN,
+        "training episodes",
+        "± one standard deviation over evaluation episodes",
+    ]
+
+
+def test_seeds_become_mean_and_band(tmp_path: Path) -> None:
+    figure = draw_runs(
+        [make_run(tmp_path, at=at, seed=seed) for at in ("2000", "never") for seed in range(3)], x="steps"
+    )
+    (axes,) = figure.axes
+    for name in (FROZEN, NEVER):
+        assert line(axes, name) == (list(STEPS), [130, 230, 330, 430, 530])
+    for number in range(2):
+        assert np.allclose(band(axes, number), 2 * np.std([0, 30, 60], ddof=1))
+    assert dashed(axes) == [2000]
+    assert labels(figure) == [FROZEN, NEVER, "± one standard deviation over 3 seeds"]
+    assert len({found.get_color() for found in axes.lines if found.get_linestyle() == "-"}) == 2
+
+
+def test_seeds_can_be_seen_one_by_one(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path, seed=seed) for seed in range(3)]
+    (axes,) = draw_runs(folders, x="steps", per_seed=True).axes
+    thin = [list(map(float, found.get_ydata())) for found in axes.lines if found.get_linewidth() < 1]
+    assert thin == [[score(seed, step) for step in STEPS] for seed in range(3)]
+    (axes,) = draw_runs(folders[:1], x="steps", per_seed=True).axes
+    assert not [found for found in axes.lines if found.get_linewidth() < 1]  # it is the mean
+
+
+def test_flops_and_seconds(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path, seed=seed) for seed in (0, 1)]
+    (axes,) = (figure := draw_runs(folders, x="flops")).axes
+    assert line(axes, FROZEN)[0] == [1e12, 2e12, 2.1e12, 2.2e12, 2.3e12]
+    assert dashed(axes) == [2e12]
+    assert axes.get_xlabel() == "FLOPs ($10^{12}$ multiply-adds)"
+    figure.draw_without_rendering()
+    assert [tick.get_text() for tick in axes.get_xticklabels()][:3] == ["0", "0.5", "1"]
+    (axes,) = draw_runs(folders, x="seconds").axes
+    assert line(axes, FROZEN)[0] == [20.5, 40.5, 60.5, 80.5, 100.5]
+    assert dashed(axes) == [40.5]
+    assert axes.get_xlabel() == "wall time (seconds)"
+
+
+def test_a_panel_for_each_environment(tmp_path: Path) -> None:
+    games = [f"ALE/{name}-v5" for name in ("Alien", "BankHeist", "Qbert", "Krull", "Amidar")]
+    figure = draw_runs([make_run(tmp_path, env=game, at=at) for game in games for at in ("never", "2000")], x="steps")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == games
+    assert labels(figure) == [NEVER, FROZEN, "± one standard deviation over evaluation episodes"]
+    colours = {tuple(found.get_color() for found in axes.lines if found.get_label() == NEVER) for axes in figure.axes}
+    assert len(colours) == 1  # a setting looks the same in every panel
+    assert not any(found.get_label() == "training episodes" for axes in figure.axes for found in axes.lines)
+
+
+def test_other_settings_are_not_mistaken_for_seeds(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path, at="never", seed=seed, memory=memory) for memory in (None, "70MB") for seed in (0, 1)]
+    figure = draw_runs(folders, x="steps")
+    assert labels(figure) == [NEVER, f"{NEVER}, memory 70MB", "± one standard deviation over 2 seeds"]
+
+
+def test_an_arm_is_called_the_same_in_every_environment(tmp_path: Path) -> None:
+    alien = [make_run(tmp_path, memory=memory) for memory in (None, "70MB")]
+    qbert = make_run(tmp_path, env="ALE/Qbert-v5", memory="70MB")
+    assert [arm.label for arm in group([read_run(folder) for folder in (*alien, qbert)])] == [
+        FROZEN, f"{FROZEN}, memory 70MB", f"{FROZEN}, memory 70MB",
+    ]  # fmt: skip
+
+
+def test_a_setting_an_older_run_does_not_name_sets_nothing_apart(tmp_path: Path) -> None:
+    older, newer = make_run(tmp_path), make_run(tmp_path, seed=1)
+    config = json.loads((newer / "config.json").read_text())
+    (newer / "config.json").write_text(json.dumps(config | {"image": {"size": 84, "stack": 4}}))
+    assert labels(draw_runs([older, newer], x="steps")) == [FROZEN, "± one standard deviation over 2 seeds"]
+
+
+def test_a_shorter_seed_shortens_the_mean(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path, seed=0), make_run(tmp_path, seed=1, steps=STEPS[:3])]
+    (axes,) = draw_runs(folders, x="steps").axes
+    assert line(axes, FROZEN) == ([1000, 2000, 3000], [115, 215, 315])
+
+
+def test_single_runs_beside_seeds_are_said_to_be(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path), make_run(tmp_path, seed=1), make_run(tmp_path, at="never")]
+    assert labels(draw_runs(folders, x="steps"))[-1].endswith("over 2 seeds, or evaluation episodes of a single one")
+
+
+@pytest.mark.parametrize("name", ["curve.png", "new/folder/curve.svg"])
+def test_pictures_are_written(tmp_path: Path, name: str) -> None:
+    out = plot_runs([make_run(tmp_path)], x="steps", out=tmp_path / name)
+    assert out == tmp_path / name
+    if out.suffix == ".png":
+        height, width, _ = matplotlib.image.imread(out).shape
+        assert width > 1000
+        assert height > 600
+    else:
+        assert ">Rainbow + SEER, freeze at 2,000<" in out.read_text()
+
+
+def test_no_word_leaves_the_picture(tmp_path: Path) -> None:
+    games = ("ALE/Alien-v5", "ALE/BankHeist-v5")
+    for count in (1, 2):
+        root = tmp_path / str(count)
+        figure = draw_runs(
+            [make_run(root, env=game, at=at) for game in games[:count] for at in ("2000", "never")], x="steps"
+        )
+        figure.draw_without_rendering()
+        legend = figure.legends[0].get_window_extent()
+        assert legend.x0 >= 0
+        assert legend.x1 <= figure.bbox.x1
+        for axes in figure.axes:
+            assert axes.get_tightbbox().y0 >= legend.y1
+
+
+def test_what_cannot_be_drawn_is_one_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    with pytest.raises(SettingError, match=r"--out .*curve\.pdf is no picture"):
+        plot_runs([run], x="steps", out=tmp_path / "curve.pdf")
+    with pytest.raises(SettingError, match="is no run"):
+        plot_runs([tmp_path / "missing"], x="steps", out=tmp_path / "curve.png")
+    with pytest.raises(SettingError, match="can't be written"):
+        plot_runs([run], x="steps", out=run / "config.json" / "curve.png")
+    with pytest.raises(SettingError, match="have the same settings and seed"):
+        draw_runs([run, make_run(tmp_path / "again")], x="steps")
+    with pytest.raises(SettingError, match="never evaluated at the same step"):
+        draw_runs([run, make_run(tmp_path, seed=1, steps=range(1500, 3000, 1000))], x="steps")
+    with pytest.raises(SettingError, match="holds no evaluation yet"):
+        draw_runs([make_run(tmp_path, seed=2, steps=range(0))], x="steps")
+    (run / "config.json").write_text("{}")
+    with pytest.raises(SettingError, match=r"config\.json lacks agent, env, freeze\.at, seed"):
+        draw_runs([run], x="steps")
+    assert not (tmp_path / "curve.png").exists()
+
+
+def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    assert len(draw_runs([run, run], x="steps").axes[0].collections) == 1
+
+
+def make_automatic(root: Path, seed: int, at: int | None) -> Path:
+    """A run that decided to freeze at this step, or never did."""
+    folder = make_run(root, at="never" if at is None else str(at), seed=seed)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"freeze": {"at": "auto"}}))
+    decision = {"mode": "auto", "reason": "features settled", "similarity": 0.9876}
+    if at is None:
+        probe = {"kind": "probe", "step": 4000, "frames": 16000, "flops": 1, "wall_seconds": 1.0, "cka": 0.9876}
+        with (folder / "metrics.jsonl").open("a") as metrics:
+            metrics.write(json.dumps(probe | {"reason": "score at its floor"}) + "\n")
+    records = (
+        (folder / "metrics.jsonl")
+        .read_text()
+        .replace('"kind": "freeze"', json.dumps(decision)[1:-1] + ', "kind": "freeze"')
+    )
+    (folder / "metrics.jsonl").write_text(records)
+    return folder
+
+
+def test_an_automatic_freeze_says_why(tmp_path: Path) -> None:
+    (axes,) = draw_runs([make_automatic(tmp_path, 0, 2000)], x="steps").axes
+    assert [text.get_text() for text in axes.texts] == ["freeze: features settled (similarity 0.988)"]
+    assert "Rainbow + SEER, automatic freeze" in axes.get_legend_handles_labels()[1]
+    (axes,) = draw_runs([make_automatic(tmp_path, 1, None)], x="steps").axes
+    assert [text.get_text() for text in axes.texts] == ["not frozen: score at its floor (similarity 0.988)"]
+
+
+def test_each_seed_has_its_own_automatic_freeze(tmp_path: Path) -> None:
+    """One at 1,000, two at 4,000, one never: two lines, and nothing at their mean."""
+    folders = [make_automatic(tmp_path, seed, at) for seed, at in enumerate((1000, 4000, 4000, None))]
+    (axes,) = draw_runs(folders, x="steps").axes
+    assert dashed(axes) == [1000, 4000]
+    assert [text.get_text() for text in axes.texts] == ["freeze (3 of 4 seeds)"]
+    (axes,) = draw_runs(folders, x="seconds").axes
+    assert dashed(axes) == [20, 81.5]  # two seeds that took 81 and 82 seconds to the same step share a line
+    page = tmp_path / "report.html"
+    assert seer("report", *folders, "--out", page) == 0
+    text = page.read_text()
+    for words in (
+        "automatic freeze, seed 0: frozen at 1,000 steps", "automatic freeze, seeds 1, 2: frozen at 4,000 steps",
+        ">1,000</span>", ">features settled (similarity 0.988)</span>", ">score at its floor (similarity 0.988)</span>",
+    ):  # fmt: skip
+        assert words in text
+    assert "2,500" not in text
+
+
+def test_threads_and_the_like_set_no_runs_apart(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path, seed=seed) for seed in (0, 1)]
+    for threads, folder in enumerate(folders, start=1):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"threads": threads}))
+    assert labels(draw_runs(folders, x="steps")) == [FROZEN, "± one standard deviation over 2 seeds"]
+
+
+def test_an_encoder_of_ones_own_is_called_so() -> None:
+    settings = {"agent": "rainbow", "freeze.at": "0"}
+    assert label(settings | {"freeze.encoder_factory": None}) == "Rainbow + SEER, another run's encoder"
+    assert label(settings | {"freeze.encoder_factory": "a:b"}) == "Rainbow + SEER, your own encoder"
+
+
+# Folders of sweeps and exhibits ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exhibits(tmp_path: Path) -> Path:
+    """What `seer reproduce` leaves after two exhibits that share a run, one other still missing."""
+    root = tmp_path / "paper-toy"
+    trials = []
+    for seed, finished in ((0, True), (1, True), (2, False)):
+        folder = make_run(root, at="never", seed=seed)
+        name = f"Alien-rainbow-{seed}"
+        (root / "runs").mkdir(exist_ok=True)
+        folder.rename(root / "runs" / name)
+        if finished:
+            (root / "runs" / name / "summary.json").write_text("{}")
+        trials.append(Trial(name, "ALE/Alien-v5", "rainbow", seed, ()))
+    Manifest("two", tuple(trials[:2])).write(root / "fig3.json")
+    Manifest("one", tuple(trials[1:]), {"Alien-rainbow-2": "no luck"}).write(root / "table1.json")
+    (root / "notes.json").write_text('{"by": "me"}')
+    return root
+
+
+def test_a_folder_of_exhibits_means_all_its_finished_runs(exhibits: Path, tmp_path: Path, capsys: Any) -> None:
+    runs, missing = read_folders([exhibits, exhibits / "runs" / "Alien-rainbow-0"])
+    assert sorted(run.settings["seed"] for run in runs) == [0, 1]
+    assert missing == {"Alien-rainbow-2": "no luck"}
+    for command, out in (("plot", "a.png"), ("report", "a.html")):
+        assert seer(command, exhibits, "--out", tmp_path / out) == 0
+        assert (tmp_path / out).stat().st_size > 10_000
+    assert "not drawn: Alien-rainbow-2: no luck" in capsys.readouterr().out
+    assert "no luck" in (tmp_path / "a.html").read_text()
+
+
+def test_an_arm_that_freezes_elsewhere_at_another_step_has_its_sweeps_name(tmp_path: Path) -> None:
+    """The paper's T_f differ by environment; the arm is one, so that its games are aggregated."""
+    trials = []
+    for env, at in (("Alien", "2000"), ("Alien", "never"), ("Qbert", "3000"), ("Qbert", "never")):
+        arm = "never" if at == "never" else "seer"
+        folder = make_run(tmp_path / "made", env=f"ALE/{env}-v5", at=at)
+        (folder / "summary.json").write_text("{}")
+        (tmp_path / "runs").mkdir(exist_ok=True)
+        folder.rename(tmp_path / "runs" / f"{env}-{arm}-0")
+        trials.append(Trial(f"{env}-{arm}-0", f"ALE/{env}-v5", arm, 0, ()))
+    Manifest("sweep", tuple(trials)).write(tmp_path / "sweep.json")
+    results = Results.of_folders([tmp_path], title="x")
+    assert [(arm.environment[4:9], arm.label) for arm in results.arms] == [
+        ("Alien", "seer"), ("Alien", "never"), ("Qbert", "seer"), ("Qbert", "never"),
+    ]  # fmt: skip
+    (aggregate,) = results.aggregates(results.columns[0])
+    assert len(aggregate.environments) == 2
+
+
+@pytest.mark.parametrize("content", ['{"trials": [', '{"trials": 3}', '{"title": "x", "trials": [{"name": "a"}]}'])
+def test_a_damaged_record_is_one_line(content: str, exhibits: Path, capsys: Any) -> None:
+    (exhibits / "fig3.json").write_text(content)
+    assert seer("plot", exhibits) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "fig3.json is no record of a sweep" in line
+
+
+def test_a_folder_without_a_finished_run_is_one_line(exhibits: Path, tmp_path: Path, capsys: Any) -> None:
+    for summary in exhibits.rglob("summary.json"):
+        summary.unlink()
+    assert seer("plot", exhibits, "--out", tmp_path / "a.png") == 2
+    assert "none of the 3 runs" in capsys.readouterr().err
+    for manifest in exhibits.glob("*.json"):
+        manifest.unlink()
+    assert seer("plot", exhibits / "runs", "--out", tmp_path / "a.png") == 2
+    assert "holds 3 runs: give" in capsys.readouterr().err
+
+
+def test_seeds_of_a_transfer_stay_together(tmp_path: Path) -> None:
+    """Each seed starts from the encoder of its own pretraining; another pretraining is another arm."""
+    folders = []
+    for length in (20_000, 40_000):
+        for seed in (0, 1):
+            folder = make_run(tmp_path / str(length), at="0", seed=seed)
+            config = json.loads((folder / "config.json").read_text())
+            config["freeze"]["encoder_from"] = f"/there/runs/walker-stand-curl-for-{length}-{seed}"
+            (folder / "config.json").write_text(json.dumps(config))
+            folders.append(folder)
+    arms = read_arms(folders)
+    assert [[run.settings["seed"] for run in arm.runs] for arm in arms] == [[0, 1], [0, 1]]
+    assert arms[0].label.endswith("encoder from walker-stand-curl-for-20000")

@@ -1,0 +1,348 @@
+"""Results and the report: right figures from the runs' own records, and a page that a real browser opens."""
+
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seer.errors import SettingError
+from seer.paper.exhibits import EXHIBITS
+from seer.paper.results import exhibit_results
+from seer.reporting.aggregates import aggregate
+from seer.reporting.charts import ticks
+from seer.reporting.reference_scores import ATARI, normalized
+from seer.reporting.report import page, write_page, write_report
+from seer.reporting.results import Column, Results
+from seer.sweeps.grid import short_name
+from seer.sweeps.trial import Manifest, Trial
+from tiny_run import seer
+
+ATARI_100K = Path(__file__).parents[2] / "results" / "atari-100k"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return Results.of_folders(sorted(ATARI_100K.glob("*-[01]/")), title="Two games & two arms")
+
+
+@pytest.fixture(scope="module")
+def written(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_page(results, out=tmp_path_factory.mktemp("report") / "report.html")
+
+
+# Results -----------------------------------------------------------------------------------------------------------
+
+
+def evaluations(name: str) -> list[dict[str, Any]]:
+    records = map(json.loads, (ATARI_100K / name / "metrics.jsonl").read_text().splitlines())
+    return [record for record in records if record["kind"] == "eval"]
+
+
+def test_scores_at_the_end_and_at_equal_flops(results: Results) -> None:
+    frozen, never = (arm for arm in results.arms if arm.environment == "ALE/Alien-v5")
+    at_end, at_equal = results.columns
+    for arm, kind in ((frozen, "frozen"), (never, "never")):
+        assert results.scores(arm, at_end) == [evaluations(f"Alien-{kind}-{seed}")[-1]["mean"] for seed in (0, 1)]
+    assert results.scores(frozen, at_equal) == results.scores(frozen, at_end)  # the cheaper one, at its own end
+    budget = evaluations("Alien-frozen-0")[-1]["flops"]
+    by_hand = []
+    for seed in (0, 1):
+        run = evaluations(f"Alien-never-{seed}")
+        ((before, after),) = [(a, b) for a, b in itertools.pairwise(run) if a["flops"] <= budget < b["flops"]]
+        share = (budget - before["flops"]) / (after["flops"] - before["flops"])
+        by_hand.append(before["mean"] + share * (after["mean"] - before["mean"]))
+    assert results.scores(never, at_equal) == pytest.approx(by_hand)
+    spread = results.spread(never, at_equal)
+    assert spread is not None
+    assert (spread.mean, spread.std) == (pytest.approx(np.mean(by_hand)), pytest.approx(np.std(by_hand, ddof=1)))
+
+
+def test_a_budget_that_a_run_never_reached_has_no_score(results: Results) -> None:
+    (arm, *_) = results.arms
+    assert results.scores(arm, Column("", flops=1e20)) == []
+    assert results.spread(arm, Column("", flops=1e20)) is None
+    assert results.aggregates(Column("", flops=1e20)) == []
+    assert "No aggregates: no arm has a score here." in page(
+        Results("", [], results.arms, {}, (), [Column("x", flops=1e20)]), start=Path()
+    )
+    assert "not reached" in page(Results("", [], results.arms, {}, (), [Column("x", flops=1e20)]), start=Path())
+
+
+def test_aggregates_start_with_what_never_freezes(results: Results) -> None:
+    (found,) = results.aggregates(results.columns[0])
+    never, frozen = found.rows
+    assert found.environments == ["ALE/Alien-v5", "ALE/BankHeist-v5"]
+    assert (never.label, never.better) == ("Rainbow, never frozen", None)
+    assert frozen.label == "Rainbow + SEER, freeze at 50,000"
+    alien = [(score - 227.8) / (7127.7 - 227.8) for score in (1306.0, 946.0)]
+    heist = [(score - 14.2) / (753.1 - 14.2) for score in (20.0, 60.0)]
+    assert never.mean is not None
+    assert never.mean.value == pytest.approx(np.mean(sorted(alien + heist)[1:-1]))
+    assert never.mean.low <= never.mean.value <= never.mean.high
+    assert frozen.better is not None
+    # Frozen against never: 693 and 667 lose to 1306 and 946; 50 and 32 against 60 and 20 win two pairs of four.
+    assert float(frozen.better.value) == pytest.approx((0 + 2 / 4) / 2)
+
+
+def test_a_profile_has_its_bootstrap_interval(results: Results) -> None:
+    """Four runs, two a game: resampled within each game, so where one of a game's two lies above, in a quarter of the
+    resamples both do and in a quarter none."""
+    (found,) = results.aggregates(results.columns[0])
+    profile = found.rows[0].profile
+    assert profile is not None
+    scores = [[(s - 227.8) / (7127.7 - 227.8) for s in (1306.0, 946.0)], [(s - 14.2) / 738.9 for s in (20.0, 60.0)]]
+    for place, threshold in enumerate(found.thresholds):
+        above = [sum(score > threshold for score in game) for game in scores]
+        low = np.mean([{0: 0.0, 1: 0.0, 2: 1.0}[count] for count in above])
+        high = np.mean([{0: 0.0, 1: 1.0, 2: 1.0}[count] for count in above])
+        bounds = [float(bound[place]) for bound in (profile.low, profile.value, profile.high)]
+        assert bounds == [low, np.mean(above) / 2, high]
+    assert (profile.low < profile.high).any()
+    text = page(results, start=Path())
+    assert re.search(r"Rainbow, never frozen: \d+% \(0% to \d+%\) of runs above", text)
+    drawn = text.partition("Performance profile")[2].partition("</svg>")[0]
+    for band in re.findall(r'class="band" d="M([^"]*)z"', drawn):
+        points = band.split("L")
+        upper, lower = points[: len(points) // 2], points[len(points) // 2 :][::-1]
+        assert upper != lower
+
+
+# Scores by environment and arm, by hand; A and B everywhere but in the last one.
+SCORES = {
+    "ALE/Alien-v5": {"A": [300.0, 500.0], "B": [400.0, 900.0]},
+    "MiniGrid-v0": {"A": [1.0, 2.0], "B": [3.0, 4.0]},
+    "ALE/Pong-v5": {"A": [-20.0, 1.0], "B": [5.0], "C": [14.6]},
+    "dm_control/walker-walk-v0": {"D": [100.0, 300.0], "E": [500.0]},
+    "dm_control/hopper-hop-v0": {"D": [50.0], "E": []},
+}
+
+
+def test_arms_are_compared_where_they_are_shared() -> None:
+    found = {
+        tuple(row.label for row in each.rows): each for each in aggregate(SCORES, order=lambda label: label != "A")
+    }
+    assert {labels: [short_name(env) for env in each.environments] for labels, each in found.items()} == {
+        ("A", "B"): ["Alien", "MiniGrid", "Pong"],
+        ("A", "B", "C"): ["Pong"],
+        ("D", "E"): ["walker-walk"],
+    }
+    both = found["A", "B"]
+    assert both.unknown == ["MiniGrid-v0"]
+    better, mean = both.rows[1].better, both.rows[0].mean
+    assert better is not None
+    assert mean is not None
+    assert float(better.value) == pytest.approx((3 / 4 + 1 + 1) / 3)  # no reference is needed to win
+    scaled = [(300 - 227.8) / 6899.9, (500 - 227.8) / 6899.9, (-20 + 20.7) / 35.3, (1 + 20.7) / 35.3]
+    assert mean.value == pytest.approx(np.mean(sorted(scaled)[1:3]))
+    walker = found["D", "E"].rows[0].mean
+    assert walker is not None
+    assert walker.value == pytest.approx(0.2)
+
+
+def test_without_references_there_is_still_a_probability() -> None:
+    (only,) = aggregate({"MiniGrid-v0": SCORES["MiniGrid-v0"]}, order=str)
+    assert only.unknown == only.environments
+    assert [(row.mean, row.profile) for row in only.rows] == [(None, None)] * 2
+    assert only.rows[1].better is not None
+    assert float(only.rows[1].better.value) == 1
+
+
+def test_sets_of_environments_with_arms_of_their_own_each_have_aggregates(tmp_path: Path) -> None:
+    """Atari and Control in one report, as in figures 9 and 11."""
+    folders = [*sorted(ATARI_100K.glob("*-[01]/")), *sorted((ATARI_100K.parent / "control-30k").glob("*/"))]
+    text = write_report(folders, out=tmp_path / "both.html").read_text()
+    assert "Over Alien, BankHeist, which these arms share." in text
+    assert text.count("Performance profile") >= 2
+    assert "Over cartpole-swingup, walker-walk, which these arms share." in text
+
+
+def test_a_page_says_why_there_is_no_aggregate(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(ATARI_100K / "Alien-never-0", run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"env": "MiniGrid-v0"}))
+    text = write_report([run], out=tmp_path / "a.html").read_text()
+    assert "No interquartile mean, no profile: MiniGrid, as no reference scores" in text
+    assert "No probability of improvement: no other arm" in text
+    assert "<td>None" not in text
+
+
+def test_references_are_those_of_the_field() -> None:
+    """Of Agent57's table: the best known score of a few games by hand, and what isn't Atari's Pong has none."""
+    for env, score, expected in (
+        ("ALE/Breakout-v5", 30.5, 1), ("ALE/Breakout-v5", 1.7, 0), ("ALE/Pong-v5", 21.0, 41.7 / 35.3),
+        ("ALE/Skiing-v5", -4336.9, 1), ("dm_control/walker-walk-v0", 950.0, 0.95),
+    ):  # fmt: skip
+        assert normalized(env, score) == pytest.approx(expected)
+    for env in ("ALE/VideoPinball-v5", "Pong-v0", "CarRacing-v3"):
+        assert normalized(env, 1.0) is None
+    assert len(ATARI) == 56
+    assert all(random < human for random, human in ATARI.values())
+
+
+def test_a_setting_an_older_run_does_not_name_is_no_difference(tmp_path: Path) -> None:
+    older, newer = tmp_path / "older", tmp_path / "newer"
+    for folder, seed in ((older, 0), (newer, 1)):
+        shutil.copytree(ATARI_100K / f"Alien-never-{seed}", folder)
+    config = json.loads((newer / "config.json").read_text())
+    (newer / "config.json").write_text(json.dumps(config | {"newer_setting": "five"}))
+    settings = write_report([older, newer], out=tmp_path / "a.html").read_text().partition("<h2>Settings</h2>")[2]
+    differing, _, shared = settings.partition("<details>")
+    assert "newer_setting" not in differing
+    assert ">five</span>" in shared
+
+
+def trial(name: str, env: str, arm: str, seed: int) -> Trial:
+    return Trial(name, env, arm, seed, ())
+
+
+def test_an_exhibit_stands_beside_the_published_numbers_and_hides_no_run(tmp_path: Path) -> None:
+    exhibit = EXHIBITS["table1"].only(("Alien",))
+    trials = exhibit.trials(seeds=2, root=tmp_path, common={})
+    for seed in (0, 1):
+        for arm, kind in (("rainbow", "never"), ("rainbow-seer", "frozen")):
+            shutil.copytree(ATARI_100K / f"Alien-{kind}-{seed}", tmp_path / "runs" / f"Alien-{arm}-{seed}")
+    (tmp_path / "runs" / "Alien-rainbow-0.07GB-0").mkdir()
+    Manifest("t", tuple(trials), {"Alien-rainbow-0.07GB-1": "no luck"}).write(tmp_path / "table1.json")
+    results = exhibit_results(exhibit, trials, root=tmp_path, statement=["Scale: a fifth."], fraction=0.2)
+    assert results.missing == {
+        "Alien-rainbow-0.07GB-0": "not finished",
+        "Alien-rainbow-0.07GB-1": "no luck",
+        "Alien-rainbow-seer-0.07GB-0": "not started",
+        "Alien-rainbow-seer-0.07GB-1": "not started",
+    }
+    assert [column.flops for column in results.columns] == [pytest.approx(9e12), None]
+    text = page(results, start=tmp_path)
+    for words in ("Scale: a fifth.", "4 of 8 runs", "no luck", "992.0 ± 152.7", "1,172.6 ± 239.0", "9e+12 FLOPs",
+                  "score at 45e12 FLOPs", 'href="runs/Alien-rainbow-0/"'):  # fmt: skip
+        assert words in text
+
+
+def test_sweeps_and_runs_can_be_mixed(tmp_path: Path) -> None:
+    shutil.copytree(ATARI_100K / "Alien-never-0", tmp_path / "sweep" / "runs" / "a")
+    Manifest("t", (trial("a", "e", "x", 0), trial("b", "e", "x", 1))).write(tmp_path / "sweep" / "sweep.json")
+    results = Results.of_folders([tmp_path / "sweep", ATARI_100K / "Alien-frozen-0"], title="t")
+    assert sorted(arm.label for arm in results.arms) == ["Rainbow + SEER, freeze at 50,000", "Rainbow, never frozen"]
+    assert results.missing == {"b": "not started"}
+
+
+def test_what_cannot_be_reported_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in (
+        ([], "FOLDERS"),
+        ([tmp_path], "is no run"),
+        ([ATARI_100K / "Alien-never-0", "--out", tmp_path / "x.pdf"], "end in .html"),
+        ([ATARI_100K / "Alien-never-0", "--out", "/proc/x.html"], "can't be written"),
+    ):
+        assert seer("report", *arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said.lower() in line.lower()
+    with pytest.raises(SettingError, match="no run to report"):
+        write_report([], out=tmp_path / "r.html")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 100_000), (-20, 103.5), (3, 3), (0, 0), (1.2e13, 2.9e13)])
+def test_ticks_are_round_and_cover(low: float, high: float) -> None:
+    marks = ticks(low, high)
+    assert marks[0] <= low
+    assert marks[-1] >= high
+    assert 2 <= len(marks) <= 8
+    assert np.allclose(np.diff(marks), marks[1] - marks[0])
+
+
+# The page ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_needs_nothing_else(written: Path) -> None:
+    text = written.read_text()
+    assert "Two games &amp; two arms" in text
+    links = re.findall(r'(?:src|href|url)\s*[=(]\s*"?([^")\s>]+)', text)
+    assert {link for link in links if not link.startswith(("data:", "../", "/"))} == set()
+    assert "http" not in re.sub(r"<a href=[^>]*>", "", text)
+    assert "<title>Rainbow, never frozen: 1,126.0 ± 254.6 at 100,000 steps</title>" in text  # hover without a script
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-gpu"], timeout=120_000
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1200, 900), (390, 844)], ids=["desk", "phone"])
+def test_a_real_browser_shows_the_page(browser: Any, written: Path, width: int, height: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": height}, has_touch=width < 500)
+    tab = context.new_page()
+    complaints: list[str] = []
+    requests: list[str] = []
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(written.as_uri(), timeout=120_000)
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == [written.as_uri()]
+    assert tab.locator("svg.chart").count() == 8  # two profiles, two games by steps, by FLOPs and by seconds
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing scrolls sideways but tables
+    chart = tab.locator("svg.chart[aria-label='ALE/Alien-v5']").first
+    chart.scroll_into_view_if_needed()
+    shown = chart.bounding_box()
+    assert 0 < shown["width"] <= width
+    point = chart.locator(".point").nth(9).bounding_box()  # the last one of the first arm
+    place = (point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    (tab.touchscreen.tap if width < 500 else tab.mouse.move)(*place)
+    tip = tab.locator("#tip")
+    assert tip.inner_text() == "Rainbow + SEER, freeze at 50,000: 680.0 ± 18.4 at 100,000 steps"
+    box = tip.bounding_box()
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+    assert complaints == []
+    context.close()
+
+
+def test_a_phone_shows_every_cell(browser: Any, tmp_path: Path) -> None:
+    """A score table with the paper's column: nothing is cut, hidden or behind a scroll bar, and each cell is named."""
+    exhibit = EXHIBITS["table1"].only(("Alien",))
+    for arm, kind in (("rainbow", "never"), ("rainbow-seer", "frozen")):
+        shutil.copytree(ATARI_100K / f"Alien-{kind}-0", tmp_path / "runs" / f"Alien-{arm}-0")
+    trials = exhibit.trials(seeds=1, root=tmp_path, common={})
+    results = exhibit_results(exhibit, trials, root=tmp_path, statement=[], fraction=0.2)
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.goto(write_page(results, out=tmp_path / "r.html").as_uri(), timeout=120_000)
+    tab.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+    cells = tab.evaluate(
+        """() => [...document.querySelectorAll("td")].map((cell) => {
+          const box = cell.querySelector("span").getBoundingClientRect();
+          const name = getComputedStyle(cell, "::before").content;
+          return [cell.innerText, name, box.left, box.right, cell.scrollWidth - cell.clientWidth];
+        })"""
+    )
+    assert "1,172.6 ± 239.0" in [text for text, *_ in cells]
+    assert len(cells) > 100
+    for text, name, left, right, hidden in cells:
+        assert 0 <= left <= right <= 390, text
+        assert hidden <= 0, text
+        assert name not in ("none", "normal"), text
+    assert tab.evaluate("[...document.querySelectorAll('.wide')].every((each) => each.scrollWidth <= each.clientWidth)")
+    tab.close()
+
+
+def test_the_page_prints(browser: Any, written: Path, tmp_path: Path) -> None:
+    tab = browser.new_page()
+    tab.goto(written.as_uri(), timeout=120_000)
+    tab.pdf(path=tmp_path / "report.pdf", format="A4", margin=dict.fromkeys(("top", "bottom", "left", "right"), "1cm"))
+    content = (tmp_path / "report.pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 6
+    tab.close()

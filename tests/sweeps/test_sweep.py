@@ -1,0 +1,593 @@
+"""Sweeps on the local engine: grids, room, real short trainings that die in every way and go on."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import psutil
+import pytest
+import torch
+
+from drawing import needs_drawing
+from seer.build import build, build_agent, build_environment
+from seer.cli import parse_config
+from seer.config import Config, config_to_json
+from seer.cost import run_flops
+from seer.errors import SettingError
+from seer.phase import Phase
+from seer.sweeps import runner
+from seer.sweeps.grid import flags_of, make_grid, override, read_grid, short_name
+from seer.sweeps.options import Pool
+from seer.sweeps.plan import Planned, plan
+from seer.sweeps.progress import Follower, LiveView
+from seer.sweeps.run import refuse_other_runs, room_for
+from seer.sweeps.runner import LocalEngine, Room
+from seer.sweeps.trial import Manifest, Needs, Outcome, Trial, command_of, outcome_of, ready, state_of
+from seer.training.checkpoint import save_checkpoint
+from seer.training.run import RunFolder
+from tiny_run import files, seer
+from tiny_sweep import STEPS, has_checkpoint, is_finished, steps_of, write_grid
+
+Capture = pytest.CaptureFixture[str]
+ALIEN = "ALE/Alien-v5"
+
+
+# Grids -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_arm_overrides_its_environment_and_that_the_common_settings(tmp_path: Path) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_text(
+        'envs = ["ALE/Alien-v5", "dm_control/cartpole-swingup-v0"]\nseeds = [3, 5]\n'
+        "[settings]\nsteps = 10\nfreeze-at = 1\nprioritized = false\n"
+        '[per-env."ALE/Alien-v5"]\nfreeze-at = 2\n'
+        '[arms.plain]\n[arms.never]\nfreeze_at = "never"\n'
+    )
+    trials = {trial.name: trial for trial in read_grid(file).trials()}
+    assert list(trials) == [
+        *("Alien-plain-3", "Alien-never-3", "cartpole-swingup-plain-3", "cartpole-swingup-never-3"),
+        *("Alien-plain-5", "Alien-never-5", "cartpole-swingup-plain-5", "cartpole-swingup-never-5"),
+    ]
+    common = ("--steps", "10", "--freeze-at")
+    assert trials["Alien-plain-3"].flags == ("--env", ALIEN, "--seed", "3", *common, "2", "--no-prioritized")
+    assert trials["cartpole-swingup-plain-5"].flags[4:] == (*common, "1", "--no-prioritized")
+    assert trials["Alien-never-5"].flags[-2:] == ("--freeze-at", "never")
+
+
+def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
+    grid = make_grid(write_grid(tmp_path, seeds=2), envs=("ALE/Pong-v5",), seeds=(4,), freeze_at=("7", "never"))
+    assert {trial.name for trial in grid.trials()} == {
+        f"Pong-{arm}-{seed}" for arm in ("freeze-7", "never") for seed in range(4)
+    }
+    assert make_grid(None, envs=("A",), seeds=(4, 6), freeze_at=()).seeds == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("envs = [", "no TOML"),
+        ("env = ['x']", "unknown env"),
+        ("envs = 'ALE/Alien-v5'", "envs has to be a list"),
+        ("envs = ['a']\nseeds = 0", "seeds 0"),
+        ("envs = ['a']\nseeds = ['x']", "seeds"),
+        ("envs = ['a']\nsettings = 3", "tables of flags"),
+        ("envs = ['a']\narms = ['seer', 'never']", "tables of flags"),
+        ("envs = ['a']\nper-env = 3", "tables of flags"),
+        ("envs = ['a']\n[arms]\nseer = 3", "tables of flags"),
+        ("envs = ['a']\n[per-env.b]\nsteps = 1", "[per-env] speaks of b"),
+        ("envs = ['a']\n[settings]\nseed = 1", "use seeds"),
+        ("envs = ['a']\n[settings]\nsteps = [1]", "steps = [1]"),
+        ("envs = ['a/x', 'b/x']", "x-default-0 twice"),
+        ("envs = []", "empty"),
+        ("envs = ['a']\n[arms.'a/b']\nsteps = 1", "arm 'a/b'"),
+    ],
+)
+def test_a_bad_grid_is_one_line(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_text(text)
+    with pytest.raises(SettingError, match=re.escape(said)) as error:
+        read_grid(file).trials()
+    assert "\n" not in str(error.value)
+    with pytest.raises(SettingError, match="can't be read"):
+        read_grid(tmp_path / "missing.toml")
+
+
+def test_flags() -> None:
+    assert flags_of({"freeze_at": "never", "double": True, "prioritized": False, "steps": 3}) == [
+        *("--freeze-at", "never", "--double", "--no-prioritized", "--steps", "3")
+    ]
+    flags = ("--steps", "9", "--no-prioritized", "--env", "x")
+    assert override(flags, {"steps": 3, "prioritized": True}) == ("--env", "x", "--steps", "3", "--prioritized")
+    assert [short_name(env) for env in (ALIEN, "dm_control/walker-walk-v0", "a b")] == ["Alien", "walker-walk", "a-b"]
+
+
+# Room and order ----------------------------------------------------------------------------------------------------
+
+
+def test_trials_take_no_more_than_there_is() -> None:
+    room, one = Room(cores=4, num_bytes=100), Needs(cpus=2, num_bytes=40)
+    assert room.fits(one, [one])
+    assert not room.fits(one, [one, one])  # cores
+    assert not room.fits(Needs(1, 70), [one])  # memory
+    assert not Room(4, 100, jobs=1).fits(one, [one])
+    assert room.fits(Needs(64, 10**12), [])  # alone it may try
+
+
+def test_a_trial_waits_for_its_forerunner() -> None:
+    first, second = Trial("a", "e", "x", 0, ()), Trial("b", "e", "y", 0, (), after="a")
+    assert ready([first, second], set()) == [first]
+    assert ready([second], {"a"}) == [second]
+
+
+def test_what_waits_for_a_stopped_trial_has_not_failed(tmp_path: Path) -> None:
+    first, second = Trial("a", "e", "x", 0, ()), Trial("b", "e", "y", 0, (), after="a")
+    for kind, becomes in (("stopped", "stopped"), ("failed", "failed"), ("killed", "failed")):
+        view = LiveView(tmp_path, steps={}, flops={})
+        engine = LocalEngine(tmp_path, needs={}, room=Room(1, 1), retries=0, view=view)
+        engine.outcomes[first.name] = Outcome(kind)
+        assert engine._drop_orphans([second]) == []
+        assert engine.outcomes["b"].kind == becomes
+
+
+def test_nothing_is_started_once_a_sweep_was_asked_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the first of three is being started: that one is told to stop, the others never begin."""
+    trials = [Trial(name, "e", "x", 0, ()) for name in "abc"]
+    view = LiveView(tmp_path, steps=dict.fromkeys("abc", 1), flops=dict.fromkeys("abc", 1))
+    needs = dict.fromkeys("abc", Needs())
+    engine = LocalEngine(tmp_path, needs=needs, room=Room(3, 10), retries=0, view=view)
+    started = []
+
+    def start(trial: Trial, *_: object) -> "subprocess.Popen[bytes]":
+        started.append(trial.name)
+        engine._stop(signal.SIGINT, None)
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+    monkeypatch.setattr(runner, "start", start)
+    assert engine._start_what_fits(trials) == trials[1:]
+    assert started == ["a"]
+    assert engine.running["a"][1].wait(30) == -signal.SIGTERM
+
+
+def test_trials_that_finished_before_are_counted_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that come after one that still trains in the only room there is."""
+    trials = [Trial(name, "e", "x", 0, ()) for name in "abc"]
+    for trial in trials[1:]:
+        with RunFolder.create(trial.folder(tmp_path), {"env": "x"}) as run:
+            run.write_summary({})
+    said: list[str] = []
+    view = LiveView(tmp_path, steps=dict.fromkeys("abc", 1), flops=dict.fromkeys("abc", 1), quiet_seconds=0)
+    monkeypatch.setattr(view, "say", said.append)
+    monkeypatch.setattr(
+        runner, "start", lambda *_: subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"])
+    )
+    needs = dict.fromkeys("abc", Needs())
+    engine = LocalEngine(tmp_path, needs=needs, room=Room(1, 10), retries=0, view=view)
+    assert engine.run(trials)["c"].kind == "finished"
+    assert said[0] == "a: starts"
+    assert said[1].startswith("2 of 3 finished, 1 training")
+
+
+# Where a trial stands ----------------------------------------------------------------------------------------------
+
+
+def test_states(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert state_of(folder) == "new"
+    with RunFolder.create(folder, {"env": "x"}):
+        assert state_of(folder) == "busy"
+    assert state_of(folder) == "dead"
+    save_checkpoint(folder / "checkpoints", 10, {"agent": {"x": 1}})
+    assert state_of(folder) == "resumable"
+    with RunFolder.open(folder, writing=True) as run:
+        run.write_summary({})
+        assert state_of(folder) == "busy"
+    assert state_of(folder) == "finished"
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked" / ".lock").touch()
+    assert state_of(tmp_path / "locked") == "new"
+
+
+def test_outcomes_say_why(tmp_path: Path) -> None:
+    trial = Trial("a", "e", "x", 0, ())
+    log = trial.log(tmp_path)
+    log.parent.mkdir()
+    log.write_text("training\nseer: error: --steps is odd\n")
+    assert outcome_of(trial, tmp_path, 2).reason.startswith("--steps is odd (exit code 2")
+    log.write_text("Traceback (most recent call last):\n  File\nRuntimeError: no luck\n\n")
+    assert outcome_of(trial, tmp_path, 1) == Outcome("failed", f"RuntimeError: no luck (exit code 1, {log})")
+    assert outcome_of(trial, tmp_path, 130).kind == "stopped"
+    assert outcome_of(trial, tmp_path, -signal.SIGKILL).reason.startswith("killed by SIGKILL; the machine may be out")
+    trial.folder(tmp_path).mkdir(parents=True)
+    (trial.folder(tmp_path) / "summary.json").write_text("{}")
+    assert outcome_of(trial, tmp_path, 1) == Outcome("finished")
+
+
+def test_the_view_follows_a_run_that_goes_back_to_a_checkpoint(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    follower = Follower(tmp_path)
+    follower.read()  # nothing there yet
+
+    def record(step: int) -> str:
+        return json.dumps({"kind": "eval", "step": step, "flops": 10 * step, "mean": step / 2})
+
+    file.write_text(f"{record(10)}\n{record(20)}\n{record(30)[:9]}")
+    follower.read()
+    assert (follower.step, follower.flops, follower.score) == (20, 200, 10)
+    file.write_text(f"{record(10)}\n")
+    follower.read()
+    assert follower.step == 10
+
+
+def test_a_manifest_comes_back(tmp_path: Path) -> None:
+    trials = (Trial("a", "e", "x", 0, ("--env", "e")), Trial("b", "e", "x", 1, (), after="a"))
+    manifest = Manifest("t", trials, {"b": "why"})
+    manifest.write(tmp_path / "sweep.json")
+    assert Manifest.read(tmp_path / "sweep.json") == manifest
+    later = Manifest("u", (Trial("b", "e", "x", 1, ()), Trial("c", "e", "x", 2, ())), {"c": "else"})
+    joined = later.joined(tmp_path / "sweep.json")
+    assert [trial.name for trial in joined.trials] == ["a", "b", "c"]
+    assert joined.trials[1:] == later.trials
+    assert joined.failures == {"b": "why", "c": "else"}
+    assert later.joined(tmp_path / "none.json") == later
+    (tmp_path / "sweep.json").write_text("{}")
+    with pytest.raises(SettingError, match="no record of a sweep"):
+        Manifest.read(tmp_path / "sweep.json")
+
+
+# Mistakes on the command line --------------------------------------------------------------------------------------
+
+
+def refused(capsys: Capture, *arguments: object) -> str:
+    capsys.readouterr()
+    assert seer(*arguments) == 2
+    output = capsys.readouterr()
+    (line,) = output.err.splitlines()
+    return line
+
+
+def test_a_mistake_in_any_run_is_one_line_before_any_work(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = files(tmp_path)
+    assert "--envs" in refused(capsys, "sweep")
+    assert "--out" in refused(capsys, "sweep", "--envs", ALIEN)
+    assert "Alein" in refused(capsys, "sweep", "--envs", ALIEN, "ALE/Alein-v5", "--out", "s", "--", "--steps", "60000")
+    assert "--freeze-at 50000" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--", "--steps", "100")
+    assert "--stepz" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--", "--stepz", "100")
+    assert "--jobbs" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--jobbs", "1")
+    for flag in ("--seed=5", "--env=x", "--out=y"):
+        assert f"use {flag[:5]}" in refused(capsys, "sweep", "--envs", ALIEN, "--out", "s", "--", flag)
+    assert files(tmp_path) == before
+
+
+def test_a_wrong_setting_names_its_run(tmp_path: Path, capsys: Capture) -> None:
+    grid = write_grid(tmp_path, seeds=2)
+    text = grid.read_text()
+    grid.write_text(text + "\nreplay-capacity = 5")  # of the arm never
+    line = refused(capsys, "sweep", grid, "--out", tmp_path / "s")
+    assert line == "seer: error: Alien-never-0: --replay-capacity 5 is less than batch size + n-step; give at least 7"
+    grid.write_text(text + "\nimage-size = 8")  # only shows when the networks are built
+    assert "seer: error: Alien-never-0: --encoder: 1 pixels" in refused(capsys, "sweep", grid, "--dry-run")
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--jobs", "-2"], "--jobs -2 must be 1 or more"),
+        (["--threads", "0"], "--threads 0 must be 1 or more"),
+        (["--retries", "-3"], "--retries -3 must be 0 or more"),
+        (["--trial-cpus", "0"], "--trial-cpus 0 must be 1 or more"),
+        (["--trial-gpus", "-1"], "--trial-gpus -1 must be 0 or more"),
+        (["--trial-gpus", "1"], "--trial-gpus 1 is asked of Ray: add --ray local, or leave it out"),
+        (["--trial-memory", "lots"], "--trial-memory 'lots' is no size; write it as 70MB, 1.5GB or 64MiB"),
+        (["--ray", "local", "--jobs", "2"], "--jobs 2 is for this machine alone"),
+        (["--envs"], "--envs names none; give one or more, or leave it out"),
+        (["--freeze-at"], "--freeze-at names none"),
+        (["--seeds"], "--seeds names none"),
+    ],
+)
+def test_a_bad_flag_of_the_pool_is_one_line_before_anything_is_written(
+    flags: list[str], said: str, *, dry: bool, tmp_path: Path, capsys: Capture
+) -> None:
+    grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
+    assert f"error: {said}" in refused(capsys, "sweep", grid, "--out", out, *flags, *(["--dry-run"] if dry else []))
+    assert not out.exists()
+
+
+def test_a_gpu_holds_one_run_unless_more_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def jobs(device: str, asked: int | None = None) -> int | None:
+        config = parse_config("train", ["--env", ALIEN, "--device", device])
+        planned = [Planned(Trial("a", ALIEN, "a", 0, ()), config, Needs(), 1, 1, 1, 1, (1, 1))]
+        return room_for(planned, Pool(jobs=asked)).jobs
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert jobs("auto") is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [jobs("auto"), jobs("cuda"), jobs("cpu"), jobs("auto", 3)] == [1, 1, None, 3]
+
+
+def test_what_a_run_never_reads_makes_it_no_other_run(tmp_path: Path) -> None:
+    """Thresholds of --freeze-at auto in a run that freezes at a step; nor does a setting younger than the run."""
+
+    def check(at: str, **freeze: object) -> None:
+        config = parse_config("train", ["--env", ALIEN, "--freeze-at", at])
+        record = config_to_json(config)
+        (folder / "config.json").write_text(json.dumps(record | {"freeze": record["freeze"] | freeze}))
+        refuse_other_runs([Planned(trial, config, Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+
+    trial = Trial("Alien-x-0", ALIEN, "x", 0, ())
+    folder = trial.folder(tmp_path)
+    RunFolder.create(folder, config_to_json(parse_config("train", ["--env", ALIEN]))).close()
+    for at in ("50000", "never"):
+        check(at, similarity=0.99, patience=9)
+    with pytest.raises(SettingError, match=r"it differs in freeze\.similarity"):
+        check("auto", similarity=0.99)
+    older = json.loads((folder / "config.json").read_text())
+    del older["freeze"]["latent_pool"]
+    (folder / "config.json").write_text(json.dumps(older | {"freeze": older["freeze"] | {"similarity": 0.985}}))
+    config = parse_config("train", ["--env", ALIEN, "--freeze-at", "auto"])
+    refuse_other_runs([Planned(trial, config, Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+
+
+def test_a_trial_goes_on_with_what_it_is_given_now(tmp_path: Path) -> None:
+    flags = ("--env", ALIEN, "--threads", "3", "--steps", "10", "--device=cpu", "--no-prioritized")
+    trial = Trial("Alien-x-0", ALIEN, "x", 0, flags)
+    folder = str(trial.folder(tmp_path))
+    assert command_of(trial, tmp_path) == ["train", *flags, "--out", folder]
+    Path(folder).mkdir(parents=True)
+    (Path(folder) / "config.json").write_text("{}")
+    assert state_of(Path(folder)) == "dead"
+    assert files(Path(folder)).keys() == {"config.json"}  # looking leaves nothing behind
+    with patch("seer.sweeps.trial.state_of", return_value="resumable"):
+        assert command_of(trial, tmp_path) == ["resume", folder, "--threads", "3", "--device=cpu"]
+
+
+def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:
+    def config(source: str) -> Config:
+        return parse_config("train", ["--env", ALIEN, "--steps", "300", "--encoder-from", source])
+
+    trial = Trial("Alien-x-0", ALIEN, "x", 0, ())
+    RunFolder.create(trial.folder(tmp_path), config_to_json(config("here/runs/stand-for-6000-0"))).close()
+
+    def check(source: str) -> None:
+        refuse_other_runs([Planned(trial, config(source), Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+
+    check("elsewhere/runs/stand-for-6000-0")
+    with pytest.raises(SettingError, match=r"another run \(it differs in freeze\.encoder_from\)"):
+        check("here/runs/stand-for-3000-0")
+
+
+def test_what_computes_in_another_precision_is_another_run_if_one_was_asked_for(tmp_path: Path) -> None:
+    def config(*flags: str) -> Config:
+        return parse_config("train", ["--env", "dm_control/walker-walk-v0", *flags])
+
+    trial = Trial("walker-x-0", "e", "x", 0, ())
+    RunFolder.create(trial.folder(tmp_path), config_to_json(config("--precision", "bfloat16"))).close()
+
+    def check(*flags: str) -> None:
+        refuse_other_runs([Planned(trial, config(*flags), Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+
+    check()  # auto: begun on a machine that decided so
+    with pytest.raises(SettingError, match=r"another run \(it differs in learning\.precision\)"):
+        check("--precision", "float32")
+
+
+# Plans -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--env", "dm_control/cheetah-run-v0", "--replay-capacity", "1000"),
+        ("--env", "dm_control/cartpole-swingup-v0", "--replay-capacity", "1000", "--encoder", "impala"),
+        ("--env", ALIEN, "--replay-capacity", "10000"),
+    ],
+)
+def test_a_trial_asks_for_the_memory_of_its_runs_own_budget(flags: tuple[str, ...]) -> None:
+    if flags[1].startswith("dm_control"):
+        needs_drawing()
+    config = parse_config("train", (*flags, "--threads", "1", "--eval-episodes", "1", "--device", "cpu"))
+    trial = Trial("a", config.env, "x", 0, flags)
+    (planned,) = plan([(trial, config)], Pool())
+    assert planned.needs.num_bytes == build(config).budget
+    (planned,) = plan([(trial, config)], Pool(trial_memory="9GB", trial_cpus=3))
+    assert planned.needs == Needs(cpus=3, num_bytes=9 * 10**9)
+
+
+@pytest.mark.parametrize("flags", [("--trial-memory", "1000TB"), ("--trial-cpus", "4000"), ("--jobs", "1")])
+def test_a_dry_run_counts_by_what_a_run_asks_for(flags: tuple[str, ...], tmp_path: Path, capsys: Capture) -> None:
+    grid = write_grid(tmp_path, seeds=1)
+    assert seer("sweep", grid, "--dry-run", "--no-measure", *flags) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("2 runs, 2 to go, 1 at a time here: ")
+    assert ("at most 1000.00 TB of memory" in said) == ("1000TB" in flags)
+
+
+def test_an_automatic_freeze_costs_at_most_its_dearest_moment(tmp_path: Path, capsys: Capture) -> None:
+    """Against every moment there is; the table and the sum say that they are bounds."""
+    flags = (
+        *("--env", ALIEN, "--steps", "300", "--freeze-at", "auto", "--freeze-earliest", "20", "--first-update", "60"),
+        *("--replay-capacity", "250", "--probe-every", "40", "--probe-size", "32", "--threads", "1", "--device", "cpu"),
+    )
+    config = parse_config("train", flags)
+    (planned,) = plan([(Trial("a", ALIEN, "x", 0, flags), config)], Pool())
+    environment = build_environment(config, training=False)
+    cost = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0]).cost
+    each = [
+        run_flops(cost, after=Phase.LATENTS, updates=1, steps=300, first_update=60, frozen_at=moment, capacity=250)[1]
+        for moment in (None, *range(20, 301))
+    ]
+    assert planned.flops == max(each) + 7 * 2 * 32 * cost.encoder.multiply_adds
+    grid = tmp_path / "grid.toml"
+    grid.write_text(f'envs = ["{ALIEN}"]\n[settings]\nfreeze-at = "auto"\nsteps = 20000\n')
+    assert seer("sweep", grid, "--dry-run", "--no-measure") == 0
+    said = capsys.readouterr().out
+    assert re.search(r" auto +at most \d\.\d\de\+\d\d \(10\d%\) ", said)
+    assert re.search(r"at a time here: at most \S+ FLOPs;", said)
+
+
+def test_a_training_can_be_tried_dry(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ("--env", ALIEN, "--steps", 2000, "--freeze-at", 1700, "--replay-capacity", 300, "--dry-run")
+    assert seer("train", *flags) == 0
+    said = capsys.readouterr().out
+    for words in ("Rainbow + SEER, freeze at 1,700", "2.1 MB; 7,056 → 2,304 bytes a step", "hours at the speed"):
+        assert words in said
+    assert "--replay-capacity 5" in refused(capsys, "train", *flags, "--replay-capacity", 5)
+    assert "fewer than 29 are always alike" in refused(
+        capsys, "train", "--env", ALIEN, "--freeze-at", "auto", "--probe-size", 28
+    )
+    assert files(tmp_path) == {}
+
+
+def test_other_runs_of_the_same_name_are_not_touched(tmp_path: Path, capsys: Capture, finished_run: Path) -> None:
+    out = tmp_path / "sweep"
+    shutil.copytree(finished_run, out / "runs" / "Pong-never-0")
+    before = files(out)
+    line = refused(capsys, "sweep", "--envs", "ALE/Pong-v5", "--freeze-at", "never", "--out", out)
+    assert "Pong-never-0 is another run (it differs in" in line
+    assert "learning.hidden_units" in line
+    assert files(out) == before
+
+
+def test_one_sweep_at_a_time(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "sweep"
+    with RunFolder.create(out, {}):
+        assert "another process" in refused(
+            capsys, "sweep", write_grid(tmp_path, seeds=1), "--out", out, "--no-measure"
+        )
+
+
+def test_a_dry_run_says_what_it_costs_and_does_nothing(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = write_grid(tmp_path, seeds=3)
+    before = files(tmp_path)
+    assert seer("sweep", grid, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert files(tmp_path) == before
+    assert "--seed {0,1,2}" in said
+    assert re.search(r"Alien +never +3 +240 +never +\S+ \(100%\) +1\.4 MB +7056 ", said)
+    assert re.search(r"Alien +seer +3 +240 +160 +\S+ \(\d\d%\) +1\.4 MB +7056 → 2304 +\d", said)
+    assert re.search(r"6 runs, 6 to go, \d at a time here: \S+ FLOPs; .*; \d+\.\d hours of training", said)
+
+
+# Real trainings ----------------------------------------------------------------------------------------------------
+
+
+PATIENCE = 900  # seconds: only what hangs takes that long, on a machine however busy
+
+
+def start_sweep(grid: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "seer", "sweep", str(grid), "--out", str(out), "--no-measure", *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def is_gone(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def training_process(out: Path, name: str) -> int:
+    """The process that trains a run of this sweep."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if "leash" not in " ".join(words) and str(out / "runs" / name) in words:
+            return int(entry.parent.name)
+    raise AssertionError(f"nothing trains {name}")
+
+
+def leave_a_dead_run(folder: Path, grid: Path) -> None:
+    """What the training of the grid's run of this name leaves when it is killed in its first checkpoint."""
+    (trial,) = (trial for trial in read_grid(grid).trials() if trial.name == folder.name)
+    with RunFolder.create(folder, config_to_json(parse_config("train", trial.flags))):
+        (folder / "metrics.jsonl").write_text("its last words\n")
+        (folder / "checkpoints" / ".writing-step-000000040").mkdir(parents=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a training outlives its sweep elsewhere")
+def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path) -> None:
+    """Killed in the middle of a run, started again: it goes on, and repeats nothing; then there is nothing to do.
+
+    The other run died before its first checkpoint: it starts anew, and what it left is kept.
+    """
+    grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
+    first = out / "runs" / "Alien-seer-0"
+    leave_a_dead_run(out / "runs" / "Alien-never-0", grid)
+    sweep = start_sweep(grid, out, "--jobs", "1")
+    wait_until(lambda: has_checkpoint(first))
+    training = training_process(out, "Alien-seer-0")
+    sweep.kill()
+    sweep.communicate()
+    wait_until(lambda: is_gone(training))
+    assert not is_finished(first)
+    again = start_sweep(grid, out, "--jobs", "1")
+    said, _ = again.communicate(timeout=PATIENCE)
+    assert again.returncode == 0, said
+    assert re.match(r"2 runs, 2 to go, 1 at a time here: \S+ FLOPs; at most \S+ MB of memory", said)  # before it trains
+    assert "Alien-seer-0: goes on from its checkpoint" in said
+    for name in ("Alien-seer-0", "Alien-never-0"):
+        assert steps_of(out / "runs" / name) == list(range(20, STEPS + 1, 20))
+    assert "Alien-never-0: starts anew: it died before its first checkpoint" in said
+    (aside,) = (out / "abandoned").iterdir()
+    assert aside.name == "Alien-never-0.1"
+    assert (aside / "metrics.jsonl").read_text() == "its last words\n"
+    assert not list(aside.glob("checkpoints/.writing-*"))
+    before = files(out / "runs")
+    said, _ = start_sweep(grid, out).communicate(timeout=PATIENCE)
+    assert "2 of 2 runs finished" in said
+    assert files(out / "runs") == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_trials_that_die_or_fail(tmp_path: Path) -> None:
+    """One training is killed and goes on; one can't load its checkpoint and is listed; Ctrl-C leaves all resumable."""
+    grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
+    broken, killed = out / "runs" / "Alien-seer-0", out / "runs" / "Alien-never-0"
+    sweep = start_sweep(grid, out, "--jobs", "1")
+    wait_until(lambda: has_checkpoint(broken))
+    sweep.send_signal(signal.SIGINT)
+    said, _ = sweep.communicate(timeout=PATIENCE)
+    assert sweep.returncode == 130
+    assert "2 stopped; the same command goes on with them" in said
+    assert state_of(broken) == "resumable"
+    assert state_of(killed) == "new"
+    (damaged,) = (broken / "checkpoints" / (broken / "checkpoints" / "latest").read_text().strip()).glob("agent.*")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    shutil.copytree(broken, out / "kept")
+
+    sweep = start_sweep(grid, out, "--jobs", "1")
+    wait_until(lambda: has_checkpoint(killed))
+    os.kill(training_process(out, "Alien-never-0"), signal.SIGKILL)
+    said, _ = sweep.communicate(timeout=PATIENCE)
+    assert sweep.returncode == 1
+    assert "Alien-never-0: killed by SIGKILL; the machine may be out of memory; going on" in said
+    assert re.search(
+        r"failed: Alien-seer-0: checkpoint file .* is damaged: .*\(exit code 2, .*Alien-seer-0\.log\)", said
+    )
+    assert "1 of 2 runs finished" in said
+    assert steps_of(killed) == list(range(20, STEPS + 1, 20))
+    assert Manifest.read(out / "sweep.json").failures.keys() == {"Alien-seer-0"}
