@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "seer"
 # Top floor first. A name is a module or package directly under `seer`.
 FLOORS = (
     {"__main__"},
-    {"cli"},
+    {"cli", "worker"},
     {"trainer", "dry_run"},
     {"paper"},
     {"bench", "export"},  # bench builds what it measures
@@ -23,7 +23,8 @@ FLOORS = (
     {"play", "cost"},
     {"load_run"},
     {"build"},
-    {"budget"},
+    {"budget", "flags"},
+    {"settings"},
     {"presets", "validation"},
     {"config"},
     {"training", "integrations", "pretrained", "observations"},

@@ -1,27 +1,19 @@
 """The commands: read the flags, build, call."""
 
-import argparse
-import contextlib
 import dataclasses
 import difflib
-import functools
-import io
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Literal
 
 import tyro
 
-from seer.config import AgentName, Config
+from seer.config import AgentName
 from seer.errors import SettingError
-from seer.presets import preset
-from seer.sweeps.options import Pool
+from seer.flags import parse, parse_config, read_settings
+from seer.sweeps.options import SweepOptions
 from seer.unread import outliving_readers
-from seer.validation import validate
-
-Settings = TypeVar("Settings")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +175,7 @@ class Sweep:
     freeze_at: tuple[str, ...] = ()
     """Arms, instead of those of the file: one per freeze step, such as 50000 never."""
 
-    pool: Pool = dataclasses.field(default_factory=Pool)
+    options: SweepOptions = dataclasses.field(default_factory=SweepOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +198,7 @@ class Reproduce:
     """Replay of all runs: as the paper says, which is prioritised for Rainbow and uniform for CURL; or all prioritised;
     or all uniform, as in the authors' code."""
 
-    pool: Pool = dataclasses.field(default_factory=Pool)
+    options: SweepOptions = dataclasses.field(default_factory=SweepOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,10 +317,15 @@ def sweep(arguments: Sequence[str]) -> None:
         own, common = own[:at], own[at + 1 :]
     settings = parse(Sweep, "sweep", own)
     from seer.sweeps.grid import make_grid
-    from seer.sweeps.run import sweep_grid
+    from seer.sweeps.options import sweep_folder
+    from seer.sweeps.plan import make_plan
+    from seer.sweeps.run import run
 
+    options = settings.options
     grid = make_grid(settings.grid, envs=settings.envs, seeds=settings.seeds, freeze_at=settings.freeze_at)
-    sweep_grid(grid, common=common, pool=settings.pool, resolve=_resolve)
+    root = sweep_folder(options)
+    trials = grid.trials(read_settings(common), threads=options.threads)
+    run(make_plan("sweep", trials, root=root, options=options))
 
 
 def reproduce(arguments: Sequence[str]) -> None:
@@ -342,8 +339,7 @@ def reproduce(arguments: Sequence[str]) -> None:
         seeds=settings.seeds,
         envs=settings.envs,
         prioritized={"paper": None, "prioritized": True, "uniform": False}[settings.replay],
-        pool=settings.pool,
-        resolve=_resolve,
+        options=settings.options,
     )
 
 
@@ -426,97 +422,3 @@ def _keep(path: Path, *, overwrite: bool) -> None:
     """Overwrite nothing unasked."""
     if path.exists() and not overwrite:
         raise SettingError(f"--out {path} exists: give another place, or --overwrite")
-
-
-def _resolve(flags: Sequence[str]) -> Config:
-    """The settings of one run of a sweep."""
-    return parse_config("train", flags)
-
-
-def parse_config(command: str, arguments: Sequence[str]) -> Config:
-    """The paper's settings for `--env` and `--agent`, overridden by the other flags."""
-    arguments = [_with_hyphens(each) for each in arguments]
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--env", nargs="?")  # a missing value is left to the second parser
-    first.add_argument("--agent", nargs="?")
-    first.add_argument("--encoder-from", nargs="?")
-    first.add_argument("--encoder-factory", nargs="?")
-    chosen, _ = first.parse_known_args(list(arguments))
-    wants_help = bool({"-h", "--help"} & set(arguments))
-    if chosen.env is None and not wants_help:
-        raise SettingError(f"--env is missing; write for example: seer {command} --env ALE/Pong-v5")
-    agent = chosen.agent if chosen.agent in get_args(AgentName) else None  # the parser refuses what it doesn't know
-    given = chosen.encoder_from is not None or chosen.encoder_factory is not None
-    default = preset(chosen.env or "ALE/Pong-v5", agent, transfer=given)
-    return validate(parse(Config, command, arguments, default=default))
-
-
-def _with_hyphens(argument: str) -> str:
-    """A flag as the settings' names are looked up: `--encoder_from=a_b` is `--encoder-from=a_b`, as for tyro."""
-    name, equals, value = argument.partition("=")
-    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
-
-
-def parse(
-    settings: type[Settings], command: str, arguments: Sequence[str], *, default: Settings | None = None
-) -> Settings:
-    """Flags to a dataclass; what the parser says about a bad flag becomes one line."""
-    if {"-h", "--help"} & set(arguments):
-        _explain(settings)
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            read: Callable[..., Settings] = functools.partial(
-                tyro.cli, settings, prog=f"seer {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,)
-            )
-            made = read() if default is None else read(default=default)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise SettingError(f"{_one_line(complaint.getvalue())}; seer {command} --help lists the flags") from None
-    _refuse_flags_without_values(made, arguments)
-    return made
-
-
-def _explain(settings: Any) -> None:
-    """Give tyro each field's docstring as one line, which it wraps; it would keep the breaks of indented ones."""
-    from docstring_parser import parse_from_object
-
-    docs = {part.arg_name: part.description or "" for part in parse_from_object(settings).params}
-    for name, kind in get_type_hints(settings, include_extras=True).items():
-        text = " ".join(docs.get(name, "").split())
-        if dataclasses.is_dataclass(kind):
-            _explain(kind)
-        elif text:
-            settings.__annotations__[name] = Annotated[kind, tyro.conf.arg(help=text)]
-
-
-def _refuse_flags_without_values(made: Any, arguments: Sequence[str]) -> None:
-    """A list that is given without a value would otherwise count as not given."""
-    given = {argument.replace("_", "-") for argument in arguments}
-    for part in dataclasses.fields(made):
-        flag = f"--{part.name.replace('_', '-')}"
-        if flag in given and getattr(made, part.name) == ():
-            raise SettingError(f"{flag} names none; give one or more, or leave it out")
-
-
-def _one_line(box: str) -> str:
-    """What stands in the parser's framed message, without its title and its advice."""
-    words = " ".join(line.strip("│┃ ") for line in box.splitlines() if not line.startswith(("╭", "╰", "│ ─")))
-    for advice in ("Argument helptext:", "For full helptext"):
-        words = words.partition(advice)[0]
-    complaint, _, flags = words.partition("Perhaps you meant:")
-    if wrong := re.search(r"parsing (--\S+): invalid literal for int\(\) with base 10: '(.*)'", complaint):
-        return f"{wrong[1]} {wrong[2]!r} is no whole number{_digits(wrong[2])}"
-    if wrong := re.search(r"parsing (--\S+): could not convert string to float: '(.*)'", complaint):
-        return f"{wrong[1]} {wrong[2]!r} is no number"
-    return complaint.strip() + (f"; did you mean {flags.split()[0]}?" if flags else "")
-
-
-def _digits(text: str) -> str:
-    """How 1e5 or 100,000 is to be written."""
-    try:
-        number = float(text.replace(",", ""))
-    except ValueError:
-        return ""
-    return f"; write {number:.0f}" if number.is_integer() else ""

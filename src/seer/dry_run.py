@@ -4,8 +4,9 @@ from pathlib import Path
 
 from seer.config import Config, config_to_json
 from seer.reporting.curves import label
-from seer.sweeps.options import Pool
-from seer.sweeps.plan import plan, timed
+from seer.sweeps.options import SweepOptions
+from seer.sweeps.plan import cost_trials
+from seer.sweeps.speed import timed
 from seer.sweeps.trial import Trial
 from seer.training.run import flatten
 from seer.training.terminal import Terminal, human_bytes
@@ -17,8 +18,8 @@ def dry_run(config: Config) -> None:
     Raises:
         SettingError: the run wouldn't start.
     """
-    trial = Trial("run", config.env, config.agent, config.seed, flags=())
-    (planned,) = timed(plan([(trial, config)], Pool()), root=Path("runs"), say=print)
+    trial = Trial("run", config.env, config.agent, config.seed, config)
+    (planned,) = timed(cost_trials([trial], SweepOptions()), root=Path("runs"), say=print)
     bound = "at most " if planned.is_bound else ""
     before, after = (f"{size:,}" for size in planned.row_bytes)
     row = before if before == after else f"{before} → {after}"

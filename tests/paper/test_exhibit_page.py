@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seer.paper import reproduce
-from seer.paper.exhibits import EXHIBITS, Arm, Comparison
+from seer.paper.exhibits import EXHIBITS, Comparison, Variant
 from seer.paper.results import show
 from tiny_run import seer
 
@@ -25,8 +25,12 @@ SNAPSHOTS = (
 
 def test_the_page_shows_the_analyses_and_a_failing_one_fails(tmp_path: Path) -> None:
     """One run with all it needs, one whose weights are lost, one that isn't there."""
-    arms = (Arm("kept", "with snapshots"), Arm("lost", "without weights"), Arm("absent", "never trained"))
-    exhibit = dataclasses.replace(EXHIBITS["fig8"], comparisons=(Comparison(("ALE/Pong-v5",), arms),))
+    variants = (
+        Variant("kept", "with snapshots"),
+        Variant("lost", "without weights"),
+        Variant("absent", "never trained"),
+    )
+    exhibit = dataclasses.replace(EXHIBITS["fig8"], comparisons=(Comparison(("ALE/Pong-v5",), variants),))
     trials = exhibit.trials(seeds=1, root=tmp_path, common={})
     kept, lost, _ = (trial.folder(tmp_path) for trial in trials)
     assert seer("train", *SNAPSHOTS, "--out", kept) == 0
@@ -54,7 +58,7 @@ def test_the_page_shows_the_analyses_and_a_failing_one_fails(tmp_path: Path) -> 
 
 
 def test_a_failing_analysis_is_in_the_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(reproduce, "carry_out", lambda *_, **__: None)  # the trainings, which take minutes
+    monkeypatch.setattr(reproduce, "run", lambda *_, **__: None)  # the trainings, which take minutes
     for complete, code in ((True, 0), (False, 1)):
         monkeypatch.setattr(reproduce, "show", lambda *_, complete=complete, **__: complete)
         assert seer("reproduce", "fig8", "--scale", "toy", "--out", tmp_path) == code

@@ -13,12 +13,13 @@ from drawing import needs_drawing
 from seer.agents.agent import Agent
 from seer.build import build_agent, build_environment, build_schedule
 from seer.cli import parse_config
-from seer.config import Config, config_from_json
+from seer.config import Config, config_from_json, config_to_json
 from seer.cost import run_flops
 from seer.paper.exhibits import EXHIBITS
 from seer.paper.scale import Scale, ScaleName
 from seer.phase import Phase
-from seer.sweeps.plan import _kind_of_speed
+from seer.settings import FLAGS, value_of
+from seer.sweeps.speed import _kind_of_speed
 from tiny_run import seer
 
 Capture = pytest.CaptureFixture[str]
@@ -37,19 +38,20 @@ def test_every_exhibit_is_there() -> None:
 
 def test_runs_of_one_name_are_one_run_in_all_exhibits() -> None:
     """Exhibits of one scale share a folder, so a name may mean one thing only."""
-    flags: dict[str, tuple[str, ...]] = {}
+    configs: dict[str, Config] = {}
     for exhibit in EXHIBITS.values():
         for trial in exhibit.trials(seeds=2, root=Path("r"), common={}):
-            assert flags.setdefault(trial.name, trial.flags) == trial.flags
+            assert configs.setdefault(trial.name, trial.config) == trial.config
+            assert config_from_json(config_to_json(trial.config)) == trial.config  # every setting is of its type
 
 
-def paper_config(exhibit: str, arm: str, env: str) -> Config:
+def paper_config(exhibit: str, group: str, env: str) -> Config:
     (trial,) = (
         trial
         for trial in EXHIBITS[exhibit].trials(seeds=1, root=Path("r"), common={})
-        if trial.arm == arm and trial.env == env
+        if trial.group == group and trial.env == env
     )
-    return parse_config("train", trial.flags)
+    return trial.config
 
 
 @pytest.mark.parametrize(
@@ -91,13 +93,16 @@ def test_curl_settings_are_those_of_the_appendix(task: str, freeze: int, freeze_
 
 def test_a_small_run_is_a_share_of_the_papers() -> None:
     config = paper_config("table1", "rainbow-seer-0.07GB", "ALE/Qbert-v5")
-    settings = Scale("small", 0.2, 3).settings(config, flags=())
-    assert settings["steps"] == 100_000
-    assert settings["freeze-at"] == 20_000
-    assert settings["replay-capacity"] == 2000
-    assert Scale("paper", 1.0, 5).settings(config, flags=()) == {}
+    small = Scale("small", 0.2, 3).scaled(config)
+    assert small.steps == 100_000
+    assert small.freeze.at == "20000"
+    assert small.replay.capacity == 2000
+    assert Scale("paper", 1.0, 5).scaled(config) == config
     never = paper_config("fig3", "rainbow", "ALE/Qbert-v5")
-    assert Scale("small", 0.2, 3).settings(never, flags=()).keys() == {"steps", "eval-every", "checkpoint-every"}
+    small = Scale("small", 0.2, 3).scaled(never)
+    assert {name for name in FLAGS if value_of(small, name) != value_of(never, name)} == {
+        "steps", "eval_every", "checkpoint_every",
+    }  # fmt: skip
 
 
 def test_transfer_follows_its_pretraining() -> None:
@@ -106,7 +111,7 @@ def test_transfer_follows_its_pretraining() -> None:
     (transfer,) = (trial for trial in trials if trial.name == "walker-walk-curl-transfer-0")
     assert transfer.after == "walker-stand-curl-for-60000-0"
     assert names.index(transfer.after) < names.index(transfer.name)
-    assert transfer.flags[-2:] == ("--encoder-from", "r/runs/walker-stand-curl-for-60000-0")
+    assert transfer.config.freeze.encoder_from == "r/runs/walker-stand-curl-for-60000-0"
     assert names.count(transfer.after) == 1
 
 
@@ -115,23 +120,21 @@ def test_transfer_follows_its_pretraining() -> None:
 def test_names_and_labels_state_the_steps_that_are_trained(name: str, scale: ScaleName) -> None:
     size = Scale.of(EXHIBITS[name], scale, None)
     exhibit = EXHIBITS[name].pretrained_for(size.pretraining_steps)
-    labels = {arm.name: arm.label for comparison in exhibit.comparisons for arm in comparison.arms}
+    labels = {variant.name: variant.label for comparison in exhibit.comparisons for variant in comparison.variants}
     trials = {trial.name: trial for trial in exhibit.trials(seeds=1, root=Path("r"), common={})}
     steps = {}
     for trial in trials.values():
-        config = parse_config("train", trial.flags)
-        settings = size.settings(config, flags=trial.flags)
-        steps[trial.name] = int(settings.get("steps", config.steps))
-    of_length = [trial for trial in trials.values() if trial.arm.startswith("curl-transfer-of-")]
+        steps[trial.name] = size.scaled(trial.config, is_pretraining=trial.group.startswith("curl-for-")).steps
+    of_length = [trial for trial in trials.values() if trial.group.startswith("curl-transfer-of-")]
     assert len(of_length) == (4 if name == "fig10" else 0)
     for trial in trials.values():
-        if trial.arm.startswith("curl-for-"):
-            assert trial.arm == f"curl-for-{steps[trial.name]}"
+        if trial.group.startswith("curl-for-"):
+            assert trial.group == f"curl-for-{steps[trial.name]}"
     for trial in of_length:
         assert trial.after is not None
-        assert trial.arm == f"curl-transfer-of-{steps[trial.after]}"
-        assert labels[trial.arm] == f"pretrained for {steps[trial.after]:,} steps"
-    assert len(set(labels.values())) == len(labels)  # the report tells arms apart by them
+        assert trial.group == f"curl-transfer-of-{steps[trial.after]}"
+        assert labels[trial.group] == f"pretrained for {steps[trial.after]:,} steps"
+    assert len(set(labels.values())) == len(labels)  # the report tells groups apart by them
 
 
 @pytest.mark.parametrize("name", ["fig7", "fig10"])
@@ -142,8 +145,7 @@ def test_a_small_pretraining_is_mostly_learning(name: str) -> None:
     sources = {trial.after for trial in trials}
     for trial in trials:
         if trial.name in sources:
-            config = parse_config("train", trial.flags)
-            assert build_schedule(config).first_update <= config.steps / 5
+            assert build_schedule(trial.config).first_update <= trial.config.steps / 5
 
 
 def test_planned_flops_are_those_a_real_run_counted() -> None:
@@ -238,8 +240,8 @@ def test_transfer_is_told_with_its_pretraining(capsys: Capture) -> None:
     """Against the rows of the plan's own table, where the pretraining is a run like any other."""
     said = planned(capsys, "fig7", "--scale", "small", "--envs", "walker-walk")
 
-    def flops(arm: str) -> float:
-        (row,) = re.findall(rf"^ walker-\w+ +{arm} .*?(\d\.\d\de\+\d\d) ", said, re.M)
+    def flops(group: str) -> float:
+        (row,) = re.findall(rf"^ walker-\w+ +{group} .*?(\d\.\d\de\+\d\d) ", said, re.M)
         return float(row)
 
     (pretraining,) = re.findall(r"counted in no figure and no table: (\S+) for 6,000 steps on walker-stand\.\n", said)
@@ -312,7 +314,7 @@ def test_each_exhibit_runs_to_its_report(name: str, tmp_path_factory: pytest.Tem
     for x in exhibit.axes:
         for suffix in ("png", "svg"):
             assert (out / f"{name}-{x}.{suffix}").stat().st_size > 10_000
-    labels = {arm.label for comparison in exhibit.comparisons for arm in comparison.arms}
+    labels = {variant.label for comparison in exhibit.comparisons for variant in comparison.variants}
     for label in labels:
         assert f">{label}</span></td>" in text
     assert text.count("data:image/png;base64,") == len(exhibit.analyses)

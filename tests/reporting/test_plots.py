@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seer.errors import SettingError
-from seer.reporting.curves import Arm, XAxis, group, label, read_run
+from seer.reporting.curves import Group, XAxis, group_runs, label, read_run
 from seer.reporting.folders import read_folders
-from seer.reporting.plots import draw_arms, plot_runs
+from seer.reporting.plots import draw_groups, plot_runs
 from seer.reporting.results import Results
-from seer.sweeps.trial import Manifest, Trial
+from seer.sweeps.manifest import Manifest
+from seer.sweeps.trial import Entry
 from tiny_run import seer
 
 STEPS = range(1000, 5001, 1000)
@@ -64,12 +65,12 @@ def make_run(
     return folder
 
 
-def read_arms(folders: list[Path]) -> list[Arm]:
-    return group(read_folders(folders)[0])
+def read_groups(folders: list[Path]) -> list[Group]:
+    return group_runs(read_folders(folders)[0])
 
 
 def draw_runs(folders: list[Path], *, x: XAxis, per_seed: bool = False) -> Figure:
-    return draw_arms(read_arms(folders), x=x, per_seed=per_seed)
+    return draw_groups(read_groups(folders), x=x, per_seed=per_seed)
 
 
 def labels(figure: Figure) -> list[str]:
@@ -165,7 +166,7 @@ def test_other_settings_are_not_mistaken_for_seeds(tmp_path: Path) -> None:
 def test_an_arm_is_called_the_same_in_every_environment(tmp_path: Path) -> None:
     alien = [make_run(tmp_path, memory=memory) for memory in (None, "70MB")]
     qbert = make_run(tmp_path, env="ALE/Qbert-v5", memory="70MB")
-    assert [arm.label for arm in group([read_run(folder) for folder in (*alien, qbert)])] == [
+    assert [group.label for group in group_runs([read_run(folder) for folder in (*alien, qbert)])] == [
         FROZEN, f"{FROZEN}, memory 70MB", f"{FROZEN}, memory 70MB",
     ]  # fmt: skip
 
@@ -315,7 +316,7 @@ def exhibits(tmp_path: Path) -> Path:
         folder.rename(root / "runs" / name)
         if finished:
             (root / "runs" / name / "summary.json").write_text("{}")
-        trials.append(Trial(name, "ALE/Alien-v5", "rainbow", seed, ()))
+        trials.append(Entry(name, "ALE/Alien-v5", "rainbow", seed))
     Manifest("two", tuple(trials[:2])).write(root / "fig3.json")
     Manifest("one", tuple(trials[1:]), {"Alien-rainbow-2": "no luck"}).write(root / "table1.json")
     (root / "notes.json").write_text('{"by": "me"}')
@@ -334,18 +335,18 @@ def test_a_folder_of_exhibits_means_all_its_finished_runs(exhibits: Path, tmp_pa
 
 
 def test_an_arm_that_freezes_elsewhere_at_another_step_has_its_sweeps_name(tmp_path: Path) -> None:
-    """The paper's T_f differ by environment; the arm is one, so that its games are aggregated."""
+    """The paper's T_f differ by environment; the group is one, so that its games are aggregated."""
     trials = []
     for env, at in (("Alien", "2000"), ("Alien", "never"), ("Qbert", "3000"), ("Qbert", "never")):
-        arm = "never" if at == "never" else "seer"
+        group = "never" if at == "never" else "seer"
         folder = make_run(tmp_path / "made", env=f"ALE/{env}-v5", at=at)
         (folder / "summary.json").write_text("{}")
         (tmp_path / "runs").mkdir(exist_ok=True)
-        folder.rename(tmp_path / "runs" / f"{env}-{arm}-0")
-        trials.append(Trial(f"{env}-{arm}-0", f"ALE/{env}-v5", arm, 0, ()))
+        folder.rename(tmp_path / "runs" / f"{env}-{group}-0")
+        trials.append(Entry(f"{env}-{group}-0", f"ALE/{env}-v5", group, 0))
     Manifest("sweep", tuple(trials)).write(tmp_path / "sweep.json")
     results = Results.of_folders([tmp_path], title="x")
-    assert [(arm.environment[4:9], arm.label) for arm in results.arms] == [
+    assert [(group.environment[4:9], group.label) for group in results.groups] == [
         ("Alien", "seer"), ("Alien", "never"), ("Qbert", "seer"), ("Qbert", "never"),
     ]  # fmt: skip
     (aggregate,) = results.aggregates(results.columns[0])
@@ -372,7 +373,7 @@ def test_a_folder_without_a_finished_run_is_one_line(exhibits: Path, tmp_path: P
 
 
 def test_seeds_of_a_transfer_stay_together(tmp_path: Path) -> None:
-    """Each seed starts from the encoder of its own pretraining; another pretraining is another arm."""
+    """Each seed starts from the encoder of its own pretraining; another pretraining is another group."""
     folders = []
     for length in (20_000, 40_000):
         for seed in (0, 1):
@@ -381,6 +382,6 @@ def test_seeds_of_a_transfer_stay_together(tmp_path: Path) -> None:
             config["freeze"]["encoder_from"] = f"/there/runs/walker-stand-curl-for-{length}-{seed}"
             (folder / "config.json").write_text(json.dumps(config))
             folders.append(folder)
-    arms = read_arms(folders)
-    assert [[run.settings["seed"] for run in arm.runs] for arm in arms] == [[0, 1], [0, 1]]
-    assert arms[0].label.endswith("encoder from walker-stand-curl-for-20000")
+    groups = read_groups(folders)
+    assert [[run.settings["seed"] for run in group.runs] for group in groups] == [[0, 1], [0, 1]]
+    assert groups[0].label.endswith("encoder from walker-stand-curl-for-20000")

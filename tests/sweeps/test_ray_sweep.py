@@ -49,7 +49,7 @@ def cut_the_power(cluster: Any) -> None:
     (node,) = cluster.worker_nodes
     raylets = [psutil.Process(entry.process.pid) for entry in node.all_processes["raylet"]]
     victims = [process for raylet in raylets for process in [raylet, *raylet.children(recursive=True)]]
-    assert any("train" in process.cmdline() for process in victims)  # it was at work
+    assert any("seer.worker" in process.cmdline() for process in victims)  # it was at work
     for process in victims:
         process.kill()
     cluster.remove_node(node, allow_graceful=False)

@@ -1,5 +1,6 @@
 """Sweeps on the local engine: grids, room, real short trainings that die in every way and go on."""
 
+import dataclasses
 import json
 import os
 import re
@@ -17,20 +18,24 @@ import pytest
 import torch
 
 from drawing import needs_drawing
+from seer import worker
 from seer.build import build, build_agent, build_environment
 from seer.cli import parse_config
 from seer.config import Config, config_to_json
 from seer.cost import run_flops
 from seer.errors import SettingError
+from seer.flags import read_settings
 from seer.phase import Phase
+from seer.settings import change, flags_of
 from seer.sweeps import runner
-from seer.sweeps.grid import flags_of, make_grid, override, read_grid, short_name
-from seer.sweeps.options import Pool
-from seer.sweeps.plan import Planned, plan
-from seer.sweeps.progress import Follower, LiveView
-from seer.sweeps.run import refuse_other_runs, room_for
-from seer.sweeps.runner import LocalEngine, Room
-from seer.sweeps.trial import Manifest, Needs, Outcome, Trial, command_of, outcome_of, ready, state_of
+from seer.sweeps.grid import make_grid, read_grid, short_name, table_to_flags
+from seer.sweeps.manifest import Manifest
+from seer.sweeps.options import SweepOptions
+from seer.sweeps.plan import Planned, cost_trials, refuse_other_runs
+from seer.sweeps.progress import Follower, Progress
+from seer.sweeps.run import room_for
+from seer.sweeps.runner import LocalRunner, Room
+from seer.sweeps.trial import Entry, Needs, Outcome, Trial, outcome_of, ready, state_of
 from seer.training.checkpoint import save_checkpoint
 from seer.training.run import RunFolder
 from tiny_run import files, seer
@@ -38,6 +43,11 @@ from tiny_sweep import STEPS, has_checkpoint, is_finished, steps_of, write_grid
 
 Capture = pytest.CaptureFixture[str]
 ALIEN = "ALE/Alien-v5"
+ANY = Config("e")
+
+
+def planned(trial: Trial, config: Config) -> Planned:
+    return Planned(dataclasses.replace(trial, config=config), Needs(), 1, 1, 1, 1, (1, 1))
 
 
 # Grids -------------------------------------------------------------------------------------------------------------
@@ -47,8 +57,8 @@ def test_an_arm_overrides_its_environment_and_that_the_common_settings(tmp_path:
     file = tmp_path / "grid.toml"
     file.write_text(
         'envs = ["ALE/Alien-v5", "dm_control/cartpole-swingup-v0"]\nseeds = [3, 5]\n'
-        "[settings]\nsteps = 10\nfreeze-at = 1\nprioritized = false\n"
-        '[per-env."ALE/Alien-v5"]\nfreeze-at = 2\n'
+        "[settings]\nsteps = 9000\nfreeze-at = 2000\nnum-crops = 1\nfirst_update = 1500\nlearning-rate = '3e-4'\n"
+        '[per-env."ALE/Alien-v5"]\nfreeze-at = 4000\nprioritized = false\n'
         '[arms.plain]\n[arms.never]\nfreeze_at = "never"\n'
     )
     trials = {trial.name: trial for trial in read_grid(file).trials()}
@@ -56,16 +66,20 @@ def test_an_arm_overrides_its_environment_and_that_the_common_settings(tmp_path:
         *("Alien-plain-3", "Alien-never-3", "cartpole-swingup-plain-3", "cartpole-swingup-never-3"),
         *("Alien-plain-5", "Alien-never-5", "cartpole-swingup-plain-5", "cartpole-swingup-never-5"),
     ]
-    common = ("--steps", "10", "--freeze-at")
-    assert trials["Alien-plain-3"].flags == ("--env", ALIEN, "--seed", "3", *common, "2", "--no-prioritized")
-    assert trials["cartpole-swingup-plain-5"].flags[4:] == (*common, "1", "--no-prioritized")
-    assert trials["Alien-never-5"].flags[-2:] == ("--freeze-at", "never")
+    plain = trials["Alien-plain-3"].config
+    assert (plain.env, plain.seed, plain.steps, plain.freeze.at) == (ALIEN, 3, 9000, "4000")
+    assert (plain.replay.prioritized, plain.learning.learning_rate, plain.learning.first_update) == (False, 3e-4, 1500)
+    assert trials["cartpole-swingup-plain-5"].config.freeze.at == "2000"
+    assert trials["Alien-never-5"].config.freeze.at == "never"
+    assert trials["Alien-never-5"].config.threads == 1
+    later = read_grid(file).trials(read_settings(["--steps=8000", "--no-double", "--threads", "2"]), threads=3)
+    assert {(each.config.steps, each.config.value.double, each.config.threads) for each in later} == {(8000, False, 2)}
 
 
 def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
-    grid = make_grid(write_grid(tmp_path, seeds=2), envs=("ALE/Pong-v5",), seeds=(4,), freeze_at=("7", "never"))
+    grid = make_grid(write_grid(tmp_path, seeds=2), envs=("ALE/Pong-v5",), seeds=(4,), freeze_at=("70", "never"))
     assert {trial.name for trial in grid.trials()} == {
-        f"Pong-{arm}-{seed}" for arm in ("freeze-7", "never") for seed in range(4)
+        f"Pong-{group}-{seed}" for group in ("freeze-70", "never") for seed in range(4)
     }
     assert make_grid(None, envs=("A",), seeds=(4, 6), freeze_at=()).seeds == [4, 6]
 
@@ -101,12 +115,26 @@ def test_a_bad_grid_is_one_line(text: str, said: str, tmp_path: Path) -> None:
 
 
 def test_flags() -> None:
-    assert flags_of({"freeze_at": "never", "double": True, "prioritized": False, "steps": 3}) == [
+    assert table_to_flags({"freeze_at": "never", "double": True, "prioritized": False, "steps": 3}) == [
         *("--freeze-at", "never", "--double", "--no-prioritized", "--steps", "3")
     ]
-    flags = ("--steps", "9", "--no-prioritized", "--env", "x")
-    assert override(flags, {"steps": 3, "prioritized": True}) == ("--env", "x", "--steps", "3", "--prioritized")
     assert [short_name(env) for env in (ALIEN, "dm_control/walker-walk-v0", "a b")] == ["Alien", "walker-walk", "a-b"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--env", ALIEN, "--seed", "3"],
+        ["--env", ALIEN, "--agent", "dqn", "--seed", "3", "--no-double", "--freeze-at", "never", "--steps", "70000"],
+        ["--env", "dm_control/walker-walk-v0", "--seed", "0", "--encoder-from", "a/b", "--freeze-layers", "2"],
+        ["--env", ALIEN, "--seed", "1", "--replay-memory", "70MB", "--image-size", "42", "--learning-rate", "0.0003"],
+    ],
+)
+def test_settings_come_back_as_the_flags_that_change_the_preset(flags: list[str]) -> None:
+    config = parse_config("train", flags)
+    assert parse_config("train", flags_of(config)) == config
+    assert set(flags_of(config)) == set(flags) - {"--no-double"}  # of DQN's own preset
+    assert change(config, {"steps": 9, "freeze.at": "5"}).freeze.at == "5"
 
 
 # Room and order ----------------------------------------------------------------------------------------------------
@@ -122,16 +150,16 @@ def test_trials_take_no_more_than_there_is() -> None:
 
 
 def test_a_trial_waits_for_its_forerunner() -> None:
-    first, second = Trial("a", "e", "x", 0, ()), Trial("b", "e", "y", 0, (), after="a")
+    first, second = Trial("a", "e", "x", 0, ANY), Trial("b", "e", "y", 0, ANY, after="a")
     assert ready([first, second], set()) == [first]
     assert ready([second], {"a"}) == [second]
 
 
 def test_what_waits_for_a_stopped_trial_has_not_failed(tmp_path: Path) -> None:
-    first, second = Trial("a", "e", "x", 0, ()), Trial("b", "e", "y", 0, (), after="a")
+    first, second = Trial("a", "e", "x", 0, ANY), Trial("b", "e", "y", 0, ANY, after="a")
     for kind, becomes in (("stopped", "stopped"), ("failed", "failed"), ("killed", "failed")):
-        view = LiveView(tmp_path, steps={}, flops={})
-        engine = LocalEngine(tmp_path, needs={}, room=Room(1, 1), retries=0, view=view)
+        progress = Progress(tmp_path, steps={}, flops={})
+        engine = LocalRunner(tmp_path, needs={}, room=Room(1, 1), retries=0, progress=progress)
         engine.outcomes[first.name] = Outcome(kind)
         assert engine._drop_orphans([second]) == []
         assert engine.outcomes["b"].kind == becomes
@@ -139,10 +167,10 @@ def test_what_waits_for_a_stopped_trial_has_not_failed(tmp_path: Path) -> None:
 
 def test_nothing_is_started_once_a_sweep_was_asked_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the first of three is being started: that one is told to stop, the others never begin."""
-    trials = [Trial(name, "e", "x", 0, ()) for name in "abc"]
-    view = LiveView(tmp_path, steps=dict.fromkeys("abc", 1), flops=dict.fromkeys("abc", 1))
+    trials = [Trial(name, "e", "x", 0, ANY) for name in "abc"]
+    progress = Progress(tmp_path, steps=dict.fromkeys("abc", 1), flops=dict.fromkeys("abc", 1))
     needs = dict.fromkeys("abc", Needs())
-    engine = LocalEngine(tmp_path, needs=needs, room=Room(3, 10), retries=0, view=view)
+    engine = LocalRunner(tmp_path, needs=needs, room=Room(3, 10), retries=0, progress=progress)
     started = []
 
     def start(trial: Trial, *_: object) -> "subprocess.Popen[bytes]":
@@ -158,18 +186,18 @@ def test_nothing_is_started_once_a_sweep_was_asked_to_stop(tmp_path: Path, monke
 
 def test_trials_that_finished_before_are_counted_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those that come after one that still trains in the only room there is."""
-    trials = [Trial(name, "e", "x", 0, ()) for name in "abc"]
+    trials = [Trial(name, "e", "x", 0, ANY) for name in "abc"]
     for trial in trials[1:]:
         with RunFolder.create(trial.folder(tmp_path), {"env": "x"}) as run:
             run.write_summary({})
     said: list[str] = []
-    view = LiveView(tmp_path, steps=dict.fromkeys("abc", 1), flops=dict.fromkeys("abc", 1), quiet_seconds=0)
-    monkeypatch.setattr(view, "say", said.append)
+    progress = Progress(tmp_path, steps=dict.fromkeys("abc", 1), flops=dict.fromkeys("abc", 1), quiet_seconds=0)
+    monkeypatch.setattr(progress, "say", said.append)
     monkeypatch.setattr(
         runner, "start", lambda *_: subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"])
     )
     needs = dict.fromkeys("abc", Needs())
-    engine = LocalEngine(tmp_path, needs=needs, room=Room(1, 10), retries=0, view=view)
+    engine = LocalRunner(tmp_path, needs=needs, room=Room(1, 10), retries=0, progress=progress)
     assert engine.run(trials)["c"].kind == "finished"
     assert said[0] == "a: starts"
     assert said[1].startswith("2 of 3 finished, 1 training")
@@ -196,7 +224,7 @@ def test_states(tmp_path: Path) -> None:
 
 
 def test_outcomes_say_why(tmp_path: Path) -> None:
-    trial = Trial("a", "e", "x", 0, ())
+    trial = Trial("a", "e", "x", 0, ANY)
     log = trial.log(tmp_path)
     log.parent.mkdir()
     log.write_text("training\nseer: error: --steps is odd\n")
@@ -227,16 +255,26 @@ def test_the_view_follows_a_run_that_goes_back_to_a_checkpoint(tmp_path: Path) -
 
 
 def test_a_manifest_comes_back(tmp_path: Path) -> None:
-    trials = (Trial("a", "e", "x", 0, ("--env", "e")), Trial("b", "e", "x", 1, (), after="a"))
+    trials = (Entry("a", "e", "x", 0), Entry("b", "e", "x", 1))
     manifest = Manifest("t", trials, {"b": "why"})
     manifest.write(tmp_path / "sweep.json")
     assert Manifest.read(tmp_path / "sweep.json") == manifest
-    later = Manifest("u", (Trial("b", "e", "x", 1, ()), Trial("c", "e", "x", 2, ())), {"c": "else"})
+    later = Manifest("u", (Entry("b", "e", "x", 1), Entry("c", "e", "x", 2)), {"c": "else"})
     joined = later.joined(tmp_path / "sweep.json")
     assert [trial.name for trial in joined.trials] == ["a", "b", "c"]
     assert joined.trials[1:] == later.trials
     assert joined.failures == {"b": "why", "c": "else"}
     assert later.joined(tmp_path / "none.json") == later
+    older = {
+        "name": "a",
+        "env": "e",
+        "arm": "x",
+        "seed": 0,
+        "flags": ["--env", "e"],
+        "after": None,
+    }  # of earlier versions
+    (tmp_path / "sweep.json").write_text(json.dumps({"title": "t", "trials": [older], "failures": {}}))
+    assert Manifest.read(tmp_path / "sweep.json").trials == trials[:1]
     (tmp_path / "sweep.json").write_text("{}")
     with pytest.raises(SettingError, match="no record of a sweep"):
         Manifest.read(tmp_path / "sweep.json")
@@ -272,7 +310,7 @@ def test_a_mistake_in_any_run_is_one_line_before_any_work(
 def test_a_wrong_setting_names_its_run(tmp_path: Path, capsys: Capture) -> None:
     grid = write_grid(tmp_path, seeds=2)
     text = grid.read_text()
-    grid.write_text(text + "\nreplay-capacity = 5")  # of the arm never
+    grid.write_text(text + "\nreplay-capacity = 5")  # of the group never
     line = refused(capsys, "sweep", grid, "--out", tmp_path / "s")
     assert line == "seer: error: Alien-never-0: --replay-capacity 5 is less than batch size + n-step; give at least 7"
     grid.write_text(text + "\nimage-size = 8")  # only shows when the networks are built
@@ -307,8 +345,8 @@ def test_a_bad_flag_of_the_pool_is_one_line_before_anything_is_written(
 def test_a_gpu_holds_one_run_unless_more_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def jobs(device: str, asked: int | None = None) -> int | None:
         config = parse_config("train", ["--env", ALIEN, "--device", device])
-        planned = [Planned(Trial("a", ALIEN, "a", 0, ()), config, Needs(), 1, 1, 1, 1, (1, 1))]
-        return room_for(planned, Pool(jobs=asked)).jobs
+        trials = [planned(Trial("a", ALIEN, "a", 0, ANY), config)]
+        return room_for(trials, SweepOptions(jobs=asked)).jobs
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert jobs("auto") is None
@@ -323,9 +361,9 @@ def test_what_a_run_never_reads_makes_it_no_other_run(tmp_path: Path) -> None:
         config = parse_config("train", ["--env", ALIEN, "--freeze-at", at])
         record = config_to_json(config)
         (folder / "config.json").write_text(json.dumps(record | {"freeze": record["freeze"] | freeze}))
-        refuse_other_runs([Planned(trial, config, Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+        refuse_other_runs([planned(trial, config)], tmp_path)
 
-    trial = Trial("Alien-x-0", ALIEN, "x", 0, ())
+    trial = Trial("Alien-x-0", ALIEN, "x", 0, ANY)
     folder = trial.folder(tmp_path)
     RunFolder.create(folder, config_to_json(parse_config("train", ["--env", ALIEN]))).close()
     for at in ("50000", "never"):
@@ -336,31 +374,36 @@ def test_what_a_run_never_reads_makes_it_no_other_run(tmp_path: Path) -> None:
     del older["freeze"]["latent_pool"]
     (folder / "config.json").write_text(json.dumps(older | {"freeze": older["freeze"] | {"similarity": 0.985}}))
     config = parse_config("train", ["--env", ALIEN, "--freeze-at", "auto"])
-    refuse_other_runs([Planned(trial, config, Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+    refuse_other_runs([planned(trial, config)], tmp_path)
 
 
 def test_a_trial_goes_on_with_what_it_is_given_now(tmp_path: Path) -> None:
-    flags = ("--env", ALIEN, "--threads", "3", "--steps", "10", "--device=cpu", "--no-prioritized")
-    trial = Trial("Alien-x-0", ALIEN, "x", 0, flags)
-    folder = str(trial.folder(tmp_path))
-    assert command_of(trial, tmp_path) == ["train", *flags, "--out", folder]
-    Path(folder).mkdir(parents=True)
-    (Path(folder) / "config.json").write_text("{}")
-    assert state_of(Path(folder)) == "dead"
-    assert files(Path(folder)).keys() == {"config.json"}  # looking leaves nothing behind
-    with patch("seer.sweeps.trial.state_of", return_value="resumable"):
-        assert command_of(trial, tmp_path) == ["resume", folder, "--threads", "3", "--device=cpu"]
+    flags = ("--env", ALIEN, "--threads", "3", "--freeze-at", "never", "--device=cpu", "--no-prioritized")
+    config, folder = parse_config("train", flags), tmp_path / "run"
+    with patch("seer.trainer.start_run") as start:
+        worker.train_trial(config, folder)
+    start.assert_called_once_with(dataclasses.replace(config, out=str(folder)))
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert state_of(folder) == "dead"
+    assert files(folder).keys() == {"config.json"}  # looking leaves nothing behind
+    with patch("seer.sweeps.trial.state_of", return_value="resumable"), patch("seer.trainer.resume_run") as resume:
+        worker.train_trial(config, folder)
+    changes = {"device": "cpu", "threads": 3, "env_timeout": 300, "checkpoint_every": 10_000, "snapshot_every": None}
+    resume.assert_called_once_with(folder, changes)
 
 
 def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:
     def config(source: str) -> Config:
         return parse_config("train", ["--env", ALIEN, "--steps", "300", "--encoder-from", source])
 
-    trial = Trial("Alien-x-0", ALIEN, "x", 0, ())
+    trial = Trial("Alien-x-0", ALIEN, "x", 0, ANY)
     RunFolder.create(trial.folder(tmp_path), config_to_json(config("here/runs/stand-for-6000-0"))).close()
 
     def check(source: str) -> None:
-        refuse_other_runs([Planned(trial, config(source), Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+        refuse_other_runs(
+            [Planned(dataclasses.replace(trial, config=config(source)), Needs(), 1, 1, 1, 1, (1, 1))], tmp_path
+        )
 
     check("elsewhere/runs/stand-for-6000-0")
     with pytest.raises(SettingError, match=r"another run \(it differs in freeze\.encoder_from\)"):
@@ -375,7 +418,9 @@ def test_what_computes_in_another_precision_is_another_run_if_one_was_asked_for(
     RunFolder.create(trial.folder(tmp_path), config_to_json(config("--precision", "bfloat16"))).close()
 
     def check(*flags: str) -> None:
-        refuse_other_runs([Planned(trial, config(*flags), Needs(), 1, 1, 1, 1, (1, 1))], tmp_path)
+        refuse_other_runs(
+            [Planned(dataclasses.replace(trial, config=config(*flags)), Needs(), 1, 1, 1, 1, (1, 1))], tmp_path
+        )
 
     check()  # auto: begun on a machine that decided so
     with pytest.raises(SettingError, match=r"another run \(it differs in learning\.precision\)"):
@@ -397,11 +442,11 @@ def test_a_trial_asks_for_the_memory_of_its_runs_own_budget(flags: tuple[str, ..
     if flags[1].startswith("dm_control"):
         needs_drawing()
     config = parse_config("train", (*flags, "--threads", "1", "--eval-episodes", "1", "--device", "cpu"))
-    trial = Trial("a", config.env, "x", 0, flags)
-    (planned,) = plan([(trial, config)], Pool())
-    assert planned.needs.num_bytes == build(config).budget
-    (planned,) = plan([(trial, config)], Pool(trial_memory="9GB", trial_cpus=3))
-    assert planned.needs == Needs(cpus=3, num_bytes=9 * 10**9)
+    trial = Trial("a", config.env, "x", 0, config)
+    (found,) = cost_trials([trial], SweepOptions())
+    assert found.needs.num_bytes == build(config).budget
+    (found,) = cost_trials([trial], SweepOptions(trial_memory="9GB", trial_cpus=3))
+    assert found.needs == Needs(cpus=3, num_bytes=9 * 10**9)
 
 
 @pytest.mark.parametrize("flags", [("--trial-memory", "1000TB"), ("--trial-cpus", "4000"), ("--jobs", "1")])
@@ -420,14 +465,14 @@ def test_an_automatic_freeze_costs_at_most_its_dearest_moment(tmp_path: Path, ca
         *("--replay-capacity", "250", "--probe-every", "40", "--probe-size", "32", "--threads", "1", "--device", "cpu"),
     )
     config = parse_config("train", flags)
-    (planned,) = plan([(Trial("a", ALIEN, "x", 0, flags), config)], Pool())
+    (found,) = cost_trials([Trial("a", ALIEN, "x", 0, config)], SweepOptions())
     environment = build_environment(config, training=False)
     cost = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0]).cost
     each = [
         run_flops(cost, after=Phase.LATENTS, updates=1, steps=300, first_update=60, frozen_at=moment, capacity=250)[1]
         for moment in (None, *range(20, 301))
     ]
-    assert planned.flops == max(each) + 7 * 2 * 32 * cost.encoder.multiply_adds
+    assert found.flops == max(each) + 7 * 2 * 32 * cost.encoder.multiply_adds
     grid = tmp_path / "grid.toml"
     grid.write_text(f'envs = ["{ALIEN}"]\n[settings]\nfreeze-at = "auto"\nsteps = 20000\n')
     assert seer("sweep", grid, "--dry-run", "--no-measure") == 0
@@ -515,7 +560,7 @@ def training_process(out: Path, name: str) -> int:
             words = entry.read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if "leash" not in " ".join(words) and str(out / "runs" / name) in words:
+        if "seer.worker" in words and str(out / "runs" / name) in words:
             return int(entry.parent.name)
     raise AssertionError(f"nothing trains {name}")
 
@@ -523,7 +568,7 @@ def training_process(out: Path, name: str) -> int:
 def leave_a_dead_run(folder: Path, grid: Path) -> None:
     """What the training of the grid's run of this name leaves when it is killed in its first checkpoint."""
     (trial,) = (trial for trial in read_grid(grid).trials() if trial.name == folder.name)
-    with RunFolder.create(folder, config_to_json(parse_config("train", trial.flags))):
+    with RunFolder.create(folder, config_to_json(trial.config)):
         (folder / "metrics.jsonl").write_text("its last words\n")
         (folder / "checkpoints" / ".writing-step-000000040").mkdir(parents=True)
 

@@ -30,7 +30,7 @@ def _size(whole: Exhibit, exhibit: Exhibit, scale: Scale) -> str:
     said = []
     if scale.name == "small":
         said.append(f"{scale.fraction:g} of the paper's steps, freeze steps, replay capacity and FLOPs budgets")
-        if any(arm.pretraining for comparison in exhibit.comparisons for arm in comparison.arms):
+        if any(variant.pretraining for comparison in exhibit.comparisons for variant in comparison.variants):
             said.append(f"{scale.pretraining:g} of its pretraining steps")
     elif scale.name == "toy":
         said.append("300 steps of tiny networks: the figures mean nothing")
@@ -119,7 +119,9 @@ def _replay(planned: Sequence[Planned]) -> str:
 
 def _partly_frozen(planned: Sequence[Planned]) -> list[str]:
     """What CURL loses where layers above the cut go on learning."""
-    partly = {each.trial.arm for each in planned if each.config.agent == "curl" and each.config.freeze.layers != "all"}
+    partly = {
+        each.trial.group for each in planned if each.config.agent == "curl" and each.config.freeze.layers != "all"
+    }
     if not partly:
         return []
     return ["Layers that go on learning above a cut do so without CURL's contrastive loss, which ends at the freeze."]
@@ -128,7 +130,7 @@ def _partly_frozen(planned: Sequence[Planned]) -> list[str]:
 def _pretraining(exhibit: Exhibit, planned: Sequence[Planned]) -> list[str]:
     """What transfer costs with the pretraining, which no figure and no table counts."""
     by_name = {each.trial.name: each for each in planned}
-    labels = {arm.name: arm.label for comparison in exhibit.comparisons for arm in comparison.arms}
+    labels = {variant.name: variant.label for comparison in exhibit.comparisons for variant in comparison.variants}
     sources: dict[str, str] = {}
     sums: dict[str, dict[str, str]] = {}
     for each in planned:
@@ -136,17 +138,17 @@ def _pretraining(exhibit: Exhibit, planned: Sequence[Planned]) -> list[str]:
             continue
         source = by_name[each.trial.after]
         where, steps = short_name(source.trial.env), source.config.steps
-        sources[source.trial.arm] = f"{source.flops:.3g} for {steps:,} steps on {where}"
+        sources[source.trial.group] = f"{source.flops:.3g} for {steps:,} steps on {where}"
         cost = f"{each.flops:.3g} and {each.flops + source.flops:.3g}"
-        sums.setdefault(short_name(each.trial.env), {})[labels[each.trial.arm]] = cost
+        sums.setdefault(short_name(each.trial.env), {})[labels[each.trial.group]] = cost
     if not sums:
         return []
     return [
         f"The FLOPs of a pretraining are counted in no figure and no table: {', '.join(sources.values())}.",
         *(
             f"FLOPs of a run on {env} without and with its pretraining: "
-            f"{'; '.join(f'{label}: {cost}' for label, cost in arms.items())}."
-            for env, arms in sums.items()
+            f"{'; '.join(f'{label}: {cost}' for label, cost in groups.items())}."
+            for env, groups in sums.items()
         ),
     ]
 

@@ -1,7 +1,7 @@
 """Every exhibit of the paper as data: what is compared, with which settings, over which axes, beside which numbers.
 
 Source: SEER (Chen et al. 2021), figures 2 to 13 and table 1. Settings that aren't named here are the paper's by
-preset. Runs are named by environment, arm and seed, so that exhibits that show the same runs share them.
+preset. Runs are named by environment, variant and seed, so that exhibits that show the same runs share them.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from seer.errors import SettingError
 from seer.reporting.curves import XAxis
-from seer.sweeps.grid import Settings, flags_of, short_name
+from seer.settings import Settings
+from seer.sweeps.grid import make_trial, short_name
 from seer.sweeps.trial import Trial
 
 
@@ -22,13 +23,13 @@ class Pretraining:
     steps: int
 
     @property
-    def arm(self) -> str:
-        """The name of its arm, such as curl-for-60000."""
+    def group(self) -> str:
+        """The name of its group of runs, such as curl-for-60000."""
         return f"curl-for-{self.steps}"
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     """One curve: settings on top of the preset, and what some environments set otherwise."""
 
     name: str
@@ -37,8 +38,8 @@ class Arm:
     per_env: Mapping[str, Settings] = field(default_factory=dict)
     pretraining: Pretraining | None = None
 
-    def pretrained_for(self, length: Callable[[int], int]) -> "Arm":
-        """The same arm after a pretraining of another length; where name and label state the steps, they follow."""
+    def pretrained_for(self, length: Callable[[int], int]) -> "Variant":
+        """The same variant after a pretraining of another length; where name and label state the steps, they follow."""
         if self.pretraining is None:
             return self
         before, now = self.pretraining.steps, length(self.pretraining.steps)
@@ -55,18 +56,18 @@ class Comparison:
     """Arms that are compared on some environments."""
 
     envs: tuple[str, ...]
-    arms: tuple[Arm, ...]
+    variants: tuple[Variant, ...]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of a table: the score of some arms after so many FLOPs (None: at the end), and what was published.
+    """A column of a table: the score of some variants after so many FLOPs (None: at the end), and what was published.
 
-    `published` holds mean and standard deviation of five seeds by environment, in the order of `arms`.
+    `published` holds mean and standard deviation of five seeds by environment, in the order of `variants`.
     """
 
     title: str
-    arms: tuple[str, ...]
+    variants: tuple[str, ...]
     flops: float | None = None
     published: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
@@ -125,7 +126,8 @@ class Exhibit:
     def pretrained_for(self, length: Callable[[int], int]) -> "Exhibit":
         """The same exhibit with pretrainings of other lengths, given the paper's; names and labels follow."""
         changed = (
-            replace(each, arms=tuple(arm.pretrained_for(length) for arm in each.arms)) for each in self.comparisons
+            replace(each, variants=tuple(variant.pretrained_for(length) for variant in each.variants))
+            for each in self.comparisons
         )
         return replace(self, comparisons=tuple(changed))
 
@@ -138,30 +140,26 @@ class Exhibit:
         for seed in range(seeds):
             for comparison in self.comparisons:
                 for env in comparison.envs:
-                    for arm in comparison.arms:
-                        for trial in _trials(arm, env, seed, root, common):
+                    for variant in comparison.variants:
+                        for trial in _trials(variant, env, seed, root, common):
                             trials.setdefault(trial.name, trial)
         return list(trials.values())
 
 
-def _trials(arm: Arm, env: str, seed: int, root: Path, common: Settings) -> list[Trial]:
-    """The arm's run, behind the pretraining it needs."""
+def _trials(variant: Variant, env: str, seed: int, root: Path, common: Settings) -> list[Trial]:
+    """Return the variant's run, behind the pretraining it needs."""
     if env.startswith("dm_control/"):  # CURL has no priorities
-        common = {name: value for name, value in common.items() if name != "prioritized"}
-
-    def trial(env: str, arm: str, settings: Settings, after: str | None = None) -> Trial:
-        flags = ("--env", env, "--seed", str(seed), *flags_of({**settings, **common}))
-        return Trial(name=f"{short_name(env)}-{arm}-{seed}", env=env, arm=arm, seed=seed, flags=flags, after=after)
-
-    settings = {**arm.settings, **arm.per_env.get(env, {})}
-    if arm.pretraining is None:
-        return [trial(env, arm.name, settings)]
-    source = arm.pretraining
-    first = trial(source.env, source.arm, {"freeze-at": "never", "steps": source.steps})
-    return [first, trial(env, arm.name, {**settings, "encoder-from": str(first.folder(root))}, after=first.name)]
+        common = {name: value for name, value in common.items() if name != "replay.prioritized"}
+    settings = {**variant.settings, **variant.per_env.get(env, {}), **common}
+    if variant.pretraining is None:
+        return [make_trial(env, variant.name, seed, settings)]
+    source = variant.pretraining
+    first = make_trial(source.env, source.group, seed, {"freeze.at": "never", "steps": source.steps, **common})
+    settings["freeze.encoder_from"] = str(first.folder(root))
+    return [first, make_trial(env, variant.name, seed, settings, after=first.name)]
 
 
-# Environments and arms -------------------------------------------------------------------------------------
+# Environments and variants --------------------------------------------------------------------------------
 
 GAMES = tuple(
     f"ALE/{game}-v5"
@@ -176,12 +174,12 @@ CARTPOLE, FINGER, REACHER, CHEETAH, WALKER, HOPPER, STAND = (
     )
 )
 TASKS = (CARTPOLE, FINGER, REACHER, CHEETAH, WALKER)
-NEVER: Settings = {"freeze-at": "never"}
+NEVER: Settings = {"freeze.at": "never"}
 
-RAINBOW = Arm("rainbow", "Rainbow", NEVER)
-RAINBOW_SEER = Arm("rainbow-seer", "Rainbow + SEER")
-CURL = Arm("curl", "CURL", NEVER)
-CURL_SEER = Arm("curl-seer", "CURL + SEER")
+RAINBOW = Variant("rainbow", "Rainbow", NEVER)
+RAINBOW_SEER = Variant("rainbow-seer", "Rainbow + SEER")
+CURL = Variant("curl", "CURL", NEVER)
+CURL_SEER = Variant("curl-seer", "CURL + SEER")
 
 GAMES_FREEZE_SMALL = {"Alien": 100_000, "Seaquest": 150_000}
 """T_f in 0.07 GB where it isn't the preset's (appendix, Atari settings)."""
@@ -190,48 +188,48 @@ TASKS_SMALL = {CARTPOLE: (1000, 10_000), FINGER: (1000, 50_000), REACHER: (2000,
 """Replay capacity and T_f in small memory (appendix, DMControl settings)."""
 
 # 10,000 frames are the paper's 0.07 GB.
-SMALL_RAINBOW = Arm("rainbow-0.07GB", "Rainbow, small memory", {"replay-capacity": 10_000, **NEVER})
-SMALL_RAINBOW_SEER = Arm(
+SMALL_RAINBOW = Variant("rainbow-0.07GB", "Rainbow, small memory", {"replay.capacity": 10_000, **NEVER})
+SMALL_RAINBOW_SEER = Variant(
     "rainbow-seer-0.07GB",
     "Rainbow + SEER, small memory",
-    {"replay-capacity": 10_000},
-    {f"ALE/{game}-v5": {"freeze-at": step} for game, step in GAMES_FREEZE_SMALL.items()},
+    {"replay.capacity": 10_000},
+    {f"ALE/{game}-v5": {"freeze.at": str(step)} for game, step in GAMES_FREEZE_SMALL.items()},
 )
-SMALL_CURL = Arm(
+SMALL_CURL = Variant(
     "curl-small",
     "CURL, small memory",
     NEVER,
-    {env: {"replay-capacity": rows} for env, (rows, _) in TASKS_SMALL.items()},
+    {env: {"replay.capacity": rows} for env, (rows, _) in TASKS_SMALL.items()},
 )
-SMALL_CURL_SEER = Arm(
+SMALL_CURL_SEER = Variant(
     "curl-seer-small",
     "CURL + SEER, small memory",
     {},
-    {env: {"replay-capacity": rows, "freeze-at": step} for env, (rows, step) in TASKS_SMALL.items()},
+    {env: {"replay.capacity": rows, "freeze.at": str(step)} for env, (rows, step) in TASKS_SMALL.items()},
 )
 GAMES_IN_SMALL_MEMORY = Comparison(
     GAMES, (SMALL_RAINBOW_SEER, SMALL_RAINBOW, replace(RAINBOW, label="Rainbow, no memory limit"))
 )
 TASKS_IN_SMALL_MEMORY = Comparison(TASKS, (SMALL_CURL_SEER, SMALL_CURL, replace(CURL, label="CURL, no memory limit")))
 
-IMPALA = Arm("curl-impala", "CURL, IMPALA encoder", {"encoder": "impala", **NEVER})
-IMPALA_SEER = Arm("curl-impala-seer", "CURL + SEER, IMPALA encoder", {"encoder": "impala"})
-HALF_CURL = Arm("curl-half", "CURL, half resolution", {"image-size": 50, "crop-size": 42, **NEVER})
-HALF_RAINBOW = Arm("rainbow-half", "Rainbow, half resolution", {"image-size": 42, **NEVER})
+IMPALA = Variant("curl-impala", "CURL, IMPALA encoder", {"learning.encoder": "impala", **NEVER})
+IMPALA_SEER = Variant("curl-impala-seer", "CURL + SEER, IMPALA encoder", {"learning.encoder": "impala"})
+HALF_CURL = Variant("curl-half", "CURL, half resolution", {"image.size": 50, "image.crop_size": 42, **NEVER})
+HALF_RAINBOW = Variant("rainbow-half", "Rainbow, half resolution", {"image.size": 42, **NEVER})
 
 SOURCE = Pretraining(STAND, 60_000)
-TRANSFER = Arm("curl-transfer", "CURL, frozen encoder of walker-stand", pretraining=SOURCE)
+TRANSFER = Variant("curl-transfer", "CURL, frozen encoder of walker-stand", pretraining=SOURCE)
 LAYERS = tuple(
-    Arm(
+    Variant(
         f"curl-transfer-{count}-layers",
         f"lowest {count} convolution{'s' if count > 1 else ''} frozen",
-        {"freeze-layers": count},
+        {"freeze.layers": str(count)},
         pretraining=SOURCE,
     )
     for count in (1, 2, 3, 4)
 )
 LENGTHS = tuple(
-    Arm(f"curl-transfer-of-{steps}", f"pretrained for {steps:,} steps", pretraining=Pretraining(STAND, steps))
+    Variant(f"curl-transfer-of-{steps}", f"pretrained for {steps:,} steps", pretraining=Pretraining(STAND, steps))
     for steps in (20_000, 40_000)
 )
 
@@ -297,7 +295,7 @@ _EXHIBITS = (
     ),
     Exhibit(
         "fig8", "How early the encoder settles: spatial attention and SVCCA of each layer",
-        (Comparison((WALKER,), (replace(CURL, name="curl-snapshots", settings={**NEVER, "snapshot-every": 10_000}),)),),
+        (Comparison((WALKER,), (replace(CURL, name="curl-snapshots", settings={**NEVER, "snapshot_every": 10_000}),)),),
         ("steps",), Small((WALKER,), seeds=1, fraction=0.1), analyses=("attention", "svcca"),
     ),
     Exhibit(

@@ -6,18 +6,19 @@ from pathlib import Path
 
 from seer.paper.analyses import analyze
 from seer.paper.exhibits import Exhibit, Measure
-from seer.reporting.curves import Arm, Run, by_environment
+from seer.reporting.curves import Group, Run, by_environment
 from seer.reporting.folders import finished
-from seer.reporting.plots import plot_arms
+from seer.reporting.plots import plot_groups
 from seer.reporting.report import write_page
 from seer.reporting.results import Column, Illustration, Results
-from seer.sweeps.trial import Manifest, Trial
+from seer.sweeps.manifest import Manifest
+from seer.sweeps.trial import Entry
 
 
-def show(exhibit: Exhibit, trials: Sequence[Trial], *, root: Path, statement: list[str], fraction: float) -> bool:
+def show(exhibit: Exhibit, trials: Sequence[Entry], *, root: Path, statement: list[str], fraction: float) -> bool:
     """Write all of it into `root`; whether every analysis succeeded."""
     results = exhibit_results(exhibit, trials, root=root, statement=statement, fraction=fraction)
-    runs = {run.folder.name: run for arm in results.arms for run in arm.runs}
+    runs = {run.folder.name: run for group in results.groups for run in group.runs}
     illustrations: list[Illustration] = []
     failures: dict[str, str] = {}
     for kind in exhibit.analyses if runs else ():
@@ -25,16 +26,16 @@ def show(exhibit: Exhibit, trials: Sequence[Trial], *, root: Path, statement: li
         illustrations += shown
         failures |= failed
     results = dataclasses.replace(results, illustrations=illustrations, failures=failures)
-    if results.arms:
+    if results.groups:
         for x in exhibit.axes:
             for suffix in (".png", ".svg"):
-                print(f"wrote {plot_arms(results.arms, x=x, out=root / f'{exhibit.name}-{x}{suffix}')}")
+                print(f"wrote {plot_groups(results.groups, x=x, out=root / f'{exhibit.name}-{x}{suffix}')}")
     print(f"wrote {write_page(results, out=root / f'{exhibit.name}.html')}")
     return not failures
 
 
 def exhibit_results(
-    exhibit: Exhibit, trials: Sequence[Trial], *, root: Path, statement: Sequence[str], fraction: float
+    exhibit: Exhibit, trials: Sequence[Entry], *, root: Path, statement: Sequence[str], fraction: float
 ) -> Results:
     """Read the finished runs of an exhibit's trials in the folder `root`; its FLOPs budgets are `fraction` of the
     paper's."""
@@ -42,23 +43,23 @@ def exhibit_results(
     failures = Manifest.read(file).failures if file.is_file() else {}
     found, missing = finished(trials, root, failures)
     members: dict[tuple[str, str], list[Run]] = {}
-    labels = {arm.name: arm.label for comparison in exhibit.comparisons for arm in comparison.arms}
+    labels = {variant.name: variant.label for comparison in exhibit.comparisons for variant in comparison.variants}
     for trial in trials:
-        if trial.name in found and trial.arm in labels:  # a pretraining isn't shown
-            members.setdefault((trial.env, labels[trial.arm]), []).append(found[trial.name])
-    arms = by_environment([Arm(env, label, runs) for (env, label), runs in members.items()])
+        if trial.name in found and trial.group in labels:  # a pretraining isn't shown
+            members.setdefault((trial.env, labels[trial.group]), []).append(found[trial.name])
+    groups = by_environment([Group(env, label, runs) for (env, label), runs in members.items()])
     columns = [_column(measure, labels, fraction) for measure in exhibit.measures]
     columns = columns or [Column("score at the end"), Column("score at equal FLOPs", equal_flops=True)]
-    return Results(f"{exhibit.name}: {exhibit.title}", statement, arms, missing, exhibit.axes, columns)
+    return Results(f"{exhibit.name}: {exhibit.title}", statement, groups, missing, exhibit.axes, columns)
 
 
 def _column(measure: Measure, labels: Mapping[str, str], fraction: float) -> Column:
     published = {
         (env, labels[name]): score
         for env, scores in measure.published.items()
-        for name, score in zip(measure.arms, scores, strict=True)
+        for name, score in zip(measure.variants, scores, strict=True)
     }
     flops = None if measure.flops is None else measure.flops * fraction
     title = "score at the last step" if flops is None else f"score at {flops:.3g} FLOPs"
-    names = tuple(labels[name] for name in measure.arms if name in labels)
+    names = tuple(labels[name] for name in measure.variants if name in labels)
     return Column(title, names, flops=flops, published=published, published_at=measure.title)

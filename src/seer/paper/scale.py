@@ -1,19 +1,19 @@
 """The scales of a reproduction: what changes of the paper's settings."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from seer.config import Config
 from seer.paper.exhibits import Exhibit
-from seer.sweeps.grid import Settings
+from seer.settings import Settings, Value, change
+from seer.validation import validate
 
 ScaleName = Literal["paper", "small", "toy"]
 TOY: Settings = {
-    "steps": 300, "first-update": 50, "batch-size": 8, "hidden-units": 16, "eval-every": 150, "eval-episodes": 1,
-    "log-every": 50, "checkpoint-every": 150,
+    "steps": 300, "eval_every": 150, "eval_episodes": 1, "log_every": 50, "checkpoint_every": 150,
+    "learning.first_update": 50, "learning.batch_size": 8, "learning.hidden_units": 16,
 }  # fmt: skip
-TOY_CONTROL: Settings = {"random-steps": 50, "action-repeat": 8}  # few pictures to an episode, which take most time
+TOY_CONTROL: Settings = {"sac.random_steps": 50, "image.action_repeat": 8}  # few pictures, which take most time
 TOY_FREEZE, TOY_ROWS, TOY_FRACTION, TOY_PRETRAINING = 200, 100, 1e-4, 0.005
 MORE_OFTEN = 20  # evaluations of a small run, so that a score at a FLOPs budget lies between two near ones
 
@@ -50,36 +50,38 @@ class Scale:
         """Those of a pretraining that takes so many in the paper."""
         return round(steps * self.pretraining)
 
-    def settings(self, config: Config, *, flags: Sequence[str]) -> Settings:
-        """What changes of a run's settings at this scale; `flags` that give its steps have them scaled already."""
+    def scaled(self, config: Config, *, is_pretraining: bool = False) -> Config:
+        """Return a run's config at this scale; a pretraining has its steps already.
+
+        Raises:
+            SettingError: it can't be trained at this scale.
+        """
         if self.name == "paper":
-            return {}
-        own: dict[str, str | int | float | bool]
-        own = self._toy(config) if self.name == "toy" else self._small(config, scaled="--steps" in flags)
-        if "--steps" in flags:
-            own.pop("steps")
-        if "--encoder-from" in flags:
-            own.pop("freeze-at", None)
-        if "--snapshot-every" in flags:
-            own["snapshot-every"] = own["eval-every"]
+            return config
+        steps = config.steps if is_pretraining else round(config.steps * self.fraction)
+        own = self._toy(config) if self.name == "toy" else self._small(config, steps)
+        if is_pretraining:
+            own["steps"] = config.steps
+        if config.snapshot_every is not None:
+            own["snapshot_every"] = own["eval_every"]
+        return validate(change(config, own))
+
+    def _toy(self, config: Config) -> dict[str, Value]:
+        own = {**TOY, **(TOY_CONTROL if config.agent in ("sac", "curl") else {})}
+        if config.freeze_step:  # not from the start
+            own["freeze.at"] = str(TOY_FREEZE)
+        if config.replay.capacity is not None:
+            own["replay.capacity"] = TOY_ROWS
         return own
 
-    def _toy(self, config: Config) -> dict[str, str | int | float | bool]:
-        own = dict(TOY)
-        if config.freeze_step is not None:
-            own["freeze-at"] = TOY_FREEZE
+    def _small(self, config: Config, steps: int) -> dict[str, Value]:
+        own: dict[str, Value] = {
+            "steps": steps, "eval_every": max(1, steps // MORE_OFTEN), "checkpoint_every": max(1, steps // 5),
+        }  # fmt: skip
+        if config.freeze_step:
+            own["freeze.at"] = str(max(1, round(config.freeze_step * self.fraction)))
         if config.replay.capacity is not None:
-            own["replay-capacity"] = TOY_ROWS
-        return own | (dict(TOY_CONTROL) if config.agent in ("sac", "curl") else {})
-
-    def _small(self, config: Config, *, scaled: bool) -> dict[str, str | int | float | bool]:
-        steps = config.steps if scaled else round(config.steps * self.fraction)
-        own: dict[str, str | int | float | bool]
-        own = {"steps": steps, "eval-every": max(1, steps // MORE_OFTEN), "checkpoint-every": max(1, steps // 5)}
-        if config.freeze_step is not None:
-            own["freeze-at"] = max(1, round(config.freeze_step * self.fraction))
-        if config.replay.capacity is not None:
-            own["replay-capacity"] = max(self.share_of_replay(config), config.least_capacity)
+            own["replay.capacity"] = max(self.share_of_replay(config), config.least_capacity)
         return own
 
     def share_of_replay(self, config: Config) -> int:

@@ -69,7 +69,7 @@ def _traits(config: Config) -> dict[str, Any]:
     return {
         "environment's kind": _kind(config),
         "--encoder": config.learning.encoder,
-        "--latent-pool": config.freeze.latent_pool,
+        "--latent-options": config.freeze.latent_pool,
         "--frame-stack": config.image.stack,
         "pixels it sees": config.view_size,
         "projections": "critic's and actor's" if projected else "none",

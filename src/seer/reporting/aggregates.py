@@ -1,4 +1,4 @@
-"""What arms amount to over several environments, for each set of arms that the environments share."""
+"""What groups amount to over several environments, for each set of groups that the environments share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ ScoreTable = Mapping[str, Mapping[str, Sequence[float]]]
 
 @dataclass(frozen=True)
 class Row:
-    """One arm: interquartile mean and profile [T] of normalised scores, if any can be normalised; probability of
-    improvement over the first row's arm, if it isn't that."""
+    """One group: interquartile mean and profile [T] of normalised scores, if any can be normalised; probability of
+    improvement over the first row's group, if it isn't that."""
 
     label: str
     mean: Estimate | None
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """Some arms over all environments in which all of them have scores.
+    """Some groups over all environments in which all of them have scores.
 
     unknown: those of the environments that no reference score is known of; only `Row.better` counts them.
     thresholds: normalised scores [T] of the profiles.
@@ -49,14 +49,14 @@ class Aggregate:
 
 
 def aggregate(table: ScoreTable, *, order: Callable[[str], bool]) -> list[Aggregate]:
-    """One aggregate for every set of arms that some environments share; `order` puts its least label first."""
+    """One aggregate for every set of groups that some environments share; `order` puts its least label first."""
     return [_over(table, environments, sorted(labels, key=order)) for labels, environments in _shared(table)]
 
 
 def _shared(table: ScoreTable) -> list[tuple[list[str], list[str]]]:
     """Each set of labels that an environment has, with all environments that have it; one alone only if none else has
     it."""
-    by_env = {env: [label for label, scores in arms.items() if scores] for env, arms in table.items()}
+    by_env = {env: [label for label, scores in groups.items() if scores] for env, groups in table.items()}
     sets = {frozenset(labels): labels for labels in by_env.values() if labels}
     found = []
     for key, labels in sets.items():

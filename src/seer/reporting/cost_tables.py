@@ -1,13 +1,14 @@
-"""What arms cost in compute and in memory, as tables, from the summaries that their runs left."""
+"""What groups cost in compute and in memory, as tables, from the summaries that their runs left."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from seer.reporting.curves import Arm
+from seer.reporting.curves import Group
+from seer.reporting.page import Table
 from seer.reporting.results import summary_of
+from seer.sweeps.grid import short_name
 from seer.training.terminal import human_bytes
 
 NONE = "-"
@@ -15,35 +16,25 @@ ARROWS = "Means over seeds. Arrows: before and after the freeze."
 Summary = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """A table: its columns' names, and the cells of each arm with a finished run."""
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[tuple[Arm, list[str]]]
-    note: str
-
-
-def ledger(arms: Sequence[Arm]) -> tuple[Ledger, Ledger]:
-    """The compute of these arms, and their memory."""
-    summaries = [(arm, [found for run in arm.runs if (found := summary_of(run)) is not None]) for arm in arms]
-    finished = [(arm, found) for arm, found in summaries if found]
-    return (
-        Ledger(
-            "Compute",
-            ["FLOPs", "of never freezing", "FLOPs a step", "updates a second", "hours"],
-            [(arm, _compute(found)) for arm, found in finished],
-            f"{ARROWS} One multiply-add counts as one FLOP, a backward pass as two forward passes. Updates a second "
-            "and hours are of the machine that trained.",
-        ),
-        Ledger(
-            "Memory",
-            ["bytes a stored step", "replay", "capacity in steps", "peak memory"],
-            [(arm, _memory(found)) for arm, found in finished],
-            f"{ARROWS} Peak memory is the whole process's, on the machine that trained.",
-        ),
+def cost_tables(groups: Sequence[Group]) -> list[tuple[str, Table]]:
+    """Return the compute of the groups with a finished run, and their memory."""
+    compute, memory = [], []
+    for group in groups:
+        if summaries := [found for run in group.runs if (found := summary_of(run)) is not None]:
+            name = [short_name(group.environment), group.label]
+            compute.append([*name, *_compute(summaries)])
+            memory.append([*name, *_memory(summaries)])
+    spent = ["FLOPs", "of never freezing", "FLOPs a step", "updates a second", "hours"]
+    held = ["bytes a stored step", "replay", "capacity in steps", "peak memory"]
+    spent_note = (
+        f"{ARROWS} One multiply-add counts as one FLOP, a backward pass as two forward passes. Updates a second and "
+        "hours are of the machine that trained."
     )
+    held_note = f"{ARROWS} Peak memory is the whole process's, on the machine that trained."
+    return [
+        ("Compute", Table(["environment", "group", *spent], compute, 2, spent_note)),
+        ("Memory", Table(["environment", "group", *held], memory, 2, held_note)),
+    ]
 
 
 def _compute(summaries: Sequence[Summary]) -> list[str]:

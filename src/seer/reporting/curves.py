@@ -1,4 +1,4 @@
-"""Run folders, read and grouped into arms: what pictures and reports are made of."""
+"""Run folders, read and grouped into groups: what pictures and reports are made of."""
 
 import json
 from collections.abc import Mapping, Sequence, Set
@@ -30,12 +30,12 @@ class Run:
     folder: Path
     settings: Mapping[str, Any]  # by dotted name
     records: Sequence[Record]
-    arm: str | None = None  # what its sweep calls it, where its settings have no one name in all environments
+    group: str | None = None  # what its sweep calls it, where its settings have no one name in all environments
 
     @property
     def label(self) -> str:
         """What a reader calls it: as its sweep does, or by its settings."""
-        return self.arm or label(self.settings)
+        return self.group or label(self.settings)
 
     def of_kind(self, kind: str) -> list[Record]:
         """Its records of one kind, oldest first."""
@@ -43,7 +43,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Arm:
+class Group:
     """One curve: the runs of one setting in one environment, a seed each."""
 
     environment: str
@@ -53,7 +53,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores of an arm at its E evaluations: x [E], mean [E] and standard deviation [E]."""
+    """Scores of a group at its E evaluations: x [E], mean [E] and standard deviation [E]."""
 
     x: np.ndarray
     mean: np.ndarray
@@ -62,7 +62,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Freezes:
-    """The freezes of an arm at one step, at `x` on the axis (the mean, where seeds reached the step at other times)."""
+    """The freezes of a group at one step, at `x` on the axis (the mean, where seeds reached it at other times)."""
 
     x: float
     runs: Sequence[Run]
@@ -100,8 +100,8 @@ def _refuse_gaps(run: Run) -> None:
                 )
 
 
-def group(runs: Sequence[Run]) -> list[Arm]:
-    """Runs that differ in the seed alone, together, `by_environment`. Arms of one label add what sets them apart in any
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Group runs that differ in the seed alone, `by_environment`. Groups of one label add what sets them apart in any
     of the environments.
 
     Raises:
@@ -110,10 +110,10 @@ def group(runs: Sequence[Run]) -> list[Arm]:
     named: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         named.setdefault((run.settings["env"], run.label), []).append(run)
-    differences: dict[str, dict[str, None]] = {}  # in any environment: an arm is called the same in all of them
+    differences: dict[str, dict[str, None]] = {}  # in any environment: a group is called the same in all of them
     for (_, name), members in named.items():
         differences.setdefault(name, {}).update(dict.fromkeys(differing_settings(members)))
-    arms = []
+    groups = []
     for (environment, name), members in named.items():
         differing = differing_settings(members)
         alternatives: dict[str, list[Run]] = {}
@@ -121,14 +121,14 @@ def group(runs: Sequence[Run]) -> list[Arm]:
             alternatives.setdefault(json.dumps([_value(run, each) for each in differing]), []).append(run)
         for same in alternatives.values():
             _refuse_twins(same)
-            arms.append(Arm(environment, name + _difference(same[0], list(differences[name])), same))
-    return by_environment(arms)
+            groups.append(Group(environment, name + _difference(same[0], list(differences[name])), same))
+    return by_environment(groups)
 
 
-def by_environment(arms: Sequence[Arm]) -> list[Arm]:
-    """The arms of each environment together, environments and their arms in the order in which they first come."""
-    environments = list(dict.fromkeys(arm.environment for arm in arms))
-    return sorted(arms, key=lambda arm: environments.index(arm.environment))
+def by_environment(groups: Sequence[Group]) -> list[Group]:
+    """The groups of each environment together, environments and their groups in the order in which they first come."""
+    environments = list(dict.fromkeys(group.environment for group in groups))
+    return sorted(groups, key=lambda group: environments.index(group.environment))
 
 
 def label(settings: Mapping[str, Any]) -> str:
@@ -145,22 +145,22 @@ def label(settings: Mapping[str, Any]) -> str:
     return f"{agent} + SEER, freeze at {int(at):,}"
 
 
-def curve(arm: Arm, x: XAxis) -> Curve:
+def curve(group: Group, x: XAxis) -> Curve:
     """Mean and sample standard deviation over seeds, at the steps at which all of them were evaluated; of a
     single run, over its evaluation episodes, as recorded.
 
     Raises:
         SettingError: the seeds have no evaluated step in common.
     """
-    by_step = [{record["step"]: record for record in run.of_kind("eval")} for run in arm.runs]
+    by_step = [{record["step"]: record for record in run.of_kind("eval")} for run in group.runs]
     steps = sorted(set.intersection(*(set(records) for records in by_step)))
     if not steps:
-        raise SettingError(f"the seeds of {arm.label!r} were never evaluated at the same step: plot them one by one")
+        raise SettingError(f"the seeds of {group.label!r} were never evaluated at the same step: plot them one by one")
     xs, means, stds = (
         np.array([[records[step][name] for step in steps] for records in by_step], dtype=float)
         for name in (COLUMNS[x], "mean", "std")
     )
-    std = means.std(axis=0, ddof=1) if len(arm.runs) > 1 else stds[0]
+    std = means.std(axis=0, ddof=1) if len(group.runs) > 1 else stds[0]
     return Curve(xs.mean(axis=0), means.mean(axis=0), std)
 
 
@@ -193,10 +193,10 @@ def _refuse_twins(runs: Sequence[Run]) -> None:
             raise SettingError(f"{twin.folder} and {run.folder} have the same settings and seed: leave one out")
 
 
-def freezes(arm: Arm, x: XAxis) -> list[Freezes]:
-    """The freezes of an arm, first to last, those of the same step together; a run that never froze is in none."""
+def freezes(group: Group, x: XAxis) -> list[Freezes]:
+    """The freezes of a group, first to last, those of the same step together; a run that never froze is in none."""
     by_step: dict[int, dict[Run, float]] = {}
-    for run in arm.runs:
+    for run in group.runs:
         for record in run.of_kind("freeze"):
             by_step.setdefault(record["step"], {})[run] = record[COLUMNS[x]]
     return [Freezes(float(np.mean(list(found.values()))), list(found)) for _, found in sorted(by_step.items())]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from seer.errors import SettingError
 from seer.reporting.curves import Run, read_run
-from seer.sweeps.trial import Trial, manifests_in
+from seer.sweeps.manifest import manifests_in
+from seer.sweeps.trial import Entry
 from seer.training.run import CONFIG_FILE, SUMMARY_FILE
 
 
@@ -31,7 +32,7 @@ def read_folders(paths: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
     return list(runs.values()), missing
 
 
-def finished(trials: Sequence[Trial], root: Path, failures: Mapping[str, str]) -> tuple[dict[str, Run], dict[str, str]]:
+def finished(trials: Sequence[Entry], root: Path, failures: Mapping[str, str]) -> tuple[dict[str, Run], dict[str, str]]:
     """By name, the finished runs of these trials in the folder `root`, and why the others aren't among them."""
     found, missing = {}, {}
     for trial in trials:
@@ -43,15 +44,15 @@ def finished(trials: Sequence[Trial], root: Path, failures: Mapping[str, str]) -
     return found, missing
 
 
-def _as_called(trials: Sequence[Trial], found: Mapping[str, Run]) -> list[Run]:
-    """A sweep's runs; by the sweep's own names for its arms, where an arm is frozen at other steps elsewhere."""
+def _as_called(trials: Sequence[Entry], found: Mapping[str, Run]) -> list[Run]:
+    """A sweep's runs; by the sweep's own names for its groups, where a group is frozen at other steps elsewhere."""
     labels: dict[str, set[str]] = {}
     for trial in trials:
         if trial.name in found:
-            labels.setdefault(trial.arm, set()).add(found[trial.name].label)
+            labels.setdefault(trial.group, set()).add(found[trial.name].label)
     several = any(len(each) > 1 for each in labels.values())
-    arms = {trial.name: trial.arm for trial in trials}
-    return [dataclasses.replace(run, arm=arms[name]) if several else run for name, run in found.items()]
+    groups = {trial.name: trial.group for trial in trials}
+    return [dataclasses.replace(run, group=groups[name]) if several else run for name, run in found.items()]
 
 
 def _refuse_runs_below(path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -20,13 +21,19 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from seer.errors import SettingError
-from seer.reporting.curves import COLUMNS, Arm, Freezes, Run, XAxis, curve, freezes, group, why_frozen
+from seer.reporting.curves import COLUMNS, Freezes, Group, Run, XAxis, curve, freezes, group_runs, why_frozen
 from seer.reporting.folders import read_folders
 from seer.training.checkpoint import write_atomically
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers for readers without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+SYMBOLS = "●■▲◆▼✚"  # the same in text
+AXIS_LABELS: dict[XAxis, str] = {
+    "steps": "training steps (agent decisions)",
+    "flops": "FLOPs (multiply-adds)",
+    "seconds": "wall time (seconds)",
+}
 GREY = "#666666"
 PANEL_INCHES = (5.6, 3.3)
 STYLE: dict[Any, Any] = {
@@ -60,15 +67,15 @@ def plot_runs(
         raise SettingError(f"no run to plot: none of the {len(missing)} runs in {folders[0]} has finished")
     for name, why in missing.items():
         say(f"not drawn: {name}: {why}")
-    return plot_arms(group(runs), x=x, out=out, per_seed=per_seed)
+    return plot_groups(group_runs(runs), x=x, out=out, per_seed=per_seed)
 
 
-def plot_arms(arms: Sequence[Arm], *, x: XAxis, out: Path, per_seed: bool = False) -> Path:
-    """`plot_runs` of runs that were read and grouped before."""
+def plot_groups(groups: Sequence[Group], *, x: XAxis, out: Path, per_seed: bool = False) -> Path:
+    """Do `plot_runs` with runs that were read and grouped before."""
     if out.suffix not in (".png", ".svg"):
         raise SettingError(f"--out {out} is no picture: let it end in .png or .svg")
     with rc_context(STYLE):
-        figure = draw_arms(arms, x=x, per_seed=per_seed)
+        figure = draw_groups(groups, x=x, per_seed=per_seed)
         picture = io.BytesIO()
         figure.savefig(picture, format=out.suffix[1:])
         try:
@@ -79,64 +86,79 @@ def plot_arms(arms: Sequence[Arm], *, x: XAxis, out: Path, per_seed: bool = Fals
     return out
 
 
-def draw_arms(arms: Sequence[Arm], *, x: XAxis, per_seed: bool = False) -> Figure:
-    """The figure of `plot_runs`: a panel per environment, a curve per arm, one legend below.
+def draw_groups(groups: Sequence[Group], *, x: XAxis, per_seed: bool = False) -> Figure:
+    """Draw the figure of `plot_runs`: a panel per environment, a curve per group, one legend below.
 
     Raises:
-        SettingError: seeds of an arm were never evaluated at the same step.
+        SettingError: seeds of a group were never evaluated at the same step.
     """
-    labels = list(dict.fromkeys(arm.label for arm in arms))
-    environments = list(dict.fromkeys(arm.environment for arm in arms))
+    labels = list(dict.fromkeys(group.label for group in groups))
+    environments = list(dict.fromkeys(group.environment for group in groups))
     num_columns = min(len(environments), 4)
     num_rows = -(-len(environments) // num_columns)
     width, height = PANEL_INCHES
     figure = Figure(figsize=(width * num_columns, height * num_rows), layout="constrained")
     panels = [figure.add_subplot(num_rows, num_columns, place + 1) for place in range(len(environments))]
     for axes, environment in zip(panels, environments, strict=True):
-        for arm in arms:
-            if arm.environment == environment:
-                draw_arm(axes, arm, style=labels.index(arm.label), x=x, per_seed=per_seed)
-        if len(arms) == len(arms[0].runs) == 1:
-            draw_episodes(axes, arms[0].runs[0], x=x)
+        for group in groups:
+            if group.environment == environment:
+                draw_group(axes, group, style=labels.index(group.label), x=x, per_seed=per_seed)
+        if len(groups) == len(groups[0].runs) == 1:
+            draw_episodes(axes, groups[0].runs[0], x=x)
         finish_panel(axes, environment, x=x)
-    add_legend(figure, panels, arms)
+    add_legend(figure, panels, groups)
     return figure
 
 
 # Drawing ---------------------------------------------------------------------------------------------------
 
 
-def draw_arm(axes: Axes, arm: Arm, *, style: int, x: XAxis, per_seed: bool = False) -> None:
-    """The curve of an arm with its band, and a dashed line wherever its encoder was frozen."""
-    colour, marker = COLOURS[style % len(COLOURS)], MARKERS[style % len(MARKERS)]
-    scores = curve(arm, x)
-    for run in arm.runs if per_seed and len(arm.runs) > 1 else ():
-        own = curve(Arm(arm.environment, arm.label, [run]), x)
+def look(style: int) -> tuple[str, str, str]:
+    """Return the colour, the marker and the symbol of the curves of this number."""
+    return COLOURS[style % len(COLOURS)], MARKERS[style % len(MARKERS)], SYMBOLS[style % len(SYMBOLS)]
+
+
+def draw_line(
+    axes: Axes, x: np.ndarray, y: np.ndarray, bounds: tuple[np.ndarray, np.ndarray], *, style: int, label: str, gid: str
+) -> None:
+    """Draw a curve [E] with a band between its bounds."""
+    colour, marker, _ = look(style)
+    axes.fill_between(x, *bounds, color=colour, alpha=0.2, lw=0, gid=f"band-{style}")
+    axes.plot(x, y, color=colour, marker=marker, label=label, zorder=3, gid=f"{gid}-{style}")
+
+
+def draw_group(axes: Axes, group: Group, *, style: int, x: XAxis, per_seed: bool = False) -> None:
+    """Draw the curve of a group with its band, and a dashed line wherever its encoder was frozen."""
+    colour, _, _ = look(style)
+    scores = curve(group, x)
+    for run in group.runs if per_seed and len(group.runs) > 1 else ():
+        own = curve(Group(group.environment, group.label, [run]), x)
         axes.plot(own.x, own.mean, color=colour, linewidth=0.8, alpha=0.6, zorder=2)
-    axes.fill_between(scores.x, scores.mean - scores.std, scores.mean + scores.std, color=colour, alpha=0.2, lw=0)
-    axes.plot(scores.x, scores.mean, color=colour, marker=marker, label=arm.label, zorder=3)
-    moments = freezes(arm, x)
-    for moment in moments:
-        axes.axvline(moment.x, color=colour, linestyle="--", linewidth=1.4 if len(moments) == 1 else 0.9, zorder=2)
+    bounds = scores.mean - scores.std, scores.mean + scores.std
+    draw_line(axes, scores.x, scores.mean, bounds, style=style, label=group.label, gid="line")
+    moments = freezes(group, x)
+    width = 1.4 if len(moments) == 1 else 0.9
+    for number, moment in enumerate(moments):
+        axes.axvline(moment.x, color=colour, ls="--", lw=width, zorder=2, gid=f"freeze-{style}-{number}")
     if moments and not axes.texts:  # one label for all lines: their colours tell whose they are
         above = axes.get_xaxis_transform()  # x in data, y as a fraction of the panel
-        name, at = freeze_name(arm, moments), moments[0].x
+        name, at = freeze_name(group, moments), moments[0].x
         axes.text(at, 1.015, name, transform=above, color=colour, fontsize=9, ha="center", va="bottom")
-    elif len(arm.runs) == 1 and not moments and not axes.texts and why_frozen(arm.runs[0]):
-        name = f"not frozen: {why_frozen(arm.runs[0])}"
+    elif len(group.runs) == 1 and not moments and not axes.texts and why_frozen(group.runs[0]):
+        name = f"not frozen: {why_frozen(group.runs[0])}"
         axes.text(1, 1.015, name, transform=axes.transAxes, color=colour, fontsize=9, ha="right", va="bottom")
 
 
-def freeze_name(arm: Arm, moments: Sequence[Freezes]) -> str:
-    """What stands at the first line of an arm's freezes: of a single automatic one, its reason too."""
+def freeze_name(group: Group, moments: Sequence[Freezes]) -> str:
+    """Say what stands at the first line of a group's freezes: of a single automatic one, its reason too."""
     frozen = sum(len(moment.runs) for moment in moments)
-    if len(arm.runs) == 1 and why_frozen(arm.runs[0]):
-        return f"freeze: {why_frozen(arm.runs[0])}"
-    return "freeze" if frozen == len(arm.runs) else f"freeze ({frozen} of {len(arm.runs)} seeds)"
+    if len(group.runs) == 1 and why_frozen(group.runs[0]):
+        return f"freeze: {why_frozen(group.runs[0])}"
+    return "freeze" if frozen == len(group.runs) else f"freeze ({frozen} of {len(group.runs)} seeds)"
 
 
 def draw_episodes(axes: Axes, run: Run, *, x: XAxis) -> None:
-    """The returns of training episodes as faint dots."""
+    """Draw the returns of training episodes as faint dots."""
     episodes = run.of_kind("episode")
     if episodes:
         axes.plot(
@@ -155,17 +177,13 @@ def draw_episodes(axes: Axes, run: Run, *, x: XAxis) -> None:
 
 
 def finish_panel(axes: Axes, environment: str, *, x: XAxis) -> None:
-    """Title, axes with units, readable numbers."""
+    """Set title, axes with units, readable numbers."""
     axes.set_title(environment, loc="left", pad=16)
     axes.set_xlim(left=0)
     exponent = 0
     if x == "flops":
         exponent = 3 * (math.floor(math.log10(max(axes.get_xlim()[1], 1))) // 3)
-    axes.set_xlabel({
-        "steps": "training steps (agent decisions)",
-        "flops": f"FLOPs ($10^{{{exponent}}}$ multiply-adds)",
-        "seconds": "wall time (seconds)",
-    }[x])  # fmt: skip
+    axes.set_xlabel(f"FLOPs ($10^{{{exponent}}}$ multiply-adds)" if x == "flops" else AXIS_LABELS[x])
     axes.set_ylabel("score per episode")
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 10**exponent:,.10g}")
@@ -173,13 +191,13 @@ def finish_panel(axes: Axes, environment: str, *, x: XAxis) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
 
 
-def add_legend(figure: Figure, panels: Sequence[Axes], arms: Sequence[Arm]) -> None:
-    """One legend below all panels, each label once, in room of its own; its last entry explains the bands."""
+def add_legend(figure: Figure, panels: Sequence[Axes], groups: Sequence[Group]) -> None:
+    """Add one legend below all panels, each label once, in room of its own; its last entry explains the bands."""
     entries: dict[str, Artist] = {}
     for axes in panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(name, handle)
-    entries[f"± one standard deviation over {band(arms)}"] = Patch(color=GREY, alpha=0.3, linewidth=0)
+    entries[f"± one standard deviation over {band(groups)}"] = Patch(color=GREY, alpha=0.3, linewidth=0)
     longest = int((figure.get_figwidth() - 0.7) / 0.07)  # characters
     names = [textwrap.fill(name, longest) for name in entries]
     entry_inches = 0.7 + 0.07 * min(longest, max(map(len, entries)))
@@ -189,9 +207,9 @@ def add_legend(figure: Figure, panels: Sequence[Axes], arms: Sequence[Arm]) -> N
     figure.legend(list(entries.values()), names, loc="outside lower center", frameon=False, ncols=num_columns)
 
 
-def band(arms: Sequence[Arm]) -> str:
-    """What the bands of these arms' curves are a standard deviation over."""
-    seeds = {len(arm.runs) for arm in arms}
+def band(groups: Sequence[Group]) -> str:
+    """Say what the bands of these groups' curves are a standard deviation over."""
+    seeds = {len(group.runs) for group in groups}
     several = sorted(seeds - {1})
     over = f"{'-'.join(map(str, several))} seeds"
     if 1 not in seeds:

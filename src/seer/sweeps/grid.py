@@ -1,4 +1,4 @@
-"""Grids: environments x arms x seeds, from a TOML file, to trials.
+"""Grids: environments x groups of settings x seeds, from a TOML file, to trials.
 
 envs = ["ALE/Alien-v5", "ALE/Qbert-v5"]
 seeds = 3                         # 0, 1, 2; or a list
@@ -9,7 +9,7 @@ steps = 100000
 [per-env."ALE/Qbert-v5"]          # for one environment; overrides [settings]
 freeze-at = 20000
 
-[arms.seer]                       # what is compared; overrides both
+[arms.seer]                       # the groups that are compared; overrides both
 [arms.never]
 freeze-at = "never"
 """
@@ -22,48 +22,69 @@ from pathlib import Path
 from typing import Any
 
 from seer.errors import SettingError
-from seer.sweeps.trial import Trial
+from seer.flags import read_settings
+from seer.settings import Settings, resolve
+from seer.sweeps.trial import Trial, naming
 
-Settings = Mapping[str, str | int | float | bool]
-OWN_SETTINGS = {"env": "envs", "seed": "seeds", "out": "--out"}  # that a grid gives by other names
+NAMED_OTHERWISE = {"env": "envs", "seed": "seeds", "out": "--out"}
+"""Settings of a run that a grid gives by other names."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Environments x arms x seeds; an arm's settings override an environment's, and those the common ones."""
+    """Environments x groups x seeds; a group's settings override an environment's, and those the common ones."""
 
     envs: Sequence[str]
     seeds: Sequence[int] = (0,)
-    arms: Mapping[str, Settings] = field(default_factory=lambda: {"default": {}})
+    groups: Mapping[str, Settings] = field(default_factory=lambda: {"default": {}})
     settings: Settings = field(default_factory=dict)
     per_env: Mapping[str, Settings] = field(default_factory=dict)
 
-    def trials(self) -> list[Trial]:
-        """One trial per environment, arm and seed; seed by seed, so that every arm has a first result early.
+    def trials(self, last: Settings | None = None, *, threads: int = 1) -> list[Trial]:
+        """Return one trial per environment, group and seed; seed by seed, so that every group has a first result early.
+
+        `last` overrides what the grid says; `threads` is for runs whose settings don't say how many.
 
         Raises:
-            SettingError: the grid is empty, or names one run twice.
+            SettingError: the grid is empty, names one run twice, or a run's settings are wrong.
         """
-        if not (self.envs and self.seeds and self.arms):
+        last = last or {}
+        for name, instead in (("env", "--envs"), ("seed", "--seeds"), ("out", "--out, before the --,")):
+            if name in last:
+                raise SettingError(f"--{name} would make all runs the same one: use {instead} of the sweep")
+        if not (self.envs and self.seeds and self.groups):
             raise SettingError("the grid is empty: give at least one of envs, seeds and arms")
-        trials = [self._trial(env, arm, seed) for seed in self.seeds for env in self.envs for arm in self.arms]
-        for arm in self.arms:
-            if not re.fullmatch(r"[A-Za-z0-9_.+-]+", arm):
-                raise SettingError(f"arm {arm!r} names folders: use letters, digits and any of _.+-")
-        names = [trial.name for trial in trials]
-        for name in names:
-            if names.count(name) > 1:
-                raise SettingError(f"the grid has {name} twice: give every environment, arm and seed once")
-        return trials
+        for group in self.groups:
+            if not re.fullmatch(r"[A-Za-z0-9_.+-]+", group):
+                raise SettingError(f"arm {group!r} names folders: use letters, digits and any of _.+-")
+        named: dict[str, tuple[str, str, int]] = {}
+        for seed in self.seeds:
+            for env in self.envs:
+                for group in self.groups:
+                    name = f"{short_name(env)}-{group}-{seed}"
+                    if name in named:
+                        raise SettingError(f"the grid has {name} twice: give every environment, arm and seed once")
+                    named[name] = env, group, seed
+        first = {"threads": threads, **self.settings}
+        return [
+            make_trial(env, group, seed, {**first, **self.per_env.get(env, {}), **self.groups[group], **last})
+            for env, group, seed in named.values()
+        ]
 
-    def _trial(self, env: str, arm: str, seed: int) -> Trial:
-        settings = {**self.settings, **self.per_env.get(env, {}), **self.arms[arm]}
-        flags = ("--env", env, "--seed", str(seed), *flags_of(settings))
-        return Trial(name=f"{short_name(env)}-{arm}-{seed}", env=env, arm=arm, seed=seed, flags=flags)
+
+def make_trial(env: str, group: str, seed: int, settings: Settings, *, after: str | None = None) -> Trial:
+    """Return the trial of a group in an environment.
+
+    Raises:
+        SettingError: its settings are wrong.
+    """
+    name = f"{short_name(env)}-{group}-{seed}"
+    with naming(name):
+        return Trial(name, env, group, seed, resolve(env, {**settings, "seed": seed}), after)
 
 
 def read_grid(file: Path) -> Grid:
-    """The grid in a TOML file.
+    """Read the grid in a TOML file.
 
     Raises:
         SettingError: the file can't be read, or says something else than a grid.
@@ -80,23 +101,24 @@ def read_grid(file: Path) -> Grid:
     envs, tables = content.get("envs", []), {name: content.get(name, {}) for name in ("settings", "per-env", "arms")}
     if not (isinstance(envs, list) and all(isinstance(env, str) for env in envs)):
         raise SettingError(f'{file}: envs has to be a list such as ["ALE/Alien-v5"]')
-    groups = [each for name in ("per-env", "arms") if isinstance(tables[name], dict) for each in tables[name].values()]
-    if not all(isinstance(table, dict) for table in (*tables.values(), *groups)):
+    inner = [each for name in ("per-env", "arms") if isinstance(tables[name], dict) for each in tables[name].values()]
+    if not all(isinstance(table, dict) for table in (*tables.values(), *inner)):
         raise SettingError(f"{file}: settings, [per-env.ENV] and [arms.NAME] have to be tables of flags")
     stray = tables["per-env"].keys() - set(envs)
     if stray:
         raise SettingError(f"{file}: [per-env] speaks of {', '.join(sorted(stray))}, which envs has not")
-    return Grid(
-        envs=envs,
-        seeds=parse_seeds(content.get("seeds", 1)),
-        arms=tables["arms"] or {"default": {}},
-        settings=tables["settings"],
-        per_env=tables["per-env"],
-    )
+    with naming(str(file)):
+        return Grid(
+            envs=envs,
+            seeds=parse_seeds(content.get("seeds", 1)),
+            groups={name: _typed(table) for name, table in tables["arms"].items()} or {"default": {}},
+            settings=_typed(tables["settings"]),
+            per_env={env: _typed(table) for env, table in tables["per-env"].items()},
+        )
 
 
 def make_grid(file: Path | None, *, envs: Sequence[str], seeds: Sequence[int], freeze_at: Sequence[str]) -> Grid:
-    """The grid of a file, or none, with what the command line says instead.
+    """Return the grid of a file, or none, with what the command line says instead.
 
     Raises:
         SettingError: as `read_grid`, or there is no environment.
@@ -108,7 +130,7 @@ def make_grid(file: Path | None, *, envs: Sequence[str], seeds: Sequence[int], f
         grid,
         envs=envs or grid.envs,
         seeds=parse_seeds(seeds[0] if len(seeds) == 1 else list(seeds)) if seeds else grid.seeds,
-        arms={_freeze_name(step): {"freeze-at": step} for step in freeze_at} if freeze_at else grid.arms,
+        groups={_freeze_name(step): {"freeze.at": step} for step in freeze_at} if freeze_at else grid.groups,
     )
 
 
@@ -117,7 +139,7 @@ def _freeze_name(step: str) -> str:
 
 
 def parse_seeds(seeds: Any) -> list[int]:
-    """A number of seeds, or the seeds themselves.
+    """Return the seeds that are given, or as many from 0 as the number says.
 
     Raises:
         SettingError: neither.
@@ -129,17 +151,22 @@ def parse_seeds(seeds: Any) -> list[int]:
     raise SettingError(f"seeds {seeds!r}: give a number of seeds, or a list such as [0, 1, 2]")
 
 
-def flags_of(settings: Settings) -> list[str]:
-    """Settings as flags: freeze_at = "never" -> --freeze-at never, prioritized = false -> --no-prioritized.
+def _typed(table: Mapping[str, Any]) -> Settings:
+    """Return a table of the file as settings: {"freeze-at": 2000} -> {"freeze.at": "2000"}."""
+    return read_settings(table_to_flags(table))
+
+
+def table_to_flags(table: Mapping[str, Any]) -> list[str]:
+    """Return a table as flags: freeze_at = "never" -> --freeze-at never, prioritized = false -> --no-prioritized.
 
     Raises:
         SettingError: a setting that the grid gives by another name, or a value that is no flag's.
     """
     flags: list[str] = []
-    for name, value in settings.items():
+    for name, value in table.items():
         flag = name.replace("_", "-")
-        if flag in OWN_SETTINGS:
-            raise SettingError(f"{name} is no setting of a grid: use {OWN_SETTINGS[flag]}")
+        if flag in NAMED_OTHERWISE:
+            raise SettingError(f"{name} is no setting of a grid: use {NAMED_OTHERWISE[flag]}")
         if isinstance(value, bool):
             flags.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, str | int | float):
@@ -149,19 +176,6 @@ def flags_of(settings: Settings) -> list[str]:
     return flags
 
 
-def override(flags: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    """The flags with these settings in place of what they say about the same ones."""
-    gone = {f"--{prefix}{name}" for name in settings for prefix in ("", "no-")}
-    kept: list[str] = []
-    dropping = False
-    for part in flags:
-        if part.startswith("--"):
-            dropping = part in gone
-        if not dropping:
-            kept.append(part)
-    return (*kept, *flags_of(settings))
-
-
 def short_name(env: str) -> str:
-    """ALE/Alien-v5 -> Alien, dm_control/cartpole-swingup-v0 -> cartpole-swingup: fit for a file's name."""
+    """Return an environment's name fit for a file's: ALE/Alien-v5 -> Alien."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", re.sub(r"-v\d+$", "", env.rpartition("/")[2]))

@@ -9,7 +9,7 @@ from seer.validation import parse_memory
 
 
 @dataclass(frozen=True)
-class Pool:
+class SweepOptions:
     """How the runs are trained."""
 
     out: Path | None = None
@@ -43,26 +43,38 @@ class Pool:
     """Memory a run asks for, such as 8GB. Default: the most it may take by its own budget, which seer train prints."""
 
 
-def check_pool(pool: Pool) -> None:
-    """Check all that can be known to be wrong.
+def sweep_folder(options: SweepOptions) -> Path:
+    """Return the folder of a sweep, once nothing is known to be wrong with its options.
+
+    Raises:
+        SettingError: naming the first that is wrong, and the remedy.
+    """
+    if options.out is None and not options.dry_run:
+        raise SettingError("--out is missing: give the folder of the sweep, for example --out runs/sweep")
+    check_options(options)
+    return options.out or Path("runs/sweep")
+
+
+def check_options(options: SweepOptions) -> None:
+    """Check all that can be known to be wrong with them.
 
     Raises:
         SettingError: naming the first setting that is wrong, and the remedy.
     """
-    least = {"--jobs": (pool.jobs, 1), "--threads": (pool.threads, 1), "--retries": (pool.retries, 0),
-             "--trial-cpus": (pool.trial_cpus, 1)}  # fmt: skip
+    least = {"--jobs": (options.jobs, 1), "--threads": (options.threads, 1), "--retries": (options.retries, 0),
+             "--trial-cpus": (options.trial_cpus, 1)}  # fmt: skip
     for flag, (number, minimum) in least.items():
         if number is not None and number < minimum:
             raise SettingError(f"{flag} {number} must be {minimum} or more")
-    if not 0 <= pool.trial_gpus < math.inf:
-        raise SettingError(f"--trial-gpus {pool.trial_gpus:g} must be 0 or more")
-    if pool.trial_memory is not None:
-        parse_memory(pool.trial_memory, flag="--trial-memory")
-    if pool.ray is None and pool.trial_gpus:
-        raise SettingError(f"--trial-gpus {pool.trial_gpus:g} is asked of Ray: add --ray local, or leave it out")
-    if pool.ray is not None:
-        if pool.jobs is not None:
+    if not 0 <= options.trial_gpus < math.inf:
+        raise SettingError(f"--trial-gpus {options.trial_gpus:g} must be 0 or more")
+    if options.trial_memory is not None:
+        parse_memory(options.trial_memory, flag="--trial-memory")
+    if options.ray is None and options.trial_gpus:
+        raise SettingError(f"--trial-gpus {options.trial_gpus:g} is asked of Ray: add --ray local, or leave it out")
+    if options.ray is not None:
+        if options.jobs is not None:
             raise SettingError(
-                f"--jobs {pool.jobs} is for this machine alone; Ray trains as many at a time as fit: see --trial-cpus"
+                f"--jobs {options.jobs} is for this machine alone; Ray trains as many as fit: see --trial-cpus"
             )
         import seer.sweeps.ray_runner  # noqa: F401  (says so where the extra is missing)

@@ -1,38 +1,34 @@
 """What a sweep will cost, from real parts: FLOPs from the agent's own networks, bytes from the replay's rows and the
-run's own memory budget, hours from a few steps of the real loop on this machine.
+run's own memory budget.
 """
 
 import dataclasses
-import multiprocessing
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from seer.budget import disk_bytes
-from seer.build import build, build_agent, build_budget, build_environment, build_schedule
-from seer.config import Config, FreezeConfig, ReplayConfig
+from seer.build import build_agent, build_budget, build_environment, build_schedule
+from seer.config import Config, config_from_json, config_to_json
 from seer.cost import run_flops
 from seer.errors import SettingError
 from seer.flops import Cost
 from seer.phase import Phase
 from seer.replay import RowFormat
-from seer.sweeps.options import Pool
-from seer.sweeps.trial import Needs, Trial, state_of
-from seer.training.loop import collect, learn
+from seer.sweeps.manifest import MANIFEST_FILE
+from seer.sweeps.options import SweepOptions
+from seer.sweeps.trial import Needs, Trial, naming, state_of
+from seer.training.run import CHANGEABLE, CONFIG_FILE, RunFolder, settings_of
 from seer.validation import parse_memory
-
-TIMED_UPDATES = 5
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial with its resolved settings and what it will cost.
+    """A trial and what it will cost.
 
     needs: cores and memory while it trains.
     flops, baseline: multiply-adds of the run, and of the same run without a freeze.
@@ -44,7 +40,6 @@ class Planned:
     """
 
     trial: Trial
-    config: Config
     needs: Needs
     flops: int
     baseline: int
@@ -52,6 +47,11 @@ class Planned:
     disk_bytes: int
     row_bytes: tuple[int, int]
     seconds: float | None = None
+
+    @property
+    def config(self) -> Config:
+        """The trial's settings."""
+        return self.trial.config
 
     @property
     def is_bound(self) -> bool:
@@ -63,93 +63,60 @@ class Planned:
         return state_of(self.trial.folder(root)) == "finished"
 
 
-@contextmanager
-def naming(trial: Trial) -> Iterator[None]:
-    """What is wrong with one run of many says which."""
-    try:
-        yield
-    except SettingError as error:
-        raise SettingError(f"{trial.name}: {error}") from error
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep will do: the trials of `planned` in the folder `root`, recorded there in the file `manifest`.
+
+    remark: what is said behind the sum of its costs.
+    """
+
+    title: str
+    planned: Sequence[Planned]
+    root: Path
+    options: SweepOptions
+    manifest: str = MANIFEST_FILE
+    remark: str = ""
 
 
-def plan(trials: Sequence[tuple[Trial, Config]], pool: Pool) -> list[Planned]:
-    """What every trial will cost, but for the hours.
+def make_plan(
+    title: str,
+    trials: Sequence[Trial],
+    *,
+    root: Path,
+    options: SweepOptions,
+    manifest: str = MANIFEST_FILE,
+    remark: str = "",
+) -> Plan:
+    """Return the plan of a sweep, once nothing is known to be wrong with it; write nothing.
+
+    Raises:
+        SettingError: a trial's settings don't fit its environment, or `root` holds other runs.
+    """
+    planned = cost_trials(trials, options)
+    refuse_other_runs(planned, root)
+    return Plan(title, planned, root, options, manifest, remark)
+
+
+def cost_trials(trials: Sequence[Trial], options: SweepOptions) -> list[Planned]:
+    """Return what every trial will cost, but for the hours.
 
     Raises:
         SettingError: a trial's settings don't fit its environment.
     """
     costs: dict[Config, Planned] = {}
     planned = []
-    for trial, config in trials:
-        same = dataclasses.replace(config, seed=0)
+    for trial in trials:
+        same = dataclasses.replace(trial.config, seed=0)
         if same not in costs:
-            with naming(trial):
-                costs[same] = _planned(trial, config, pool)
-        planned.append(dataclasses.replace(costs[same], trial=trial, config=config))
+            with naming(trial.name):
+                costs[same] = _planned(trial, options)
+        planned.append(dataclasses.replace(costs[same], trial=trial))
     return planned
 
 
-def timed(planned: Sequence[Planned], *, root: Path, say: Callable[[str], None]) -> list[Planned]:
-    """The same with the seconds of what isn't finished in `root`: trains a few steps of each kind of run.
-
-    In a process of its own, whose memory and threads are gone when the sweep trains.
-
-    Raises:
-        SettingError: a kind of run doesn't train.
-    """
-    speeds: dict[Config, tuple[float, float]] = {}
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        for each in planned:
-            kind = _kind_of_speed(each.config)
-            if kind in speeds or each.is_finished(root):
-                continue
-            stands = ", which stands for all games" if kind.env != each.config.env else ""
-            say(f"measuring the speed of {kind.agent} on {kind.env}{stands}")
-            try:
-                with naming(each.trial):
-                    speeds[kind] = process.submit(measure_seconds, kind).result()
-            except BrokenProcessPool:
-                raise SettingError(
-                    f"{each.trial.name}: measuring its speed was killed; the machine may be out of memory. "
-                    "--no-measure leaves it out"
-                ) from None
-
-    def seconds(config: Config) -> float | None:
-        if (speed := speeds.get(_kind_of_speed(config))) is None:
-            return None
-        frozen_at = config.steps if config.freeze_step is None else config.freeze_step
-        return frozen_at * speed[0] + (config.steps - frozen_at) * speed[1]
-
-    return [dataclasses.replace(each, seconds=seconds(each.config)) for each in planned]
-
-
-def measure_seconds(config: Config) -> tuple[float, float]:
-    """Seconds of one training step before and after the freeze, of a few steps of the real loop."""
-    rows = config.learning.batch_size + config.replay.n_step + config.image.stack + 50
-    replay = dataclasses.replace(config.replay, memory=None, capacity=4 * rows)
-    run = build(dataclasses.replace(config, replay=replay, eval_episodes=1, num_envs=1))
-    while run.step < rows:
-        run.step += 1
-        collect(run)
-
-    def seconds_per_step() -> float:
-        learn(run)  # the first one sets things up
-        started = time.perf_counter()
-        for _ in range(TIMED_UPDATES):
-            run.step += 1
-            collect(run)
-            for _ in range(run.schedule.updates_per_step):
-                learn(run)
-        return (time.perf_counter() - started) / TIMED_UPDATES
-
-    before = seconds_per_step()
-    run.agent.freeze(run.phase_after_freeze)
-    run.replay.transcode(run.agent.encode, run.agent.latent)
-    return before, seconds_per_step()
-
-
-def _planned(trial: Trial, config: Config, pool: Pool) -> Planned:
-    """A trial and its costs; it asks for its own memory budget, but for what was set by hand."""
+def _planned(trial: Trial, options: SweepOptions) -> Planned:
+    """Return a trial and its costs; it asks for its own memory budget, but for what was set by hand."""
+    config = trial.config
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, torch.device("cpu"))
     frame, latent = RowFormat(environment.frame_shape, torch.uint8), agent.latent
@@ -159,11 +126,10 @@ def _planned(trial: Trial, config: Config, pool: Pool) -> Planned:
     stores_latents = config.freeze.at != "never" and after is Phase.LATENTS
     return Planned(
         trial=trial,
-        config=config,
         needs=Needs(
-            cpus=pool.trial_cpus or (config.threads or 1) + config.num_envs - 1,
-            num_bytes=budget.total if pool.trial_memory is None else parse_memory(pool.trial_memory),
-            gpus=pool.trial_gpus,
+            cpus=options.trial_cpus or (config.threads or 1) + config.num_envs - 1,
+            num_bytes=budget.total if options.trial_memory is None else parse_memory(options.trial_memory),
+            gpus=options.trial_gpus,
         ),
         flops=flops,
         baseline=baseline,
@@ -196,14 +162,30 @@ def _flops(config: Config, cost: Cost, *, after: Phase, capacity: int) -> tuple[
     return dearest + looked_at * cost.encoder.multiply_adds, never
 
 
-def _kind_of_speed(config: Config) -> Config:
-    """The config with everything equal that doesn't change the speed of a step; one Atari game stands for all."""
-    plain = Config(env=config.env)
-    env = "ALE/Alien-v5" if config.env.startswith("ALE/") else config.env
-    replay = ReplayConfig(prioritized=config.replay.prioritized, n_step=config.replay.n_step)
-    shape = ("num_crops", "layers", "latent_dtype", "latent_pool", "encoder_factory")
-    freeze = FreezeConfig(at="1", **{name: getattr(config.freeze, name) for name in shape})
-    same = ("seed", "steps", "eval_every", "eval_episodes", "checkpoint_every", "log_every", "out")
-    return dataclasses.replace(
-        config, env=env, replay=replay, freeze=freeze, **{name: getattr(plain, name) for name in same}
-    )
+def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
+    """Refuse a run folder of a trial's name that holds another run: nothing is mixed up, nothing overwritten."""
+    for each in planned:
+        folder = each.trial.folder(root)
+        if not (folder / CONFIG_FILE).exists():
+            continue
+        theirs = RunFolder.open(folder).config
+        with suppress(SettingError):  # an earlier version's: settings that it didn't know have their defaults
+            theirs = config_to_json(config_from_json(theirs))
+        differing = _differing(_told_apart(config_to_json(each.config)), _told_apart(theirs))
+        if each.config.learning.precision == "auto":  # as the machine that began it decided
+            differing = [name for name in differing if name != "learning.precision"]
+        if differing:
+            raise SettingError(
+                f"--out {root}: {folder} is another run (it differs in {', '.join(differing)}); choose another --out"
+            )
+
+
+def _told_apart(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the name of the run that another's encoder comes from, wherever that run lies."""
+    settings, name = settings_of(config), "freeze.encoder_from"
+    return settings | ({name: Path(settings[name]).name} if isinstance(settings.get(name), str) else {})
+
+
+def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    names = (ours.keys() | theirs.keys()) - CHANGEABLE
+    return sorted(name for name in names if ours.get(name) != theirs.get(name))

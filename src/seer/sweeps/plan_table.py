@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from seer.settings import flags_of
 from seer.sweeps.grid import short_name
 from seer.sweeps.plan import Planned
 from seer.sweeps.runner import Room
@@ -17,16 +18,16 @@ WIDE = 118  # columns that the table needs
 
 
 def print_plan(planned: Sequence[Planned], *, root: Path) -> None:
-    """The commands, and a row per environment and arm."""
+    """Print the commands, and a row per environment and group."""
     console = Console(highlight=False, soft_wrap=True)
     table = Table(
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="FLOPs in brackets: of the same run without a freeze"
     )
-    for name in ("env", "arm"):
+    for name in ("env", "group"):
         table.add_column(name, overflow="fold")
     for name in ("runs", "steps", "freeze", "FLOPs a run", "replay", "bytes a step", "hours a run"):
         table.add_column(name, justify="right", no_wrap=True)
-    groups = _by_arm(planned)
+    groups = _by_group(planned)
     for alike in groups:
         table.add_row(*_row(alike, root))
     sources = {each.trial.after for each in planned}
@@ -37,10 +38,10 @@ def print_plan(planned: Sequence[Planned], *, root: Path) -> None:
 
 
 def commands(alike: Sequence[Planned], root: Path, sources: set[str | None]) -> list[str]:
-    """The commands of an arm's seeds, one line if only the seed differs; with --out where other runs start from it."""
+    """Return the commands of a group, one line if only the seed differs; with --out where other runs start from it."""
     seeds: dict[tuple[str, ...], list[str]] = {}
     for each in alike:
-        flags = list(each.trial.flags)
+        flags = flags_of(each.config)
         at = flags.index("--seed") + 1
         seed, flags[at] = flags[at], "SEED"
         if each.trial.name in sources:
@@ -53,7 +54,7 @@ def commands(alike: Sequence[Planned], root: Path, sources: set[str | None]) -> 
 
 
 def total(planned: Sequence[Planned], *, root: Path, room: Room | None) -> str:
-    """What is left to train takes of compute, memory and time, in one line; `room` None is a cluster's, not known."""
+    """Say in a line what is left to train takes of compute, memory and time; `room` None is a cluster's, not known."""
     left = [each for each in planned if not each.is_finished(root)]
     jobs = 1 if room is None else _jobs(left, room)
     bound = "at most " if any(each.is_bound for each in left) else ""
@@ -83,7 +84,7 @@ def _row(alike: Sequence[Planned], root: Path) -> list[str]:
     bound = "at most " if first.is_bound else ""
     return [
         short_name(trial.env),
-        trial.arm,
+        trial.group,
         f"{len(alike)}" + (f" ({finished} done)" if finished else ""),
         f"{first.config.steps:,}",
         first.config.freeze.at,
@@ -109,8 +110,8 @@ def _jobs(planned: Sequence[Planned], room: Room) -> int:
     return len(taken)
 
 
-def _by_arm(planned: Sequence[Planned]) -> list[list[Planned]]:
+def _by_group(planned: Sequence[Planned]) -> list[list[Planned]]:
     groups: dict[tuple[str, str], list[Planned]] = {}
     for each in planned:
-        groups.setdefault((each.trial.env, each.trial.arm), []).append(each)
+        groups.setdefault((each.trial.env, each.trial.group), []).append(each)
     return list(groups.values())

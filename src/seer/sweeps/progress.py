@@ -54,7 +54,7 @@ class Follower:
             self.updates_per_second = record["updates_per_second"]
 
 
-class LiveView:
+class Progress:
     """A table that refreshes on a terminal; elsewhere one line per event, and a summary every `quiet_seconds`.
 
     Args:
@@ -82,7 +82,7 @@ class LiveView:
         self._began = self._last_line = time.monotonic()
         self._done_before: float | None = None
 
-    def __enter__(self) -> "LiveView":
+    def __enter__(self) -> "Progress":
         if self.console.is_terminal:
             self._live.start()
         return self

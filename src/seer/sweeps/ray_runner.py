@@ -1,4 +1,4 @@
-"""The Ray engine: each trial is a task that some node of a cluster trains.
+"""Train the trials of a sweep as tasks of a Ray cluster.
 
 A task that dies with its node is started again on another one, finds the run folder and goes on from its checkpoint,
 which is why all nodes have to see the sweep's folder under the same path.
@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from seer.errors import SettingError
-from seer.sweeps.progress import LiveView
+from seer.sweeps.progress import Progress
 from seer.sweeps.runner import listening
 from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, start, state_of
 from seer.training.terminal import human_bytes
@@ -55,7 +55,7 @@ def follow(trial: Trial, root: Path, needs: Needs, retries: int, *forerunners: O
         deaths += 1
 
 
-class RayEngine:
+class RayRunner:
     """Runs trials as tasks of a Ray cluster.
 
     Args:
@@ -63,16 +63,24 @@ class RayEngine:
         address: auto or HOST:PORT of a cluster; local starts one on this machine.
         needs: what each trial asks of a node, by name.
         retries: how often a trial may go on from its checkpoint after it was killed or its node died.
-        view: what a person sees.
+        progress: what a person sees.
     """
 
-    def __init__(self, root: Path, *, address: str, needs: Mapping[str, Needs], retries: int, view: LiveView) -> None:
-        self.root, self.address, self.needs, self.retries, self.view = root.resolve(), address, needs, retries, view
+    def __init__(
+        self, root: Path, *, address: str, needs: Mapping[str, Needs], retries: int, progress: Progress
+    ) -> None:
+        self.root, self.address, self.needs, self.retries, self.progress = (
+            root.resolve(),
+            address,
+            needs,
+            retries,
+            progress,
+        )
         self.pending: dict[Any, Trial] = {}  # by the reference of its task
         self.stopped = False
 
     def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
-        """Bring every trial to its end; returns how each ended.
+        """Bring every trial to its end; return how each ended.
 
         Raises:
             SettingError: there is no such cluster, a node doesn't see the folder, or a trial fits on no node.
@@ -98,7 +106,7 @@ class RayEngine:
 
     def _run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
         outcomes: dict[str, Outcome] = {}
-        with listening(self._stop), self.view:
+        with listening(self._stop), self.progress:
             tasks: dict[str, Any] = {}
             for trial in trials:
                 tasks[trial.name] = self._submit(trial, tasks)
@@ -108,8 +116,8 @@ class RayEngine:
                 for reference in done:
                     trial = self.pending.pop(reference)
                     outcomes[trial.name] = self._outcome(reference)
-                    self.view.ended(trial, outcomes[trial.name])
-                self.view.update([trial for trial in self.pending.values() if trial.folder(self.root).exists()])
+                    self.progress.ended(trial, outcomes[trial.name])
+                self.progress.update([trial for trial in self.pending.values() if trial.folder(self.root).exists()])
         return outcomes
 
     def _submit(self, trial: Trial, tasks: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The local engine: trains the trials of a sweep as processes, as many at a time as cores and memory allow."""
+"""Train the trials of a sweep as processes of this machine, as many at a time as cores and memory allow."""
 
 import signal
 import subprocess
@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from seer.signals import stop_signals
-from seer.sweeps.progress import LiveView
+from seer.sweeps.progress import Progress
 from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, ready, start, state_of
 from seer.training.resident import free_bytes, usable_cores
 
@@ -42,7 +43,14 @@ def room_here(jobs: int | None = None) -> Room:
     return Room(usable_cores(), free_bytes(), jobs)
 
 
-class LocalEngine:
+class Runner(Protocol):
+    """Trains trials, somewhere."""
+
+    def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
+        """Bring every trial to its end; return how each ended."""
+
+
+class LocalRunner:
     """Runs trials as processes of this machine.
 
     Args:
@@ -50,11 +58,11 @@ class LocalEngine:
         needs: what each trial takes, by name.
         room: what there is.
         retries: how often a trial that was killed may go on from its checkpoint.
-        view: what a person sees.
+        progress: what a person sees.
     """
 
-    def __init__(self, root: Path, *, needs: Mapping[str, Needs], room: Room, retries: int, view: LiveView) -> None:
-        self.root, self.needs, self.room, self.retries, self.view = root, needs, room, retries, view
+    def __init__(self, root: Path, *, needs: Mapping[str, Needs], room: Room, retries: int, progress: Progress) -> None:
+        self.root, self.needs, self.room, self.retries, self.progress = root, needs, room, retries, progress
         self.running: dict[str, tuple[Trial, subprocess.Popen[bytes]]] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.deaths: dict[str, int] = {}
@@ -63,16 +71,16 @@ class LocalEngine:
         self.told: set[str] = set()  # trials that were asked then
 
     def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
-        """Bring every trial to its end; returns how each ended. Asked to stop, those that train write a checkpoint."""
+        """Bring every trial to its end; return how each ended. Asked to stop, those that train write a checkpoint."""
         waiting = [trial for trial in trials if not self._was_finished(trial)]
-        with listening(self._stop), self.view:
+        with listening(self._stop), self.progress:
             while self.running or (waiting and not self.stops):
                 if not self.stops:
                     waiting = self._start_what_fits(waiting)
                 time.sleep(POLL_SECONDS)
                 waiting = self._collect() + waiting
                 waiting = self._drop_orphans(waiting)
-                self.view.update([trial for trial, _ in self.running.values()])
+                self.progress.update([trial for trial, _ in self.running.values()])
         for trial in waiting:
             self.outcomes.setdefault(trial.name, Outcome("stopped", "not started"))
         return self.outcomes
@@ -92,7 +100,7 @@ class LocalEngine:
                 left.append(trial)
                 self._say_held(trial)
             elif not self._was_finished(trial):
-                self.view.started(trial, state)
+                self.progress.started(trial, state)
                 self.running[trial.name] = trial, start(trial, self.root, self.needs[trial.name])
                 self._stop_latecomer(trial.name)
         return left
@@ -102,13 +110,13 @@ class LocalEngine:
         if state_of(trial.folder(self.root)) != "finished":
             return False
         self.outcomes[trial.name] = Outcome("finished")
-        self.view.ended(trial, self.outcomes[trial.name], new=False)
+        self.progress.ended(trial, self.outcomes[trial.name], new=False)
         return True
 
     def _say_held(self, trial: Trial) -> None:
         if trial.name not in self.held:
             self.held.add(trial.name)
-            self.view.say(f"{trial.name}: another process writes this run; waiting for it to end")
+            self.progress.say(f"{trial.name}: another process writes this run; waiting for it to end")
 
     def _collect(self) -> list[Trial]:
         """Note what became of processes that ended; returns trials to start again."""
@@ -122,13 +130,13 @@ class LocalEngine:
             revivable = outcome.kind in ("killed", "stopped") and not self.stops
             if revivable and self.deaths.get(name, 0) < self.retries:
                 self.deaths[name] = self.deaths.get(name, 0) + 1
-                self.view.say(f"{name}: {outcome.reason}; going on from its last checkpoint")
+                self.progress.say(f"{name}: {outcome.reason}; going on from its last checkpoint")
                 again.append(trial)
                 continue
             if self.stops and outcome.kind == "killed":
                 outcome = Outcome("stopped", "stopped before a checkpoint could be written")
             self.outcomes[name] = outcome
-            self.view.ended(trial, outcome)
+            self.progress.ended(trial, outcome)
         return again
 
     def _drop_orphans(self, waiting: list[Trial]) -> list[Trial]:
@@ -136,7 +144,7 @@ class LocalEngine:
         for trial in waiting:
             if trial.after in self.outcomes and (outcome := orphaned(trial, self.outcomes[trial.after])) is not None:
                 self.outcomes[trial.name] = outcome
-                self.view.ended(trial, outcome)
+                self.progress.ended(trial, outcome)
         return [trial for trial in waiting if trial.name not in self.outcomes]
 
     def _stop_latecomer(self, name: str) -> None:

@@ -1,0 +1,80 @@
+"""The record of a sweep: its trials, and why those that failed did (sweep.json; fig3.json of an exhibit)."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seer.errors import SettingError
+from seer.sweeps.trial import Entry
+from seer.training.checkpoint import write_atomically
+
+MANIFEST_FILE = "sweep.json"
+ENTRY = tuple(field.name for field in dataclasses.fields(Entry))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A sweep's trials, and why those that failed did."""
+
+    title: str
+    trials: tuple[Entry, ...]
+    failures: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def write(self, file: Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        trials = [{name: getattr(trial, name) for name in ENTRY} for trial in self.trials]
+        record = {"title": self.title, "trials": trials, "failures": self.failures}
+        write_atomically(file, json.dumps(record, indent=2).encode() + b"\n")
+
+    def joined(self, file: Path) -> "Manifest":
+        """Return it with the trials that the manifest in `file`, if there is one, has beside these.
+
+        Raises:
+            SettingError: it is damaged.
+        """
+        if not file.exists():
+            return self
+        earlier = self.read(file)
+        names = {trial.name for trial in self.trials}
+        others = tuple(trial for trial in earlier.trials if trial.name not in names)
+        return Manifest(self.title, (*others, *self.trials), earlier.failures | self.failures)
+
+    @classmethod
+    def read(cls, file: Path) -> "Manifest":
+        """Read the manifest in `file`.
+
+        Raises:
+            SettingError: there is none, or it is none.
+        """
+        try:
+            record: dict[str, Any] = json.loads(file.read_bytes())
+            return cls(record["title"], tuple(map(_entry, record["trials"])), record["failures"])
+        except OSError as error:
+            raise SettingError(f"{file} can't be read ({error.strerror}): give the folder of a sweep") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise SettingError(f"{file} is no record of a sweep: give one that `seer sweep` wrote") from error
+
+
+def manifests_in(folder: Path) -> list[Manifest]:
+    """Read what `seer sweep` (sweep.json) and `seer reproduce` (fig3.json) recorded in a folder, in order of names.
+
+    Raises:
+        SettingError: one is damaged.
+    """
+    return [Manifest.read(file) for file in sorted(folder.glob("*.json")) if _names_trials(file)]
+
+
+def _names_trials(file: Path) -> bool:
+    try:
+        return b'"trials"' in file.read_bytes()
+    except OSError:
+        return file.is_file()  # for `Manifest.read` to complain of
+
+
+def _entry(trial: Mapping[str, Any]) -> Entry:
+    """Read a trial; versions before this one called its group "arm" and kept its flags too."""
+    group = trial["group"] if "group" in trial else trial["arm"]
+    return Entry(trial["name"], trial["env"], group, trial["seed"])

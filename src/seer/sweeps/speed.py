@@ -1,0 +1,90 @@
+"""Hours of training, measured: a few steps of each kind of run by the real loop, on this machine."""
+
+import dataclasses
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from seer.build import build
+from seer.config import Config, FreezeConfig, ReplayConfig
+from seer.errors import SettingError
+from seer.sweeps.plan import Planned
+from seer.sweeps.trial import naming
+from seer.training.loop import collect, learn
+
+TIMED_UPDATES = 5
+
+
+def timed(planned: Sequence[Planned], *, root: Path, say: Callable[[str], None]) -> list[Planned]:
+    """Return the same with the seconds of what isn't finished in `root`; train a few steps of each kind of run.
+
+    In a process of its own, whose memory and threads are gone when the sweep trains.
+
+    Raises:
+        SettingError: a kind of run doesn't train.
+    """
+    speeds: dict[Config, tuple[float, float]] = {}
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        for each in planned:
+            kind = _kind_of_speed(each.config)
+            if kind in speeds or each.is_finished(root):
+                continue
+            stands = ", which stands for all games" if kind.env != each.config.env else ""
+            say(f"measuring the speed of {kind.agent} on {kind.env}{stands}")
+            try:
+                with naming(each.trial.name):
+                    speeds[kind] = process.submit(measure_seconds, kind).result()
+            except BrokenProcessPool:
+                raise SettingError(
+                    f"{each.trial.name}: measuring its speed was killed; the machine may be out of memory. "
+                    "--no-measure leaves it out"
+                ) from None
+
+    def seconds(config: Config) -> float | None:
+        if (speed := speeds.get(_kind_of_speed(config))) is None:
+            return None
+        frozen_at = config.steps if config.freeze_step is None else config.freeze_step
+        return frozen_at * speed[0] + (config.steps - frozen_at) * speed[1]
+
+    return [dataclasses.replace(each, seconds=seconds(each.config)) for each in planned]
+
+
+def measure_seconds(config: Config) -> tuple[float, float]:
+    """Measure the seconds of one training step before and after the freeze, of a few steps of the real loop."""
+    rows = config.learning.batch_size + config.replay.n_step + config.image.stack + 50
+    replay = dataclasses.replace(config.replay, memory=None, capacity=4 * rows)
+    run = build(dataclasses.replace(config, replay=replay, eval_episodes=1, num_envs=1))
+    while run.step < rows:
+        run.step += 1
+        collect(run)
+
+    def seconds_per_step() -> float:
+        learn(run)  # the first one sets things up
+        started = time.perf_counter()
+        for _ in range(TIMED_UPDATES):
+            run.step += 1
+            collect(run)
+            for _ in range(run.schedule.updates_per_step):
+                learn(run)
+        return (time.perf_counter() - started) / TIMED_UPDATES
+
+    before = seconds_per_step()
+    run.agent.freeze(run.phase_after_freeze)
+    run.replay.transcode(run.agent.encode, run.agent.latent)
+    return before, seconds_per_step()
+
+
+def _kind_of_speed(config: Config) -> Config:
+    """Return the config with all equal that doesn't change the speed of a step; one Atari game stands for all."""
+    plain = Config(env=config.env)
+    env = "ALE/Alien-v5" if config.env.startswith("ALE/") else config.env
+    replay = ReplayConfig(prioritized=config.replay.prioritized, n_step=config.replay.n_step)
+    shape = ("num_crops", "layers", "latent_dtype", "latent_pool", "encoder_factory")
+    freeze = FreezeConfig(at="1", **{name: getattr(config.freeze, name) for name in shape})
+    same = ("seed", "steps", "eval_every", "eval_episodes", "checkpoint_every", "log_every", "out")
+    return dataclasses.replace(
+        config, env=env, replay=replay, freeze=freeze, **{name: getattr(plain, name) for name in same}
+    )
