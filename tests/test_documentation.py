@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from drawing import needs_drawing
-from seer import cli
+from seer import arguments, cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/usage.md", "docs/export.md", "docs/memory.md", "docs/performance.md", "results/README.md")
 CLASSES = {
-    "resume": cli.Resume, "eval": cli.Evaluate, "export": cli.Export, "plot": cli.Plot, "report": cli.Report,
-    "bench": cli.Bench, "sweep": cli.Sweep, "reproduce": cli.Reproduce,
-    "analyze attention": cli.Attention, "analyze svcca": cli.Svcca,
+    "resume": arguments.Resume, "eval": arguments.Evaluate, "export": arguments.Export, "plot": arguments.Plot,
+    "report": arguments.Report, "bench": arguments.Bench, "sweep": arguments.Sweep, "reproduce": arguments.Reproduce,
+    "analyze attention": arguments.Attention, "analyze svcca": arguments.Svcca,
 }  # fmt: skip
 OF_THE_COMMAND = {"--dry-run", "--measure"}  # of train and memory; the others' are in their classes
 

@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "seer"
 FLOORS = (
     {"__main__"},
     {"cli", "worker"},
-    {"trainer", "dry_run"},
+    {"arguments", "trainer", "dry_run"},
     {"paper"},
     {"bench", "export"},  # bench builds what it measures
     {"reporting"},

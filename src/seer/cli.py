@@ -1,218 +1,14 @@
-"""The commands: read the flags, build, call."""
+"""The commands: read the flags, call what they are for."""
 
-import dataclasses
 import difflib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 
-import tyro
-
-from seer.config import AgentName
+from seer import arguments as given
 from seer.errors import SettingError
 from seer.flags import parse, parse_config, read_settings
-from seer.sweeps.options import SweepOptions
 from seer.unread import outliving_readers
-
-
-@dataclasses.dataclass(frozen=True)
-class Resume:
-    """Continue an interrupted run from its last checkpoint. What a flag changes stays with the run."""
-
-    folder: tyro.conf.Positional[Path]
-    """Run folder."""
-
-    device: Annotated[str | None, tyro.conf.arg(metavar="STR|None")] = None
-    """cpu, cuda, or auto. Default: as before."""
-
-    threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """CPU threads. Default: as before."""
-
-    env_timeout: Annotated[float | None, tyro.conf.arg(metavar="SECONDS|None")] = None
-    """Seconds that the environment may take for a step. Default: as before."""
-
-    checkpoint_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """Steps between checkpoints. Default: as before."""
-
-    snapshot_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """Steps between snapshots of the weights. Default: as before."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluate:
-    """Play whole games with the agent of a run's last checkpoint."""
-
-    folder: tyro.conf.Positional[Path]
-    """Run folder."""
-
-    episodes: int = 10
-    """Games."""
-
-    seed: int = 0
-    """Seed of the games."""
-
-    video: Path | None = None
-    """Write the first game to this MP4 file (needs the extra seer-rl[video])."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """Write the agent of a run's last checkpoint as files that run without seer and torch (docs/export.md; needs the
-    extra seer-rl[export])."""
-
-    folder: tyro.conf.Positional[Path]
-    """Run folder."""
-
-    onnx: bool = False
-    """As ONNX: encoder, policy, and both together, in float32; checked in ONNX Runtime against the agent."""
-
-    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR|None")] = None
-    """Folder to write; must not exist. Default: onnx in the run folder."""
-
-    observations: int = 512
-    """Real observations that the files are checked on: one in four of those that the agent meets, playing for it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Plot:
-    """Draw the learning curves of runs; runs that differ in their seed alone are averaged."""
-
-    folders: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders, or folders of sweeps and exhibits."""
-
-    x: Literal["steps", "flops", "seconds"] = "steps"
-    """Horizontal axis; FLOPs are multiply-adds as the paper counts them."""
-
-    per_seed: bool = False
-    """Draw every seed's own curve too."""
-
-    out: Path = Path("learning_curve.png")
-    """Picture to write, PNG or SVG."""
-
-    overwrite: bool = False
-    """Replace a picture that is there already."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Bench:
-    """Measure how fast this machine runs the agents, how near that is to what it can do, and what
-    Stable-Baselines3 needs for the same (with the extra seer-rl[bench])."""
-
-    agents: tuple[AgentName, ...] = ("rainbow", "curl")
-    """Agents, at the paper's settings; Rainbow and DQN on Alien, CURL and SAC on cartpole-swingup."""
-
-    device: str = "auto"
-    """As seer train takes it."""
-
-    threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """CPU threads. Default: as seer train takes them, 1 on Atari, one per core elsewhere."""
-
-    quick: bool = False
-    """A few slices only: to see that everything runs, not to quote."""
-
-    scaling: Annotated[Path | None, tyro.conf.arg(metavar="PNG|None")] = None
-    """Measure cost against work too (stored observations, batch, crops, resolution), and draw it there."""
-
-    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE|None")] = None
-    """Write everything measured to this JSON file."""
-
-    markdown: Annotated[Path | None, tyro.conf.arg(metavar="FILE|None")] = None
-    """Write the tables to this Markdown file; if it exists, between its two lines <!-- seer bench: ... -->."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Attention:
-    """Show where each convolutional layer looks, over training, on real frames of the run's environment."""
-
-    folder: tyro.conf.Positional[Path]
-    """Run folder; more than its last step is shown where it was trained with --snapshot-every."""
-
-    out: Path | None = None
-    """Picture to write, PNG or SVG. Default: attention.png in the run folder."""
-
-    video: Path | None = None
-    """Write a game and its attention, at the first, the middle and the last step, to this MP4 file (needs the extra
-    seer-rl[video])."""
-
-    frames: int = 2
-    """Frames in the picture."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Svcca:
-    """Measure how early each layer settles: SVCCA and linear CKA with itself some steps later (needs snapshots)."""
-
-    folder: tyro.conf.Positional[Path]
-    """Run folder, trained with --snapshot-every."""
-
-    gap: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """Steps between the two times (SEER: 10,000). Default: those between two snapshots."""
-
-    observations: int = 2000
-    """Held-out observations, of games that the run's agent plays for this; few make unlike layers look alike."""
-
-    json: Path | None = None
-    """Write all figures to this file."""
-
-    out: Path | None = None
-    """Picture to write, PNG or SVG. Default: svcca.png in the run folder."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Sweep:
-    """Train a grid of environments, arms and seeds. Flags of seer train for all runs follow after --."""
-
-    grid: tyro.conf.Positional[Path | None] = None
-    """TOML file of the grid: envs, seeds, [settings], [per-env.ENV], [arms.NAME]."""
-
-    envs: tuple[str, ...] = ()
-    """Environments, instead of those of the file."""
-
-    seeds: tuple[int, ...] = ()
-    """Seeds, instead of those of the file; a single number N means 0 to N-1."""
-
-    freeze_at: tuple[str, ...] = ()
-    """Arms, instead of those of the file: one per freeze step, such as 50000 never."""
-
-    options: SweepOptions = dataclasses.field(default_factory=SweepOptions)
-
-
-@dataclasses.dataclass(frozen=True)
-class Reproduce:
-    """Run an exhibit of the paper to its figure, its table and a report."""
-
-    exhibit: tyro.conf.Positional[str]
-    """fig2 to fig13, or table1."""
-
-    scale: Literal["paper", "small", "toy"] = "paper"
-    """paper: as published. small: an evening on two cores. toy: minutes, only to see that it works."""
-
-    seeds: int | None = None
-    """Seeds, from 0. Default: the scale's."""
-
-    envs: tuple[str, ...] = ()
-    """Only these of its environments, such as Alien Qbert. Default: the scale's."""
-
-    replay: Literal["paper", "prioritized", "uniform"] = "paper"
-    """Replay of all runs: as the paper says, which is prioritised for Rainbow and uniform for CURL; or all prioritised;
-    or all uniform, as in the authors' code."""
-
-    options: SweepOptions = dataclasses.field(default_factory=SweepOptions)
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """Write one self-contained HTML page about runs: scores, figures, cost, memory, settings."""
-
-    folders: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of sweeps and exhibits, or run folders."""
-
-    out: Path = Path("report.html")
-    """Page to write."""
-
-    overwrite: bool = False
-    """Replace a page that is there already."""
 
 
 def main() -> None:
@@ -276,7 +72,7 @@ def train(arguments: Sequence[str]) -> None:
 
 def resume(arguments: Sequence[str]) -> None:
     """`seer resume`: an interrupted run."""
-    settings = parse(Resume, "resume", arguments)
+    settings = parse(given.Resume, "resume", arguments)
     from seer.trainer import resume_run
 
     changes = {name: value for name, value in vars(settings).items() if name != "folder" and value is not None}
@@ -285,7 +81,7 @@ def resume(arguments: Sequence[str]) -> None:
 
 def evaluate(arguments: Sequence[str]) -> None:
     """`seer eval`: a trained agent."""
-    settings = parse(Evaluate, "eval", arguments)
+    settings = parse(given.Evaluate, "eval", arguments)
     from seer.play import evaluate_run
 
     evaluate_run(settings.folder, episodes=settings.episodes, seed=settings.seed, video=settings.video)
@@ -293,7 +89,7 @@ def evaluate(arguments: Sequence[str]) -> None:
 
 def export(arguments: Sequence[str]) -> None:
     """`seer export`: a trained agent, to be run elsewhere."""
-    settings = parse(Export, "export", arguments)
+    settings = parse(given.Export, "export", arguments)
     from seer.export import export_run
 
     export_run(settings.folder, onnx=settings.onnx, out=settings.out, observations=settings.observations)
@@ -301,7 +97,7 @@ def export(arguments: Sequence[str]) -> None:
 
 def plot(arguments: Sequence[str]) -> None:
     """`seer plot`: learning curves."""
-    settings = parse(Plot, "plot", arguments)
+    settings = parse(given.Plot, "plot", arguments)
     from seer.reporting.plots import plot_runs
 
     _keep(settings.out, overwrite=settings.overwrite)
@@ -315,7 +111,7 @@ def sweep(arguments: Sequence[str]) -> None:
     if "--" in own:
         at = own.index("--")
         own, common = own[:at], own[at + 1 :]
-    settings = parse(Sweep, "sweep", own)
+    settings = parse(given.Sweep, "sweep", own)
     from seer.sweeps.grid import make_grid
     from seer.sweeps.options import sweep_folder
     from seer.sweeps.plan import make_plan
@@ -330,7 +126,7 @@ def sweep(arguments: Sequence[str]) -> None:
 
 def reproduce(arguments: Sequence[str]) -> None:
     """`seer reproduce`: an exhibit of the paper."""
-    settings = parse(Reproduce, "reproduce", arguments)
+    settings = parse(given.Reproduce, "reproduce", arguments)
     from seer.paper import reproduce
 
     reproduce.reproduce(
@@ -345,7 +141,7 @@ def reproduce(arguments: Sequence[str]) -> None:
 
 def report(arguments: Sequence[str]) -> None:
     """`seer report`: a page about runs."""
-    settings = parse(Report, "report", arguments)
+    settings = parse(given.Report, "report", arguments)
     from seer.reporting.report import write_report
 
     _keep(settings.out, overwrite=settings.overwrite)
@@ -364,12 +160,12 @@ def analyze(arguments: Sequence[str]) -> None:
             "write seer analyze attention RUN or seer analyze svcca RUN"
         )
     if name == "attention":
-        shown = parse(Attention, "analyze attention", rest)
+        shown = parse(given.Attention, "analyze attention", rest)
         from seer.paper.attention import analyze_attention
 
         analyze_attention(shown.folder, frames=shown.frames, out=shown.out, video=shown.video)
     else:
-        measured = parse(Svcca, "analyze svcca", rest)
+        measured = parse(given.Svcca, "analyze svcca", rest)
         from seer.paper.convergence import analyze_svcca
 
         analyze_svcca(
@@ -405,7 +201,7 @@ def memory(arguments: Sequence[str]) -> None:
 
 def bench(arguments: Sequence[str]) -> None:
     """`seer bench`: speed on this machine."""
-    settings = parse(Bench, "bench", arguments)
+    settings = parse(given.Bench, "bench", arguments)
     from seer.bench.run import run_bench
 
     run_bench(**vars(settings))

@@ -13,7 +13,7 @@ import pytest
 
 from seer.paper import reproduce
 from seer.paper.exhibits import EXHIBITS, Comparison, Variant
-from seer.paper.results import show
+from seer.paper.results import write_results
 from tiny_run import seer
 
 SNAPSHOTS = (
@@ -39,7 +39,7 @@ def test_the_page_shows_the_analyses_and_a_failing_one_fails(tmp_path: Path) -> 
     pictures = tmp_path / "fig8"
     pictures.mkdir()
     (pictures / "Pong-lost-0-attention.png").write_bytes(b"drawn before")  # so it isn't drawn again
-    shown = partial(show, exhibit, trials, root=tmp_path, statement=[], fraction=1.0)
+    shown = partial(write_results, exhibit, trials, root=tmp_path, rows=[], fraction=1.0)
     assert not shown()
     text = (tmp_path / "fig8.html").read_text()
     embedded = [base64.b64decode(found) for found in re.findall(r'src="data:image/png;base64,([^"]+)"', text)]
@@ -60,5 +60,5 @@ def test_the_page_shows_the_analyses_and_a_failing_one_fails(tmp_path: Path) -> 
 def test_a_failing_analysis_is_in_the_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(reproduce, "run", lambda *_, **__: None)  # the trainings, which take minutes
     for complete, code in ((True, 0), (False, 1)):
-        monkeypatch.setattr(reproduce, "show", lambda *_, complete=complete, **__: complete)
+        monkeypatch.setattr(reproduce, "write_results", lambda *_, complete=complete, **__: complete)
         assert seer("reproduce", "fig8", "--scale", "toy", "--out", tmp_path) == code

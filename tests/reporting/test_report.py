@@ -211,7 +211,7 @@ def test_an_exhibit_stands_beside_the_published_numbers_and_hides_no_run(tmp_pat
             shutil.copytree(ATARI_100K / f"Alien-{kind}-{seed}", tmp_path / "runs" / f"Alien-{group}-{seed}")
     (tmp_path / "runs" / "Alien-rainbow-0.07GB-0").mkdir()
     Manifest("t", tuple(trials), {"Alien-rainbow-0.07GB-1": "no luck"}).write(tmp_path / "table1.json")
-    results = exhibit_results(exhibit, trials, root=tmp_path, statement=["Scale: a fifth."], fraction=0.2)
+    results = exhibit_results(exhibit, trials, root=tmp_path, rows=[("scale", "a fifth", "all")], fraction=0.2)
     assert results.missing == {
         "Alien-rainbow-0.07GB-0": "not finished",
         "Alien-rainbow-0.07GB-1": "no luck",
@@ -220,7 +220,7 @@ def test_an_exhibit_stands_beside_the_published_numbers_and_hides_no_run(tmp_pat
     }
     assert [column.flops for column in results.columns] == [pytest.approx(9e12), None]
     text = page(results, start=tmp_path)
-    for words in ("Scale: a fifth.", "4 of 8 runs", "no luck", "992.0 ± 152.7", "1,172.6 ± 239.0", "9e+12 FLOPs",
+    for words in (">a fifth</span>", "4 of 8 runs", "no luck", "992.0 ± 152.7", "1,172.6 ± 239.0", "9e+12 FLOPs",
                   "score at 45e12 FLOPs", 'href="runs/Alien-rainbow-0/"'):  # fmt: skip
         assert words in text
 
@@ -311,7 +311,7 @@ def test_a_phone_shows_every_cell(browser: Any, tmp_path: Path) -> None:
     for group, kind in (("rainbow", "never"), ("rainbow-seer", "frozen")):
         shutil.copytree(ATARI_100K / f"Alien-{kind}-0", tmp_path / "runs" / f"Alien-{group}-0")
     trials = exhibit.trials(seeds=1, root=tmp_path, common={})
-    results = exhibit_results(exhibit, trials, root=tmp_path, statement=[], fraction=0.2)
+    results = exhibit_results(exhibit, trials, root=tmp_path, rows=[], fraction=0.2)
     tab = browser.new_page(viewport={"width": 390, "height": 844})
     tab.goto(write_page(results, out=tmp_path / "r.html").as_uri(), timeout=120_000)
     tab.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")

@@ -4,9 +4,9 @@ import dataclasses
 from pathlib import Path
 
 from seer.errors import SettingError
-from seer.paper.differences import statement
+from seer.paper.differences import differences, print_differences
 from seer.paper.exhibits import EXHIBITS
-from seer.paper.results import show
+from seer.paper.results import write_results
 from seer.paper.scale import Scale, ScaleName
 from seer.settings import Settings
 from seer.sweeps.options import SweepOptions, check_options
@@ -53,15 +53,16 @@ def reproduce(
         trials.append(dataclasses.replace(trial, config=config))
     remark = PAPER_REMARK if scale == "paper" else ""
     plan = make_plan(exhibit.title, trials, root=root, options=options, manifest=f"{name}.json", remark=remark)
-    said = statement(whole, exhibit, size, plan.planned, [trial.config for trial in published])
-    print("\n".join((f"{name}: {exhibit.title}", *said)), flush=True)
+    rows = differences(whole, exhibit, size, plan.planned, [trial.config for trial in published])
+    print(f"{name}: {exhibit.title}")
+    print_differences(rows)
     code = 0
     try:
         run(plan)
     except SystemExit as stop:
         code = int(stop.code or 0)
     if not options.dry_run and code != 130:
-        complete = show(exhibit, trials, root=root, statement=said, fraction=size.fraction)
+        complete = write_results(exhibit, trials, root=root, rows=rows, fraction=size.fraction)
         code = code or int(not complete)
     if code:
         raise SystemExit(code)

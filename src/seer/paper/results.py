@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seer.paper.analyses import analyze
+from seer.paper.differences import Row
 from seer.paper.exhibits import Exhibit, Measure
 from seer.reporting.curves import Group, Run, by_environment
 from seer.reporting.folders import finished
@@ -15,9 +16,11 @@ from seer.sweeps.manifest import Manifest
 from seer.sweeps.trial import Entry
 
 
-def show(exhibit: Exhibit, trials: Sequence[Entry], *, root: Path, statement: list[str], fraction: float) -> bool:
-    """Write all of it into `root`; whether every analysis succeeded."""
-    results = exhibit_results(exhibit, trials, root=root, statement=statement, fraction=fraction)
+def write_results(
+    exhibit: Exhibit, trials: Sequence[Entry], *, root: Path, rows: Sequence[Row], fraction: float
+) -> bool:
+    """Write figures and page of an exhibit into `root`; return whether every analysis succeeded."""
+    results = exhibit_results(exhibit, trials, root=root, rows=rows, fraction=fraction)
     runs = {run.folder.name: run for group in results.groups for run in group.runs}
     illustrations: list[Illustration] = []
     failures: dict[str, str] = {}
@@ -35,7 +38,7 @@ def show(exhibit: Exhibit, trials: Sequence[Entry], *, root: Path, statement: li
 
 
 def exhibit_results(
-    exhibit: Exhibit, trials: Sequence[Entry], *, root: Path, statement: Sequence[str], fraction: float
+    exhibit: Exhibit, trials: Sequence[Entry], *, root: Path, rows: Sequence[Row], fraction: float
 ) -> Results:
     """Read the finished runs of an exhibit's trials in the folder `root`; its FLOPs budgets are `fraction` of the
     paper's."""
@@ -50,7 +53,7 @@ def exhibit_results(
     groups = by_environment([Group(env, label, runs) for (env, label), runs in members.items()])
     columns = [_column(measure, labels, fraction) for measure in exhibit.measures]
     columns = columns or [Column("score at the end"), Column("score at equal FLOPs", equal_flops=True)]
-    return Results(f"{exhibit.name}: {exhibit.title}", statement, groups, missing, exhibit.axes, columns)
+    return Results(f"{exhibit.name}: {exhibit.title}", rows, groups, missing, exhibit.axes, columns)
 
 
 def _column(measure: Measure, labels: Mapping[str, str], fraction: float) -> Column:

@@ -5,7 +5,6 @@ over seeds. A single run has the spread of its evaluation episodes as its band, 
 dots if it is alone in the picture.
 """
 
-import io
 import math
 import textwrap
 from collections.abc import Callable, Sequence
@@ -22,8 +21,8 @@ from matplotlib.ticker import MaxNLocator
 
 from seer.errors import SettingError
 from seer.reporting.curves import COLUMNS, Freezes, Group, Run, XAxis, curve, freezes, group_runs, why_frozen
+from seer.reporting.files import write_picture
 from seer.reporting.folders import read_folders
-from seer.training.checkpoint import write_atomically
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers for readers without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -76,13 +75,11 @@ def plot_groups(groups: Sequence[Group], *, x: XAxis, out: Path, per_seed: bool 
         raise SettingError(f"--out {out} is no picture: let it end in .png or .svg")
     with rc_context(STYLE):
         figure = draw_groups(groups, x=x, per_seed=per_seed)
-        picture = io.BytesIO()
-        figure.savefig(picture, format=out.suffix[1:])
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(out, picture.getvalue())
         except OSError as error:
             raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another file") from error
+        write_picture(figure, out)
     return out
 
 

@@ -55,7 +55,8 @@ def write_page(results: Results, *, out: Path) -> Path:
 def page(results: Results, *, start: Path) -> str:
     """Return the whole page; links to run folders are relative to the folder `start`."""
     num_runs = sum(len(group.runs) for group in results.groups)
-    intro = [*results.statement, f"{num_runs} of {num_runs + len(results.missing)} runs are shown."]
+    shown = f"{num_runs} of {num_runs + len(results.missing)} runs are shown."
+    differences = [Table(["what", "here", "in the paper"], results.differences)] if results.differences else []
     sections = []
     if absent := [[name, reason] for name, reason in {**results.missing, **results.failures}.items()]:
         sections.append(Section("Not shown", [Table(["what", "why"], absent)]))
@@ -65,7 +66,7 @@ def page(results: Results, *, start: Path) -> str:
         sections += [_curves(results, x) for x in results.axes]
         sections += [Section(title, [table]) for title, table in cost_tables(results.groups)]
         sections += [_settings(results), _runs(results, start)]
-    return render(results.title, intro, sections)
+    return render(results.title, [*differences, shown], sections)
 
 
 # Scores ----------------------------------------------------------------------------------------------------

@@ -46,11 +46,11 @@ class Results:
 
     missing: run name -> why it isn't among the groups.
     failures: name of an analysis -> why it failed.
-    statement: what a reader has to know, one sentence an item.
+    differences: from the paper: what, here, and in the paper.
     """
 
     title: str
-    statement: Sequence[str]
+    differences: Sequence[tuple[str, str, str]]
     groups: Sequence[Group]
     missing: Mapping[str, str]
     axes: Sequence[XAxis]
