@@ -3,7 +3,6 @@
 Axes: B batch, S stack, C channels of one frame, H height, W width, N latents per observation, L latent size.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -63,6 +62,8 @@ class Encoder(nn.Module):
         SettingError: `frozen_stages` is no number of stages.
     """
 
+    _order: Tensor
+
     def __init__(
         self,
         stages: Sequence[nn.Module],
@@ -82,11 +83,11 @@ class Encoder(nn.Module):
         self._cut_shape = _shape(self.stages[self.frozen_stages - 1])
         self.latent_shape = _flat(self._cut_shape)
         self.output_size = _flat(_shape(self.stages[-1]))[1]  # L
-        self._products = _side_by_side(self.base) if convolution == "patches" else 0  # stages
-        kernels = [stage.kernel_size[0] for stage in self.stages[: self._products]]  # type: ignore[index]
-        self._square = kernels[0] if kernels else 0  # pixels a side
-        shape = self.stages[0].input_shape[1:] if kernels else (0, 0)  # type: ignore[index]
-        self.register_buffer("_order", nested_squares(*shape, kernels), persistent=False)
+        products = _side_by_side(self.base) if convolution == "patches" else []
+        self._products = len(products)  # stages, from the lowest up
+        self._kernels = [stage.kernel_size[0] for stage in products]
+        _, height, width = products[0].input_shape if products else (0, 0, 0)
+        self.register_buffer("_order", nested_squares(height, width, self._kernels), persistent=False)
 
     @property
     def base(self) -> Sequence[nn.Module]:
@@ -101,12 +102,12 @@ class Encoder(nn.Module):
     def inputs(self, frames: Tensor) -> Tensor:
         """What is cheapest for a pass to read of stacked frames [B, S, C, H, W] uint8: `pixels`, or squares of them.
 
-        Apart from the passes so that two networks can share it. The squares, [B, P, kernel * kernel * S*C], lie so that
+        Apart from the passes so that two networks can share it. The squares, [B, P, kernel^2 * S*C], lie so that
         the outputs of each stage are the rows of the next one's product.
         """
         if not self._products:
             return self.pixels(frames)
-        squares = gather_squares(frames.flatten(1, 2), self._order, self._square)
+        squares = gather_squares(frames.flatten(1, 2), self._order, self._kernels[0])
         return squares.to(self.precision).mul_(1 / 255)
 
     def pixels(self, frames: Tensor) -> Tensor:
@@ -126,10 +127,10 @@ class Encoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The N latents [B, L] of `inputs` or `pixels`."""
-        return _flatten(self._pass(self.stages, pixels))
+        return _flatten(self._pass(list(self.stages), pixels))
 
     def _pass(self, stages: Sequence[nn.Module], inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Outputs of stages from the lowest up, of pixels [B, S*C, H, W] or of squares [B, P, kernel * kernel * S*C]."""
+        """Outputs of stages from the lowest up, of pixels [B, S*C, H, W] or their squares [B, P, kernel^2 * S*C]."""
         if inputs.ndim == 4:
             return _run(stages, inputs)
         rows = inputs.flatten(0, 1)
@@ -172,7 +173,7 @@ class ConvStage(nn.Conv2d):
         channels, height, width = input_shape
         super().__init__(channels, layer.channels, layer.kernel, layer.stride, padding)
         self.output_shape = (layer.channels, *(_side(side, layer, padding) for side in (height, width)))
-        self.input_shape, self.side_by_side = input_shape, layer.kernel == layer.stride and padding == 0
+        self.input_shape = input_shape
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its annotations
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -187,6 +188,7 @@ class ConvStage(nn.Conv2d):
 
     def multiply(self, squares: Tensor) -> Tensor:
         """Rectified outputs [rows, channels] of what the kernel reads, [as many numbers as fill those rows]."""
+        assert self.bias is not None
         weight = self.weight.to(squares.dtype).permute(0, 2, 3, 1).flatten(1)  # no copy, as it is channels-last
         rows = squares.view(-1, weight.shape[1])
         return F.relu(F.linear(rows, weight, self.bias.to(squares.dtype)), inplace=True)
@@ -299,9 +301,14 @@ def _run(stages: Iterable[nn.Module], inputs: Tensor) -> Tensor | tuple[Tensor, 
     return outputs  # type: ignore[no-any-return]
 
 
-def _side_by_side(stages: Sequence[nn.Module]) -> int:
-    """How many stages, from the lowest up, have kernels as large as their strides."""
-    return len(list(itertools.takewhile(lambda stage: isinstance(stage, ConvStage) and stage.side_by_side, stages)))
+def _side_by_side(stages: Iterable[nn.Module]) -> list[ConvStage]:
+    """The stages, from the lowest up, whose kernels are as large as their strides."""
+    found = []
+    for stage in stages:
+        if not isinstance(stage, ConvStage) or stage.kernel_size != stage.stride or stage.padding != (0, 0):
+            break
+        found.append(stage)
+    return found
 
 
 def _flatten(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -111,12 +111,13 @@ class ValueHead(nn.Module):
 
         The same as calling the head, written for speed: see `HeadPass`.
         """
-        outputs: tuple[Tensor, Tensor] = HeadPass.apply(self, noises, latent, others, *self.parameters())  # type: ignore[no-untyped-call]
+        parameters = (parameter for layer in self._layers for parameter in layer.parameters(recurse=False))
+        outputs: tuple[Tensor, Tensor] = HeadPass.apply(self, noises, latent, others, *parameters)  # type: ignore[no-untyped-call]
         return outputs
 
-    def weights(self, noises: Sequence[Noise]) -> list[Weights]:
-        """Weight and bias of the streams' hidden layers, stacked, then of each stream's last layer; noisy where it is."""
-        of_layer = list(noises) or [None] * len(self._layers)
+    def weights(self, noises: Sequence[Noise | None]) -> list[Weights]:
+        """Weight and bias of the streams' hidden layers, stacked, then of each stream's last layer."""
+        of_layer = noises or [None] * len(self._layers)
         stacks = [slice(0, None, 2), *(slice(index, index + 1) for index in range(1, len(self._layers), 2))]
         found = [_stack(self._layers[stack], of_layer[stack]) for stack in stacks]
         return [(weight.to(self.precision), bias.to(self.precision)) for weight, bias in found]
@@ -138,13 +139,10 @@ class ValueHead(nn.Module):
         value = gradient.sum(1)
         return [(gradient - value[:, None] / self.num_actions).flatten(1), value]
 
-    def of_parameters(self, gradients: Sequence[Weights], noises: Sequence[Noise]) -> list[Tensor]:
-        """Gradients of all parameters, given those of each layer's weight and bias: noise or not, the means' are these."""
+    def of_parameters(self, gradients: Sequence[Weights], noises: Sequence[Noise | None]) -> list[Tensor]:
+        """Gradients of all parameters, given those of each layer's weight and bias, which are also the means'."""
         found: list[Tensor] = []
-        for layer, (weight, bias), noise in zip(
-            self._layers, gradients, noises or [None] * len(gradients), strict=True
-        ):
-            weight, bias = weight.to(layer.weight.dtype), bias.to(layer.bias.dtype)
+        for (weight, bias), noise in zip(gradients, noises or [None] * len(gradients), strict=True):
             found += [weight, bias]
             if noise is not None:
                 found += [weight * torch.outer(noise.outputs, noise.inputs), bias * noise.outputs]
@@ -180,7 +178,7 @@ class HeadPass(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         head: ValueHead,
         noises: Sequence[Noise],
@@ -192,7 +190,10 @@ class HeadPass(torch.autograd.Function):
         inputs = (latent if others is None else torch.cat([latent, others])).to(head.precision)
         hidden = torch.addmm(bias, inputs, weight.T).relu_()  # [., H of all streams]
         parts = hidden.chunk(len(lasts), 1)
-        outputs = [torch.addmm(bias, part, weight.T).float() for part, (weight, bias) in zip(parts, lasts, strict=True)]
+        outputs = [
+            torch.addmm(bias, part, weight.T).to(latent.dtype)
+            for part, (weight, bias) in zip(parts, lasts, strict=True)
+        ]
         now, following = head.join(*outputs).split([len(latent), len(inputs) - len(latent)])
         ctx.head, ctx.noises = head, noises
         ctx.save_for_backward(inputs[: len(latent)], hidden[: len(latent)], *(weight for weight, _ in weights))
@@ -200,7 +201,7 @@ class HeadPass(torch.autograd.Function):
         return now, following
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         inputs, hidden, weight, *lasts = ctx.saved_tensors
         head: ValueHead = ctx.head
         ends = [part.to(head.precision) for part in head.part(gradient)]
@@ -210,4 +211,5 @@ class HeadPass(torch.autograd.Function):
         for first, end, part in zip(firsts, ends, hidden.chunk(len(ends), 1), strict=True):
             of_layers += [first, (end.T @ part, end.sum(0))]
         of_latent = (middle @ weight).to(gradient.dtype) if ctx.needs_input_grad[2] else None
+        of_layers = [(weight.to(gradient.dtype), bias.to(gradient.dtype)) for weight, bias in of_layers]
         return None, None, of_latent, None, *head.of_parameters(of_layers, ctx.noises)

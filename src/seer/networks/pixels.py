@@ -20,21 +20,19 @@ def channels_last(planes: Tensor) -> Tensor:
 
 
 def nested_squares(height: int, width: int, kernels: Sequence[int]) -> Tensor:
-    """Return the pixels [squares * pixels of one], by number, that kernels side by side read, square by square.
+    """Return the numbers of a picture's pixels in the order in which squares within squares come.
 
-    `kernels` are sides, the lowest first. The second kernel's squares consist of the first's: all pixels of one output of
-    the highest stand together, within them all of one output of the stage below, and so on. Pixels at the rim that no
-    output of the highest stage reads are left out.
+    `kernels` are the sides of kernels that lie side by side, the lowest first. All pixels that one output of the
+    highest reads stand together, within them all that one output of the stage below reads, and so on. Pixels at the rim
+    that no output of the highest reads are left out.
     """
     size = math.prod(kernels)
     rows, columns = height // size, width // size
-    pixels = torch.arange(height * width).view(height, width)[: rows * size, : columns * size]
+    numbers = torch.arange(height * width).view(height, width)[: rows * size, : columns * size]
     sides = [*reversed(kernels)]
-    split = pixels.reshape(rows, *sides, columns, *sides)
-    half = 1 + len(sides)
-    return split.permute(
-        [axis for pair in zip(range(half), range(half, 2 * half), strict=True) for axis in pair]
-    ).flatten()
+    split = numbers.reshape(rows, *sides, columns, *sides)
+    down, across = range(len(sides) + 1), range(len(sides) + 1, 2 * len(sides) + 2)
+    return split.permute([axis for pair in zip(down, across, strict=True) for axis in pair]).flatten()
 
 
 def gather_squares(planes: Tensor, order: Tensor, size: int) -> Tensor:
