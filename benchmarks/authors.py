@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seer.build import build_agent, settle_precision
+from seer.build import build_agent, settle_computing
 from seer.phase import Phase
 from seer.presets import preset
 from seer.replay import Batch
@@ -126,7 +126,7 @@ def their_curl(folder: Path) -> tuple[Call, Call]:
 
 def ours(env: str, space: gymnasium.Space[Any], frame: tuple[int, int, int], calls: int) -> tuple[Call, Call]:
     """Return `calls` updates in a row on frames, and as many on latents, of the agent of `env` here."""
-    config = settle_precision(preset(env))
+    config = settle_computing(preset(env))
     environment: Any = SimpleNamespace(frame_shape=frame, stack=config.image.stack, action_space=space)
     size = config.learning.batch_size
 

@@ -14,12 +14,12 @@ from seer.networks.encoders import (
     CONVOLUTIONS,
     DATA_EFFICIENT,
     Convolution,
-    ConvStage,
     Encoder,
     Pooling,
     convolution_stages,
 )
 from seer.networks.heads import Noise, NoisyLinear, ValueHead
+from seer.networks.pixels import nested_squares
 
 ATARI_FRAME = (1, 84, 84)
 
@@ -133,20 +133,40 @@ def test_pixels_are_the_frames_over_255(stack: int) -> None:
     assert pixels.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("channels", [4, 16])
-@pytest.mark.parametrize("side", [15, 16, 19])
-def test_kernels_side_by_side_give_the_convolution(channels: int, side: int) -> None:
-    """From 16 channels on they are a matrix product; the same maps and gradients as PyTorch's convolution."""
+@pytest.mark.parametrize("stack", [3, 4])
+@pytest.mark.parametrize("sides", [(84, 84), (50, 79), (30, 61)])
+@pytest.mark.parametrize("frozen", [1, 2])
+def test_products_on_patches_give_the_convolutions(stack: int, sides: tuple[int, int], frozen: int) -> None:
+    """The same latents, stored numbers and gradients, whether four frames are packed or not, with and without a rim."""
     torch.manual_seed(0)
-    stage = ConvStage((channels, side, side), Convolution(7, kernel=5, stride=5))
-    maps = torch.randn(2, channels, side, side).contiguous(memory_format=torch.channels_last)
-    ours, plain = maps.clone().requires_grad_(), maps.clone().requires_grad_()
-    expected = nn.functional.conv2d(plain, stage.weight, stage.bias, stride=5)
-    parameters = list(stage.parameters())
-    wanted = torch.autograd.grad(expected.square().sum(), [plain, *parameters])
-    got = torch.autograd.grad(stage.convolve(ours).square().sum(), [ours, *parameters])
-    torch.testing.assert_close(stage.convolve(maps), expected)
-    torch.testing.assert_close(got, wanted)
+    stages = convolution_stages((1, *sides), stack=stack, layers=DATA_EFFICIENT)
+    direct = Encoder(stages, frozen_stages=frozen)
+    patches = Encoder(stages, frozen_stages=frozen, convolution="patches")
+    frames = torch.randint(256, (5, stack, 1, *sides), dtype=torch.uint8, generator=generator())
+    pixels, squares = direct.inputs(frames), patches.inputs(frames)
+    assert (pixels.ndim, squares.ndim) == (4, 3)
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    torch.testing.assert_close(patches.encode(squares), direct.encode(pixels), **close)
+    torch.testing.assert_close(patches.encode(patches.pixels(frames)), direct.encode(pixels), rtol=0, atol=0)
+    (wanted,), (got,) = direct(pixels), patches(squares)
+    torch.testing.assert_close(got, wanted, **close)
+    parameters = list(direct.parameters())
+    wanted, got = (torch.autograd.grad(latent.square().sum(), parameters) for latent in (wanted, got))
+    scale = max(float(gradient.abs().max()) for gradient in wanted)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6 * scale)
+
+
+def test_squares_within_squares() -> None:
+    """A picture of 5 x 8 pixels, by hand: 2 outputs, of 4 squares each, of 4 pixels each; the last row is left out."""
+    order = nested_squares(5, 8, [2, 2]).view(2, 4, 4).tolist()  # outputs above, of each its squares, their pixels
+    assert order[0] == [[0, 1, 8, 9], [2, 3, 10, 11], [16, 17, 24, 25], [18, 19, 26, 27]]
+    assert order[1] == [[4, 5, 12, 13], [6, 7, 14, 15], [20, 21, 28, 29], [22, 23, 30, 31]]
+
+
+def test_kernels_that_overlap_stay_convolutions() -> None:
+    encoder = Encoder(convolution_stages(ATARI_FRAME, stack=4, layers=CANONICAL), convolution="patches")
+    frames = torch.zeros(1, 4, *ATARI_FRAME, dtype=torch.uint8)
+    assert encoder.inputs(frames).shape == encoder.pixels(frames).shape
 
 
 # Noisy layers ----------------------------------------------------------------------------------------------------
@@ -213,23 +233,17 @@ def test_without_noise_a_layer_uses_the_means() -> None:
     torch.testing.assert_close(layer(inputs), inputs @ layer.weight.T + layer.bias)
 
 
-def test_the_noisy_weight_gives_the_same_answers_and_gradients() -> None:
-    """For few inputs the noise goes over the inputs and outputs, for many into the weight: Fortunato et al., eq. 9."""
-    inputs, gradients = torch.randn(3, 7, generator=generator(1)), []
-    for way in ("inputs", "weight"):
-        layer = noisy()
-        noise = drawn(layer)
-        if way == "inputs":
-            outputs = layer(inputs, noise)
-        else:
-            weight, bias = layer.noisy(noise)
-            torch.testing.assert_close(
-                weight[2, 3], layer.weight[2, 3] + layer.weight_sigma[2, 3] * noise.outputs[2] * noise.inputs[3]
-            )
-            outputs = inputs @ weight.T + bias
-        outputs.square().sum().backward()
-        gradients.append([outputs.detach()] + [parameter.grad for parameter in layer.parameters()])
-    torch.testing.assert_close(gradients[0], gradients[1])
+def test_the_noisy_weight_is_the_equations() -> None:
+    """Fortunato et al. 2018, eq. 9, number by number."""
+    layer = noisy()
+    noise = drawn(layer)
+    with torch.no_grad():
+        weight, bias = torch.empty_like(layer.weight), torch.empty_like(layer.bias)
+        layer.write(noise, weight, bias)
+        wanted = layer.weight[2, 3] + layer.weight_sigma[2, 3] * noise.outputs[2] * noise.inputs[3]
+        torch.testing.assert_close(weight[2, 3], wanted)
+        inputs = torch.randn(3, 7, generator=generator(1))
+        torch.testing.assert_close(inputs @ weight.T + bias, layer(inputs, noise))
 
 
 def test_noise_reaches_the_sigmas() -> None:
@@ -301,15 +315,36 @@ def test_noise_depends_on_its_generator_alone() -> None:
 
 @pytest.mark.parametrize("dueling", [False, True])
 @pytest.mark.parametrize("noisy_sigma", [None, 0.5])
-@pytest.mark.parametrize(("precision", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
-def test_shared_weights_give_the_answers_of_the_layers(
-    dueling: bool, noisy_sigma: float | None, precision: torch.dtype, tolerance: float
+@pytest.mark.parametrize("others", [0, 3])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12), (torch.bfloat16, 3e-2)]
+)
+def test_the_pass_for_learning_is_that_of_the_layers(
+    dueling: bool, noisy_sigma: float | None, others: int, precision: torch.dtype, tolerance: float
 ) -> None:
-    network = head(dueling=dueling, noisy_sigma=noisy_sigma, precision=precision)
-    latent, noises = torch.randn(5, 6, generator=generator(1)), network.draw_noise(generator())
-    outputs = network.outputs(latent, network.weights(noises))
-    assert outputs.dtype == torch.float32
-    torch.testing.assert_close(outputs, network(latent, noises), rtol=tolerance, atol=tolerance)
+    """Outputs and every gradient against autograd's, relative to the largest number of each tensor."""
+    network = head(dueling=dueling, noisy_sigma=noisy_sigma, precision=precision, hidden_units=32, latent_size=40)
+    network.to(torch.promote_types(precision, torch.float32))
+    dtype = next(network.parameters()).dtype
+    noises = [Noise(*(part.to(dtype) for part in vars(noise).values())) for noise in network.draw_noise(generator())]
+    latent, more = torch.randn(5 + others, 40, generator=generator(1), dtype=dtype).split([5, others])
+    weight = torch.randn(5, 4, 3, generator=generator(2), dtype=dtype)
+    results = []
+    for hand_written in (True, False):
+        network.zero_grad()
+        given = latent.clone().requires_grad_()
+        if hand_written:
+            outputs, following = network.learn(given, noises, more if others else None)
+            assert not following.requires_grad
+        else:
+            outputs, following = network(given, noises), network(more, noises)
+        (weight * outputs).sum().backward()
+        results.append([outputs, following, given.grad, *(p.grad for p in network.parameters())])
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert ours.shape == theirs.shape
+        if theirs.numel():
+            assert (ours - theirs).abs().max() <= tolerance * max(1e-6, float(theirs.detach().abs().max()))
 
 
 def test_a_plain_head_draws_no_noise() -> None:

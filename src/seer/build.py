@@ -24,7 +24,15 @@ from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
 from seer.library import action_format
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
-from seer.networks.encoders import CONVOLUTIONS, Encoder, Pooling, Projections, convolution_stages, impala_stages
+from seer.networks.encoders import (
+    CONVOLUTIONS,
+    ConvolutionForm,
+    Encoder,
+    Pooling,
+    Projections,
+    convolution_stages,
+    impala_stages,
+)
 from seer.networks.heads import ValueHead
 from seer.presets import CONTROL
 from seer.pretrained import ModuleStage, load_module
@@ -207,7 +215,8 @@ def build_encoder(config: Config, environment: PixelEnvironment, *, projections:
     if projections:
         maps = stages[-1].output_shape
         stages.append(Projections(maps, latents=projections, latent_size=config.sac.latent_size))  # type: ignore[arg-type]
-    return Encoder(stages, frozen_stages=None if layers == "all" else int(layers), precision=precision)
+    frozen = None if layers == "all" else int(layers)
+    return Encoder(stages, frozen_stages=frozen, precision=precision, convolution=pick_convolution(config))
 
 
 def pick_precision(config: Config) -> torch.dtype:
@@ -219,10 +228,22 @@ def pick_precision(config: Config) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
-def settle_precision(config: Config) -> Config:
-    """The settings with "auto" decided for this machine, once: stored latents must stay those of one precision."""
-    name: Any = str(pick_precision(config)).removeprefix("torch.")
-    return dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision=name))
+def pick_convolution(config: Config) -> ConvolutionForm:
+    """How kernels that lie side by side are computed, given the setting and the device.
+
+    By the processor, not by a timing: the two forms round differently, and a seed has to give the same run.
+    """
+    if config.learning.convolution != "auto":
+        return config.learning.convolution
+    wide = pick_device(config.device).type != "cpu" or torch.cpu.get_capabilities().get("avx512_f", False)
+    return "direct" if wide else "patches"
+
+
+def settle_computing(config: Config) -> Config:
+    """The settings with "auto" decided for this machine, once: stored latents must stay those of one way to compute."""
+    precision: Any = str(pick_precision(config)).removeprefix("torch.")
+    settled = {"precision": precision, "convolution": pick_convolution(config)}
+    return dataclasses.replace(config, learning=dataclasses.replace(config.learning, **settled))
 
 
 def describe_computing(config: Config) -> str:

@@ -15,6 +15,7 @@ from seer.errors import SettingError
 
 AgentName = Literal["rainbow", "dqn", "sac", "curl"]
 Precision = Literal["auto", "float32", "bfloat16"]
+ConvolutionName = Literal["auto", "direct", "patches"]
 LatentDtype = Literal["float32", "float16", "bfloat16", "int8"]
 ImageChannels = Literal["auto", "grey", "rgb"]
 EncoderName = Literal["data-efficient", "canonical", "sac-ae", "impala"]
@@ -139,6 +140,11 @@ class LearningConfig:
     precision: Precision = "auto"
     """What the layers compute in; parameters and losses stay float32 (and for stored latents see --latent-dtype). auto:
     bfloat16 for SAC and CURL where the processor has instructions for it, else float32; decided when the run starts."""
+
+    convolution: ConvolutionName = "auto"
+    """How convolutions whose kernels are as large as their strides (all of the data-efficient encoder) are computed:
+    direct, or as matrix products on patches of pixels. auto: patches on a CPU without AVX-512, where that is faster;
+    decided when the run starts."""
 
     batch_size: int = 32
     """Samples per update (DER, table 1)."""

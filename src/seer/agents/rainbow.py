@@ -111,7 +111,7 @@ class Rainbow(Agent[ValueHead]):
     def encode(self, frames: Tensor) -> Tensor:
         """Latents [B, 1, 1, L] float32 of stacked frames [B, S, C, H, W] uint8."""
         encoder = self.online.encoder
-        return encoder.encode(encoder.pixels(frames))[:, None]
+        return encoder.encode(encoder.inputs(frames))[:, None]
 
     # Learning --------------------------------------------------------------------------------------------------
 
@@ -132,11 +132,11 @@ class Rainbow(Agent[ValueHead]):
         """Latents [B, L] of `now` (online), `next` (online) and `next` (target): all that knows the phase."""
         online, target = self.online.encoder, self.target.encoder
         if self.phase is Phase.FRAMES:
-            (now,) = online(online.pixels(batch.now))
+            (now,) = online(online.inputs(batch.now))
             with torch.no_grad():
-                pixels = online.pixels(batch.next)
-                (next_target,) = target(pixels)
-                (next_online,) = online(pixels) if self.double else (next_target,)
+                following = online.inputs(batch.next)
+                (next_target,) = target(following)
+                (next_online,) = online(following) if self.double else (next_target,)
         else:
             stored, following = batch.now, batch.next
             if self.phase is Phase.FROZEN_FRAMES:
@@ -157,12 +157,11 @@ class Rainbow(Agent[ValueHead]):
         noise_online, noise_target = noises
         online, target = self.online.head, self.target.head
         samples = torch.arange(len(now), device=self.device)
-        weights = online.weights(noise_online)
-        outputs = online.outputs(now, weights)[samples, batch.action]  # [B, Z]
+        every, chooser = online.learn(now, noise_online, next_online if self.double else None)
+        outputs = every[samples, batch.action]  # [B, Z]
         with torch.no_grad():
-            next_outputs = target.outputs(next_target, target.weights(noise_target))  # [B, A, Z]
-            chooser = online.outputs(next_online, weights) if self.double else next_outputs
-            best = self.value.expected(chooser).argmax(-1)  # [B]
+            next_outputs, _ = target.learn(next_target, noise_target)  # [B, A, Z]
+            best = self.value.expected(chooser if self.double else next_outputs).argmax(-1)  # [B]
         error = self.value.error(outputs, next_outputs[samples, best], batch.reward, batch.discount)  # [B]
         return (batch.weight * error).mean(), error.detach(), self.value.expected(outputs.detach()).mean()
 

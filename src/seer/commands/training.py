@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seer.budget import disk_bytes
-from seer.build import build, describe_computing, settle_precision
+from seer.build import build, describe_computing, settle_computing
 from seer.commands.stored import config_of, fitting, refuse_other_settings
 from seer.config import Config, config_to_json
 from seer.environments import GymnasiumEnvironment
@@ -34,7 +34,7 @@ FAILURE_FILE = "failure.txt"
 
 def start_run(config: Config) -> None:
     """Train from the first step, in a new folder."""
-    out, config = _new_folder(config), settle_precision(config)
+    out, config = _new_folder(config), settle_computing(config)
     terminal = Terminal()
     run = _ready(config, out, terminal)
     with RunFolder.create(out, config_to_json(config)) as folder, _metrics(folder) as metrics:

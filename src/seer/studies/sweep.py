@@ -149,8 +149,9 @@ def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
         with suppress(SettingError):  # an earlier version's: settings that it didn't know have their defaults
             theirs = config_to_json(config_from_json(theirs))
         differing = _differing(_told_apart(config_to_json(each.config)), _told_apart(theirs))
-        if each.config.learning.precision == "auto":  # as the machine that began it decided
-            differing = [name for name in differing if name != "learning.precision"]
+        for name in ("precision", "convolution"):
+            if getattr(each.config.learning, name) == "auto":  # as the machine that began it decided
+                differing = [found for found in differing if found != f"learning.{name}"]
         if differing:
             raise SettingError(
                 f"--out {root}: {folder} is another run (it differs in {', '.join(differing)}); choose another --out"
