@@ -1,4 +1,4 @@
-"""Breakout as people hand it to Stable-Baselines3, last observations missing or odd: what is in the samples, beside SB3's.
+"""Breakout as people hand it to Stable-Baselines3, last observations missing or odd: samples beside those of SB3.
 
 python -m sb3.every_step [STEPS SAMPLES]    in tests: prints the table
 """
@@ -42,7 +42,7 @@ class LastObservations(VecEnvWrapper):
         for info in infos:
             if "terminal_observation" in info:
                 last = self.change(info.pop("terminal_observation"))
-                info |= {} if last is None else {"terminal_observation": last}
+                info.update({} if last is None else {"terminal_observation": last})
         return observations, rewards, dones, infos
 
 
@@ -88,10 +88,14 @@ class Stop(BaseCallback):
         return self.n_calls % 41 != 0
 
 
+def newest_frame(last: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return last[..., -1:]
+
+
 CASES: dict[str, Callable[[VecEnv], VecEnv]] = {
     "as it should be": lambda env: VecFrameStack(env, 4),
     "no terminal_observation": lambda env: VecFrameStack(LastObservations(env, lambda _last: None), 4),
-    "terminal_observation of one frame": lambda env: LastObservations(VecFrameStack(env, 4), lambda last: last[..., -1:]),
+    "terminal_observation of one frame": lambda env: LastObservations(VecFrameStack(env, 4), newest_frame),
     "terminal_observation all black": lambda env: LastObservations(VecFrameStack(env, 4), np.zeros_like),
     "frames skipped outside": lambda env: SkipsNowAndThen(VecFrameStack(env, 4)),
     "learn stopped and called again": lambda env: VecFrameStack(env, 4),
@@ -136,7 +140,8 @@ class Found:
 
 
 HEAD = (
-    "| environment | phase | given | held | held by SB3's | jumps | never sampled | wrong | ends | SB3's | reward | SB3's |\n"
+    "| environment | phase | given | held | held by SB3's | jumps | never sampled | wrong | ends | SB3's | reward | "
+    "SB3's |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
