@@ -5,7 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .every_step import CASES, HEAD, NUM_ENVS, both_phases, measure, play
+from seer.integrations.stable_baselines3 import SeerCallback
+
+from .arcade import arcade, model
+from .every_step import CASES, HEAD, NUM_ENVS, LastObservations, both_phases, measure, play
 
 STRANGE = [case for case in CASES if case not in ("as it should be", "terminal_observation of one frame")]
 
@@ -44,3 +47,12 @@ def test_what_follows_an_end_is_an_image_in_any_case() -> None:
     assert ended.any()
     assert batch.next_observations[ended].shape[1:] == batch.observations.shape[1:]
     assert (batch.next_observations[ended] == batch.observations[ended]).all()
+
+
+@pytest.mark.filterwarnings("ignore:VecFrameStack wrapping a VecEnv", "ignore:a step's next observation")
+@pytest.mark.parametrize("stack", [1, 4])
+def test_a_cut_whose_last_observation_is_missing_is_said(stack: int) -> None:
+    whole, lacking = arcade(stack=stack), LastObservations(arcade(stack=stack), lambda _last: None)
+    model("DQN", whole).learn(30, callback=SeerCallback(1000, verbose=0))  # warnings are errors
+    with pytest.warns(UserWarning, match="cut by a time limit, but its infos have no terminal_observation"):
+        model("DQN", lacking).learn(30, callback=SeerCallback(1000, verbose=0))

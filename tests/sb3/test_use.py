@@ -77,6 +77,7 @@ def test_a_saved_buffer_comes_back_with_the_same_samples(freeze_at: int, tmp_pat
     learner.save_replay_buffer(tmp_path / "buffer.pkl")
     loaded = DQN.load(tmp_path / "model", env=arcade(num_envs=2), device="cpu")
     loaded.load_replay_buffer(tmp_path / "buffer.pkl")
+    assert loaded.replay_buffer.num_added == loaded.replay_buffer.num_held == buffer.num_added > 0
     loaded.learn(2, callback=quiet(freeze_at), reset_num_timesteps=False)
     again = loaded.replay_buffer
     assert (again.holds_latents, again.num_bytes) == (freeze_at == 40, buffer.num_bytes)

@@ -107,7 +107,11 @@ def complete_last(
         last = infos[env].get("terminal_observation")
         if last is not None and rows.is_one_frame(last):
             following[env, :-1] = now[env, 1:]
-        elif last is None and truncated[env] and not np.array_equal(now[env, 1:], following[env, :-1]):
+        elif (
+            last is None
+            and truncated[env]
+            and (rows.stack == 1 or not np.array_equal(now[env, 1:], following[env, :-1]))
+        ):
             warnings.warn(
                 "an episode was cut by a time limit, but its infos have no terminal_observation: as in "
                 "Stable-Baselines3 the next episode's first observation is valued instead; put the last one into infos",
