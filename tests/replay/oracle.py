@@ -37,7 +37,8 @@ class Row:
     index: int  # in its episode
     action: int
     reward: float
-    end: str = ""  # "", "terminated", "truncated" or "closing"
+    end: str = ""  # "", "terminated", "truncated" or "jumped"; "preceding" or "closing" are no steps
+    after: "Row | None" = None  # of a step that jumped, the row whose stack is its next observation
 
 
 class SlowReplay:
@@ -56,8 +57,20 @@ class SlowReplay:
         self.episode.append(row)
         if end == "truncated":
             self.add(0, 0.0, "closing")
+        elif end == "jumped":
+            self.episode = []
+            for _ in range(self.stack - 1):
+                self.add_quietly("preceding")
+            row.after = self.add_quietly("closing")
+            self.episode = []
         elif end:
             self.episode = []
+
+    def add_quietly(self, end: str) -> Row:
+        row = Row(len(self.rows), self.episode, len(self.episode), 0, 0.0, end)
+        self.rows.append(row)
+        self.episode.append(row)
+        return row
 
     def stored(self) -> list[Row]:
         return self.rows[max(self.dropped_before, len(self.rows) - self.capacity) :]
@@ -74,12 +87,13 @@ class SlowReplay:
         """The steps that are folded into one, or None while they aren't known."""
         window = row.episode[row.index : row.index + self.n_step]
         for length, step in enumerate(window, 1):
-            if step.end in ("terminated", "truncated"):
+            if step.end in ("terminated", "truncated", "jumped"):
                 return window[:length]
         return window if len(row.episode) > row.index + self.n_step else None
 
     def sampleable(self) -> list[Row]:
-        return [row for row in self.complete() if row.end != "closing" and self.window(row) is not None]
+        steps = [row for row in self.complete() if row.end not in ("closing", "preceding")]
+        return [row for row in steps if self.window(row) is not None]
 
     def transition(self, row: Row) -> tuple[float, float, Row | None]:
         """Reward, discount and the row of the next observation, None after a true end."""
@@ -90,7 +104,8 @@ class SlowReplay:
             reward += self.discount**k * step.reward
         if window[-1].end == "terminated":
             return reward, 0.0, None
-        return reward, self.discount ** len(window), row.episode[row.index + len(window)]
+        after = window[-1].after or row.episode[row.index + len(window)]
+        return reward, self.discount ** len(window), after
 
     def transcode(self, capacity: int) -> None:
         self.dropped_before = self.complete()[0].number
@@ -164,6 +179,8 @@ class Pair:
         self.agree = torch.equal  # what is read of latents, and those
 
     def add(self, end: str = "") -> None:
+        if end == "jumped" and self.encode is not None:
+            end = "truncated"  # latents have no stacks
         number = len(self.slow.rows)
         action, reward = number * 7 % 11, float(number * 5 % 13 - 6)
         self.slow.add(action, reward, end)
@@ -172,6 +189,9 @@ class Pair:
         self.fast.append(
             row, action, reward, terminated=end == "terminated", truncated=end == "truncated", final_row=final
         )
+        if end == "jumped":
+            *preceding, final = [paint(row.number) for row in self.slow.rows[number + 1 :]]
+            self.fast.close(final, np.array(preceding))
 
     def add_all(self, ends: Sequence[str]) -> None:
         for end in ends:
@@ -234,7 +254,7 @@ class Encoder:
 
 
 ENDS = st.lists(
-    st.tuples(st.integers(1, 30), st.sampled_from(["terminated", "truncated"])), min_size=1, max_size=8
+    st.tuples(st.integers(1, 30), st.sampled_from(["terminated", "truncated", "jumped"])), min_size=1, max_size=8
 ).map(lambda episodes: [end for length, last in episodes for end in [""] * (length - 1) + [last]])
 
 

@@ -46,7 +46,7 @@ class Life:
             case "end":
                 self.add("terminated")
             case "truncate":
-                self.add("truncated")
+                self.add(str(self.rng.choice(["truncated", "jumped"])))
             case "sample":
                 self.sample()
             case "convert":

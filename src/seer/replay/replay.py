@@ -173,6 +173,11 @@ class Replay:
         return self._sampler.num_sampleable
 
     @property
+    def num_steps(self) -> int:
+        """Steps stored: rows that can be drawn, now or once their window is complete."""
+        return self._sampler.num_sampleable + self._pending
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the arena: what the memory setting buys."""
         return self._arena.num_bytes
@@ -237,17 +242,31 @@ class Replay:
         for row in rows:
             self._write(row, nothing, 0.0, End.GOING_ON)
 
-    def close(self, final_row: Tensor | NDArray[np.uint8]) -> None:
+    def close(
+        self,
+        final_row: Tensor | NDArray[np.uint8],
+        preceding: Tensor | NDArray[np.uint8] | None = None,
+    ) -> None:
         """End the open episode after its last step, as a time limit would have; `final_row` as for `append`.
+
+        Args:
+            preceding: `[S - 1, C, H, W]`, the rest of the final observation's stack, where that isn't the newest
+                observation shifted by one frame; only while frames are stored. These rows are never drawn.
 
         Raises:
             ValueError: no episode is open.
         """
         if not self.is_open:
             raise ValueError("no episode is open")
-        self._steps.end[self._place(self._count - 1)] = End.TRUNCATED
+        jumped = preceding is not None and len(preceding) > 0
+        self._steps.end[self._place(self._count - 1)] = End.JUMPED if jumped else End.TRUNCATED
         self._complete(self._pending)
-        self._write(final_row, np.zeros(self._action_format.shape), 0.0, End.CLOSING)
+        nothing = np.zeros(self._action_format.shape)
+        if preceding is not None and jumped:
+            self._age = 0
+            for row in preceding:
+                self._write(row, nothing, 0.0, End.GOING_ON)
+        self._write(final_row, nothing, 0.0, End.CLOSING)
 
     def sample(self, batch_size: int, importance_exponent: float = 1.0) -> Batch:
         """Draw `batch_size` n-step transitions with replacement.
@@ -277,7 +296,7 @@ class Replay:
 
     def batch(self, places: NDArray[np.int64], weight: NDArray[np.float64]) -> Batch:
         """The transitions at `places` `[B]` with these weights `[B]`."""
-        reward, discount, following = self._steps.fold(places, self._discounts)
+        reward, discount, following = self._steps.fold(places, self._discounts, self._frames.stack)
         now, after = self._gather(np.stack([places, following]))
         numbers = np.stack([reward, discount, weight], dtype=np.float32)
         rewards, discounts, weights = self._to_device(numbers)

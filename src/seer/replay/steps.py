@@ -17,6 +17,7 @@ class End(IntEnum):
     TERMINATED = 1  # true end: nothing follows, the next row is another episode's
     TRUNCATED = 2  # cut by a time limit: the next row closes the episode
     CLOSING = 3  # the observation after a truncated last step: no action was taken in it
+    JUMPED = 4  # cut as well, but the whole stack of the observation after it follows, the row that closes last
 
 
 class Steps:
@@ -57,13 +58,14 @@ class Steps:
         return (places[:, None] - back) % self._capacity
 
     def fold(
-        self, places: NDArray[np.int64], discounts: NDArray[np.floating]
+        self, places: NDArray[np.int64], discounts: NDArray[np.floating], stack: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
         """Fold the n steps from each of `places` `[B]` into one; a window stops where its episode ends.
 
         Args:
             places: rows whose whole window is stored.
             discounts: `[n + 1]`, the k-th power of the discount for k = 0..n.
+            stack: S, the rows that follow a step that jumped.
 
         Returns:
             With m <= n the steps in the window: the discounted reward `[B]`; discount^m `[B]`, or 0 after a
@@ -75,12 +77,13 @@ class Steps:
         end = self.end.take(window, mode="wrap")
         ended = end != End.GOING_ON
         length = np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, n_step)
-        terminated = end[np.arange(len(places)), length - 1] == End.TERMINATED
+        last = end[np.arange(len(places)), length - 1]
+        terminated = last == End.TERMINATED
         inside = steps < length[:, None]
         rewards = self.reward.take(window, mode="wrap") * discounts[:-1]
         reward = rewards.sum(axis=1, where=inside)
         discount = np.where(terminated, 0.0, discounts[length])
-        following = (places + length - terminated) % self._capacity
+        following = (places + length - terminated + (stack - 1) * (last == End.JUMPED)) % self._capacity
         return reward.astype(np.float32), discount.astype(np.float32), following
 
     def rearranged(self, sources: NDArray[np.int64], capacity: int) -> "Steps":
