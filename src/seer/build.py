@@ -18,7 +18,14 @@ from seer.agents.sac import Generators, Sac, SacSettings
 from seer.allocator import keep_freed_memory
 from seer.budget import Budget, budget_of
 from seer.config import Config
-from seer.environments import EnvironmentProcess, PixelEnvironment, make_atari, make_dm_control, make_gymnasium
+from seer.environments import (
+    EnvironmentProcess,
+    PixelEnvironment,
+    make_atari,
+    make_dm_control,
+    make_gymnasium,
+    seed_shared,
+)
 from seer.errors import SettingError
 from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
@@ -58,6 +65,7 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     device = pick_device(config.device)
     use_threads(config)
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(7)]
+    seed_shared(seeds[4])  # environments may draw from them while they are made
     given = environment is not None
     games = 0 if given else min(PARALLEL_GAMES, config.eval_episodes)
     environment = environment or build_environment(config, training=True)
@@ -143,6 +151,16 @@ def build_others(config: Config) -> list[EnvironmentProcess]:
 
 def environment_maker(config: Config, *, training: bool) -> Callable[[], PixelEnvironment]:
     """What makes an environment, here or in another process."""
+    return functools.partial(_make_limited, _unlimited_maker(config, training=training), config.max_episode_steps)
+
+
+def _make_limited(make: Callable[[], PixelEnvironment], max_episode_steps: int | None) -> PixelEnvironment:
+    environment = make()
+    environment.max_episode_steps = max_episode_steps
+    return environment
+
+
+def _unlimited_maker(config: Config, *, training: bool) -> Callable[[], PixelEnvironment]:
     image = config.image
     options: dict[str, Any] = {"stack": image.stack, "action_repeat": image.action_repeat, "image_size": image.size}
     if config.env.startswith(CONTROL):
