@@ -41,6 +41,7 @@ from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
 from seer.training.probe import Probe, least_observations
 from seer.training.resident import free_bytes, own_bytes, usable_cores
+from seer.training.return_support import ReturnSupport
 from seer.validation import parse_memory
 
 EVALUATION_EPSILON = 0.001
@@ -90,7 +91,17 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
         ledger=ledger,
         budget=budget.total,
         renew=lambda step: build_agent(config, environment, device, fresh_seeds(config.seed, step)),
+        return_support=build_return_support(config),
     )
+
+
+def build_return_support(config: Config) -> ReturnSupport | None:
+    """What watches the returns of an agent whose values are distributions; None for others."""
+    value = config.value
+    if config.agent not in ("rainbow", "dqn") or not value.distributional:
+        return None
+    ends = (value.min_return, value.max_return)
+    return ReturnSupport(*ends, discount=config.learning.discount, streams=config.num_envs)
 
 
 def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | Streams) -> None:
