@@ -44,6 +44,9 @@ from seer.training.resident import free_bytes, own_bytes, usable_cores
 from seer.training.return_support import ReturnSupport
 from seer.validation import parse_memory
 
+COPIES = 5
+"""Of every weight: online, target, gradient and Adam's two moments."""
+
 EVALUATION_EPSILON = 0.001
 """Random actions in evaluation (SEER, Atari protocol)."""
 
@@ -201,12 +204,25 @@ def build_agent(
 def _agent_for(config: Config, environment: PixelEnvironment, device: torch.device, seeds: Sequence[int]) -> Agent[Any]:
     """The agent for the environment's actions."""
     if isinstance(environment.action_space, Discrete):
+        _refuse_too_many_actions(config, int(environment.action_space.n), device)
         if config.agent not in ("rainbow", "dqn"):
             raise SettingError(f"--agent {config.agent} needs continuous actions; for {config.env} use rainbow or dqn")
         return build_rainbow(config, environment, int(environment.action_space.n), device, seeds)
     if config.agent not in ("sac", "curl"):
         raise SettingError(f"--agent {config.agent} needs discrete actions; for {config.env} use curl or sac")
     return build_sac(config, environment, math.prod(environment.action_space.shape or ()), device, seeds)
+
+
+def _refuse_too_many_actions(config: Config, count: int, device: torch.device) -> None:
+    """SettingError where the layer of one output per action and atom takes more memory than is free."""
+    value, learning = config.value, config.learning
+    weights = count * (value.num_atoms if value.distributional else 1) * learning.hidden_units * (1 + value.noisy)
+    needed, free = COPIES * 4 * weights, free_on(device) + own_bytes() * (device.type == "cpu")
+    if needed > free:
+        raise SettingError(
+            f"--env {config.env} has {count:,} actions: networks of one output for each take {needed / 1e9:,.2f} GB, "
+            f"and {free / 1e9:.2f} GB are free here; give the environment fewer actions, or continuous ones"
+        )
 
 
 def use_threads(config: Config) -> None:
