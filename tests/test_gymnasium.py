@@ -115,7 +115,9 @@ def test_mujoco_s_own_environments_are_drawn_without_a_screen() -> None:
     """In a process of its own, in which nothing has chosen a backend yet."""
     needs_drawing()
     program = (
-        "import os; from seer.environments import make_gymnasium\n"
+        "import os, sys, types\n"
+        "sys.modules['imageio'] = types.ModuleType('imageio')\n"  # which Gymnasium imports there, and videos alone need
+        "from seer.environments import make_gymnasium\n"
         "environment = make_gymnasium('InvertedPendulum-v5', render_pixels=True)\n"
         "shown = environment.reset(seed=0)[0]\n"
         "print(os.environ['MUJOCO_GL'], environment.backend, shown.std() > 1)"
