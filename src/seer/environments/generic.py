@@ -100,6 +100,14 @@ class GymnasiumEnvironment(PixelEnvironment):
         limits = [self.max_episode_steps, *(self._env.get_wrapper_attr(name) for name in names)]
         return any(limit not in (None, float("inf")) for limit in limits)
 
+    def own_actions(self) -> dict[str, Any]:
+        """Return what the environment of Gymnasium takes for the agent's 0, or for its -1 and 1."""
+        space = self._env.action_space
+        if isinstance(space, spaces.Discrete):
+            return {"first": int(space.start)}
+        assert isinstance(space, spaces.Box)
+        return {"low": space.low.tolist(), "high": space.high.tolist()}
+
     def render(self) -> Pixels:
         """The present picture as the environment gives it, RGB uint8 [height, width, 3]."""
         return np.broadcast_to(self._picture, (*self._picture.shape[:2], 3))

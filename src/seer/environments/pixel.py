@@ -153,6 +153,17 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         """Agent steps of the episode so far."""
         return self._length
 
+    def own_actions(self) -> dict[str, Any]:
+        """Return how the simulator's own actions follow from those of `action_space`, as JSON.
+
+        Of a Discrete space `first`, the action that 0 stands for; of a Box the bounds `low` and `high`, in the shape of
+        the simulator's actions, which -1 and 1 stand for.
+        """
+        if isinstance(self.action_space, gymnasium.spaces.Discrete):
+            return {"first": int(self.action_space.start)}
+        assert isinstance(self.action_space, gymnasium.spaces.Box)
+        return {"low": self.action_space.low.tolist(), "high": self.action_space.high.tolist()}
+
     def observe(self) -> Pixels:
         """The observation, uint8 [S, C, H, W]; waits for its newest frame if that is still being drawn."""
         self._finish_drawing()
