@@ -157,8 +157,8 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     taken = environment.own_actions()
     if "low" in taken and (np.any(np.array(taken["low"]) != -1) or np.any(np.array(taken["high"]) != 1)):
         terminal.say(
-            f"the environment's own actions are low + (action + 1) / 2 * (high - low), with low {taken['low']} and high "
-            f"{taken['high']} (export.json)"
+            f"the environment's own actions are low + (action + 1) / 2 * (high - low), with low {taken['low']} and "
+            f"high {taken['high']} (export.json)"
         )
     if agent.phase is Phase.FRAMES:
         terminal.say("the encoder isn't frozen: encoder.onnx fits this checkpoint alone")
