@@ -20,7 +20,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     monkeypatch.setattr(rendering, "BACKENDS", ("egl", "osmesa"))
     monkeypatch.setattr(rendering, "find_spec", lambda name: object())
-    monkeypatch.setattr(rendering, "_try", lambda name, _package: names.append(name))
+    monkeypatch.setattr(rendering, "_try", names.append)
     monkeypatch.setenv("MUJOCO_GL", "")  # so that the variable is put back after `choose` has set it
     return names
 
@@ -31,7 +31,7 @@ def test_egl_comes_first_then_osmesa(tried: list[str], monkeypatch: pytest.Monke
     assert "\n" not in str(refusal.value)
     assert tried == ["egl", "osmesa"]
     assert os.environ["MUJOCO_GL"] == ""
-    monkeypatch.setattr(rendering, "_try", lambda name, _package: Backend(name, "x", 1.0) if name == "osmesa" else None)
+    monkeypatch.setattr(rendering, "_try", lambda name: Backend(name, "x", 1.0) if name == "osmesa" else None)
     assert choose().name == "osmesa"
     assert os.environ["MUJOCO_GL"] == "osmesa"
 
@@ -57,17 +57,10 @@ def test_a_missing_dm_control_is_explained(tried: list[str], monkeypatch: pytest
     assert tried == []
 
 
-def test_mujoco_alone_needs_no_dm_control(tried: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "find_spec", lambda name: None)
-    with pytest.raises(SettingError, match=r"MuJoCo can't be drawn here: MUJOCO_GL=egl or osmesa doesn't work"):
-        choose("mujoco")
-    assert tried == ["egl", "osmesa"]
-
-
 @pytest.mark.parametrize("probe", ["raise SystemExit(1)", "import os; os.abort()", "print('no figures')"])
 def test_a_backend_that_fails_crashes_or_babbles_does_not_work(probe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(rendering._PROBES, "mujoco", probe)
-    assert rendering._try("egl", "mujoco") is None
+    monkeypatch.setattr(rendering, "_PROBE", probe)
+    assert rendering._try("egl") is None
 
 
 def test_a_backend_that_hangs_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +68,7 @@ def test_a_backend_that_hangs_does_not_work(monkeypatch: pytest.MonkeyPatch) -> 
         raise subprocess.TimeoutExpired("python", 300)
 
     monkeypatch.setattr(subprocess, "run", hang)
-    assert rendering._try("egl", "dm_control") is None
+    assert rendering._try("egl") is None
 
 
 def test_the_line_says_what_draws_and_how_fast() -> None:

@@ -14,10 +14,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from seer.environments.ids import atari_note, make
+from seer.environments.mujoco_rendering import choose_mujoco_backend
 from seer.environments.pictures import ALL_VALUES, as_picture, observed_view, rendered_view, scaled
 from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
 from seer.environments.randomness import SharedRandomness
-from seer.environments.rendering import Backend, choose_backend
+from seer.environments.rendering import Backend
 from seer.errors import RunError, SettingError
 
 Channels = Literal["grey", "rgb", "as shown"]
@@ -65,7 +66,7 @@ class GymnasiumEnvironment(PixelEnvironment):
         self.spec = self._env.spec
         action_space, self._translate = _translated(self._env.action_space, env_id)
         is_mujoco = render_pixels and hasattr(self._env.unwrapped, "mujoco_renderer")
-        self.backend = choose_backend("mujoco") if is_mujoco else None
+        self.backend = choose_mujoco_backend() if is_mujoco else None
         view = rendered_view(self._env, env_id) if render_pixels else observed_view(self._env, env_id, image_key)
         self._show, self._bounds, self.question = view.find, view.bounds, view.question
         height, width, shown = view.shape

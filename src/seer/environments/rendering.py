@@ -31,40 +31,20 @@ CAMERA = 0
 MAX_GEOMS = 1000
 """Shapes in one picture; DM Control's fullest has 50."""
 
-_PROBES = {
-    "dm_control": """
+_PROBE = """
+import json, time
 from dm_control.suite import cartpole
 from OpenGL import GL
 physics = cartpole.swingup().physics
-draw = lambda: physics.render(100, 100, camera_id=0)
-draw()
+physics.render(100, 100, camera_id=0)
 with physics.contexts.gl.make_current() as context:
     device = context.call(GL.glGetString, GL.GL_RENDERER).decode()
-""",
-    "mujoco": """
-import mujoco
-from OpenGL import GL
-model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='.1'/></worldbody></mujoco>")
-data = mujoco.MjData(model)
-mujoco.mj_forward(model, data)
-renderer = mujoco.Renderer(model, 100, 100)
-draw = lambda: (renderer.update_scene(data), renderer.render())
-draw()
-device = GL.glGetString(GL.GL_RENDERER).decode()
-""",
-}
-"""Programs that draw a picture, by the package that draws."""
-
-_MEASURE = """
-import json, time
 start, count = time.perf_counter(), 0
 while count < 5 or time.perf_counter() - start < 0.2:
-    draw()
+    physics.render(100, 100, camera_id=0)
     count += 1
 print(json.dumps({"device": device, "images_per_second": count / (time.perf_counter() - start)}), flush=True)
 """
-
-_NAMES = {"dm_control": "DeepMind Control", "mujoco": "MuJoCo"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +54,7 @@ class Backend:
     Attributes:
         name: the value of MUJOCO_GL, such as "egl".
         device: OpenGL's name for what draws, such as "llvmpipe (LLVM 15.0.6, 256 bits)".
-        images_per_second: of cartpole-swingup, or of one ball, at 100x100 pixels, measured when it was chosen.
+        images_per_second: of cartpole-swingup at 100x100 pixels, measured when the backend was chosen.
     """
 
     name: str
@@ -92,16 +72,15 @@ class Backend:
 
 
 @functools.cache
-def choose_backend(package: str = "dm_control") -> Backend:
+def choose_backend() -> Backend:
     """Find the backend that works, EGL before OSMesa, and set MUJOCO_GL to it; a MUJOCO_GL set before is kept.
 
-    Takes about two seconds, once in a process. Call it before dm_control is imported; Gymnasium's environments of
-    MuJoCo, for which `package` is "mujoco", read MUJOCO_GL when they draw for the first time.
+    Takes about two seconds, once in a process. Call it before dm_control or mujoco is imported.
 
     Raises:
         SettingError: dm_control isn't installed, or nothing renders; names the Debian packages to install.
     """
-    if package == "dm_control" and find_spec("dm_control") is None:
+    if find_spec("dm_control") is None:
         raise SettingError(
             "DeepMind Control (env 'dm_control/...') needs dm_control: pip install 'seer-rl[dm-control]'"
         )
@@ -109,20 +88,20 @@ def choose_backend(package: str = "dm_control") -> Backend:
     if wanted and wanted not in BACKENDS:
         raise SettingError(f"MUJOCO_GL={wanted} can't draw without a screen: set it to egl or osmesa, or unset it")
     for name in (wanted,) if wanted else BACKENDS:
-        if backend := _try(name, package):
+        if backend := _try(name):
             os.environ["MUJOCO_GL"] = name
             return backend
     raise SettingError(
-        f"{_NAMES[package]} can't be drawn here: MUJOCO_GL={wanted or ' or '.join(BACKENDS)} doesn't work; "
+        f"DeepMind Control can't be drawn here: MUJOCO_GL={wanted or ' or '.join(BACKENDS)} doesn't work; "
         f"{'unset it, or ' if wanted else ''}apt-get install libegl1 libgl1 (for egl) or libosmesa6 (for osmesa)"
     )
 
 
-def _try(name: str, package: str) -> Backend | None:
+def _try(name: str) -> Backend | None:
     """Draw with a backend in another process, whose crash or hanging does no harm."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBES[package] + _MEASURE],
+            [sys.executable, "-c", _PROBE],
             env=os.environ | {"MUJOCO_GL": name},
             stdin=subprocess.DEVNULL,
             capture_output=True,
