@@ -61,6 +61,8 @@ class World(PaintedEnvironment):
                     raise KeyError("joystick\nunplugged")
                 case "nan":
                     reward = float("nan")
+                case "huge":
+                    reward = 1e39
                 case "text":
                     reward = "much"  # type: ignore[assignment]
                 case "shape":
@@ -133,6 +135,7 @@ def test_a_folder_deleted_under_the_run_stops_it(start: Callable[[Training], Jou
     [
         ("raises", "the environment failed in step: KeyError: 'joystick\\nunplugged'"),
         ("nan", "the environment failed in step: its reward is nan"),
+        ("huge", "the environment failed in step: its reward is 1e+39, beyond 1e+15, which can't be learnt: scale it"),
         ("text", "the environment failed in step: TypeError"),
         ("shape", "the environment failed in drawing: its frame is uint8"),
         ("dtype", "the environment failed in drawing: its frame is float32"),
@@ -199,7 +202,8 @@ def test_an_evaluation_without_end_stops_the_run(
     run = make_training(FreezeAt(40))
     run.evaluator.environments[0].episodes = (Episode(10**9),)  # type: ignore[attr-defined]
     object.__setattr__(run.schedule, "eval_every", 65)
-    assert "a game of the evaluation hasn't ended after 501 steps" in stops(start, run, tmp_path)
+    line = stops(start, run, tmp_path)
+    assert "a game of the evaluation hasn't ended after 501 steps: begin anew with --max-episode-steps" in line
 
 
 def test_what_nobody_foresaw_stops_the_run_in_one_line(start: Callable[[Training], Journal], tmp_path: Path) -> None:

@@ -15,7 +15,18 @@ from torch import Tensor, nn
 from seer.errors import SettingError
 from seer.flops import NO_PASSES, Cost, Part, Passes
 from seer.phase import Phase
-from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Streams, Transcoding, Uniform
+from seer.replay import (
+    LATENT_DTYPES,
+    ActionFormat,
+    Arena,
+    Padding,
+    Prioritized,
+    Replay,
+    RowFormat,
+    Streams,
+    Transcoding,
+    Uniform,
+)
 from seer.replay.transcode import Progress, refuse_unfitted
 
 
@@ -31,6 +42,7 @@ def make_replay(
     device: torch.device | str = "cpu",
     seed: int = 0,
     number: int | None = None,
+    padding: Padding = "repeat",
 ) -> Replay:
     """A replay of one environment's frames, in a block of memory that `FreezableEncoder.freeze` fills with latents.
 
@@ -50,6 +62,9 @@ def make_replay(
         device: where the block lives.
         seed: of sampling.
         number: among those of `Streams`.
+        padding: what the agent sees before an episode's first frame, as `padding_type` of Gymnasium's
+            `FrameStackObservation`: that frame again ("repeat", there "reset"), or black ones ("zero"). `append` checks
+            it where it is given whole observations, as `FreezableEncoder.row` gives them.
 
     Raises:
         SettingError: the block is too small for one window, `num_bytes` or `frame_shape` is no such thing, or the
@@ -69,18 +84,20 @@ def make_replay(
         sampler=Prioritized() if prioritized else Uniform(),
         rng=np.random.default_rng(seed),
         number=number,
+        padding=padding,
     )
 
 
 def action_format(action_space: gymnasium.Space[Any]) -> RowFormat:
-    """How the replay stores an action: int64 `()` of a Discrete space, float32 of a Box.
+    """Return how the replay stores an action: int64 `()`, one of those of a Discrete space, or float32 of a Box.
 
     Raises:
         SettingError: the space is neither.
     """
     match action_space:
         case gymnasium.spaces.Discrete():
-            return RowFormat((), torch.int64)
+            start = int(action_space.start)
+            return ActionFormat((), torch.int64, range(start, start + int(action_space.n)))
         case gymnasium.spaces.Box():
             return RowFormat(action_space.shape, torch.float32)
     raise SettingError(f"action_space {action_space} can't be stored: it must be Discrete or Box")
@@ -155,7 +172,7 @@ class FreezableEncoder:
 
     @torch.no_grad()
     def row(self, observation: NDArray[np.uint8]) -> Tensor:
-        """What `Replay.append` takes for an observation `[S, C, H, W]` uint8: its newest frame, or its latents.
+        """Return what `Replay.append` takes for an observation `[S, C, H, W]` uint8: its frames, or its latents.
 
         Acting and storing share one pass, where nothing is augmented and it is the observation `act` was given last.
         """
@@ -163,7 +180,7 @@ class FreezableEncoder:
             if self._augment is None and self._seen is not None and np.array_equal(self._seen[0], observation):
                 return self._seen[1].view(1, 1, -1)
             return self.encode(self._batch(observation))[0]
-        return torch.from_numpy(np.ascontiguousarray(observation[-1]))
+        return torch.from_numpy(np.ascontiguousarray(observation))
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
@@ -200,7 +217,7 @@ class FreezableEncoder:
         return transcoding
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and phase; the replay has a `state_dict` of its own. `torch.save` writes both."""
+        """Weights and phase; the replay has a `state_dict` of its own. `torch.save` and `torch.load` take both."""
         return {"phase": str(self.phase), "module": self.module.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seer.replay import Arena, Batch, Piece, Replay, RowFormat, Sampler
+from seer.replay import Arena, Batch, Padding, Piece, Replay, RowFormat, Sampler
 
 FRAME = RowFormat((2, 5, 8), torch.uint8)  # 80 bytes
 SCALAR_ACTION = RowFormat((), torch.int64)
@@ -19,7 +19,7 @@ SCALAR_ACTION = RowFormat((), torch.int64)
 
 def paint(number: int) -> NDArray[np.uint8]:
     """A frame whose pixels spell its number over and over."""
-    pixels = np.frombuffer(int(number).to_bytes(4, "little"), np.uint8)
+    pixels = np.frombuffer(max(0, number).to_bytes(4, "little"), np.uint8)
     return np.resize(pixels, FRAME.shape)
 
 
@@ -44,8 +44,9 @@ class Row:
 class SlowReplay:
     """Answers by looking through Python lists what may be sampled, and what it is."""
 
-    def __init__(self, *, capacity: int, stack: int, n_step: int, discount: float) -> None:
+    def __init__(self, *, capacity: int, stack: int, n_step: int, discount: float, padding: str) -> None:
         self.capacity, self.stack, self.n_step, self.discount = capacity, stack, n_step, discount
+        self.padding = padding
         self.rows: list[Row] = []
         self.episode: list[Row] = []
         self.dropped_before = 0
@@ -76,12 +77,18 @@ class SlowReplay:
         return self.rows[max(self.dropped_before, len(self.rows) - self.capacity) :]
 
     def stack_of(self, row: Row) -> list[int]:
-        return [row.episode[max(0, row.index - k)].number for k in reversed(range(self.stack))]
+        """The numbers of its frames; -1 is a black one before its episode."""
+        backs = [row.index - k for k in reversed(range(self.stack))]
+        black = self.padding == "zero"
+        return [-1 if back < 0 and black else row.episode[max(0, back)].number for back in backs]
 
     def complete(self) -> list[Row]:
         """Stored rows whose stack is stored too."""
         stored = self.stored()
-        return [row for row in stored if self.latents or min(self.stack_of(row)) >= stored[0].number]
+        return [row for row in stored if self.latents or self.is_whole(row, stored[0])]
+
+    def is_whole(self, row: Row, oldest: Row) -> bool:
+        return all(number == -1 or number >= oldest.number for number in self.stack_of(row))
 
     def window(self, row: Row) -> list[Row] | None:
         """The steps that are folded into one, or None while they aren't known."""
@@ -159,6 +166,7 @@ class Pair:
         capacity: int = 40,
         spare_bytes: int = 0,
         number: int | None = None,
+        padding: Padding = "repeat",
     ) -> None:
         self.arena = Arena(capacity * FRAME.num_bytes + spare_bytes)
         self.arena.block.fill_(255)  # what was never written must not look like a frame or an end
@@ -172,8 +180,9 @@ class Pair:
             sampler=sampler,
             rng=np.random.default_rng(number or 0),
             number=number,
+            padding=padding,
         )
-        self.slow = SlowReplay(capacity=capacity, stack=stack, n_step=n_step, discount=0.9)
+        self.slow = SlowReplay(capacity=capacity, stack=stack, n_step=n_step, discount=0.9, padding=padding)
         self.encode: Encoder | None = None
         self.encoded: dict[int, Tensor] = {}  # latents of rows asked for before
         self.agree = torch.equal  # what is read of latents, and those
@@ -198,14 +207,18 @@ class Pair:
             self.add(end)
 
     def observation(self, row: Row) -> Tensor | NDArray[np.uint8]:
-        """What is appended for a row: its frame, or the latents of its stack."""
-        return paint(row.number) if self.encode is None else self.latents(row)
+        """What is appended for a row: its frame, for every second one its whole stack, or the latents of that."""
+        if self.encode is not None:
+            return self.latents(row)
+        return self.stacked(row) if row.number % 2 else paint(row.number)
+
+    def stacked(self, row: Row) -> NDArray[np.uint8]:
+        return np.stack([paint(number) for number in self.slow.stack_of(row)])
 
     def latents(self, row: Row) -> Tensor:
         assert self.encode is not None
         if row.number not in self.encoded:
-            stack = np.stack([paint(number) for number in self.slow.stack_of(row)])
-            self.encoded[row.number] = self.encode(torch.from_numpy(stack)[None])[0]
+            self.encoded[row.number] = self.encode(torch.from_numpy(self.stacked(row))[None])[0]
         return self.encoded[row.number]
 
     def transcode(self, encode: "Encoder", **options: Any) -> Any:
@@ -231,7 +244,7 @@ class Pair:
 
     def check_observation(self, observation: Tensor, row: Row) -> None:
         if self.encode is None:
-            assert read(observation).tolist() == self.slow.stack_of(row)
+            assert read(observation).tolist() == [max(0, number) for number in self.slow.stack_of(row)]
         else:
             assert any(self.agree(observation, crop) for crop in self.latents(row))
 

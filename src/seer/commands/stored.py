@@ -10,7 +10,7 @@ import torch
 from seer.agents.agent import Agent
 from seer.build import build_agent, build_environment, pick_device, use_threads
 from seer.config import Config, config_from_json
-from seer.environments import PixelEnvironment
+from seer.environments import PixelEnvironment, seed_shared
 from seer.errors import SettingError
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.run import CHANGEABLE, CONFIG_FILE, RunFolder, flatten
@@ -29,6 +29,7 @@ def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[
     """A run's last agent, and its environment as it is for evaluation; `config` is the run's unless it is given."""
     config = config or config_of(folder)
     use_threads(config)
+    seed_shared(config.seed % 2**32)
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, _device_to_play_on(config))
     checkpoint = latest_checkpoint(folder.checkpoints)

@@ -1,5 +1,6 @@
 """What is stored beside each observation: action, reward, and how the episode goes on."""
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -18,6 +19,40 @@ class End(IntEnum):
     TRUNCATED = 2  # cut by a time limit: the next row closes the episode
     CLOSING = 3  # the observation after a truncated last step: no action was taken in it
     JUMPED = 4  # cut as well, but the whole stack of the observation after it follows, the row that closes last
+
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class ActionFormat(RowFormat):
+    """How actions are stored: int64 `()`, of which there may be some only, or float32 `(A,)`.
+
+    Attributes:
+        choices: the actions of a Discrete space; None where any can be stored.
+    """
+
+    choices: range | None = None
+
+
+def refuse_action(action: ArrayLike, wanted: RowFormat) -> None:
+    """Refuse an action that would be stored as another one.
+
+    Raises:
+        ValueError: it has another shape, is no whole number where it must be one, none of the choices, or not finite.
+    """
+    numbers = np.asarray(action)
+    if numbers.shape != wanted.shape:
+        raise ValueError(f"action is {numbers.shape}, not {wanted.shape}")
+    if wanted.dtype.is_floating_point:
+        if not (np.abs(numbers) <= FLOAT32_MAX).all():
+            raise ValueError(f"action is {numbers.tolist()}: its numbers must be finite in float32")
+        return
+    if not (numbers % 1 == 0).all():
+        raise ValueError(f"action is {numbers.tolist()}: it must be a whole number")
+    choices = getattr(wanted, "choices", None)
+    if choices is not None and int(numbers) not in choices:
+        raise ValueError(f"action is {int(numbers)}: the action space has {choices[0]} to {choices[-1]}")
 
 
 class Steps:
@@ -56,6 +91,10 @@ class Steps:
         """
         back = np.minimum(np.arange(size - 1, -1, -1), self.age[places][:, None])
         return (places[:, None] - back) % self._capacity
+
+    def missing(self, places: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        """Return which frames `[..., size]` of the stacks at `places` `[...]` come before their episode."""
+        return np.asarray(np.arange(size - 1, -1, -1) > self.age[places][..., None])
 
     def fold(
         self, places: NDArray[np.int64], discounts: NDArray[np.floating], stack: int
