@@ -104,6 +104,7 @@ def test_runs_that_are_cut_off_on_atari_end_the_same(tmp_path: Path) -> None:
     check(tmp_path, list(SHORT), ATARI)
 
 
+@pytest.mark.slow
 def test_runs_that_are_cut_off_on_dm_control_end_the_same(tmp_path: Path) -> None:
     needs_drawing()
     check(tmp_path, list(SHORT[1:2]), CONTROL)
