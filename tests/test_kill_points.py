@@ -100,8 +100,9 @@ def test_the_full_list_is_long_enough() -> None:
     assert len(POINTS) >= 40
 
 
-def test_runs_that_are_cut_off_on_atari_end_the_same(tmp_path: Path) -> None:
-    check(tmp_path, list(SHORT), ATARI)
+@pytest.mark.parametrize("points", [SHORT[2:], pytest.param(SHORT[:2], marks=pytest.mark.slow)], ids=" ".join)
+def test_runs_that_are_cut_off_on_atari_end_the_same(points: tuple[str, ...], tmp_path: Path) -> None:
+    check(tmp_path, list(points), ATARI)
 
 
 @pytest.mark.slow
