@@ -164,7 +164,7 @@ def test_the_freeze_record(finished_run: Path) -> None:
     assert freeze["capacity_after"] == CAPACITY * FRAME_BYTES // LATENT_BYTES
 
 
-# (f) Killed and resumed --------------------------------------------------------------------------------------------
+# (f) Killed and resumed; make test has such a run in test_kill_points.py --------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +196,7 @@ def hunted_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     return folder, then
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_nothing_had_happened(
     finished_run: Path, hunted_run: tuple[Path, dict[str, Any]]
 ) -> None:
@@ -206,11 +207,13 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(
     assert machine_free(summaries[0]) == machine_free(summaries[1])
 
 
+@pytest.mark.slow
 def test_wall_time_goes_on_where_it_was(hunted_run: tuple[Path, dict[str, Any]]) -> None:
     values = [record["wall_seconds"] for record in read_metrics(hunted_run[0])]
     assert values == sorted(values)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_agent(finished_run: Path, hunted_run: tuple[Path, dict[str, Any]]) -> None:
     ours, theirs = (
         load_checkpoint(latest_checkpoint(run / "checkpoints"))["agent"] for run in (finished_run, hunted_run[0])
@@ -223,6 +226,7 @@ def test_a_killed_run_ends_with_the_same_agent(finished_run: Path, hunted_run: t
     assert ours["updates"] == theirs["updates"] == STEPS - FIRST_UPDATE + 1
 
 
+@pytest.mark.slow
 def test_frozen_layers_end_as_they_were_at_the_freeze(hunted_run: tuple[Path, dict[str, Any]]) -> None:
     folder, then = hunted_run
     now = load_checkpoint(latest_checkpoint(folder / "checkpoints"))["agent"]["modules"]
