@@ -48,7 +48,7 @@ class Home:
     def run(self, *command: object, code: int = 0) -> str:
         """What a command prints; it has to end with `code`."""
         done = subprocess.run(
-            list(map(str, command)), cwd=self.path, env=self.variables, capture_output=True, text=True, timeout=1200,
+            list(map(str, command)), cwd=self.path, env=self.variables, capture_output=True, text=True, timeout=3600,
             check=False,
         )  # fmt: skip
         assert done.returncode == code, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
