@@ -1,18 +1,21 @@
 """An exhibit's page: the analyses that belong to it are in it, and one that fails isn't passed over."""
 
 import base64
+import contextlib
 import dataclasses
 import html
+import io
 import json
 import re
 import shutil
+import subprocess
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from seer.experiments.paper import EXHIBITS, Arm, Comparison
-from seer.studies import reproduce
+from seer.studies import analyses, reproduce
 from seer.studies.show import show
 from tiny_run import seer
 
@@ -23,8 +26,22 @@ SNAPSHOTS = (
 )
 
 
-def test_the_page_shows_the_analyses_and_a_failing_one_fails(tmp_path: Path) -> None:
+def in_this_process(command: list[str], **_options: object) -> "subprocess.CompletedProcess[str]":
+    """What `python -m seer ...` does, without the seconds that its imports take."""
+    complaints = io.StringIO()
+    with contextlib.redirect_stderr(complaints):
+        code = seer(*command[command.index("seer") + 1 :])
+    return subprocess.CompletedProcess(command, code, stderr=complaints.getvalue())
+
+
+@pytest.mark.parametrize("own_processes", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_page_shows_the_analyses_and_a_failing_one_fails(
+    own_processes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One run with all it needs, one whose weights are lost, one that isn't there."""
+    if not own_processes:
+        monkeypatch.setattr(analyses.subprocess, "run", in_this_process)
+        monkeypatch.setattr(analyses, "OBSERVATIONS", 500)
     arms = (Arm("kept", "with snapshots"), Arm("lost", "without weights"), Arm("absent", "never trained"))
     exhibit = dataclasses.replace(EXHIBITS["fig8"], comparisons=(Comparison(("ALE/Pong-v5",), arms),))
     trials = exhibit.trials(seeds=1, root=tmp_path, common={})

@@ -30,7 +30,7 @@ from seer.training.journal import Journal
 from seer.training.parts import Training
 from seer.training.run import Metrics, RunFolder, read_metrics
 from seer.training.terminal import Terminal
-from tiny_run import FLAGS, seer_process
+from tiny_run import FLAGS, stop_in_step
 
 STEP = 70  # where it goes wrong; checkpoints are at 0 and 60
 
@@ -309,8 +309,7 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(tmp_path: Path) -> None:
     assert stopped.stderr.count("\n") == 1
     assert "can't be written" in stopped.stderr
 
-    stopped = seer_process("train", *flags[:-1], tmp_path / "second", step=250, signal=signal.SIGTERM)
-    assert stopped.returncode == 130
+    assert stop_in_step(250, "train", *flags[:-1], tmp_path / "second", signal=signal.SIGTERM) == 130
     folder = tmp_path / "second"
     whole = read_metrics(folder)
     size = (folder / "metrics.jsonl").stat().st_size
@@ -320,6 +319,5 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(tmp_path: Path) -> None:
     assert "metrics.jsonl can't be written" in stopped.stderr
     assert "seer resume" in stopped.stderr
     assert read_metrics(folder)[: len(whole)] == whole
-    done = seer_process("resume", folder, step=300, signal=signal.SIGTERM)
-    assert done.returncode == 130, done.stderr
+    assert stop_in_step(300, "resume", folder, signal=signal.SIGTERM) == 130
     assert latest_checkpoint(folder / "checkpoints").name == "step-000000300"

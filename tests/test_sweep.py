@@ -26,7 +26,7 @@ from seer.experiments.grid import flags_of, make_grid, override, read_grid, shor
 from seer.experiments.live import Follower, LiveView
 from seer.experiments.sweep import LocalEngine, Room
 from seer.experiments.tables import run_flops
-from seer.experiments.trials import Manifest, Needs, Outcome, Trial, command_of, outcome_of, ready, state_of
+from seer.experiments.trials import Manifest, Needs, Outcome, Trial, command_of, outcome_of, ready, start, state_of
 from seer.phase import Phase
 from seer.studies.plan import Planned, plan
 from seer.studies.pool import Pool
@@ -528,8 +528,42 @@ def leave_a_dead_run(folder: Path, grid: Path) -> None:
         (folder / "checkpoints" / ".writing-step-000000040").mkdir(parents=True)
 
 
+STARTS_AND_WAITS = """
+import os, subprocess, sys
+subprocess.run([sys.executable, "-m", "seer.experiments.leash", str(os.getpid()), sys.executable, "-c",
+                "import os, time; print(os.getpid(), flush=True); time.sleep(600)"])
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a training outlives its sweep elsewhere")
-def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path) -> None:
+def test_a_command_on_the_leash_ends_with_the_process_that_started_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", STARTS_AND_WAITS], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout
+        command = int(starter.stdout.readline())
+        assert not is_gone(command)
+        starter.kill()
+        wait_until(lambda: is_gone(command))
+
+
+def test_a_run_that_died_before_its_first_checkpoint_is_kept_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, started = write_grid(tmp_path, seeds=1), []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command))
+    (trial,) = (trial for trial in read_grid(grid).trials() if trial.name == "Alien-never-0")
+    leave_a_dead_run(trial.folder(tmp_path), grid)
+    start(trial, tmp_path, Needs(cpus=1, num_bytes=1))
+    assert "train" in started[0]
+    assert not trial.folder(tmp_path).exists()
+    (aside,) = (tmp_path / "abandoned").iterdir()
+    assert aside.name == "Alien-never-0.1"
+    assert (aside / "metrics.jsonl").read_text() == "its last words\n"
+    assert not list(aside.glob("checkpoints/.writing-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a training outlives its sweep elsewhere")
+def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path, capsys: Capture) -> None:
     """Killed in the middle of a run, started again: it goes on, and repeats nothing; then there is nothing to do.
 
     The other run died before its first checkpoint: it starts anew, and what it left is kept.
@@ -557,8 +591,8 @@ def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path) -> No
     assert (aside / "metrics.jsonl").read_text() == "its last words\n"
     assert not list(aside.glob("checkpoints/.writing-*"))
     before = files(out / "runs")
-    said, _ = start_sweep(grid, out).communicate(timeout=PATIENCE)
-    assert "2 of 2 runs finished" in said
+    assert seer("sweep", grid, "--out", out, "--no-measure") == 0
+    assert "2 of 2 runs finished" in capsys.readouterr().out
     assert files(out / "runs") == before
 
 

@@ -399,6 +399,7 @@ def test_a_model_can_be_loaded_without_its_buffer(tmp_path: Path) -> None:
     ).all()
 
 
+@pytest.mark.slow
 def test_the_example_compares_both_arms(tmp_path: Path) -> None:
     script, out = Path(__file__).parents[2] / "examples" / "stable_baselines3_seer.py", tmp_path / "out"
     short = ("--steps", "240", "--freeze-at", "120", "--buffer", "240", "--learning-starts", "60", "--out", str(out))

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
@@ -45,6 +46,13 @@ while count < 5 or time.perf_counter() - start < 0.2:
     count += 1
 print(json.dumps({"device": device, "images_per_second": count / (time.perf_counter() - start)}), flush=True)
 """
+
+_SIMULATION = """
+from dm_control.suite import cartpole
+cartpole.swingup().physics.step()
+print("{}", flush=True)
+"""
+"""The same without a picture: where this fails, OpenGL isn't to blame."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,8 @@ def choose_backend() -> Backend:
     Takes about two seconds, once in a process. Call it before dm_control or mujoco is imported.
 
     Raises:
-        SettingError: dm_control isn't installed, or nothing renders; names the Debian packages to install.
+        SettingError: dm_control isn't installed, doesn't work with the installed mujoco, or nothing renders; one line
+            with the reason and what to install.
     """
     if find_spec("dm_control") is None:
         raise SettingError(
@@ -87,31 +96,63 @@ def choose_backend() -> Backend:
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted and wanted not in BACKENDS:
         raise SettingError(f"MUJOCO_GL={wanted} can't draw without a screen: set it to egl or osmesa, or unset it")
+    reasons = {}
     for name in (wanted,) if wanted else BACKENDS:
-        if backend := _try(name):
+        found = _try(name)
+        if isinstance(found, Backend):
             os.environ["MUJOCO_GL"] = name
-            return backend
+            return found
+        reasons[name] = found
+    fault = _answer(_SIMULATION, gl="disabled")
+    if isinstance(fault, str):
+        raise SettingError(
+            f"DeepMind Control doesn't run here, drawn or not: {_installed('dm_control')} with {_installed('mujoco')}: "
+            f"{fault}; pip install 'seer-rl[dm-control]' brings versions that work together"
+        )
     raise SettingError(
         f"DeepMind Control can't be drawn here: MUJOCO_GL={wanted or ' or '.join(BACKENDS)} doesn't work; "
-        f"{'unset it, or ' if wanted else ''}apt-get install libegl1 libgl1 (for egl) or libosmesa6 (for osmesa)"
+        f"{'unset it, or ' if wanted else ''}apt-get install libegl1 libgl1 (for egl) or libosmesa6 (for osmesa). "
+        f"Reason: {', '.join(f'{name}: {reason}' for name, reason in reasons.items())}"
     )
 
 
-def _try(name: str) -> Backend | None:
-    """Draw with a backend in another process, whose crash or hanging does no harm."""
+def _try(name: str) -> Backend | str:
+    """Draw with a backend; return it, or why it doesn't work."""
+    answer = _answer(_PROBE, gl=name)
+    return answer if isinstance(answer, str) else Backend(name, **answer)
+
+
+def _answer(program: str, *, gl: str) -> dict[str, Any] | str:
+    """Run a program with a MUJOCO_GL, in another process, whose crash or hanging does no harm.
+
+    Returns:
+        The JSON object in the last line that it printed; if there is none, why, in one line.
+    """
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE],
-            env=os.environ | {"MUJOCO_GL": name},
+            [sys.executable, "-c", program],
+            env=os.environ | {"MUJOCO_GL": gl},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=300,  # seconds; a minute is possible on a machine that is busy
             check=False,
         )
-        return Backend(name, **json.loads(done.stdout.splitlines()[-1]))
-    except (subprocess.TimeoutExpired, IndexError, json.JSONDecodeError):
-        return None
+    except subprocess.TimeoutExpired as error:
+        return f"no answer in {error.timeout:.0f} seconds"
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])  # an error at its exit doesn't matter
+    except (IndexError, json.JSONDecodeError):
+        return (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+    return answer
+
+
+def _installed(package: str) -> str:
+    """The package and its version, as a user would write it."""
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"no {package}"
 
 
 class _DrawingThread(threading.Thread):
