@@ -44,7 +44,7 @@ def start_run(config: Config) -> None:
 
 def try_run(config: Config) -> None:
     """Refuse what `start_run` would, and say what it says first; write nothing."""
-    out, config, terminal = _new_folder(config), settle_precision(config), Terminal()
+    out, config, terminal = _new_folder(config), settle_computing(config), Terminal()
     with closing(_ready(config, out, terminal)) as run:
         _introduce(run, config, terminal)
 
