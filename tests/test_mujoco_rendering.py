@@ -4,9 +4,8 @@ import os
 
 import pytest
 
-from seer.environments import mujoco_rendering
+from seer.environments import backends
 from seer.environments.mujoco_rendering import choose_mujoco_backend
-from seer.environments.rendering import Backend
 from seer.errors import SettingError
 
 choose = choose_mujoco_backend.__wrapped__
@@ -27,17 +26,10 @@ def test_egl_comes_first_and_the_user_s_choice_is_kept(
     wanted: str, works: str, chosen: str | None, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MUJOCO_GL", wanted)
-    monkeypatch.setattr(
-        mujoco_rendering, "_try", lambda name: Backend(name, "x", 1.0) if name in works.split() else None
-    )
+    drawn = {"device": "x", "images_per_second": 1.0}
+    monkeypatch.setattr(backends, "answer_of", lambda _, gl: drawn if gl in works.split() else f"no lib{gl}")
     if chosen is None:
         with pytest.raises(SettingError, match=said):
             choose()
     else:
         assert choose().name == os.environ["MUJOCO_GL"] == chosen
-
-
-@pytest.mark.parametrize("probe", ["import os; os.abort()", "print('no figures')"])
-def test_a_backend_that_crashes_or_babbles_does_not_work(probe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mujoco_rendering, "_PROBE", probe)
-    assert mujoco_rendering._try("egl") is None

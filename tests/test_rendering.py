@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from seer.environments import rendering
-from seer.environments.rendering import Backend, choose_backend
+from seer.environments import backends, rendering
+from seer.environments.backends import Backend, answer_of
+from seer.environments.rendering import choose_backend
 from seer.errors import SettingError
 
 choose = choose_backend.__wrapped__
@@ -20,13 +21,12 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the backends that `choose` tries; none works, though simulations run."""
     names: list[str] = []
 
-    def fail(name: str) -> str:
-        names.append(name)
-        return f"no lib{name}"
+    def fail(program: str, *, gl: str) -> str:
+        names.append(gl)
+        return f"no lib{gl}"
 
-    monkeypatch.setattr(rendering, "BACKENDS", ("egl", "osmesa"))
     monkeypatch.setattr(rendering, "find_spec", lambda name: object())
-    monkeypatch.setattr(rendering, "_try", fail)
+    monkeypatch.setattr(backends, "answer_of", fail)
     monkeypatch.setattr(rendering, "_SIMULATION", "print('{}')")
     monkeypatch.setenv("MUJOCO_GL", "")  # so that the variable is put back after `choose` has set it
     return names
@@ -39,7 +39,8 @@ def test_egl_comes_first_then_osmesa(tried: list[str], monkeypatch: pytest.Monke
     assert "\n" not in str(refusal.value)
     assert tried == ["egl", "osmesa"]
     assert os.environ["MUJOCO_GL"] == ""
-    monkeypatch.setattr(rendering, "_try", lambda name: Backend(name, "x", 1.0) if name == "osmesa" else "")
+    works = {"device": "x", "images_per_second": 1.0}
+    monkeypatch.setattr(backends, "answer_of", lambda _, gl: works if gl == "osmesa" else "")
     assert choose().name == "osmesa"
     assert os.environ["MUJOCO_GL"] == "osmesa"
 
@@ -107,11 +108,8 @@ def test_a_missing_mujoco_is_named(tried: list[str], monkeypatch: pytest.MonkeyP
         ("raise OSError('no device')", "OSError: no device"),
     ],
 )
-def test_a_backend_that_fails_crashes_or_babbles_does_not_work(
-    probe: str, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rendering, "_PROBE", probe)
-    assert rendering._try("egl") == reason
+def test_a_backend_that_fails_crashes_or_babbles_does_not_work(probe: str, reason: str) -> None:
+    assert answer_of(probe, gl="egl") == reason
 
 
 def test_a_backend_that_hangs_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +117,7 @@ def test_a_backend_that_hangs_does_not_work(monkeypatch: pytest.MonkeyPatch) -> 
         raise subprocess.TimeoutExpired("python", 300)
 
     monkeypatch.setattr(subprocess, "run", hang)
-    assert rendering._try("egl") == "no answer in 300 seconds"
+    assert answer_of("", gl="egl") == "no answer in 300 seconds"
 
 
 def test_the_line_says_what_draws_and_how_fast() -> None:

@@ -13,12 +13,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from seer.environments.backends import Backend
 from seer.environments.ids import atari_note, make
 from seer.environments.mujoco_rendering import choose_mujoco_backend
 from seer.environments.pictures import ALL_VALUES, as_picture, observed_view, rendered_view, scaled
 from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
 from seer.environments.randomness import SharedRandomness
-from seer.environments.rendering import Backend
 from seer.errors import RunError, SettingError
 
 Channels = Literal["grey", "rgb", "as shown"]

@@ -1,13 +1,8 @@
 """Pictures of Gymnasium's MuJoCo environments without a screen: which OpenGL backend draws; no need of dm_control."""
 
 import functools
-import json
-import os
-import subprocess
-import sys
 
-from seer.environments.rendering import BACKENDS, Backend
-from seer.errors import SettingError
+from seer.environments.backends import Backend, find_backend, undrawable
 
 _PROBE = """
 import json, time, mujoco
@@ -37,31 +32,7 @@ def choose_mujoco_backend() -> Backend:
     Raises:
         SettingError: nothing renders; names the Debian packages to install.
     """
-    wanted = os.environ.get("MUJOCO_GL", "").lower()
-    if wanted and wanted not in BACKENDS:
-        raise SettingError(f"MUJOCO_GL={wanted} can't draw without a screen: set it to egl or osmesa, or unset it")
-    for name in (wanted,) if wanted else BACKENDS:
-        if backend := _try(name):
-            os.environ["MUJOCO_GL"] = name
-            return backend
-    raise SettingError(
-        f"MuJoCo can't be drawn here: MUJOCO_GL={wanted or ' or '.join(BACKENDS)} doesn't work; "
-        f"{'unset it, or ' if wanted else ''}apt-get install libegl1 libgl1 (for egl) or libosmesa6 (for osmesa)"
-    )
-
-
-def _try(name: str) -> Backend | None:
-    """Draw with a backend in another process, whose crash or hanging does no harm."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE],
-            env=os.environ | {"MUJOCO_GL": name},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,  # seconds; a minute is possible on a machine that is busy
-            check=False,
-        )
-        return Backend(name, **json.loads(done.stdout.splitlines()[-1]))
-    except (subprocess.TimeoutExpired, IndexError, json.JSONDecodeError):
-        return None
+    found = find_backend(_PROBE)
+    if isinstance(found, Backend):
+        return found
+    raise undrawable("MuJoCo", found)

@@ -6,16 +6,11 @@ can take the process down. So `choose_backend` tries each in a process of its ow
 
 import atexit
 import functools
-import json
-import os
 import queue
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
@@ -23,10 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seer.environments.backends import Backend, answer_of, find_backend, undrawable
 from seer.errors import SettingError
-
-BACKENDS = ("egl", "osmesa")
-"""In order of preference. EGL itself takes a GPU if there is one; Mesa lists its software device last."""
 
 CAMERA = 0
 MAX_GEOMS = 1000
@@ -55,30 +48,6 @@ print("{}", flush=True)
 """The same without a picture: where this fails, OpenGL isn't to blame."""
 
 
-@dataclass(frozen=True)
-class Backend:
-    """What draws the pictures, and how fast it is.
-
-    Attributes:
-        name: the value of MUJOCO_GL, such as "egl".
-        device: OpenGL's name for what draws, such as "llvmpipe (LLVM 15.0.6, 256 bits)".
-        images_per_second: of cartpole-swingup at 100x100 pixels, measured when the backend was chosen.
-    """
-
-    name: str
-    device: str
-    images_per_second: float
-
-    @property
-    def software(self) -> bool:
-        """Whether the CPU draws."""
-        return self.device.lower().startswith(("llvmpipe", "softpipe", "swrast", "software"))
-
-    def __str__(self) -> str:
-        where = "the CPU" if self.software else "the GPU"
-        return f"Rendering with {self.name.upper()} on {where} ({self.device}): {self.images_per_second:.0f} images/s"
-
-
 @functools.cache
 def choose_backend() -> Backend:
     """Find the backend that works, EGL before OSMesa, and set MUJOCO_GL to it; a MUJOCO_GL set before is kept.
@@ -93,58 +62,16 @@ def choose_backend() -> Backend:
         raise SettingError(
             "DeepMind Control (env 'dm_control/...') needs dm_control: pip install 'seer-rl[dm-control]'"
         )
-    wanted = os.environ.get("MUJOCO_GL", "").lower()
-    if wanted and wanted not in BACKENDS:
-        raise SettingError(f"MUJOCO_GL={wanted} can't draw without a screen: set it to egl or osmesa, or unset it")
-    reasons = {}
-    for name in (wanted,) if wanted else BACKENDS:
-        found = _try(name)
-        if isinstance(found, Backend):
-            os.environ["MUJOCO_GL"] = name
-            return found
-        reasons[name] = found
-    fault = _answer(_SIMULATION, gl="disabled")
+    found = find_backend(_PROBE)
+    if isinstance(found, Backend):
+        return found
+    fault = answer_of(_SIMULATION, gl="disabled")
     if isinstance(fault, str):
         raise SettingError(
             f"DeepMind Control doesn't run here, drawn or not: {_installed('dm_control')} with {_installed('mujoco')}: "
             f"{fault}; pip install 'seer-rl[dm-control]' brings versions that work together"
         )
-    raise SettingError(
-        f"DeepMind Control can't be drawn here: MUJOCO_GL={wanted or ' or '.join(BACKENDS)} doesn't work; "
-        f"{'unset it, or ' if wanted else ''}apt-get install libegl1 libgl1 (for egl) or libosmesa6 (for osmesa). "
-        f"Reason: {', '.join(f'{name}: {reason}' for name, reason in reasons.items())}"
-    )
-
-
-def _try(name: str) -> Backend | str:
-    """Draw with a backend; return it, or why it doesn't work."""
-    answer = _answer(_PROBE, gl=name)
-    return answer if isinstance(answer, str) else Backend(name, **answer)
-
-
-def _answer(program: str, *, gl: str) -> dict[str, Any] | str:
-    """Run a program with a MUJOCO_GL, in another process, whose crash or hanging does no harm.
-
-    Returns:
-        The JSON object in the last line that it printed; if there is none, why, in one line.
-    """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            env=os.environ | {"MUJOCO_GL": gl},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,  # seconds; a minute is possible on a machine that is busy
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        return f"no answer in {error.timeout:.0f} seconds"
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])  # an error at its exit doesn't matter
-    except (IndexError, json.JSONDecodeError):
-        return (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
-    return answer
+    raise undrawable("DeepMind Control", found)
 
 
 def _installed(package: str) -> str:
