@@ -4,10 +4,9 @@ Axes: B batch, L latent size, A actions, Z atoms of the return distribution (1 f
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +44,8 @@ class NoisyLinear(nn.Linear):
         outputs = F.linear(inputs, self.weight, self.bias)
         if noise is None:
             return outputs
-        return outputs + noise.outputs * F.linear(inputs * noise.inputs, self.weight_sigma, self.bias_sigma)
+        noisy = F.linear(inputs * noise.inputs, self.weight_sigma, self.bias_sigma)
+        return torch.addcmul(outputs, noise.outputs, noisy)
 
     def write(self, noise: Noise, weight: Tensor, bias: Tensor) -> None:
         """Write the noisy weight and bias, for many inputs; the outer product itself is never formed."""
@@ -101,10 +101,13 @@ class ValueHead(nn.Module):
 
     def forward(self, latent: Tensor, noises: Sequence[Noise] = ()) -> Tensor:
         """Outputs [B, A, Z] of latents [B, L]; without `noises`, of the means."""
-        if not noises:
-            return self._join(latent, self._layers)
-        layers = [partial(layer, noise=noise) for layer, noise in zip(self._layers, noises, strict=True)]
-        return self._join(latent, layers)
+        if not noises:  # through the modules, so that their hooks are called
+            return self.join(self.advantage(latent), None if self.value is None else self.value(latent))
+        layers, ends = cast(Sequence[NoisyLinear], self._layers), []
+        for first, last, *noise in zip(layers[::2], layers[1::2], noises[::2], noises[1::2], strict=True):
+            hidden = first.forward(latent, noise[0]).relu()
+            ends.append(last.forward(hidden, noise[1]))
+        return self.join(*ends)
 
     def learn(self, latent: Tensor, noises: Sequence[Noise], others: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Outputs [B, A, Z] of latents [B, L] for which to learn, and those of `others` [., L], without a gradient.
@@ -121,11 +124,6 @@ class ValueHead(nn.Module):
         stacks = [slice(0, None, 2), *(slice(index, index + 1) for index in range(1, len(self._layers), 2))]
         found = [_stack(self._layers[stack], of_layer[stack]) for stack in stacks]
         return [(weight.to(self.precision), bias.to(self.precision)) for weight, bias in found]
-
-    def _join(self, latent: Tensor, layers: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-        """Outputs [B, A, Z] of these layers, in the order of `_layers`."""
-        advantage = layers[1](self.advantage[1](layers[0](latent)))
-        return self.join(advantage, None if self.value is None else layers[3](self.value[1](layers[2](latent))))
 
     def join(self, advantage: Tensor, value: Tensor | None = None) -> Tensor:
         """Outputs [B, A, Z] of what the streams' last layers give, [B, A * Z] and [B, Z]."""
