@@ -157,11 +157,12 @@ class Rainbow(Agent[ValueHead]):
         noise_online, noise_target = noises
         online, target = self.online.head, self.target.head
         samples = torch.arange(len(now), device=self.device)
-        every, chooser = online.learn(now, noise_online, next_online if self.double else None)
-        outputs = every[samples, batch.action]  # [B, Z]
+        weights = online.weights(noise_online)
+        outputs = online.outputs(now, weights)[samples, batch.action]  # [B, Z]
         with torch.no_grad():
-            next_outputs, _ = target.learn(next_target, noise_target)  # [B, A, Z]
-            best = self.value.expected(chooser if self.double else next_outputs).argmax(-1)  # [B]
+            next_outputs = target.outputs(next_target, target.weights(noise_target))  # [B, A, Z]
+            chooser = online.outputs(next_online, weights) if self.double else next_outputs
+            best = self.value.expected(chooser).argmax(-1)  # [B]
         error = self.value.error(outputs, next_outputs[samples, best], batch.reward, batch.discount)  # [B]
         return (batch.weight * error).mean(), error.detach(), self.value.expected(outputs.detach()).mean()
 

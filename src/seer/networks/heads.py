@@ -4,10 +4,9 @@ Axes: B batch, L latent size, A actions, Z atoms of the return distribution (1 f
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -47,11 +46,10 @@ class NoisyLinear(nn.Linear):
             return outputs
         return outputs + noise.outputs * F.linear(inputs * noise.inputs, self.weight_sigma, self.bias_sigma)
 
-    def write(self, noise: Noise, weight: Tensor, bias: Tensor) -> None:
-        """Write the noisy weight and bias, for many inputs; the outer product itself is never formed."""
-        torch.mul(self.weight_sigma, noise.inputs, out=weight)
-        torch.addcmul(self.weight, weight, noise.outputs[:, None], out=weight)
-        torch.addcmul(self.bias, self.bias_sigma, noise.outputs, out=bias)
+    def noisy(self, noise: Noise) -> Weights:
+        """The noisy weight and bias, to be used on many inputs."""
+        weight = torch.addcmul(self.weight, self.weight_sigma, torch.outer(noise.outputs, noise.inputs))
+        return weight, torch.addcmul(self.bias, self.bias_sigma, noise.outputs)
 
 
 class ValueHead(nn.Module):
@@ -59,9 +57,9 @@ class ValueHead(nn.Module):
 
     dueling: a value and an advantage stream, joined as V + A - mean(A) (Wang et al. 2016, eq. 9); otherwise one
         stream. noisy_sigma: initial noise of NoisyLinear layers; None means plain linear layers. precision: what
-        `learn` computes in.
+        `weights` and passes that use them compute in.
 
-    Acting calls the head itself, on few latents; learning calls `learn`, on many.
+    Acting calls the head itself, on few latents. Learning makes `weights` once for all the passes that share them.
     """
 
     def __init__(
@@ -101,115 +99,35 @@ class ValueHead(nn.Module):
 
     def forward(self, latent: Tensor, noises: Sequence[Noise] = ()) -> Tensor:
         """Outputs [B, A, Z] of latents [B, L]; without `noises`, of the means."""
-        if not noises:
-            return self._join(latent, self._layers)
-        layers = [partial(layer, noise=noise) for layer, noise in zip(self._layers, noises, strict=True)]
-        return self._join(latent, layers)
+        if not noises:  # through the modules, so that their hooks are called
+            return self._join(self.advantage(latent), None if self.value is None else self.value(latent))
+        layers, ends = cast(Sequence[NoisyLinear], self._layers), []
+        for first, last, *noise in zip(layers[::2], layers[1::2], noises[::2], noises[1::2], strict=True):
+            hidden = first.forward(latent, noise[0]).relu()
+            ends.append(last.forward(hidden, noise[1]))
+        return self._join(*ends)
 
-    def learn(self, latent: Tensor, noises: Sequence[Noise], others: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Outputs [B, A, Z] of latents [B, L] for which to learn, and those of `others` [., L], without a gradient.
-
-        The same as calling the head, written for speed: see `HeadPass`.
-        """
-        parameters = (parameter for layer in self._layers for parameter in layer.parameters(recurse=False))
-        outputs: tuple[Tensor, Tensor] = HeadPass.apply(self, noises, latent, others, *parameters)  # type: ignore[no-untyped-call]
-        return outputs
-
-    def weights(self, noises: Sequence[Noise | None]) -> list[Weights]:
-        """Weight and bias of the streams' hidden layers, stacked, then of each stream's last layer."""
-        of_layer = noises or [None] * len(self._layers)
-        stacks = [slice(0, None, 2), *(slice(index, index + 1) for index in range(1, len(self._layers), 2))]
-        found = [_stack(self._layers[stack], of_layer[stack]) for stack in stacks]
+    def weights(self, noises: Sequence[Noise]) -> list[Weights]:
+        """Weight and bias of every layer, noisy where it is; `noises` as `draw_noise` gave them."""
+        left = iter(noises)
+        found = [
+            layer.noisy(next(left)) if isinstance(layer, NoisyLinear) else (layer.weight, layer.bias)
+            for layer in self._layers
+        ]
         return [(weight.to(self.precision), bias.to(self.precision)) for weight, bias in found]
 
-    def _join(self, latent: Tensor, layers: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-        """Outputs [B, A, Z] of these layers, in the order of `_layers`."""
-        advantage = layers[1](self.advantage[1](layers[0](latent)))
-        return self.join(advantage, None if self.value is None else layers[3](self.value[1](layers[2](latent))))
+    def outputs(self, latent: Tensor, weights: Sequence[Weights]) -> Tensor:
+        """Outputs [B, A, Z] of latents [B, L], given `weights`."""
+        latent, ends = latent.to(self.precision), []
+        for first, last in zip(weights[::2], weights[1::2], strict=True):
+            ends.append(F.linear(F.linear(latent, *first).relu(), *last))
+        return self._join(*ends).float()
 
-    def join(self, advantage: Tensor, value: Tensor | None = None) -> Tensor:
+    def _join(self, advantage: Tensor, value: Tensor | None = None) -> Tensor:
         """Outputs [B, A, Z] of what the streams' last layers give, [B, A * Z] and [B, Z]."""
         advantage = advantage.view(-1, self.num_actions, self.num_atoms)
-        return advantage if value is None else advantage + (value - advantage.mean(dim=1))[:, None]
-
-    def part(self, gradient: Tensor) -> list[Tensor]:
-        """Gradients of what `join` joined, [B, A * Z] and [B, Z], given that of the outputs [B, A, Z]."""
-        if self.value is None:
-            return [gradient.flatten(1)]
-        value = gradient.sum(1)
-        return [(gradient - value[:, None] / self.num_actions).flatten(1), value]
-
-    def of_parameters(self, gradients: Sequence[Weights], noises: Sequence[Noise | None]) -> list[Tensor]:
-        """Gradients of all parameters, given those of each layer's weight and bias, which are also the means'."""
-        found: list[Tensor] = []
-        for (weight, bias), noise in zip(gradients, noises or [None] * len(gradients), strict=True):
-            found += [weight, bias]
-            if noise is not None:
-                found += [weight * torch.outer(noise.outputs, noise.inputs), bias * noise.outputs]
-        return found
+        return advantage if value is None else value[:, None] + advantage - advantage.mean(dim=1, keepdim=True)
 
     def multiply_adds(self) -> int:
         """Multiply-adds of one forward pass on one observation (M in the paper's cost formulas)."""
         return sum(layer.in_features * layer.out_features for layer in self._layers)
-
-
-def _stack(layers: Sequence[nn.Linear], noises: Sequence[Noise | None]) -> Weights:
-    """Weight and bias of layers that read the same, one below the other."""
-    if len(layers) == 1 and noises[0] is None:
-        return layers[0].weight, layers[0].bias
-    sizes = [layer.out_features for layer in layers]
-    weight = layers[0].weight.new_empty(sum(sizes), layers[0].in_features)
-    bias = layers[0].bias.new_empty(sum(sizes))
-    for layer, noise, *rows in zip(layers, noises, weight.split(sizes), bias.split(sizes), strict=True):
-        if noise is not None:
-            assert isinstance(layer, NoisyLinear)
-            layer.write(noise, *rows)
-        else:
-            rows[0].copy_(layer.weight)
-            rows[1].copy_(layer.bias)
-    return weight, bias
-
-
-class HeadPass(torch.autograd.Function):
-    """What autograd says of a head's layers, in fewer and larger steps.
-
-    The streams' hidden layers are one product, of the latents to learn for and of the others together; weights are
-    passed over once for their noise and once for its gradient, without copies; the others get no gradient.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        head: ValueHead,
-        noises: Sequence[Noise],
-        latent: Tensor,
-        others: Tensor | None,
-        *_parameters: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        (weight, bias), *lasts = weights = head.weights(noises)
-        inputs = (latent if others is None else torch.cat([latent, others])).to(head.precision)
-        hidden = torch.addmm(bias, inputs, weight.T).relu_()  # [., H of all streams]
-        parts = hidden.chunk(len(lasts), 1)
-        outputs = [
-            torch.addmm(bias, part, weight.T).to(latent.dtype)
-            for part, (weight, bias) in zip(parts, lasts, strict=True)
-        ]
-        now, following = head.join(*outputs).split([len(latent), len(inputs) - len(latent)])
-        ctx.head, ctx.noises = head, noises
-        ctx.save_for_backward(inputs[: len(latent)], hidden[: len(latent)], *(weight for weight, _ in weights))
-        ctx.mark_non_differentiable(following)
-        return now, following
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, hidden, weight, *lasts = ctx.saved_tensors
-        head: ValueHead = ctx.head
-        ends = [part.to(head.precision) for part in head.part(gradient)]
-        middle = torch.cat([end @ last for end, last in zip(ends, lasts, strict=True)], dim=1).mul_(hidden > 0)
-        firsts = zip((middle.T @ inputs).chunk(len(ends)), middle.sum(0).chunk(len(ends)), strict=True)
-        of_layers: list[Weights] = []
-        for first, end, part in zip(firsts, ends, hidden.chunk(len(ends), 1), strict=True):
-            of_layers += [first, (end.T @ part, end.sum(0))]
-        of_latent = (middle @ weight).to(gradient.dtype) if ctx.needs_input_grad[2] else None
-        of_layers = [(weight.to(gradient.dtype), bias.to(gradient.dtype)) for weight, bias in of_layers]
-        return None, None, of_latent, None, *head.of_parameters(of_layers, ctx.noises)
