@@ -13,23 +13,39 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # What DeepMind Control is drawn with on Debian and its kin; installed where that needs no password. Empty: never.
 GL_PACKAGES ?= libegl1 libgl1
 
+# What the report's tests open it in; installed for `make test-all` where that needs no password. Empty: never.
+BROWSER_PACKAGES ?= chromium
+
+# A process per core, at most eight: each takes a second to start and half a GB. worksteal keeps tests of one file, which
+# share runs, on one process until another is idle.
+WORKERS ?= -n auto --maxprocesses 8 --dist worksteal
+
+# As root, or where sudo asks for nothing.
+AS_ROOT     = $(if $(filter 0,$(shell id -u)),,sudo -n)
+APT_WORKS   = command -v apt-get >/dev/null && $(AS_ROOT) true 2>/dev/null
+apt_install = { $(AS_ROOT) apt-get update && $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
+    apt-get install --yes --no-install-recommends $(1); } >/dev/null 2>&1 || true
+
 BIN  := .venv/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DONE := .venv/.installed
 DRAWS := .venv/.draws
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint types unit slow torture docs format clean
+.PHONY: help setup train test test-all lint types unit browser docs format clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(DONE)  ## make .venv and install the pinned dependencies
 
 train: $(DONE) $(if $(filter dm_control/%,$(GAME)),$(DRAWS))  ## train on one game: make train GAME=ALE/Alien-v5
 	$(BIN)/seer train --env $(GAME) $(TRAIN_FLAGS)
 
-test: lint types unit  ## everything: lint, types, import floors, tests
+test: lint types unit  ## ruff, mypy, import floors, quick tests: what CI runs, minutes
+
+test-all: lint types $(DRAWS) browser  ## the long tests too, in browsers and new environments: before a release, hours
+	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/pytest $(WORKERS) -m '' --durations=30
 
 lint: $(DONE)  ## ruff: rules and formatting
 	$(BIN)/ruff check
@@ -39,13 +55,7 @@ types: $(DONE)  ## mypy --strict on src
 	$(BIN)/mypy
 
 unit: $(DONE) $(DRAWS)  ## pytest, import floors among the tests
-	$(BIN)/pytest
-
-slow: $(DONE) $(DRAWS)  ## every exhibit end to end at toy scale, and a Ray cluster that loses a node: half an hour
-	$(BIN)/pytest -m slow --durations=0
-
-torture: $(DONE) $(DRAWS)  ## the long tests: runs killed anywhere, damaged files, bad settings, soak, replay oracle
-	$(BIN)/pytest -m torture --durations=0
+	$(BIN)/pytest $(WORKERS)
 
 docs: $(DONE)  ## the API page, from the docstrings: build/api/seer.html
 	$(BIN)/python docs/api.py build/api
@@ -84,15 +94,22 @@ $(DONE): pyproject.toml constraints.txt
 # Without a backend there is one line and no stamp: the next make looks again. Only DeepMind Control needs it.
 $(DRAWS): $(DONE)
 	@draws() { $(BIN)/python -c 'from seer.environments.rendering import choose_backend; print(choose_backend())' 2>&1; }; \
-	root=; [ "$$(id -u)" = 0 ] || root="sudo -n"; \
 	found=$$(draws); works=$$?; \
 	case "$$found" in *libegl1*) \
-	    if [ -n "$(GL_PACKAGES)" ] && command -v apt-get >/dev/null && $$root true 2>/dev/null; then \
+	    if [ -n "$(GL_PACKAGES)" ] && $(APT_WORKS); then \
 	        echo "Installing $(GL_PACKAGES) for DeepMind Control; GL_PACKAGES= prevents it."; \
-	        { $$root apt-get update && $$root env DEBIAN_FRONTEND=noninteractive \
-	            apt-get install --yes --no-install-recommends $(GL_PACKAGES); } >/dev/null 2>&1; \
+	        $(call apt_install,$(GL_PACKAGES)); \
 	        found=$$(draws); works=$$?; \
 	    fi;; \
 	esac; \
 	echo "$$found" | sed -n "s/^seer.errors.SettingError: //; \$$p"; \
 	if [ $$works = 0 ]; then touch $@; fi
+
+# Without a browser the report's tests in it are skipped, and pytest says so.
+browser: $(DONE)
+	@if [ -n "$(BROWSER_PACKAGES)" ] && $(APT_WORKS) \
+	    && ! $(BIN)/python -c 'import shutil, sys; sys.exit(not any(map(shutil.which, sys.argv[1:])))' \
+	        chromium chromium-browser google-chrome chrome; then \
+	    echo "Installing $(BROWSER_PACKAGES) for the report's tests; BROWSER_PACKAGES= prevents it."; \
+	    $(call apt_install,$(BROWSER_PACKAGES)); \
+	fi

@@ -32,3 +32,13 @@ def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stopped") / "run"
     assert stop_in_step(30, "train", *FLAGS, "--out", folder, signal=signal.SIGTERM) == 130
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what test_installation.py found out: pip's choices differ from day to day."""
+    passed = terminalreporter.stats.get("passed", [])
+    rows = [row for report in passed for name, row in report.user_properties if name == "installation"]
+    if rows:
+        terminalreporter.section("the wheel in new environments: seconds to install + to run")
+        for row in rows:
+            terminalreporter.line(" | ".join(row.values()))

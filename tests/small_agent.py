@@ -9,7 +9,7 @@ import torch
 from seer.agents.agent import EncodedNetwork
 from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, Rainbow
-from seer.networks.encoders import DATA_EFFICIENT, Convolution, Encoder, convolution_stages
+from seer.networks.encoders import DATA_EFFICIENT, Convolution, ConvolutionForm, Encoder, convolution_stages
 from seer.networks.heads import ValueHead
 from seer.replay import Batch
 
@@ -37,12 +37,14 @@ def make_agent(
     num_actions: int = ACTIONS,
     num_atoms: int = 21,
     batch_size: int = 8,
+    convolution: ConvolutionForm = "direct",
     seed: int = 0,
     **options: Any,
 ) -> Rainbow:
     """`options` are Rainbow's own."""
     torch.manual_seed(seed)
-    encoder = Encoder(convolution_stages(frame_shape, stack=stack, layers=layers))
+    stages = convolution_stages(frame_shape, stack=stack, layers=layers)
+    encoder = Encoder(stages, convolution=convolution)
     head = ValueHead(
         latent_size=encoder.output_size,
         num_actions=num_actions,

@@ -255,7 +255,10 @@ def test_without_stable_baselines3_its_rows_are_missing(rainbow: Subject) -> Non
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a real command, with few and short slices."""
     folder = tmp_path_factory.mktemp("bench")
-    with patch("seer.bench.run.QUICK", TINY), patch.object(scaling, "STORED", (200, 400)):
+    with (
+        patch("seer.bench.run.QUICK", TINY),
+        patch.multiple(scaling, STORED=(200, 400), BATCHES={"atari": (4, 8)}),
+    ):
         outputs = ("--json", folder / "bench.json", "--markdown", folder / "bench.md", "--scaling", folder / "s.png")
         assert seer("bench", "--agents", "rainbow", "--quick", "--threads", 1, "--device", "cpu", *outputs) == 0
     return folder
@@ -323,6 +326,7 @@ def test_a_busy_machine_is_told(tmp_path: Path) -> None:
     assert line in (tmp_path / "page.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_nothing_draws")
 def test_without_opengl_curl_is_measured_but_for_its_environment() -> None:
     report = measure({"curl": small("curl")}, TINY, scaling=False, progress=no_progress)

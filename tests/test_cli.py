@@ -18,7 +18,7 @@ import torch
 
 from drawing import needs_drawing
 from seer import __version__
-from seer.build import build_agent, describe_computing, pick_precision, settle_precision
+from seer.build import build_agent, describe_computing, pick_convolution, pick_precision, settle_computing
 from seer.cli import parse_config
 from seer.config import AgentName, Config, config_from_json, config_to_json
 from seer.errors import SettingError
@@ -716,7 +716,19 @@ def test_a_run_keeps_its_precision_on_another_machine(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bfloat16})
     config = parse_config("train", ["--env", "dm_control/cartpole-swingup-v0", "--device", "cpu"])
-    settled = config_from_json(config_to_json(settle_precision(config)))
+    settled = config_from_json(config_to_json(settle_computing(config)))
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": not has_bfloat16})
     assert pick_precision(settled) is precision
     assert pick_precision(config) is not precision
+
+
+@pytest.mark.parametrize(("wide", "form"), [(True, "direct"), (False, "patches")])
+def test_a_run_keeps_its_form_of_convolution_on_another_machine(
+    wide: bool, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": wide})
+    configs = [parse_config("train", [*PONG, "--device", "cpu", "--convolution", name]) for name in ("auto", form)]
+    settled = [config_from_json(config_to_json(settle_computing(config))) for config in configs]
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": not wide})
+    assert [pick_convolution(config) for config in settled] == [form, form]
+    assert pick_convolution(configs[0]) != form

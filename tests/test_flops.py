@@ -98,9 +98,9 @@ def test_the_ledger_adds_up() -> None:
 # Against PyTorch's counter ---------------------------------------------------------------------------------------
 
 
-def atari_sized(encoder: str, parts: dict[str, Any]) -> Rainbow:
-    layers = CONVOLUTIONS[encoder]
-    return make_agent(**parts, layers=layers, stack=4, frame_shape=SHAPE[1:], num_atoms=ATOMS, batch_size=BATCH)
+def atari_sized(encoder: str, parts: dict[str, Any], **options: Any) -> Rainbow:
+    shapes = {"layers": CONVOLUTIONS[encoder], "stack": 4, "frame_shape": SHAPE[1:], "num_atoms": ATOMS}
+    return make_agent(**parts, **shapes, batch_size=BATCH, **options)
 
 
 def counted(agent: Rainbow, batch: Batch) -> int:
@@ -126,6 +126,17 @@ def first_layers_of_the_head(encoder: str, parts: dict[str, Any]) -> int:
 def test_an_update_on_frames(encoder: str, parts: dict[str, Any]) -> None:
     agent = atari_sized(encoder, parts)
     saved = BATCH * FIRST_CONVOLUTION[encoder]  # pixels need no gradient
+    expected = agent.cost.update(Phase.FRAMES) - saved + projection(parts)
+    assert counted(agent, make_batch(agent, size=BATCH, shape=SHAPE)) == expected
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_an_update_on_frames_by_products_on_patches(parts: dict[str, Any]) -> None:
+    """The outputs at the rim that the second convolution doesn't read, 31 of 16 x 16, aren't computed but do count."""
+    agent = atari_sized("data-efficient", parts, convolution="patches")
+    first, passes = FIRST_CONVOLUTION["data-efficient"], agent.cost.encoder.passes[Phase.FRAMES]
+    rim = first * 31 // 256
+    saved = BATCH * (first + (passes.forwards + passes.backwards) * rim)
     expected = agent.cost.update(Phase.FRAMES) - saved + projection(parts)
     assert counted(agent, make_batch(agent, size=BATCH, shape=SHAPE)) == expected
 

@@ -1,7 +1,11 @@
 """Any environment of Gymnasium: what the agent sees and does, exact state, refusals; real third-party packages."""
 
 import json
+import os
+import re
 import signal
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 
 import third_party
+from drawing import needs_drawing
 from painted_run import make_training
 from seer.cli import parse_config
 from seer.environments import PixelEnvironment, make_gymnasium
@@ -89,6 +94,8 @@ def test_actions_are_scaled_to_their_bounds_and_shape() -> None:
         environment.step(np.array(action, np.float32))
     played = np.array(environment._env.unwrapped.played)
     assert played.tolist() == [[[-3.0], [0.0]], [[5.0], [1.0]], [[1.0], [0.75]]]
+    assert environment.own_actions() == {"low": played[0].tolist(), "high": played[1].tolist()}
+    assert make_gymnasium("third_party:Shows-v0").own_actions() == {"first": -1}
 
 
 def test_the_picture_among_other_observations_is_found_or_named() -> None:
@@ -104,6 +111,23 @@ def test_the_picture_among_other_observations_is_found_or_named() -> None:
 @pytest.mark.parametrize(("env_id", "options"), REAL)
 def test_the_wrapper_passes_gymnasiums_own_check(env_id: str, options: dict[str, Any]) -> None:
     check_env(make_gymnasium(env_id, **options))
+
+
+def test_mujoco_s_own_environments_are_drawn_without_a_screen() -> None:
+    """In a process of its own, in which nothing has chosen a backend yet."""
+    needs_drawing()
+    program = (
+        "import os, sys, types\n"
+        "sys.modules['imageio'] = types.ModuleType('imageio')\n"  # which Gymnasium imports there, and videos alone need
+        "from seer.environments import make_gymnasium\n"
+        "environment = make_gymnasium('InvertedPendulum-v5', render_pixels=True)\n"
+        "shown = environment.reset(seed=0)[0]\n"
+        "print(os.environ['MUJOCO_GL'], environment.backend, shown.std() > 1)"
+    )
+    without = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "DISPLAY")}
+    done = subprocess.run([sys.executable, "-c", program], env=without, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"(egl|osmesa) Rendering with (EGL|OSMESA) on .* images/s True", done.stdout)
 
 
 def test_real_pictures_come_through() -> None:

@@ -52,6 +52,7 @@ WRONG: list[tuple[str, ...]] = [
         "--eval-every": ("0", "-1", "x"),
         "--checkpoint-every": ("0", "-1", "nan"),
         "--env-timeout": ("0", "-1", "nan", "inf", "1e9"),
+        "--max-episode-steps": ("0", "-1", "1e3", "1000000000001"),
         "--threads": ("0", "-1", "1025", "1000000000"),
         "--device": ("gpu", "cuda:99", "", "meta:x", "tpu", "../cpu"),
         "--agent": ("", "sac", "curl", "Rainbow"),

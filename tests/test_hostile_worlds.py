@@ -30,7 +30,7 @@ from seer.training.journal import Journal
 from seer.training.parts import Training
 from seer.training.run import Metrics, RunFolder, read_metrics
 from seer.training.terminal import Terminal
-from tiny_run import FLAGS, seer_process
+from tiny_run import FLAGS, stop_in_step
 
 STEP = 70  # where it goes wrong; checkpoints are at 0 and 60
 
@@ -61,6 +61,8 @@ class World(PaintedEnvironment):
                     raise KeyError("joystick\nunplugged")
                 case "nan":
                     reward = float("nan")
+                case "huge":
+                    reward = 1e39
                 case "text":
                     reward = "much"  # type: ignore[assignment]
                 case "shape":
@@ -133,6 +135,7 @@ def test_a_folder_deleted_under_the_run_stops_it(start: Callable[[Training], Jou
     [
         ("raises", "the environment failed in step: KeyError: 'joystick\\nunplugged'"),
         ("nan", "the environment failed in step: its reward is nan"),
+        ("huge", "the environment failed in step: its reward is 1e+39, beyond 1e+15, which can't be learnt: scale it"),
         ("text", "the environment failed in step: TypeError"),
         ("shape", "the environment failed in drawing: its frame is uint8"),
         ("dtype", "the environment failed in drawing: its frame is float32"),
@@ -199,7 +202,8 @@ def test_an_evaluation_without_end_stops_the_run(
     run = make_training(FreezeAt(40))
     run.evaluator.environments[0].episodes = (Episode(10**9),)  # type: ignore[attr-defined]
     object.__setattr__(run.schedule, "eval_every", 65)
-    assert "a game of the evaluation hasn't ended after 501 steps" in stops(start, run, tmp_path)
+    line = stops(start, run, tmp_path)
+    assert "a game of the evaluation hasn't ended after 501 steps: begin anew with --max-episode-steps" in line
 
 
 def test_what_nobody_foresaw_stops_the_run_in_one_line(start: Callable[[Training], Journal], tmp_path: Path) -> None:
@@ -305,8 +309,7 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(tmp_path: Path) -> None:
     assert stopped.stderr.count("\n") == 1
     assert "can't be written" in stopped.stderr
 
-    stopped = seer_process("train", *flags[:-1], tmp_path / "second", step=250, signal=signal.SIGTERM)
-    assert stopped.returncode == 130
+    assert stop_in_step(250, "train", *flags[:-1], tmp_path / "second", signal=signal.SIGTERM) == 130
     folder = tmp_path / "second"
     whole = read_metrics(folder)
     size = (folder / "metrics.jsonl").stat().st_size
@@ -316,6 +319,5 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(tmp_path: Path) -> None:
     assert "metrics.jsonl can't be written" in stopped.stderr
     assert "seer resume" in stopped.stderr
     assert read_metrics(folder)[: len(whole)] == whole
-    done = seer_process("resume", folder, step=300, signal=signal.SIGTERM)
-    assert done.returncode == 130, done.stderr
+    assert stop_in_step(300, "resume", folder, signal=signal.SIGTERM) == 130
     assert latest_checkpoint(folder / "checkpoints").name == "step-000000300"

@@ -57,6 +57,8 @@ POINTS = [
     *("kill-end:1", "kill-act:140+kill-load:1", "kill-convert:2+kill-convert:1", "term-evaluate:9+kill-evaluate:5"),
     *("kill-act:120+term-convert:1+kill-write:3", "kill-learn:60+kill-record:5+term-act:7"),
 ]
+CHAIN = "kill-tear:11+kill-convert:2+kill-write:20+term-evaluate:9"
+"""One run, cut off four times: in learning from frames, the conversion, a checkpoint and an evaluation."""
 SHORT = ("kill-write:1", "term-convert:1+kill-act:40", "kill-write:20+term-evaluate:9", "kill-tear:11+kill-convert:2")
 
 
@@ -91,7 +93,10 @@ def check(folder: Path, points: list[str], flags: tuple[object, ...]) -> None:
         assert all(code in (-9, 130) for code in outcome["codes"][:-1]), outcome
         assert len(outcome["codes"]) == outcome["point"].count("+") + 2, outcome  # each one did cut it off
         run = Path(outcome["folder"])
-        assert [machine_free(record) for record in read_metrics(run)] == whole, outcome["point"]
+        records = read_metrics(run)
+        assert [machine_free(record) for record in records] == whole, outcome["point"]
+        seconds = [record["wall_seconds"] for record in records]
+        assert seconds == sorted(seconds), outcome["point"]  # time goes on where it was
         assert same(agent_of(run), agent), outcome["point"]
         assert not list((run / "checkpoints").glob(".*"))
 
@@ -100,10 +105,12 @@ def test_the_full_list_is_long_enough() -> None:
     assert len(POINTS) >= 40
 
 
-def test_runs_that_are_cut_off_on_atari_end_the_same(tmp_path: Path) -> None:
-    check(tmp_path, list(SHORT), ATARI)
+@pytest.mark.parametrize("points", [(CHAIN,), pytest.param(SHORT, marks=pytest.mark.slow)], ids=["chain", "short"])
+def test_runs_that_are_cut_off_on_atari_end_the_same(points: tuple[str, ...], tmp_path: Path) -> None:
+    check(tmp_path, list(points), ATARI)
 
 
+@pytest.mark.slow
 def test_runs_that_are_cut_off_on_dm_control_end_the_same(tmp_path: Path) -> None:
     needs_drawing()
     check(tmp_path, list(SHORT[1:2]), CONTROL)

@@ -24,7 +24,7 @@ def make(dtype: str) -> Training:
     return run
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8"])
+@pytest.mark.parametrize("dtype", [pytest.param("float16", marks=pytest.mark.slow), "int8"])
 def test_a_stopped_run_ends_as_one_that_was_not(dtype: str, tmp_path: Path) -> None:
     whole, said = finish(lambda: make(dtype), tmp_path / "whole")
     resumed, _ = finish(lambda: make(dtype), tmp_path / "resumed", stop_at=FREEZE_AT + 50)
@@ -55,6 +55,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(dtype: str, tmp_path: Path) -> N
     assert whole.step == STEPS
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_a_frozen_run(tmp_path: Path) -> None:
     short = ("--steps", 150, "--freeze-at", 120, "--replay-capacity", 100, "--first-update", 60, "--batch-size", 8)
     flags = ("--hidden-units", 16, "--n-step", 3, "--eval-every", 150, "--eval-episodes", 1, "--device", "cpu")

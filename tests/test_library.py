@@ -27,9 +27,13 @@ def make_module(seed: int = 0, channels: int = 2) -> nn.Sequential:
 def play(replay: seer.Replay, encoder: seer.FreezableEncoder, steps: int, seed: int = 0) -> None:
     """Noise, an episode of five steps cut by a time limit after another."""
     rng = np.random.default_rng(seed)
+    frames: list[Any] = []
     for step in range(steps):
-        observation, after = rng.integers(0, 256, (2, STACK, *FRAME)).astype(np.uint8)
-        cut = step % 5 == 4
+        if step % 5 == 0:
+            frames = [rng.integers(0, 256, FRAME).astype(np.uint8)] * STACK
+        observation = np.stack(frames[-STACK:])
+        frames.append(rng.integers(0, 256, FRAME).astype(np.uint8))
+        after, cut = np.stack(frames[-STACK:]), step % 5 == 4
         final_row = encoder.row(after) if cut else None
         replay.append(encoder.row(observation), 1, 1.0, terminated=False, truncated=cut, final_row=final_row)
 

@@ -14,12 +14,12 @@ from seer.networks.encoders import (
     CONVOLUTIONS,
     DATA_EFFICIENT,
     Convolution,
-    ConvStage,
     Encoder,
     Pooling,
     convolution_stages,
 )
 from seer.networks.heads import Noise, NoisyLinear, ValueHead
+from seer.networks.pixels import nested_squares
 
 ATARI_FRAME = (1, 84, 84)
 
@@ -133,20 +133,40 @@ def test_pixels_are_the_frames_over_255(stack: int) -> None:
     assert pixels.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("channels", [4, 16])
-@pytest.mark.parametrize("side", [15, 16, 19])
-def test_kernels_side_by_side_give_the_convolution(channels: int, side: int) -> None:
-    """From 16 channels on they are a matrix product; the same maps and gradients as PyTorch's convolution."""
+@pytest.mark.parametrize("stack", [3, 4])
+@pytest.mark.parametrize("sides", [(84, 84), (50, 79), (30, 61)])
+@pytest.mark.parametrize("frozen", [1, 2])
+def test_products_on_patches_give_the_convolutions(stack: int, sides: tuple[int, int], frozen: int) -> None:
+    """The same latents, stored numbers and gradients, whether four frames are packed or not, with and without a rim."""
     torch.manual_seed(0)
-    stage = ConvStage((channels, side, side), Convolution(7, kernel=5, stride=5))
-    maps = torch.randn(2, channels, side, side).contiguous(memory_format=torch.channels_last)
-    ours, plain = maps.clone().requires_grad_(), maps.clone().requires_grad_()
-    expected = nn.functional.conv2d(plain, stage.weight, stage.bias, stride=5)
-    parameters = list(stage.parameters())
-    wanted = torch.autograd.grad(expected.square().sum(), [plain, *parameters])
-    got = torch.autograd.grad(stage.convolve(ours).square().sum(), [ours, *parameters])
-    torch.testing.assert_close(stage.convolve(maps), expected)
-    torch.testing.assert_close(got, wanted)
+    stages = convolution_stages((1, *sides), stack=stack, layers=DATA_EFFICIENT)
+    direct = Encoder(stages, frozen_stages=frozen)
+    patches = Encoder(stages, frozen_stages=frozen, convolution="patches")
+    frames = torch.randint(256, (5, stack, 1, *sides), dtype=torch.uint8, generator=generator())
+    pixels, squares = direct.inputs(frames), patches.inputs(frames)
+    assert (pixels.ndim, squares.ndim) == (4, 3)
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    torch.testing.assert_close(patches.encode(squares), direct.encode(pixels), **close)
+    torch.testing.assert_close(patches.encode(patches.pixels(frames)), direct.encode(pixels), rtol=0, atol=0)
+    (wanted,), (got,) = direct(pixels), patches(squares)
+    torch.testing.assert_close(got, wanted, **close)
+    parameters = list(direct.parameters())
+    wanted, got = (torch.autograd.grad(latent.square().sum(), parameters) for latent in (wanted, got))
+    scale = max(float(gradient.abs().max()) for gradient in wanted)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6 * scale)
+
+
+def test_squares_within_squares() -> None:
+    """A picture of 5 x 8 pixels, by hand: 2 outputs, of 4 squares each, of 4 pixels each; the last row is left out."""
+    order = nested_squares(5, 8, [2, 2]).view(2, 4, 4).tolist()  # outputs above, of each its squares, their pixels
+    assert order[0] == [[0, 1, 8, 9], [2, 3, 10, 11], [16, 17, 24, 25], [18, 19, 26, 27]]
+    assert order[1] == [[4, 5, 12, 13], [6, 7, 14, 15], [20, 21, 28, 29], [22, 23, 30, 31]]
+
+
+def test_kernels_that_overlap_stay_convolutions() -> None:
+    encoder = Encoder(convolution_stages(ATARI_FRAME, stack=4, layers=CANONICAL), convolution="patches")
+    frames = torch.zeros(1, 4, *ATARI_FRAME, dtype=torch.uint8)
+    assert encoder.inputs(frames).shape == encoder.pixels(frames).shape
 
 
 # Noisy layers ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from seer.agents.rainbow import Epsilon, Rainbow
 from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
 from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt
-from seer.networks.encoders import DATA_EFFICIENT, Convolution
+from seer.networks.encoders import DATA_EFFICIENT, Convolution, ConvolutionForm
 from seer.networks.heads import Noise, ValueHead
 from seer.phase import Phase
 from seer.replay import Arena, Batch, Prioritized, Replay, RowFormat, Uniform
@@ -128,6 +128,25 @@ def test_frozen_frames_and_latents_give_the_same_update(parts: dict[str, Any]) -
     # Adam turns the sign of a gradient near zero into a whole step of 1e-3, so afterwards only most are compared.
     close = [(a - b).abs() < 1e-5 for a, b in zip(heads[0].parameters(), heads[1].parameters(), strict=True)]
     assert torch.cat([part.flatten() for part in close]).float().mean() > 0.99
+
+
+@every_agent
+@pytest.mark.parametrize("phase", [Phase.FRAMES, Phase.FROZEN_FRAMES])
+def test_products_on_patches_give_the_same_update(phase: Phase, parts: dict[str, Any]) -> None:
+    """Only computed differently: same errors, same gradients."""
+    results = []
+    forms: tuple[ConvolutionForm, ...] = ("direct", "patches")
+    for convolution in forms:
+        agent = make_agent(**parts, convolution=convolution)
+        learn_a_little(agent, updates=3)
+        if phase is not Phase.FRAMES:
+            agent.freeze(phase)
+        (update,) = learn_a_little(agent, updates=1)
+        results.append((update.metrics | {"priority": cast(Tensor, update.priority)}, gradients(agent.online)))
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-5)
 
 
 @every_agent
@@ -417,11 +436,14 @@ def test_rows_are_newest_frames_or_latents(phase: Phase) -> None:
 # State -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("convolution", ["direct", "patches"])
 @pytest.mark.parametrize("name", ["rainbow", "dqn"])
 @pytest.mark.parametrize("phase", list(Phase))
-def test_a_restored_agent_goes_on_bit_for_bit(phase: Phase, name: str, tmp_path: Path) -> None:
+def test_a_restored_agent_goes_on_bit_for_bit(
+    phase: Phase, name: str, convolution: ConvolutionForm, tmp_path: Path
+) -> None:
     """Through a checkpoint on disk, into an agent that was made with other seeds."""
-    options: dict[str, Any] = {"epsilon": Epsilon(1.0, 0.3, 20)}
+    options: dict[str, Any] = {"epsilon": Epsilon(1.0, 0.3, 20), "convolution": convolution}
     agent = make_agent(**PARTS[name], **options)
     learn_a_little(agent, updates=4)
     if phase is not Phase.FRAMES:

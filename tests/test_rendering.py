@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from seer.environments import rendering
-from seer.environments.rendering import Backend, choose_backend
+from seer.environments import backends, rendering
+from seer.environments.backends import Backend, answer_of
+from seer.environments.rendering import choose_backend
 from seer.errors import SettingError
 
 choose = choose_backend.__wrapped__
@@ -16,11 +18,16 @@ choose = choose_backend.__wrapped__
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the backends that `choose` tries; none works."""
+    """Names of the backends that `choose` tries; none works, though simulations run."""
     names: list[str] = []
-    monkeypatch.setattr(rendering, "BACKENDS", ("egl", "osmesa"))
+
+    def fail(program: str, *, gl: str) -> str:
+        names.append(gl)
+        return f"no lib{gl}"
+
     monkeypatch.setattr(rendering, "find_spec", lambda name: object())
-    monkeypatch.setattr(rendering, "_try", names.append)
+    monkeypatch.setattr(backends, "answer_of", fail)
+    monkeypatch.setattr(rendering, "_SIMULATION", "print('{}')")
     monkeypatch.setenv("MUJOCO_GL", "")  # so that the variable is put back after `choose` has set it
     return names
 
@@ -28,10 +35,12 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_egl_comes_first_then_osmesa(tried: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingError, match=r"MUJOCO_GL=egl or osmesa .*; apt-get install libegl1 libgl1 ") as refusal:
         choose()
+    assert str(refusal.value).endswith("Reason: egl: no libegl, osmesa: no libosmesa")
     assert "\n" not in str(refusal.value)
     assert tried == ["egl", "osmesa"]
     assert os.environ["MUJOCO_GL"] == ""
-    monkeypatch.setattr(rendering, "_try", lambda name: Backend(name, "x", 1.0) if name == "osmesa" else None)
+    works = {"device": "x", "images_per_second": 1.0}
+    monkeypatch.setattr(backends, "answer_of", lambda _, gl: works if gl == "osmesa" else "")
     assert choose().name == "osmesa"
     assert os.environ["MUJOCO_GL"] == "osmesa"
 
@@ -57,10 +66,50 @@ def test_a_missing_dm_control_is_explained(tried: list[str], monkeypatch: pytest
     assert tried == []
 
 
-@pytest.mark.parametrize("probe", ["raise SystemExit(1)", "import os; os.abort()", "print('no figures')"])
-def test_a_backend_that_fails_crashes_or_babbles_does_not_work(probe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "_PROBE", probe)
-    assert rendering._try("egl") is None
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("raise AttributeError('no\\nflex_vertedge')", "flex_vertedge"),
+        ("import mujoco_of_tomorrow", "ModuleNotFoundError: No module named 'mujoco_of_tomorrow'"),
+    ],
+)
+def test_what_fails_without_a_picture_too_is_not_blamed_on_opengl(
+    program: str, reason: str, tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """test_installation.py has the real case, dm_control 1.0.50 with mujoco 4."""
+    versions = {"dm_control": "1.0.50", "mujoco": "4.0.0"}
+    monkeypatch.setattr(rendering, "_SIMULATION", program)
+    monkeypatch.setattr(rendering.metadata, "version", versions.__getitem__)
+    with pytest.raises(SettingError) as refusal:
+        choose()
+    said = str(refusal.value)
+    assert f"dm_control 1.0.50 with mujoco 4.0.0: {reason}; pip install 'seer-rl[dm-control]'" in said
+    assert "apt-get" not in said
+    assert "\n" not in said
+
+
+def test_a_missing_mujoco_is_named(tried: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "_SIMULATION", "import mujoco_of_tomorrow")
+
+    def version(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(rendering.metadata, "version", version)
+    with pytest.raises(SettingError, match="no dm_control with no mujoco: ModuleNotFoundError"):
+        choose()
+
+
+@pytest.mark.parametrize(
+    ("probe", "reason"),
+    [
+        ("raise SystemExit(1)", "ended with code 1"),
+        ("import os; os.abort()", "ended with code -6"),
+        ("print('no figures')", "ended with code 0"),
+        ("raise OSError('no device')", "OSError: no device"),
+    ],
+)
+def test_a_backend_that_fails_crashes_or_babbles_does_not_work(probe: str, reason: str) -> None:
+    assert answer_of(probe, gl="egl") == reason
 
 
 def test_a_backend_that_hangs_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +117,7 @@ def test_a_backend_that_hangs_does_not_work(monkeypatch: pytest.MonkeyPatch) -> 
         raise subprocess.TimeoutExpired("python", 300)
 
     monkeypatch.setattr(subprocess, "run", hang)
-    assert rendering._try("egl") is None
+    assert answer_of("", gl="egl") == "no answer in 300 seconds"
 
 
 def test_the_line_says_what_draws_and_how_fast() -> None:

@@ -5,8 +5,8 @@ Learning via Stored Embeddings", NeurIPS 2021 (arXiv 2103.02886). Early in train
 encoder are frozen; from then on the replay holds their outputs, which are cheaper to train on and smaller.
 
 For a training loop of your own: `make_replay`, `FreezableEncoder`, and `FlopsLedger` with `cost_of` and
-`count_multiply_adds`; `FreezeWhenSettled` says when to freeze, from scores and `linear_cka`. `examples/dqn.py` is a
-whole DQN made of them.
+`count_multiply_adds`; `VectorSteps` stores the steps of environments side by side; `FreezeWhenSettled` says when to
+freeze, from scores and `linear_cka`. `examples/dqn.py` is a whole DQN made of them.
 
 Importing this package loads nothing else; a name loads its module when it is first used.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seer.errors import SettingError
     from seer.flops import Cost, FlopsLedger, Part, Passes
     from seer.freezing import FreezeAt, FreezeWhenSettled
-    from seer.library import FreezableEncoder, cost_of, count_multiply_adds, make_replay
+    from seer.library import FreezableEncoder, VectorSteps, cost_of, count_multiply_adds, make_replay
     from seer.phase import Phase
     from seer.pretrained import FrozenEncoder, load_module
     from seer.replay import Arena, Batch, LatentError, Prioritized, Replay, RowFormat, Streams, Transcoding, Uniform
@@ -28,7 +28,7 @@ _HOMES = {
     "errors": ("SettingError",),
     "flops": ("Cost", "FlopsLedger", "Part", "Passes"),
     "freezing": ("FreezeAt", "FreezeWhenSettled"),
-    "library": ("FreezableEncoder", "cost_of", "count_multiply_adds", "make_replay"),
+    "library": ("FreezableEncoder", "VectorSteps", "cost_of", "count_multiply_adds", "make_replay"),
     "phase": ("Phase",),
     "pretrained": ("FrozenEncoder", "load_module"),
     "replay": (
@@ -67,6 +67,7 @@ __all__ = [
     "Streams",
     "Transcoding",
     "Uniform",
+    "VectorSteps",
     "__version__",
     "cost_of",
     "count_multiply_adds",

@@ -18,13 +18,28 @@ from seer.agents.sac import Generators, Sac, SacSettings
 from seer.allocator import keep_freed_memory
 from seer.budget import Budget, budget_of
 from seer.config import Config
-from seer.environments import EnvironmentProcess, PixelEnvironment, make_atari, make_dm_control, make_gymnasium
+from seer.environments import (
+    EnvironmentProcess,
+    PixelEnvironment,
+    make_atari,
+    make_dm_control,
+    make_gymnasium,
+    seed_shared,
+)
 from seer.errors import SettingError
 from seer.flops import FlopsLedger
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
 from seer.library import action_format
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
-from seer.networks.encoders import CONVOLUTIONS, Encoder, Pooling, Projections, convolution_stages, impala_stages
+from seer.networks.encoders import (
+    CONVOLUTIONS,
+    ConvolutionForm,
+    Encoder,
+    Pooling,
+    Projections,
+    convolution_stages,
+    impala_stages,
+)
 from seer.networks.heads import ValueHead
 from seer.presets import CONTROL
 from seer.pretrained import ModuleStage, load_module
@@ -34,7 +49,11 @@ from seer.training.guards import Guards
 from seer.training.parts import Schedule, Training
 from seer.training.probe import Probe, least_observations
 from seer.training.resident import free_bytes, own_bytes, usable_cores
+from seer.training.return_support import ReturnSupport
 from seer.validation import parse_memory
+
+COPIES = 5
+"""Of every weight: online, target, gradient and Adam's two moments."""
 
 EVALUATION_EPSILON = 0.001
 """Random actions in evaluation (SEER, Atari protocol)."""
@@ -58,6 +77,7 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     device = pick_device(config.device)
     use_threads(config)
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(7)]
+    seed_shared(seeds[4])  # environments may draw from them while they are made
     given = environment is not None
     games = 0 if given else min(PARALLEL_GAMES, config.eval_episodes)
     environment = environment or build_environment(config, training=True)
@@ -82,7 +102,17 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
         ledger=ledger,
         budget=budget.total,
         renew=lambda step: build_agent(config, environment, device, fresh_seeds(config.seed, step)),
+        return_support=build_return_support(config),
     )
+
+
+def build_return_support(config: Config) -> ReturnSupport | None:
+    """What watches the returns of an agent whose values are distributions; None for others."""
+    value = config.value
+    if config.agent not in ("rainbow", "dqn") or not value.distributional:
+        return None
+    ends = (value.min_return, value.max_return)
+    return ReturnSupport(*ends, discount=config.learning.discount, streams=config.num_envs)
 
 
 def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | Streams) -> None:
@@ -143,6 +173,16 @@ def build_others(config: Config) -> list[EnvironmentProcess]:
 
 def environment_maker(config: Config, *, training: bool) -> Callable[[], PixelEnvironment]:
     """What makes an environment, here or in another process."""
+    return functools.partial(_make_limited, _unlimited_maker(config, training=training), config.max_episode_steps)
+
+
+def _make_limited(make: Callable[[], PixelEnvironment], max_episode_steps: int | None) -> PixelEnvironment:
+    environment = make()
+    environment.max_episode_steps = max_episode_steps
+    return environment
+
+
+def _unlimited_maker(config: Config, *, training: bool) -> Callable[[], PixelEnvironment]:
     image = config.image
     options: dict[str, Any] = {"stack": image.stack, "action_repeat": image.action_repeat, "image_size": image.size}
     if config.env.startswith(CONTROL):
@@ -172,12 +212,25 @@ def build_agent(
 def _agent_for(config: Config, environment: PixelEnvironment, device: torch.device, seeds: Sequence[int]) -> Agent[Any]:
     """The agent for the environment's actions."""
     if isinstance(environment.action_space, Discrete):
+        _refuse_too_many_actions(config, int(environment.action_space.n), device)
         if config.agent not in ("rainbow", "dqn"):
             raise SettingError(f"--agent {config.agent} needs continuous actions; for {config.env} use rainbow or dqn")
         return build_rainbow(config, environment, int(environment.action_space.n), device, seeds)
     if config.agent not in ("sac", "curl"):
         raise SettingError(f"--agent {config.agent} needs discrete actions; for {config.env} use curl or sac")
     return build_sac(config, environment, math.prod(environment.action_space.shape or ()), device, seeds)
+
+
+def _refuse_too_many_actions(config: Config, count: int, device: torch.device) -> None:
+    """SettingError where the layer of one output per action and atom takes more memory than is free."""
+    value, learning = config.value, config.learning
+    weights = count * (value.num_atoms if value.distributional else 1) * learning.hidden_units * (1 + value.noisy)
+    needed, free = COPIES * 4 * weights, free_on(device) + own_bytes() * (device.type == "cpu")
+    if needed > free:
+        raise SettingError(
+            f"--env {config.env} has {count:,} actions: networks of one output for each take {needed / 1e9:,.2f} GB, "
+            f"and {free / 1e9:.2f} GB are free here; give the environment fewer actions, or continuous ones"
+        )
 
 
 def use_threads(config: Config) -> None:
@@ -207,7 +260,8 @@ def build_encoder(config: Config, environment: PixelEnvironment, *, projections:
     if projections:
         maps = stages[-1].output_shape
         stages.append(Projections(maps, latents=projections, latent_size=config.sac.latent_size))  # type: ignore[arg-type]
-    return Encoder(stages, frozen_stages=None if layers == "all" else int(layers), precision=precision)
+    frozen = None if layers == "all" else int(layers)
+    return Encoder(stages, frozen_stages=frozen, precision=precision, convolution=pick_convolution(config))
 
 
 def pick_precision(config: Config) -> torch.dtype:
@@ -219,10 +273,22 @@ def pick_precision(config: Config) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
-def settle_precision(config: Config) -> Config:
-    """The settings with "auto" decided for this machine, once: stored latents must stay those of one precision."""
-    name: Any = str(pick_precision(config)).removeprefix("torch.")
-    return dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision=name))
+def pick_convolution(config: Config) -> ConvolutionForm:
+    """How kernels that lie side by side are computed, given the setting and the device.
+
+    By the processor, not by a timing: the two forms round differently, and a seed has to give the same run.
+    """
+    if config.learning.convolution != "auto":
+        return config.learning.convolution
+    wide = pick_device(config.device).type != "cpu" or torch.cpu.get_capabilities().get("avx512_f", False)
+    return "direct" if wide else "patches"
+
+
+def settle_computing(config: Config) -> Config:
+    """The settings with "auto" decided for this machine, once: stored latents must stay those of one way to compute."""
+    precision: Any = str(pick_precision(config)).removeprefix("torch.")
+    settled = {"precision": precision, "convolution": pick_convolution(config)}
+    return dataclasses.replace(config, learning=dataclasses.replace(config.learning, **settled))
 
 
 def describe_computing(config: Config) -> str:

@@ -15,6 +15,7 @@ from seer.errors import SettingError
 
 AgentName = Literal["rainbow", "dqn", "sac", "curl"]
 Precision = Literal["auto", "float32", "bfloat16"]
+ConvolutionName = Literal["auto", "direct", "patches"]
 LatentDtype = Literal["float32", "float16", "bfloat16", "int8"]
 ImageChannels = Literal["auto", "grey", "rgb"]
 EncoderName = Literal["data-efficient", "canonical", "sac-ae", "impala"]
@@ -140,6 +141,11 @@ class LearningConfig:
     """What the layers compute in; parameters and losses stay float32 (and for stored latents see --latent-dtype). auto:
     bfloat16 for SAC and CURL where the processor has instructions for it, else float32; decided when the run starts."""
 
+    convolution: ConvolutionName = "auto"
+    """How convolutions whose kernels are as large as their strides (all of the data-efficient encoder) are computed:
+    direct, or as matrix products on patches of pixels. auto: patches on a CPU without AVX-512, where that is faster;
+    decided when the run starts."""
+
     batch_size: int = 32
     """Samples per update (DER, table 1)."""
 
@@ -252,7 +258,8 @@ class Config:
     """Learning algorithm."""
 
     seed: int = 0
-    """Seed of every random generator."""
+    """Seed of every random generator: weights, replay, exploration, environments; of `random` and `numpy.random` too,
+    which some environments of Gymnasium draw from."""
 
     steps: int = 500_000
     """Training steps (agent decisions; 4 frames each on Atari)."""
@@ -285,6 +292,10 @@ class Config:
 
     env_timeout: float = 300.0
     """Seconds that a reset or a step of the environment may take before the run is stopped."""
+
+    max_episode_steps: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    """Decisions after which an episode is cut off as by a time limit, in training and in evaluation. Default: when the
+    environment ends it (Atari after 27,000 decisions, DeepMind Control after 1,000 steps of its own, as published)."""
 
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR|None")] = None
     """Run folder; must not exist. Default: runs/<env>-<agent>-<seed>-<time>."""
@@ -328,10 +339,10 @@ def config_to_json(config: Config) -> dict[str, Any]:
 
 
 def config_from_json(record: dict[str, Any]) -> Config:
-    """The config that `config_to_json` wrote.
+    """The config that `config_to_json` wrote; settings that an older seer didn't know have their defaults.
 
     Raises:
-        SettingError: a setting is unknown, missing or of the wrong type.
+        SettingError: a setting is unknown, of the wrong type, or a whole group of them is missing.
     """
     try:
         groups = {f.name: f.default_factory for f in dataclasses.fields(Config) if callable(f.default_factory)}

@@ -52,7 +52,7 @@ def flops_table(
     frozen_at: int | None,
     capacity: int,
 ) -> Table:
-    """What passes, steps and a whole run cost in multiply-adds (SEER, section 5): before, after, ratio.
+    """Tabulate what passes, steps and a whole run cost in multiply-adds (SEER, section 5): before, after, ratio.
 
     `after` is the phase that the freeze leads to; `updates` happen per step from step `first_update` on, of `steps`
     in all, and the freeze comes at step `frozen_at` (None is never), to a replay that holds `capacity` frames.
@@ -83,7 +83,7 @@ def flops_table(
 def run_flops(
     cost: Cost, *, after: Phase, updates: int, steps: int, first_update: int, frozen_at: int | None, capacity: int
 ) -> tuple[int, int]:
-    """Multiply-adds of a whole run: without a freeze, and with the encoder frozen at `frozen_at` (None is never).
+    """Return the multiply-adds of a whole run: without a freeze, and with one at `frozen_at` (None is never).
 
     The other arguments are those of `flops_table`.
     """
@@ -98,7 +98,7 @@ def run_flops(
 
 
 def memory_table(env: str, *, num_bytes: int, frame: RowFormat, latent: RowFormat) -> Table:
-    """What a replay of `num_bytes` holds: frames before the freeze, latents [K, N, L] after it."""
+    """Tabulate what a replay of `num_bytes` holds: frames before the freeze, latents [K, N, L] after it."""
     table, row = _before_and_after(f"Replay memory, {env}")
     kept = latent if latent.num_bytes <= frame.num_bytes else frame
     row("bytes of the arena", num_bytes, num_bytes)
@@ -115,7 +115,7 @@ def memory_table(env: str, *, num_bytes: int, frame: RowFormat, latent: RowForma
 
 
 def _before_and_after(title: str) -> tuple[Table, Callable[[str, int, int], None]]:
-    """An empty table, and a function that adds a row to it."""
+    """Return an empty table, and a function that adds a row to it."""
     table = Table("", title=title, title_justify="left")
     for name in ("before the freeze", "after it", "after / before"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -5,6 +5,7 @@ import math
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from seer.build import pick_precision
@@ -45,6 +46,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
         "run": path.resolve().name, "step": int(checkpoint.name.rpartition("-")[2]),
         "env": config.env, "image": dataclasses.asdict(config.image), "agent": config.agent,
         "precision": config.learning.precision, "latent_dtype": config.freeze.latent_dtype,
+        "environment_actions": environment.own_actions(),
     }  # fmt: skip
     bundle = make_bundle(agent, seen, target, about, partial(terminal.advance, "exporting"))
     rows = bundle.rows()
@@ -52,6 +54,12 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
         own = compare(outputs_of(load_player(folder, config)[0], seen), bundle.exact, "", tolerance=math.inf)
         rows[f"against it in {str(precision).removeprefix('torch.')}, as it plays here"] = str(own)
     terminal.table(f"{config.env}, {config.agent}, {checkpoint.name}", rows)
+    taken = environment.own_actions()
+    if "low" in taken and (np.any(np.array(taken["low"]) != -1) or np.any(np.array(taken["high"]) != 1)):
+        terminal.say(
+            f"the environment's own actions are low + (action + 1) / 2 * (high - low), with low {taken['low']} and "
+            f"high {taken['high']} (export.json)"
+        )
     if agent.phase is Phase.FRAMES:
         terminal.say("the encoder isn't frozen: encoder.onnx fits this checkpoint alone")
     terminal.say(f"wrote {target}")

@@ -15,7 +15,18 @@ from torch import Tensor, nn
 from seer.errors import SettingError
 from seer.flops import NO_PASSES, Cost, Part, Passes
 from seer.phase import Phase
-from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Streams, Transcoding, Uniform
+from seer.replay import (
+    LATENT_DTYPES,
+    ActionFormat,
+    Arena,
+    Padding,
+    Prioritized,
+    Replay,
+    RowFormat,
+    Streams,
+    Transcoding,
+    Uniform,
+)
 from seer.replay.transcode import Progress, refuse_unfitted
 
 
@@ -31,12 +42,13 @@ def make_replay(
     device: torch.device | str = "cpu",
     seed: int = 0,
     number: int | None = None,
+    padding: Padding = "repeat",
 ) -> Replay:
     """A replay of one environment's frames, in a block of memory that `FreezableEncoder.freeze` fills with latents.
 
     It takes each step for the next one of the same environment. Several environments get one each, sampled as one by
     `Streams([make_replay(..., seed=i, number=i) for i in range(4)], np.random.default_rng(0))`; its
-    `streams[i].append` stores a step of the i-th.
+    `streams[i].append` stores a step of the i-th, and `VectorSteps` those of a `gymnasium.vector.VectorEnv`.
 
     Args:
         num_bytes: of the block, for example `capacity * 84 * 84`. Actions, rewards and priorities lie beside it
@@ -50,6 +62,9 @@ def make_replay(
         device: where the block lives.
         seed: of sampling.
         number: among those of `Streams`.
+        padding: what the agent sees before an episode's first frame, as `padding_type` of Gymnasium's
+            `FrameStackObservation`: that frame again ("repeat", there "reset"), or black ones ("zero"). `append` checks
+            it where it is given whole observations, as `FreezableEncoder.row` gives them.
 
     Raises:
         SettingError: the block is too small for one window, `num_bytes` or `frame_shape` is no such thing, or the
@@ -69,18 +84,20 @@ def make_replay(
         sampler=Prioritized() if prioritized else Uniform(),
         rng=np.random.default_rng(seed),
         number=number,
+        padding=padding,
     )
 
 
 def action_format(action_space: gymnasium.Space[Any]) -> RowFormat:
-    """How the replay stores an action: int64 `()` of a Discrete space, float32 of a Box.
+    """Return how the replay stores an action: int64 `()`, one of those of a Discrete space, or float32 of a Box.
 
     Raises:
         SettingError: the space is neither.
     """
     match action_space:
         case gymnasium.spaces.Discrete():
-            return RowFormat((), torch.int64)
+            start = int(action_space.start)
+            return ActionFormat((), torch.int64, range(start, start + int(action_space.n)))
         case gymnasium.spaces.Box():
             return RowFormat(action_space.shape, torch.float32)
     raise SettingError(f"action_space {action_space} can't be stored: it must be Discrete or Box")
@@ -155,7 +172,7 @@ class FreezableEncoder:
 
     @torch.no_grad()
     def row(self, observation: NDArray[np.uint8]) -> Tensor:
-        """What `Replay.append` takes for an observation `[S, C, H, W]` uint8: its newest frame, or its latents.
+        """Return what `Replay.append` takes for an observation `[S, C, H, W]` uint8: its frames, or its latents.
 
         Acting and storing share one pass, where nothing is augmented and it is the observation `act` was given last.
         """
@@ -163,7 +180,7 @@ class FreezableEncoder:
             if self._augment is None and self._seen is not None and np.array_equal(self._seen[0], observation):
                 return self._seen[1].view(1, 1, -1)
             return self.encode(self._batch(observation))[0]
-        return torch.from_numpy(np.ascontiguousarray(observation[-1]))
+        return torch.from_numpy(np.ascontiguousarray(observation))
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
@@ -200,7 +217,7 @@ class FreezableEncoder:
         return transcoding
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and phase; the replay has a `state_dict` of its own. `torch.save` writes both."""
+        """Weights and phase; the replay has a `state_dict` of its own. `torch.save` and `torch.load` take both."""
         return {"phase": str(self.phase), "module": self.module.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -218,6 +235,79 @@ class FreezableEncoder:
 
     def _batch(self, observation: NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(observation[None])).to(self.replay.device)
+
+
+class VectorSteps:
+    """Stores the steps of a `gymnasium.vector.VectorEnv`: those of environment i in stream i of an encoder's replay.
+
+    Where an episode has ended, Gymnasium's environments start the next by themselves (`AutoresetMode`): with the next
+    step, which plays no action and isn't stored, or with the same one, whose last observation is in `infos`.
+
+    Args:
+        envs: already reset; its `metadata` names the mode. Don't reset it again.
+        encoder: makes the rows; its replay has as many streams as there are environments.
+        view: an observation of one environment to `[S, C, H, W]` uint8, such as `lambda stack: stack[:, None]`.
+
+    Attributes:
+        starting: `[E]` bool: the environments that play no action at the next step.
+
+    Raises:
+        SettingError: the mode is unknown, or there are more or fewer streams.
+    """
+
+    def __init__(
+        self,
+        envs: gymnasium.vector.VectorEnv[Any, Any, Any],
+        encoder: FreezableEncoder,
+        view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = np.asarray,
+    ) -> None:
+        mode = envs.metadata.get("autoreset_mode")
+        if mode not in set(gymnasium.vector.AutoresetMode):
+            raise SettingError(f"autoreset_mode is {mode!r}: set envs.metadata['autoreset_mode'] to an AutoresetMode")
+        if len(encoder.replay.streams) != envs.num_envs:
+            raise SettingError(
+                f"the replay has {len(encoder.replay.streams)} streams for {envs.num_envs} environments: "
+                "give Streams of one each"
+            )
+        self.starting = np.zeros(envs.num_envs, bool)
+        self._mode = gymnasium.vector.AutoresetMode(mode)
+        self._encoder, self._view = encoder, view
+
+    def append(  # noqa: PLR0917  # in the order of a loop
+        self,
+        observations: NDArray[np.uint8],
+        actions: NDArray[Any],
+        rewards: NDArray[Any],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        following: NDArray[np.uint8],
+        infos: dict[str, Any],
+    ) -> None:
+        """Store what the environments played: `following` is the observations that `step` returned.
+
+        Raises:
+            SettingError: an episode was cut, but its last observation isn't in `infos`, where the mode puts it.
+        """
+        for env in np.flatnonzero(~self.starting):
+            cut = bool(truncated[env] and not terminated[env])
+            self._encoder.replay.streams[env].append(
+                self._encoder.row(self._view(observations[env])),
+                actions[env],
+                float(rewards[env]),
+                terminated=bool(terminated[env]),
+                truncated=cut,
+                final_row=self._encoder.row(self._view(self._last(env, following, infos))) if cut else None,
+            )
+        if self._mode is gymnasium.vector.AutoresetMode.NEXT_STEP:
+            self.starting = np.logical_or(terminated, truncated) & ~self.starting
+
+    def _last(self, env: np.intp, following: NDArray[np.uint8], infos: dict[str, Any]) -> NDArray[np.uint8]:
+        """Return the observation after the last step of an episode."""
+        if self._mode is not gymnasium.vector.AutoresetMode.SAME_STEP:
+            return np.asarray(following[env])
+        if "final_obs" not in infos:
+            raise SettingError("infos have no final_obs, though autoreset_mode is SAME_STEP: pass on those of step()")
+        return np.asarray(infos["final_obs"][env])
 
 
 def _features(module: nn.Module, inputs: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from seer.agents.agent import Agent
 from seer.build import build_agent, build_environment, pick_device, use_threads
 from seer.config import Config, config_from_json
-from seer.environments import PixelEnvironment
+from seer.environments import PixelEnvironment, seed_shared
 from seer.errors import SettingError
 from seer.training.checkpoint import latest_checkpoint, load_checkpoint
 from seer.training.run import CHANGEABLE, CONFIG_FILE, RunFolder, flatten
@@ -26,9 +26,10 @@ FITS_NOT = (
 
 
 def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[Any], PixelEnvironment]:
-    """A run's last agent, and its environment as it is for evaluation; `config` is the run's unless it is given."""
+    """Return a run's last agent and its environment for evaluation; `config` is the run's unless it is given."""
     config = config or config_of(folder)
     use_threads(config)
+    seed_shared(config.seed % 2**32)
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, _device_to_play_on(config))
     checkpoint = latest_checkpoint(folder.checkpoints)
@@ -40,7 +41,7 @@ def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[
 
 
 def _device_to_play_on(config: Config) -> torch.device:
-    """The run's, or the best that this machine has in its place."""
+    """Return the run's device, or the best that this machine has in its place."""
     try:
         return pick_device(config.device)
     except SettingError:
@@ -48,7 +49,7 @@ def _device_to_play_on(config: Config) -> torch.device:
 
 
 def refuse_other_settings(checkpoint: Path, trained: dict[str, Any], config: dict[str, Any]) -> None:
-    """A checkpoint of other settings is another run's, or `config.json` was changed."""
+    """Refuse a checkpoint of other settings: it is another run's, or `config.json` was changed."""
     theirs, ours = dict(flatten(trained)), dict(flatten(config))
     names = [n for n in {**theirs, **ours} if n not in CHANGEABLE and theirs.get(n, ABSENT) != ours.get(n, ABSENT)]
     if names:
@@ -58,7 +59,7 @@ def refuse_other_settings(checkpoint: Path, trained: dict[str, Any], config: dic
 
 @contextmanager
 def fitting(checkpoint: Path) -> Iterator[None]:
-    """A checkpoint that is whole but of another run than `config.json` is the user's to put right."""
+    """Blame a checkpoint that is whole, but of another run than `config.json`, for what fails inside."""
     try:
         yield
     except SettingError:
@@ -71,7 +72,7 @@ def fitting(checkpoint: Path) -> Iterator[None]:
 
 
 def config_of(folder: RunFolder) -> Config:
-    """The settings of a run.
+    """Return the settings of a run.
 
     Raises:
         SettingError: this version can't work with them.

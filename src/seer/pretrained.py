@@ -120,6 +120,10 @@ class FrozenEncoder:
         for name in self._shapes:
             if name not in self.cameras:
                 parts[name] = torch.as_tensor(np.asarray(observation[name], np.float32))
+                if not torch.isfinite(parts[name]).all():
+                    raise ValueError(
+                        f"{name!r} has numbers that aren't finite: {np.asarray(observation[name]).tolist()}"
+                    )
         return parts
 
     def _image(self, observation: Observation, name: str) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seer.budget import disk_bytes
-from seer.build import build, describe_computing, settle_precision
+from seer.build import build, describe_computing, settle_computing
 from seer.config import Config, config_to_json
 from seer.environments import GymnasiumEnvironment
 from seer.environments.rendering import choose_backend
@@ -22,6 +22,7 @@ from seer.paper.transfer import adopt_encoder, adopt_weights
 from seer.presets import CONTROL
 from seer.reporting.plots import plot_runs
 from seer.training.checkpoint import holds_checkpoint, latest_checkpoint, load_checkpoint
+from seer.training.evaluation import LONGEST_GAME
 from seer.training.journal import Interrupted, Journal
 from seer.training.loop import train
 from seer.training.parts import Training
@@ -34,7 +35,7 @@ FAILURE_FILE = "failure.txt"
 
 def start_run(config: Config) -> None:
     """Train from the first step, in a new folder."""
-    out, config = _new_folder(config), settle_precision(config)
+    out, config = _new_folder(config), settle_computing(config)
     terminal = Terminal()
     run = _ready(config, out, terminal)
     with RunFolder.create(out, config_to_json(config)) as folder, _metrics(folder) as metrics:
@@ -42,18 +43,27 @@ def start_run(config: Config) -> None:
 
 
 def try_run(config: Config) -> None:
-    """Refuse what `start_run` would; write nothing."""
-    with closing(_ready(config, _new_folder(config), Terminal())):
-        pass
+    """Refuse what `start_run` would, and say what it says first; write nothing."""
+    out, config, terminal = _new_folder(config), settle_computing(config), Terminal()
+    with closing(_ready(config, out, terminal)) as run:
+        _introduce(run, config, terminal)
 
 
 def _ready(config: Config, out: Path, terminal: Terminal) -> Training:
-    """A run before its first step, once nothing is known that speaks against it."""
+    """Build a run before its first step, once nothing is known that speaks against it."""
     refuse_used(out)
     run = build(config)
+    _refuse_unclear_pictures(run, config)
     _refuse_full_disk(out, run)
     _adopt(run, config, terminal)
     return run
+
+
+def _refuse_unclear_pictures(run: Training, config: Config) -> None:
+    """Ask before the first step what is in the pictures; a run that is under way goes on as it began."""
+    environment = run.environment
+    if isinstance(environment, GymnasiumEnvironment) and environment.question and config.image.channels == "auto":
+        raise SettingError(environment.question)
 
 
 def resume_run(path: Path, changes: Mapping[str, Any]) -> None:
@@ -88,7 +98,7 @@ def resume_run(path: Path, changes: Mapping[str, Any]) -> None:
 
 
 def _has_begun(folder: RunFolder) -> bool:
-    """Whether anything was kept of a run; one that was cut off before that has an empty folder of checkpoints.
+    """Tell whether anything was kept of a run; one that was cut off before that has an empty folder of checkpoints.
 
     A run makes that folder first: where it is missing, it was lost.
     """
@@ -142,14 +152,7 @@ def _refuse_full_disk(out: Path, run: Training) -> None:
 
 def _train_to_the_end(journal: Journal) -> None:
     run = journal.run
-    journal.terminal.say(describe_computing(config_of(journal.folder)))
-    if run.budget is not None:
-        replay = human_bytes(run.replay.num_bytes)
-        journal.terminal.say(f"Memory: at most {human_bytes(run.budget)}, {replay} of it the replay's")
-    if journal.folder.config["env"].startswith(CONTROL):
-        journal.terminal.say(str(choose_backend()))
-    if isinstance(run.environment, GymnasiumEnvironment):
-        journal.terminal.say(run.environment.account)
+    _introduce(run, config_of(journal.folder), journal.terminal)
     folder = journal.folder.path
     with journal, _explaining(journal), closing(run):
         if journal.saved_at is None:
@@ -166,9 +169,30 @@ def _train_to_the_end(journal: Journal) -> None:
     journal.terminal.say(f"learning curve: {picture}\nrun folder: {folder}")
 
 
+def _introduce(run: Training, config: Config, terminal: Terminal) -> None:
+    """Say what computes, what it takes, what draws, and what the agent sees and does."""
+    terminal.say(describe_computing(config))
+    if run.budget is not None:
+        replay = human_bytes(run.replay.num_bytes)
+        terminal.say(f"Memory: at most {human_bytes(run.budget)}, {replay} of it the replay's")
+    if config.env.startswith(CONTROL):
+        terminal.say(str(choose_backend()))
+    environment = run.environment
+    if not isinstance(environment, GymnasiumEnvironment):
+        return
+    if environment.backend is not None:
+        terminal.say(str(environment.backend))
+    terminal.say(environment.account)
+    if not environment.has_time_limit:
+        terminal.say(
+            f"warning: {config.env} has no time limit; where a game may never end, give --max-episode-steps, as an "
+            f"evaluation stops the run after {LONGEST_GAME:,} steps of one game"
+        )
+
+
 @contextmanager
 def _explaining(journal: Journal) -> Iterator[None]:
-    """What stops a run becomes one line with the step and the way on; the traceback is left in the folder."""
+    """Make one line of what stops a run, with the step and the way on; the traceback is left in the folder."""
     try:
         yield
     except Exception as error:

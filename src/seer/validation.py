@@ -87,7 +87,7 @@ def _validate_numbers(config: Config) -> None:
     }  # fmt: skip
     optional = {
         "--reset-heads-every": learning.reset_heads_every, "--snapshot-every": config.snapshot_every,
-        "--latent-pool": config.freeze.latent_pool,
+        "--latent-pool": config.freeze.latent_pool, "--max-episode-steps": config.max_episode_steps,
     }  # fmt: skip
     positive |= {flag: number for flag, number in optional.items() if number is not None}
     for flag, number in positive.items():

@@ -23,7 +23,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def main(parent: str, folder: str) -> None:
     """Read the trial's config and bring its run to an end; a user's mistake is one line on stderr and exit code 2."""
     if sys.platform == "linux":
-        _stop_with(int(parent))
+        stop_with(int(parent))
     from seer.config import config_from_json
     from seer.errors import SettingError
 
@@ -48,7 +48,7 @@ def train_trial(config: "Config", folder: Path) -> None:
         start_run(dataclasses.replace(config, out=str(folder)))
 
 
-def _stop_with(parent: int) -> None:
+def stop_with(parent: int) -> None:
     """Let Linux stop this process when `parent` dies."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")

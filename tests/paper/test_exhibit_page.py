@@ -1,17 +1,20 @@
 """An exhibit's page: the analyses that belong to it are in it, and one that fails isn't passed over."""
 
 import base64
+import contextlib
 import dataclasses
 import html
+import io
 import json
 import re
 import shutil
+import subprocess
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from seer.paper import reproduce
+from seer.paper import analyses, reproduce
 from seer.paper.exhibits import EXHIBITS, Comparison, Variant
 from seer.paper.results import write_results
 from tiny_run import seer
@@ -23,8 +26,22 @@ SNAPSHOTS = (
 )
 
 
-def test_the_page_shows_the_analyses_and_a_failing_one_fails(tmp_path: Path) -> None:
+def in_this_process(command: list[str], **_options: object) -> "subprocess.CompletedProcess[str]":
+    """What `python -m seer ...` does, without the seconds that its imports take."""
+    complaints = io.StringIO()
+    with contextlib.redirect_stderr(complaints):
+        code = seer(*command[command.index("seer") + 1 :])
+    return subprocess.CompletedProcess(command, code, stderr=complaints.getvalue())
+
+
+@pytest.mark.parametrize("own_processes", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_page_shows_the_analyses_and_a_failing_one_fails(
+    own_processes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One run with all it needs, one whose weights are lost, one that isn't there."""
+    if not own_processes:
+        monkeypatch.setattr(analyses.subprocess, "run", in_this_process)
+        monkeypatch.setattr(analyses, "OBSERVATIONS", 500)
     variants = (
         Variant("kept", "with snapshots"),
         Variant("lost", "without weights"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seer.replay import Arena, Batch, Piece, Replay, RowFormat, Sampler
+from seer.replay import Arena, Batch, Padding, Piece, Replay, RowFormat, Sampler
 
 FRAME = RowFormat((2, 5, 8), torch.uint8)  # 80 bytes
 SCALAR_ACTION = RowFormat((), torch.int64)
@@ -19,7 +19,7 @@ SCALAR_ACTION = RowFormat((), torch.int64)
 
 def paint(number: int) -> NDArray[np.uint8]:
     """A frame whose pixels spell its number over and over."""
-    pixels = np.frombuffer(int(number).to_bytes(4, "little"), np.uint8)
+    pixels = np.frombuffer(max(0, number).to_bytes(4, "little"), np.uint8)
     return np.resize(pixels, FRAME.shape)
 
 
@@ -37,14 +37,16 @@ class Row:
     index: int  # in its episode
     action: int
     reward: float
-    end: str = ""  # "", "terminated", "truncated" or "closing"
+    end: str = ""  # "", "terminated", "truncated" or "jumped"; "preceding" or "closing" are no steps
+    after: "Row | None" = None  # of a step that jumped, the row whose stack is its next observation
 
 
 class SlowReplay:
     """Answers by looking through Python lists what may be sampled, and what it is."""
 
-    def __init__(self, *, capacity: int, stack: int, n_step: int, discount: float) -> None:
+    def __init__(self, *, capacity: int, stack: int, n_step: int, discount: float, padding: str) -> None:
         self.capacity, self.stack, self.n_step, self.discount = capacity, stack, n_step, discount
+        self.padding = padding
         self.rows: list[Row] = []
         self.episode: list[Row] = []
         self.dropped_before = 0
@@ -56,30 +58,49 @@ class SlowReplay:
         self.episode.append(row)
         if end == "truncated":
             self.add(0, 0.0, "closing")
+        elif end == "jumped":
+            self.episode = []
+            for _ in range(self.stack - 1):
+                self.add_quietly("preceding")
+            row.after = self.add_quietly("closing")
+            self.episode = []
         elif end:
             self.episode = []
+
+    def add_quietly(self, end: str) -> Row:
+        row = Row(len(self.rows), self.episode, len(self.episode), 0, 0.0, end)
+        self.rows.append(row)
+        self.episode.append(row)
+        return row
 
     def stored(self) -> list[Row]:
         return self.rows[max(self.dropped_before, len(self.rows) - self.capacity) :]
 
     def stack_of(self, row: Row) -> list[int]:
-        return [row.episode[max(0, row.index - k)].number for k in reversed(range(self.stack))]
+        """The numbers of its frames; -1 is a black one before its episode."""
+        backs = [row.index - k for k in reversed(range(self.stack))]
+        black = self.padding == "zero"
+        return [-1 if back < 0 and black else row.episode[max(0, back)].number for back in backs]
 
     def complete(self) -> list[Row]:
         """Stored rows whose stack is stored too."""
         stored = self.stored()
-        return [row for row in stored if self.latents or min(self.stack_of(row)) >= stored[0].number]
+        return [row for row in stored if self.latents or self.is_whole(row, stored[0])]
+
+    def is_whole(self, row: Row, oldest: Row) -> bool:
+        return all(number == -1 or number >= oldest.number for number in self.stack_of(row))
 
     def window(self, row: Row) -> list[Row] | None:
         """The steps that are folded into one, or None while they aren't known."""
         window = row.episode[row.index : row.index + self.n_step]
         for length, step in enumerate(window, 1):
-            if step.end in ("terminated", "truncated"):
+            if step.end in ("terminated", "truncated", "jumped"):
                 return window[:length]
         return window if len(row.episode) > row.index + self.n_step else None
 
     def sampleable(self) -> list[Row]:
-        return [row for row in self.complete() if row.end != "closing" and self.window(row) is not None]
+        steps = [row for row in self.complete() if row.end not in ("closing", "preceding")]
+        return [row for row in steps if self.window(row) is not None]
 
     def transition(self, row: Row) -> tuple[float, float, Row | None]:
         """Reward, discount and the row of the next observation, None after a true end."""
@@ -90,7 +111,8 @@ class SlowReplay:
             reward += self.discount**k * step.reward
         if window[-1].end == "terminated":
             return reward, 0.0, None
-        return reward, self.discount ** len(window), row.episode[row.index + len(window)]
+        after = window[-1].after or row.episode[row.index + len(window)]
+        return reward, self.discount ** len(window), after
 
     def transcode(self, capacity: int) -> None:
         self.dropped_before = self.complete()[0].number
@@ -144,6 +166,7 @@ class Pair:
         capacity: int = 40,
         spare_bytes: int = 0,
         number: int | None = None,
+        padding: Padding = "repeat",
     ) -> None:
         self.arena = Arena(capacity * FRAME.num_bytes + spare_bytes)
         self.arena.block.fill_(255)  # what was never written must not look like a frame or an end
@@ -157,13 +180,16 @@ class Pair:
             sampler=sampler,
             rng=np.random.default_rng(number or 0),
             number=number,
+            padding=padding,
         )
-        self.slow = SlowReplay(capacity=capacity, stack=stack, n_step=n_step, discount=0.9)
+        self.slow = SlowReplay(capacity=capacity, stack=stack, n_step=n_step, discount=0.9, padding=padding)
         self.encode: Encoder | None = None
         self.encoded: dict[int, Tensor] = {}  # latents of rows asked for before
         self.agree = torch.equal  # what is read of latents, and those
 
     def add(self, end: str = "") -> None:
+        if end == "jumped" and self.encode is not None:
+            end = "truncated"  # latents have no stacks
         number = len(self.slow.rows)
         action, reward = number * 7 % 11, float(number * 5 % 13 - 6)
         self.slow.add(action, reward, end)
@@ -172,20 +198,27 @@ class Pair:
         self.fast.append(
             row, action, reward, terminated=end == "terminated", truncated=end == "truncated", final_row=final
         )
+        if end == "jumped":
+            *preceding, final = [paint(row.number) for row in self.slow.rows[number + 1 :]]
+            self.fast.close(final, np.array(preceding))
 
     def add_all(self, ends: Sequence[str]) -> None:
         for end in ends:
             self.add(end)
 
     def observation(self, row: Row) -> Tensor | NDArray[np.uint8]:
-        """What is appended for a row: its frame, or the latents of its stack."""
-        return paint(row.number) if self.encode is None else self.latents(row)
+        """What is appended for a row: its frame, for every second one its whole stack, or the latents of that."""
+        if self.encode is not None:
+            return self.latents(row)
+        return self.stacked(row) if row.number % 2 else paint(row.number)
+
+    def stacked(self, row: Row) -> NDArray[np.uint8]:
+        return np.stack([paint(number) for number in self.slow.stack_of(row)])
 
     def latents(self, row: Row) -> Tensor:
         assert self.encode is not None
         if row.number not in self.encoded:
-            stack = np.stack([paint(number) for number in self.slow.stack_of(row)])
-            self.encoded[row.number] = self.encode(torch.from_numpy(stack)[None])[0]
+            self.encoded[row.number] = self.encode(torch.from_numpy(self.stacked(row))[None])[0]
         return self.encoded[row.number]
 
     def transcode(self, encode: "Encoder", **options: Any) -> Any:
@@ -211,7 +244,7 @@ class Pair:
 
     def check_observation(self, observation: Tensor, row: Row) -> None:
         if self.encode is None:
-            assert read(observation).tolist() == self.slow.stack_of(row)
+            assert read(observation).tolist() == [max(0, number) for number in self.slow.stack_of(row)]
         else:
             assert any(self.agree(observation, crop) for crop in self.latents(row))
 
@@ -234,7 +267,7 @@ class Encoder:
 
 
 ENDS = st.lists(
-    st.tuples(st.integers(1, 30), st.sampled_from(["terminated", "truncated"])), min_size=1, max_size=8
+    st.tuples(st.integers(1, 30), st.sampled_from(["terminated", "truncated", "jumped"])), min_size=1, max_size=8
 ).map(lambda episodes: [end for length, last in episodes for end in [""] * (length - 1) + [last]])
 
 

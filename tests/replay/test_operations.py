@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from seer.replay import Prioritized, Uniform, pieces
@@ -23,6 +24,7 @@ class Life:
         self.stack, self.n_step = int(rng.integers(1, 6)), int(rng.integers(1, 21))
         self.prioritized = bool(rng.integers(2))
         self.capacity = self.n_step + self.stack + 1 + int(rng.integers(0, 60))
+        self.padding: Any = str(rng.choice(["repeat", "zero"]))
         self.spare = int(rng.integers(FRAME.num_bytes))
         self.pair = self.make()
         self.priorities: dict[int, float] = {}  # by row; those not in it entered with the largest so far
@@ -34,7 +36,12 @@ class Life:
     def make(self) -> Pair:
         sampler = Prioritized(EXPONENT) if self.prioritized else Uniform()
         return Pair(
-            sampler=sampler, stack=self.stack, n_step=self.n_step, capacity=self.capacity, spare_bytes=self.spare
+            sampler=sampler,
+            stack=self.stack,
+            n_step=self.n_step,
+            capacity=self.capacity,
+            spare_bytes=self.spare,
+            padding=self.padding,
         )
 
     def act(self) -> None:
@@ -46,7 +53,7 @@ class Life:
             case "end":
                 self.add("terminated")
             case "truncate":
-                self.add("truncated")
+                self.add(str(self.rng.choice(["truncated", "jumped"])))
             case "sample":
                 self.sample()
             case "convert":
@@ -87,7 +94,7 @@ class Life:
         expected = np.array([(self.weight(row) / total) ** -0.7 for row in index.tolist()])
         np.testing.assert_allclose(found, expected / expected.max(), rtol=1e-5)
         state = self.pair.fast.state_dict()
-        stored = state["sampler"]["weights"]
+        stored = state["sampler"]["weights"].numpy()
         assert np.count_nonzero(stored) == len(rows)
         for row in rows:
             place = (row - state["origin"]) % self.pair.fast.capacity
@@ -129,9 +136,9 @@ def assert_same_state(one: Any, other: Any) -> None:
     elif isinstance(one, pieces.Piece):
         assert one.name == other.name
         assert np.array_equal(one.read().numpy(), other.read().numpy())
-    elif isinstance(one, np.ndarray):
+    elif isinstance(one, torch.Tensor):
         assert one.dtype == other.dtype
-        assert np.array_equal(one, other)
+        assert torch.equal(one, other)
     else:
         assert one == other
 

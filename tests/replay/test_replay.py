@@ -345,6 +345,22 @@ def test_a_closed_episode_is_one_cut_by_a_time_limit() -> None:
     assert read(closed.sample(3).next[:2]).tolist() == [[1, 9], [1, 9]]
 
 
+def test_a_step_that_jumps_keeps_the_whole_stack_it_leads_to() -> None:
+    replay = small_replay()
+    replay.append(paint(0), 1, 1.0, terminated=False)
+    replay.append(paint(1), 2, 2.0, terminated=False)
+    assert replay.num_steps == 2
+    replay.close(paint(9), np.stack([paint(7)]))
+    replay.append(paint(3), 3, 3.0, terminated=True)
+    batch = replay.sample(3)
+    assert (replay.size, replay.num_steps) == (5, 3)
+    assert batch.index.tolist() == [0, 1, 4]
+    assert batch.reward.tolist() == [2.0, 2.0, 3.0]
+    assert batch.discount.tolist() == [0.25, 0.5, 0.0]
+    assert read(batch.next[:2]).tolist() == [[7, 9], [7, 9]]
+    assert read(batch.now).tolist() == [[0, 0], [0, 1], [3, 3]]
+
+
 def test_what_needs_an_open_episode_or_none_says_so() -> None:
     replay = small_replay()
     with pytest.raises(ValueError, match="no episode is open"):

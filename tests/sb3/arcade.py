@@ -104,13 +104,16 @@ class Twin(SeerReplayBuffer):
     """Every step also goes, whole, into the buffer that Stable-Baselines3 would have used."""
 
     plain: ReplayBuffer
+    plain_size = 400
 
     def add(  # noqa: PLR0917  # SB3's order
         self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: Any
     ) -> None:  # fmt: skip
         if not hasattr(self, "plain"):
             make = DictReplayBuffer if isinstance(self.observation_space, spaces.Dict) else ReplayBuffer
-            self.plain = make(400 * self.n_envs, self.observation_space, self.action_space, "cpu", self.n_envs)  # type: ignore[arg-type]
+            self.plain = make(
+                self.plain_size * self.n_envs, self.observation_space, self.action_space, "cpu", self.n_envs
+            )  # type: ignore[arg-type]
         self.plain.add(*copy.deepcopy((obs, next_obs, action, reward, done, infos)))
         super().add(obs, next_obs, action, reward, done, infos)
 

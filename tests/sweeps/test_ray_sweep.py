@@ -1,4 +1,4 @@
-"""The Ray engine on a real local cluster of two nodes, one of which dies in the middle (slow: pytest -m slow)."""
+"""The Ray runner on a real local cluster of two nodes, one of which dies in the middle (slow: make test-all)."""
 
 import socket
 import subprocess

@@ -1,6 +1,7 @@
 """Sweeps on the local engine: grids, room, real short trainings that die in every way and go on."""
 
 import dataclasses
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import psutil
@@ -35,7 +37,7 @@ from seer.sweeps.plan import Planned, cost_trials, refuse_other_runs
 from seer.sweeps.progress import Follower, Progress
 from seer.sweeps.run import room_for
 from seer.sweeps.runner import LocalRunner, Room
-from seer.sweeps.trial import Entry, Needs, Outcome, Trial, outcome_of, ready, state_of
+from seer.sweeps.trial import Entry, Needs, Outcome, Trial, outcome_of, ready, start, state_of
 from seer.training.checkpoint import save_checkpoint
 from seer.training.run import RunFolder
 from tiny_run import files, seer
@@ -573,8 +575,47 @@ def leave_a_dead_run(folder: Path, grid: Path) -> None:
         (folder / "checkpoints" / ".writing-step-000000040").mkdir(parents=True)
 
 
+STARTS_AND_WAITS = """
+import os, subprocess, sys
+waits = "import os, time, seer.worker; seer.worker.stop_with(%d); print(os.getpid(), flush=True); time.sleep(600)"
+subprocess.run([sys.executable, "-c", waits % os.getpid()])
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a training outlives its sweep elsewhere")
-def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path) -> None:
+def test_a_training_ends_with_the_process_that_started_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", STARTS_AND_WAITS], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout
+        command = int(starter.stdout.readline())
+        assert not is_gone(command)
+        starter.kill()
+        wait_until(lambda: is_gone(command))
+
+
+def test_a_run_that_died_before_its_first_checkpoint_is_kept_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, started = write_grid(tmp_path, seeds=1), []
+
+    def popen(command: list[str], **_: object) -> SimpleNamespace:
+        started.append(command)
+        return SimpleNamespace(stdin=io.BytesIO())
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    (trial,) = (trial for trial in read_grid(grid).trials() if trial.name == "Alien-never-0")
+    leave_a_dead_run(trial.folder(tmp_path), grid)
+    start(trial, tmp_path, Needs(cpus=1, num_bytes=1))
+    assert "seer.worker" in started[0]
+    assert not trial.folder(tmp_path).exists()
+    (aside,) = (tmp_path / "abandoned").iterdir()
+    assert aside.name == "Alien-never-0.1"
+    assert (aside / "metrics.jsonl").read_text() == "its last words\n"
+    assert not list(aside.glob("checkpoints/.writing-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a training outlives its sweep elsewhere")
+def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path, capsys: Capture) -> None:
     """Killed in the middle of a run, started again: it goes on, and repeats nothing; then there is nothing to do.
 
     The other run died before its first checkpoint: it starts anew, and what it left is kept.
@@ -602,8 +643,8 @@ def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path) -> No
     assert (aside / "metrics.jsonl").read_text() == "its last words\n"
     assert not list(aside.glob("checkpoints/.writing-*"))
     before = files(out / "runs")
-    said, _ = start_sweep(grid, out).communicate(timeout=PATIENCE)
-    assert "2 of 2 runs finished" in said
+    assert seer("sweep", grid, "--out", out, "--no-measure") == 0
+    assert "2 of 2 runs finished" in capsys.readouterr().out
     assert files(out / "runs") == before
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from seer.agents.optimizers import load_optimizer
+from seer.agents.optimizers import clip_gradients, load_optimizer
 from seer.flops import Cost
 from seer.networks.encoders import Encoder
 from seer.phase import Phase
@@ -190,8 +190,8 @@ class Agent(ABC, Generic[Head]):
         loss.backward()
         norm = None
         if max_gradient_norm is not None:
-            parameters = [p for p in self.online.parameters() if p.grad is not None]
-            norm = nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
+            groups = [group for optimizer in stepped for group in optimizer.param_groups]
+            norm = clip_gradients([p for group in groups for p in group["params"]], max_gradient_norm)
         for optimizer in stepped:
             optimizer.step()
         return norm

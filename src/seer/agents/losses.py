@@ -21,8 +21,9 @@ def project_distribution(probabilities: Tensor, reward: Tensor, discount: Tensor
     """
     spacing = support[1] - support[0]
     moved = (reward[:, None] + discount[:, None] * support).clamp(support[0], support[-1])  # [B, Z]
-    closeness = 1 - (moved[:, None, :] - support[None, :, None]).abs() / spacing  # [B, Z support, Z moved]
-    return torch.bmm(closeness.clamp_(min=0), probabilities[:, :, None]).squeeze(-1)
+    distance = (moved[:, :, None] - support).abs_()  # [B, Z moved, Z support]
+    closeness = distance.div_(-spacing).add_(1).clamp_(min=0)
+    return torch.bmm(probabilities[:, None], closeness).squeeze(1)
 
 
 class CategoricalValue(nn.Module):

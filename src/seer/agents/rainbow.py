@@ -111,7 +111,7 @@ class Rainbow(Agent[ValueHead]):
     def encode(self, frames: Tensor) -> Tensor:
         """Latents [B, 1, 1, L] float32 of stacked frames [B, S, C, H, W] uint8."""
         encoder = self.online.encoder
-        return encoder.encode(encoder.pixels(frames))[:, None]
+        return encoder.encode(encoder.inputs(frames))[:, None]
 
     # Learning --------------------------------------------------------------------------------------------------
 
@@ -132,11 +132,11 @@ class Rainbow(Agent[ValueHead]):
         """Latents [B, L] of `now` (online), `next` (online) and `next` (target): all that knows the phase."""
         online, target = self.online.encoder, self.target.encoder
         if self.phase is Phase.FRAMES:
-            (now,) = online(online.pixels(batch.now))
+            (now,) = online(online.inputs(batch.now))
             with torch.no_grad():
-                pixels = online.pixels(batch.next)
-                (next_target,) = target(pixels)
-                (next_online,) = online(pixels) if self.double else (next_target,)
+                following = online.inputs(batch.next)
+                (next_target,) = target(following)
+                (next_online,) = online(following) if self.double else (next_target,)
         else:
             stored, following = batch.now, batch.next
             if self.phase is Phase.FROZEN_FRAMES:

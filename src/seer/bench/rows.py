@@ -155,14 +155,14 @@ def _transcode(subject: Subject) -> Callable[[int], float]:
 
 
 def _forward(agent: Agent[Any], replay: Replay, view_size: int) -> Callable[[], object]:
-    """The encoder alone, on pixels that lie ready: K crops of as many observations as are converted at a time."""
+    """The encoder alone, on inputs that lie ready: K crops of as many observations as are converted at a time."""
     encoder = agent.online.encoder
     frames = replay.sample(CHUNK).now[..., :view_size, :view_size]
-    pixels = encoder.pixels(frames.repeat_interleave(agent.latent.shape[0], 0))
+    inputs = encoder.inputs(frames.repeat_interleave(agent.latent.shape[0], 0))
 
     def call() -> None:
         with torch.no_grad():
-            encoder.encode(pixels)
+            encoder.encode(inputs)
 
     return call
 

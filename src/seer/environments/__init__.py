@@ -5,6 +5,7 @@ from seer.environments.dm_control import DMControlEnvironment, known_dm_control_
 from seer.environments.generic import GymnasiumEnvironment, is_discrete, make_gymnasium
 from seer.environments.pixel import PixelEnvironment
 from seer.environments.processes import EnvironmentProcess, Outcome, play
+from seer.environments.randomness import seed_shared
 
 __all__ = [
     "AtariEnvironment",
@@ -20,4 +21,5 @@ __all__ = [
     "make_dm_control",
     "make_gymnasium",
     "play",
+    "seed_shared",
 ]

@@ -55,6 +55,11 @@ class DMControlEnvironment(PixelEnvironment):
         self._image_size = image_size
         self._shadows = shadows
 
+    def own_actions(self) -> dict[str, Any]:
+        """Return the bounds of each actuator, 1 where it has none."""
+        low, high = self._center - self._half_range, self._center + self._half_range
+        return {"low": low.tolist(), "high": high.tolist()}
+
     def render(self) -> Pixels:
         """The present picture, RGB uint8 [256, 256, 3]."""
         return self._draw(VIDEO_SIZE).result().transpose(1, 2, 0)

@@ -4,25 +4,22 @@ Ids are those of `gymnasium.make`: `module:Id-v0` imports the module that regist
 squeezed to a square by area, as `AtariPreprocessing` does. Rewards stay as they are.
 """
 
-import importlib.util
-import os
-import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal
 
-import cv2
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from seer.environments.atari import known_atari_games
-from seer.environments.hints import did_you_mean
+from seer.environments.backends import Backend
+from seer.environments.ids import atari_note, make
+from seer.environments.mujoco_rendering import choose_mujoco_backend
+from seer.environments.pictures import ALL_VALUES, as_picture, observed_view, rendered_view, scaled
 from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
-from seer.errors import RunError, SettingError, shortened
+from seer.environments.randomness import SharedRandomness
+from seer.errors import RunError, SettingError
 
 Channels = Literal["grey", "rgb", "as shown"]
 
@@ -31,6 +28,9 @@ UNBOUNDED = 1e9
 
 SMALL_PICTURE = 16
 """Pixels a side; a smaller uint8 observation may well be a grid of codes."""
+
+OWN_LIMITS = ("max_steps", "max_episode_steps", "_max_episode_steps")
+"""What environments that count their steps themselves call their limit."""
 
 
 class GymnasiumEnvironment(PixelEnvironment):
@@ -42,7 +42,13 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     Attributes:
         account: one line about what the agent sees and does.
+        question: a line that asks what its pictures' axes mean, where they don't tell; otherwise None.
+        backend: what draws MuJoCo's pictures; None where it draws none.
     """
+
+    account: str
+    question: str | None
+    backend: Backend | None
 
     def __init__(
         self,
@@ -56,10 +62,14 @@ class GymnasiumEnvironment(PixelEnvironment):
         image_key: str | None,
     ) -> None:
         self._env_id = env_id
-        self._env = _make(env_id, render_mode="rgb_array" if render_pixels else None)
+        self._env = make(env_id, render_mode="rgb_array" if render_pixels else None)
         self.spec = self._env.spec
         action_space, self._translate = _translated(self._env.action_space, env_id)
-        self._show, (height, width, shown), what = _view(self._env, env_id, rendered=render_pixels, key=image_key)
+        is_mujoco = render_pixels and hasattr(self._env.unwrapped, "mujoco_renderer")
+        self.backend = choose_mujoco_backend() if is_mujoco else None
+        view = rendered_view(self._env, env_id) if render_pixels else observed_view(self._env, env_id, image_key)
+        self._show, self._bounds, self.question = view.find, view.bounds, view.question
+        height, width, shown = view.shape
         if channels == "rgb" and shown == 1:
             raise SettingError(f"--image-channels rgb: the pictures of {env_id} are grey; leave it out")
         count = 1 if channels == "grey" else shown
@@ -67,18 +77,37 @@ class GymnasiumEnvironment(PixelEnvironment):
             (count, image_size, image_size), stack=stack, action_repeat=action_repeat, action_space=action_space
         )
         self.account = (
-            f"Sees {what}, {width}x{height}, as {image_size}x{image_size} {'grey' if count == 1 else 'RGB'}; "
+            f"Sees {view.what}, {width}x{height}, as {image_size}x{image_size} {'grey' if count == 1 else 'RGB'}; "
             f"acts in {self._env.action_space}"
         )
         if min(height, width) < SMALL_PICTURE:
             self.account += "; so small a picture may be a grid of codes: --render-pixels draws one"
+        if view.bounds != ALL_VALUES:
+            self.account += f"; its pixels of {view.bounds[0]} to {view.bounds[1]} are shown from black to white"
+        self.account += atari_note(self._env)
         rate = self._env.metadata.get("render_fps") or 30
         self.metadata = self.metadata | {"render_fps": max(1, round(rate / action_repeat))}
         self._rng = np.random.default_rng()
+        self._shared = SharedRandomness()
         self._seed = 0  # of the episode
         self._actions: list[Any] = []  # since its start
         self._checksum = 0  # of its frames and rewards
         self._picture: Pixels = np.zeros((height, width, shown), np.uint8)  # the newest, in full size
+
+    @property
+    def has_time_limit(self) -> bool:
+        """Whether something is known to cut its episodes off, by `max_episode_steps` or by a limit of its own."""
+        names = (name for name in OWN_LIMITS if self._env.has_wrapper_attr(name))
+        limits = [self.max_episode_steps, *(self._env.get_wrapper_attr(name) for name in names)]
+        return any(limit not in (None, float("inf")) for limit in limits)
+
+    def own_actions(self) -> dict[str, Any]:
+        """Return what the environment of Gymnasium takes for the agent's 0, or for its -1 and 1."""
+        space = self._env.action_space
+        if isinstance(space, spaces.Discrete):
+            return {"first": int(space.start)}
+        assert isinstance(space, spaces.Box)
+        return {"low": space.low.tolist(), "high": space.high.tolist()}
 
     def render(self) -> Pixels:
         """The present picture as the environment gives it, RGB uint8 [height, width, 3]."""
@@ -95,23 +124,26 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     def _start(self, seed: int) -> tuple[Pixels, Info]:
         self._seed, self._actions, self._checksum = seed, [], 0
-        observation, info = self._env.reset(seed=seed)
-        return self._frame(observation, 0.0), _without_score(info)
+        with self._shared.used(seed):
+            observation, info = self._env.reset(seed=seed)
+            return self._frame(observation, 0.0), _without_score(info)
 
     def _advance(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
         self._actions.append(np.array(action, self.action_space.dtype))
         translated, score = self._translate(action), 0.0
-        for _ in range(self.action_repeat):
-            observation, reward, terminated, truncated, info = self._env.step(translated)
-            score += float(reward)
-            if terminated or truncated:
-                break
-        return self._frame(observation, score), score, bool(terminated), bool(truncated), _without_score(info)
+        with self._shared.used():
+            for _ in range(self.action_repeat):
+                observation, reward, terminated, truncated, info = self._env.step(translated)
+                score += float(reward)
+                if terminated or truncated:
+                    break
+            frame = self._frame(observation, score)
+        return frame, score, bool(terminated), bool(truncated), _without_score(info)
 
     def _frame(self, observation: Any, reward: float) -> Pixels:
         """The newest frame, uint8 [C, H, W]."""
-        self._picture = _as_picture(self._show(observation))
-        frame = _scaled(self._picture, self.frame_shape)
+        self._picture = as_picture(self._show(observation), self._bounds)
+        frame = scaled(self._picture, self.frame_shape)
         self._checksum = zlib.crc32(np.float64(reward).tobytes(), zlib.crc32(frame.tobytes(), self._checksum))
         return frame
 
@@ -194,49 +226,10 @@ def is_discrete(env_id: str) -> bool:
     Raises:
         SettingError: it can't be made, or its actions are neither Discrete nor bounded numbers.
     """
-    env = _make(env_id)
+    env = make(env_id)
     space, _ = _translated(env.action_space, env_id)
     env.close()
     return isinstance(space, spaces.Discrete)
-
-
-def _make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-    games = known_atari_games()  # registers them with Gymnasium, for the hints
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame would look for a screen, which nothing here is shown on
-    options: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
-    if _is_old_atari(env_id):
-        raise SettingError(f"--env {env_id!r} is an Atari game in another protocol{_hint(env_id, games)}")
-    with _one_line(f"--env {env_id!r} can't be made"):
-        try:
-            env = gymnasium.make(env_id, disable_env_checker=True, **options)  # PixelEnvironment watches it
-        except gymnasium.error.UnregisteredEnv as error:  # its name, namespace or version
-            hint = _hint(env_id, [*sorted(gymnasium.registry, key=lambda each: "/" not in each), *games])
-            raise SettingError(f"--env {env_id!r} isn't registered with Gymnasium{hint}") from error
-    modes = env.metadata.get("render_modes") or []
-    if render_mode is not None and render_mode not in modes:
-        raise SettingError(f"--render-pixels: {env_id} draws no {render_mode}, only {', '.join(modes) or 'nothing'}")
-    return env
-
-
-def _is_old_atari(env_id: str) -> bool:
-    """Whether an id is one of those that ale-py keeps for older protocols: "Alien", "AlienNoFrameskip-v4"."""
-    specs = (spec for spec in gymnasium.registry.values() if str(spec.entry_point).startswith("ale_py"))
-    return any(env_id in (spec.id, spec.name) for spec in specs if spec.namespace is None)
-
-
-def _hint(env_id: str, known: Iterable[str]) -> str:
-    """The end of the sentence that refuses an id: the nearest of those known, or how to name the package."""
-    package = re.split(r"[-/]", env_id)[0].lower()
-    if re.fullmatch(r"[^:]+-v\d+", env_id) and package.isidentifier() and importlib.util.find_spec(package):
-        return f"; did you mean '{package}:{env_id}', which imports {package} first?"
-    shape = f"ids look like 'ALE/Alien-v5', or, of a package that has to be imported first, 'package:{env_id[:40]}'"
-    module, imported, _ = env_id.rpartition(":")
-    if imported:
-        shape, known = (
-            f"{module} registers no environment of that name and version",
-            (f"{module}:{id_}" for id_ in known),
-        )
-    return did_you_mean(env_id, known, otherwise=shape, cutoff=0.75)
 
 
 def _translated(space: spaces.Space[Any], env_id: str) -> tuple[spaces.Space[Any], Callable[[Any], Any]]:
@@ -262,91 +255,6 @@ def _translated(space: spaces.Space[Any], env_id: str) -> tuple[spaces.Space[Any
     raise SettingError(f"--env {env_id}: its actions {space} are neither Discrete nor a Box of floating-point numbers")
 
 
-def _view(
-    env: gymnasium.Env[Any, Any], env_id: str, *, rendered: bool, key: str | None
-) -> tuple[Callable[[Any], Any], tuple[int, ...], str]:
-    """What finds the picture of an observation, the picture's height, width and channels, and what it is called."""
-    if rendered:
-        with _one_line(f"--render-pixels: {env_id} can't be drawn"):  # before anything else is done
-            env.reset(seed=0)
-            return lambda _: env.render(), _as_picture(env.render()).shape, "its rendered picture"
-    space = env.observation_space
-    key = _key_of_picture(space, key, env_id)
-    if key is None:
-        return lambda observation: observation, _shape(space), "its observation"
-    others = [other for other in space if other != key]  # type: ignore[attr-defined]
-    what = f"its observation {key!r}" + (f" (not {', '.join(map(repr, others))})" if others else "")
-    return lambda observation: observation[key], _shape(space[key]), what  # type: ignore[index]
-
-
-def _key_of_picture(space: spaces.Space[Any], wanted: str | None, env_id: str) -> str | None:
-    """Which part of Dict observations is the picture; None where observations are the picture."""
-    if wanted is not None and not isinstance(space, spaces.Dict):
-        raise SettingError(f"--image-key {wanted}: observations of {env_id} have no keys; leave it out")
-    if _is_picture(space):
-        return None
-    pictures = [key for key, part in space.items() if _is_picture(part)] if isinstance(space, spaces.Dict) else []
-    if not pictures:
-        raise SettingError(
-            f"--env {env_id} shows no picture (uint8, grey or RGB) but {' '.join(str(space).split())}; "
-            "--render-pixels lets the agent see what it draws"
-        )
-    if wanted is None and len(pictures) > 1:
-        raise SettingError(f"--env {env_id} shows several pictures; give one as --image-key: {', '.join(pictures)}")
-    if wanted not in (None, *pictures):
-        raise SettingError(f"--image-key {wanted}: the pictures of {env_id} are named {', '.join(pictures)}")
-    return wanted or pictures[0]
-
-
-def _is_picture(space: spaces.Space[Any]) -> bool:
-    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and _with_channels_last(space.shape) is not None
-
-
-def _shape(space: spaces.Space[Any]) -> tuple[int, ...]:
-    return _with_channels_last(space.shape or ()) or ()
-
-
-def _with_channels_last(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """(H, W, C) of what is shaped (H, W), (H, W, C) or (C, H, W), with 1 or 3 channels; None of anything else."""
-    match shape:
-        case (height, width) | (height, width, 1):
-            return height, width, 1
-        case (height, width, 3):
-            return height, width, 3
-        case (1 | 3 as channels, height, width):
-            return height, width, channels
-    return None
-
-
-def _as_picture(shown: Any) -> Pixels:
-    """What an environment shows, as uint8 [H, W, C]."""
-    shape = _with_channels_last(shown.shape) if isinstance(shown, np.ndarray) and shown.dtype == np.uint8 else None
-    if shape is None:
-        found = f"{shown.dtype} {list(shown.shape)}" if isinstance(shown, np.ndarray) else type(shown).__name__
-        raise RunError(f"its picture is {found}, not uint8 [H, W, 1 or 3]")
-    return np.moveaxis(shown, 0, -1) if shown.ndim == 3 and shown.shape != shape else shown.reshape(shape)
-
-
 def _without_score(info: Info) -> Info:
     """What wrappers say under the name that `PixelEnvironment` uses is left out."""
     return {name: value for name, value in info.items() if name != "episode"}
-
-
-def _scaled(picture: Pixels, frame_shape: tuple[int, int, int]) -> Pixels:
-    """A picture [H, W, C] as a frame [c, h, w]."""
-    channels, height, width = frame_shape
-    turns_grey = channels == 1 and picture.shape[2] == 3
-    shown = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if turns_grey else picture
-    frame: Any = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, channels)
-    return np.ascontiguousarray(frame.transpose(2, 0, 1), np.uint8)
-
-
-@contextmanager
-def _one_line(what: str) -> Iterator[None]:
-    """Whatever a third party's code raises inside becomes one line."""
-    try:
-        yield
-    except SettingError:
-        raise
-    except Exception as error:
-        raise SettingError(f"{what} ({shortened(error)})") from error

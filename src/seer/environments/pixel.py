@@ -20,6 +20,9 @@ from seer.errors import RunError, SettingError
 Pixels = npt.NDArray[np.uint8]
 Info = dict[str, Any]
 State = dict[str, Any]
+LARGEST_REWARD = 1e15
+"""Sums of 10,000 such rewards, squared, are still numbers in float32, which learning computes in."""
+
 Drawing = Pixels | Future[Pixels]
 """A frame [C, H, W], or the promise of one that another thread is still drawing."""
 
@@ -40,15 +43,17 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         action_repeat: simulator ticks ("frames" in the Atari sense) per step.
         action_space: what `step` accepts.
         time_limit: seconds that a start or a step may take.
+        max_episode_steps: agent steps after which an episode is truncated; None leaves that to the simulator.
         is_lost: `load_state_dict` couldn't bring the simulator back; what it showed is there, its episode isn't.
 
-    What a simulator raises, an answer that takes too long, a frame of another shape or dtype and a reward that is no
-    number come out as a `RunError` of one line.
+    What a simulator raises, an answer that takes too long, a frame of another shape or dtype and a reward that float32
+    can't hold come out as a `RunError` of one line.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (declared so by Gymnasium)
     render_mode = "rgb_array"
     time_limit: float = 300.0
+    max_episode_steps: int | None = None
 
     def __init__(
         self,
@@ -127,6 +132,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         self._finish_drawing()  # the simulator must not move while it is drawn
         reward, terminated, truncated, info = self._play(action)
         self._length += 1
+        truncated = truncated or (self._length == self.max_episode_steps and not terminated)
         self._count(reward, over=terminated or truncated, info=info)
         return reward, terminated, truncated, info
 
@@ -138,12 +144,25 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
                 raise RunError("it shows no frame")
             if not math.isfinite(reward):
                 raise RunError(f"its reward is {reward}")
+            if abs(reward) > LARGEST_REWARD:
+                raise RunError(f"its reward is {reward:g}, beyond {LARGEST_REWARD:g}, which can't be learnt: scale it")
         return reward, terminated, truncated, info
 
     @property
     def length(self) -> int:
         """Agent steps of the episode so far."""
         return self._length
+
+    def own_actions(self) -> dict[str, Any]:
+        """Return how the simulator's own actions follow from those of `action_space`, as JSON.
+
+        Of a Discrete space `first`, the action that 0 stands for; of a Box the bounds `low` and `high`, in the shape of
+        the simulator's actions, which -1 and 1 stand for.
+        """
+        if isinstance(self.action_space, gymnasium.spaces.Discrete):
+            return {"first": int(self.action_space.start)}
+        assert isinstance(self.action_space, gymnasium.spaces.Box)
+        return {"low": self.action_space.low.tolist(), "high": self.action_space.high.tolist()}
 
     def observe(self) -> Pixels:
         """The observation, uint8 [S, C, H, W]; waits for its newest frame if that is still being drawn."""

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
+from seer.environments.randomness import seed_shared
 from seer.errors import RunError, SettingError
 from seer.signals import stop_signals
 
@@ -135,6 +136,8 @@ def _serve(connection: Connection, make: Callable[[], PixelEnvironment], time_li
             answer: tuple[type[Exception] | None, Any]
             try:
                 if environment is None:
+                    if request == "restart":  # always the first; what is drawn while it is made is seeded too
+                        seed_shared(argument)
                     environment = make()
                     environment.time_limit = time_limit
                 answer = None, _answer(environment, request, argument)

@@ -6,26 +6,20 @@ can take the process down. So `choose_backend` tries each in a process of its ow
 
 import atexit
 import functools
-import json
-import os
 import queue
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from seer.environments.backends import Backend, answer_of, find_backend, undrawable
 from seer.errors import SettingError
-
-BACKENDS = ("egl", "osmesa")
-"""In order of preference. EGL itself takes a GPU if there is one; Mesa lists its software device last."""
 
 CAMERA = 0
 MAX_GEOMS = 1000
@@ -46,29 +40,12 @@ while count < 5 or time.perf_counter() - start < 0.2:
 print(json.dumps({"device": device, "images_per_second": count / (time.perf_counter() - start)}), flush=True)
 """
 
-
-@dataclass(frozen=True)
-class Backend:
-    """What draws the pictures, and how fast it is.
-
-    Attributes:
-        name: the value of MUJOCO_GL, such as "egl".
-        device: OpenGL's name for what draws, such as "llvmpipe (LLVM 15.0.6, 256 bits)".
-        images_per_second: of cartpole-swingup at 100x100 pixels, measured when the backend was chosen.
-    """
-
-    name: str
-    device: str
-    images_per_second: float
-
-    @property
-    def software(self) -> bool:
-        """Whether the CPU draws."""
-        return self.device.lower().startswith(("llvmpipe", "softpipe", "swrast", "software"))
-
-    def __str__(self) -> str:
-        where = "the CPU" if self.software else "the GPU"
-        return f"Rendering with {self.name.upper()} on {where} ({self.device}): {self.images_per_second:.0f} images/s"
+_SIMULATION = """
+from dm_control.suite import cartpole
+cartpole.swingup().physics.step()
+print("{}", flush=True)
+"""
+"""The same without a picture: where this fails, OpenGL isn't to blame."""
 
 
 @functools.cache
@@ -78,40 +55,31 @@ def choose_backend() -> Backend:
     Takes about two seconds, once in a process. Call it before dm_control or mujoco is imported.
 
     Raises:
-        SettingError: dm_control isn't installed, or nothing renders; names the Debian packages to install.
+        SettingError: dm_control isn't installed, doesn't work with the installed mujoco, or nothing renders; one line
+            with the reason and what to install.
     """
     if find_spec("dm_control") is None:
         raise SettingError(
             "DeepMind Control (env 'dm_control/...') needs dm_control: pip install 'seer-rl[dm-control]'"
         )
-    wanted = os.environ.get("MUJOCO_GL", "").lower()
-    if wanted and wanted not in BACKENDS:
-        raise SettingError(f"MUJOCO_GL={wanted} can't draw without a screen: set it to egl or osmesa, or unset it")
-    for name in (wanted,) if wanted else BACKENDS:
-        if backend := _try(name):
-            os.environ["MUJOCO_GL"] = name
-            return backend
-    raise SettingError(
-        f"DeepMind Control can't be drawn here: MUJOCO_GL={wanted or ' or '.join(BACKENDS)} doesn't work; "
-        f"{'unset it, or ' if wanted else ''}apt-get install libegl1 libgl1 (for egl) or libosmesa6 (for osmesa)"
-    )
-
-
-def _try(name: str) -> Backend | None:
-    """Draw with a backend in another process, whose crash or hanging does no harm."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE],
-            env=os.environ | {"MUJOCO_GL": name},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,  # seconds; a minute is possible on a machine that is busy
-            check=False,
+    found = find_backend(_PROBE)
+    if isinstance(found, Backend):
+        return found
+    fault = answer_of(_SIMULATION, gl="disabled")
+    if isinstance(fault, str):
+        raise SettingError(
+            f"DeepMind Control doesn't run here, drawn or not: {_installed('dm_control')} with {_installed('mujoco')}: "
+            f"{fault}; pip install 'seer-rl[dm-control]' brings versions that work together"
         )
-        return Backend(name, **json.loads(done.stdout.splitlines()[-1]))
-    except (subprocess.TimeoutExpired, IndexError, json.JSONDecodeError):
-        return None
+    raise undrawable("DeepMind Control", found)
+
+
+def _installed(package: str) -> str:
+    """The package and its version, as a user would write it."""
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"no {package}"
 
 
 class _DrawingThread(threading.Thread):

@@ -4,10 +4,9 @@ Axes: B batch, S stack, C channels of one frame, H height, W width, N latents pe
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +14,10 @@ from torch import Tensor, nn
 
 from seer.errors import SettingError
 from seer.networks.linear import Linear
+from seer.networks.pixels import channels_last, gather_squares, nested_squares
 
 MapShape = tuple[int, int, int]  # channels, height, width
+ConvolutionForm = Literal["direct", "patches"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,14 @@ class Encoder(nn.Module):
         stages: from the pixels up; each says its `output_shape` and its `multiply_adds()` for one observation.
         frozen_stages: how many of them the freeze freezes; all by default.
         precision: what the stages compute in: each casts its float32 parameters to the dtype of its input.
+        convolution: "patches" computes the lowest stages whose kernels are as large as their strides as matrix products
+            on squares of pixels, if they are to be frozen; "direct" leaves all of them to PyTorch's convolution.
 
     Raises:
         SettingError: `frozen_stages` is no number of stages.
     """
+
+    _order: Tensor
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class Encoder(nn.Module):
         *,
         frozen_stages: int | None = None,
         precision: torch.dtype = torch.float32,
+        convolution: ConvolutionForm = "direct",
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
@@ -77,6 +83,11 @@ class Encoder(nn.Module):
         self._cut_shape = _shape(self.stages[self.frozen_stages - 1])
         self.latent_shape = _flat(self._cut_shape)
         self.output_size = _flat(_shape(self.stages[-1]))[1]  # L
+        products = _side_by_side(self.base) if convolution == "patches" else []
+        self._products = len(products)  # stages, from the lowest up
+        self._kernels = [stage.kernel_size[0] for stage in products]
+        _, height, width = products[0].input_shape if products else (0, 0, 0)
+        self.register_buffer("_order", nested_squares(height, width, self._kernels), persistent=False)
 
     @property
     def base(self) -> Sequence[nn.Module]:
@@ -88,17 +99,25 @@ class Encoder(nn.Module):
         """The stages that go on learning."""
         return list(self.stages)[self.frozen_stages :]
 
-    def pixels(self, frames: Tensor) -> Tensor:
-        """What the first stage reads: [B, S*C, H, W] in [0, 1], of stacked frames [B, S, C, H, W] uint8.
+    def inputs(self, frames: Tensor) -> Tensor:
+        """What is cheapest for a pass to read of stacked frames [B, S, C, H, W] uint8: `pixels`, or squares of them.
 
-        Apart from the passes so that two networks can share it.
+        Apart from the passes so that two networks can share it. The squares, [B, P, kernel^2 * S*C], lie so that
+        the outputs of each stage are the rows of the next one's product.
         """
+        if not self._products:
+            return self.pixels(frames)
+        squares = gather_squares(frames.flatten(1, 2), self._order, self._kernels[0])
+        return squares.to(self.precision).mul_(1 / 255)
+
+    def pixels(self, frames: Tensor) -> Tensor:
+        """What the first stage itself reads: [B, S*C, H, W] in [0, 1], of stacked frames [B, S, C, H, W] uint8."""
         # Transposed as bytes, then converted: the cheapest order on the CPU.
-        return _channels_last(frames.flatten(1, 2)).to(self.precision).mul_(1 / 255)
+        return channels_last(frames.flatten(1, 2)).to(self.precision).mul_(1 / 255)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """What the replay stores, [B, *latent_shape], of `pixels` [B, S*C, H, W]."""
-        return torch.stack(_flatten(_run(self.base, pixels)), dim=1)
+        """What the replay stores, [B, *latent_shape], of `inputs` or `pixels`."""
+        return torch.stack(_flatten(self._pass(self.base, pixels)), dim=1)
 
     def finish(self, latents: Tensor) -> tuple[Tensor, ...]:
         """The N latents [B, L] of what the replay stored, [B, *latent_shape]."""
@@ -107,8 +126,18 @@ class Encoder(nn.Module):
         return _flatten(_run(self.above, latents.view(-1, *self._cut_shape).to(self.precision)))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The N latents [B, L] of `pixels` [B, S*C, H, W]."""
-        return _flatten(_run(self.stages, pixels))
+        """The N latents [B, L] of `inputs` or `pixels`."""
+        return _flatten(self._pass(list(self.stages), pixels))
+
+    def _pass(self, stages: Sequence[nn.Module], inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Outputs of stages from the lowest up, of pixels [B, S*C, H, W] or their squares [B, P, kernel^2 * S*C]."""
+        if inputs.ndim == 4:
+            return _run(stages, inputs)
+        rows = inputs.flatten(0, 1)
+        for stage in stages[: self._products]:
+            rows = stage.multiply(rows)  # type: ignore[operator]
+        channels, height, width = _shape(stages[self._products - 1])
+        return _run(stages[self._products :], rows.view(-1, height, width, channels).permute(0, 3, 1, 2))
 
     def freeze_base(self, target: "Encoder") -> None:
         """Stop the base's learning for good, and give `target` the same base."""
@@ -149,6 +178,7 @@ class ConvStage(nn.Conv2d):
         channels, height, width = input_shape
         super().__init__(channels, layer.channels, layer.kernel, layer.stride, padding)
         self.output_shape = (layer.channels, *(_side(side, layer, padding) for side in (height, width)))
+        self.input_shape = input_shape
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its annotations
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -160,6 +190,13 @@ class ConvStage(nn.Conv2d):
         assert self.bias is not None
         weight, bias = self.weight.to(maps.dtype), self.bias.to(maps.dtype)
         return F.conv2d(maps, weight, bias, self.stride, self.padding)
+
+    def multiply(self, squares: Tensor) -> Tensor:
+        """Rectified outputs [rows, channels] of what the kernel reads, [as many numbers as fill those rows]."""
+        assert self.bias is not None
+        weight = self.weight.to(squares.dtype).permute(0, 2, 3, 1).flatten(1)  # no copy, as it is channels-last
+        rows = squares.view(-1, weight.shape[1])
+        return F.relu(F.linear(rows, weight, self.bias.to(squares.dtype)), inplace=True)
 
     def multiply_adds(self) -> int:
         """Of one forward pass on one observation."""
@@ -273,6 +310,16 @@ def _run(stages: Iterable[nn.Module], inputs: Tensor) -> Tensor | tuple[Tensor, 
     return outputs  # type: ignore[no-any-return]
 
 
+def _side_by_side(stages: Iterable[nn.Module]) -> list[ConvStage]:
+    """The stages, from the lowest up, whose kernels are as large as their strides."""
+    found = []
+    for stage in stages:
+        if not isinstance(stage, ConvStage) or stage.kernel_size != stage.stride or stage.padding != (0, 0):
+            break
+        found.append(stage)
+    return found
+
+
 def _flatten(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (_at_least_float32(outputs).flatten(1),) if isinstance(outputs, Tensor) else outputs
 
@@ -283,20 +330,6 @@ def _at_least_float32(outputs: Tensor) -> Tensor:
 
 def _shape(stage: nn.Module) -> tuple[int, ...]:
     return tuple(stage.output_shape)  # type: ignore[arg-type]
-
-
-def _channels_last(planes: Tensor) -> Tensor:
-    """The same bytes [B, C, H, W], laid out channels-last.
-
-    Four channels, Atari's stack, make up an integer: arithmetic is vectorised, where copying goes byte by byte.
-    """
-    if planes.shape[1] != 4 or planes.device.type != "cpu" or sys.byteorder != "little":
-        return planes.contiguous(memory_format=torch.channels_last)
-    first, second, third, fourth = planes.int().unbind(1)
-    packed = torch.add(third, fourth, alpha=256)
-    for words in (second, first):
-        packed = torch.add(words, packed, alpha=256)
-    return packed[..., None].view(torch.uint8).permute(0, 3, 1, 2)
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -4,9 +4,9 @@ Axes: B batch, L latent size, A actions, Z atoms of the return distribution (1 f
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -99,10 +99,13 @@ class ValueHead(nn.Module):
 
     def forward(self, latent: Tensor, noises: Sequence[Noise] = ()) -> Tensor:
         """Outputs [B, A, Z] of latents [B, L]; without `noises`, of the means."""
-        if not noises:
-            return self._join(latent, self._layers)
-        layers = [partial(layer, noise=noise) for layer, noise in zip(self._layers, noises, strict=True)]
-        return self._join(latent, layers)
+        if not noises:  # through the modules, so that their hooks are called
+            return self._join(self.advantage(latent), None if self.value is None else self.value(latent))
+        layers, ends = cast(Sequence[NoisyLinear], self._layers), []
+        for first, last, *noise in zip(layers[::2], layers[1::2], noises[::2], noises[1::2], strict=True):
+            hidden = first.forward(latent, noise[0]).relu()
+            ends.append(last.forward(hidden, noise[1]))
+        return self._join(*ends)
 
     def weights(self, noises: Sequence[Noise]) -> list[Weights]:
         """Weight and bias of every layer, noisy where it is; `noises` as `draw_noise` gave them."""
@@ -115,16 +118,15 @@ class ValueHead(nn.Module):
 
     def outputs(self, latent: Tensor, weights: Sequence[Weights]) -> Tensor:
         """Outputs [B, A, Z] of latents [B, L], given `weights`."""
-        layers = [partial(F.linear, weight=weight, bias=bias) for weight, bias in weights]
-        return self._join(latent.to(self.precision), layers).float()
+        latent, ends = latent.to(self.precision), []
+        for first, last in zip(weights[::2], weights[1::2], strict=True):
+            ends.append(F.linear(F.linear(latent, *first).relu(), *last))
+        return self._join(*ends).float()
 
-    def _join(self, latent: Tensor, layers: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-        """Outputs [B, A, Z] of these layers, in the order of `_layers`."""
-        advantage = layers[1](self.advantage[1](layers[0](latent))).view(-1, self.num_actions, self.num_atoms)
-        if self.value is None:
-            return advantage
-        value = layers[3](self.value[1](layers[2](latent))).view(-1, 1, self.num_atoms)
-        return value + advantage - advantage.mean(dim=1, keepdim=True)
+    def _join(self, advantage: Tensor, value: Tensor | None = None) -> Tensor:
+        """Outputs [B, A, Z] of what the streams' last layers give, [B, A * Z] and [B, Z]."""
+        advantage = advantage.view(-1, self.num_actions, self.num_atoms)
+        return advantage if value is None else value[:, None] + advantage - advantage.mean(dim=1, keepdim=True)
 
     def multiply_adds(self) -> int:
         """Multiply-adds of one forward pass on one observation (M in the paper's cost formulas)."""

@@ -84,13 +84,13 @@ def attend(agent: Agent[Any], observations: np.ndarray, weights: Weights) -> Map
 
 
 def pictures_of(agent: Agent[Any], observations: np.ndarray) -> np.ndarray:
-    """The newest frames of observations as acting sees them, RGB [B, H, W, 3] uint8."""
+    """Return the newest frames of observations as acting sees them, RGB [B, H, W, 3] uint8."""
     newest = agent.view(torch.from_numpy(observations))[:, -1].numpy()  # [B, C, H, W]
     return np.ascontiguousarray(np.broadcast_to(newest, (len(newest), 3, *newest.shape[2:])).transpose(0, 2, 3, 1))
 
 
 def overlay(picture: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """A map [h, w] as heat over a picture [H, W, 3] uint8."""
+    """Lay a map [h, w] as heat over a picture [H, W, 3] uint8."""
     height, width, _ = picture.shape
     spread = attention.max() - attention.min()
     heat = (attention - attention.min()) / spread if spread > 0 else np.zeros_like(attention)
@@ -145,7 +145,7 @@ def film(
 
 
 def _captioned(picture: np.ndarray, text: str) -> np.ndarray:
-    """A picture with a line of text above."""
+    """Return the picture with a line of text above."""
     bar = np.zeros((20, TILE, 3), np.uint8)
     cv2.putText(bar, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
     return np.concatenate([bar, picture])

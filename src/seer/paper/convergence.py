@@ -60,7 +60,7 @@ class Layer:
 
     @property
     def trustworthy(self) -> bool:
-        """Whether there were samples enough for its SVCCA to say something."""
+        """Tell whether there were samples enough for its SVCCA to say something."""
         return self.samples >= ENOUGH * self.directions
 
 
@@ -120,7 +120,7 @@ class Convergence:
         return found + (f"; most settled first: {', '.join(order)}" if order else "") + self._left_out()
 
     def _left_out(self) -> str:
-        """What doesn't count, if something doesn't."""
+        """Say what doesn't count, if something doesn't."""
         said = []
         if pairs := self.together().count(False):
             said.append(f"{pairs} of {len(self.steps)} pairs, which reach beyond the freeze at step {self.frozen_at:,}")
@@ -202,7 +202,7 @@ def converge(
     frozen_at: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Convergence:
-    """Similarity of every layer at each of `steps` with itself `gap` later, on observations [B, S, C, H, W] uint8.
+    """Compare every layer at each of `steps` with itself `gap` later, on observations [B, S, C, H, W] uint8.
 
     `load` gives the weights of a step; the two agents are only used to run them. `frozen_at` is the step of the freeze.
     """
@@ -228,15 +228,15 @@ def converge(
 
 
 def pairs_of(steps: Sequence[int], gap: int | None) -> tuple[list[int], int]:
-    """The steps that have a snapshot `gap` later, and the gap: where None is given, the usual one between snapshots."""
+    """Return the steps that have a snapshot `gap` later, and the gap: for None, the usual one between snapshots."""
     gaps = [later - earlier for earlier, later in itertools.pairwise(steps)]
     gap = gap or (statistics.mode(gaps) if gaps else 0)
     return [step for step in steps if gap and step + gap in set(steps)], gap
 
 
 def table_of(convergence: Convergence, *, width: int) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table: SVCCA by layer at up to five steps, as many as fit into `width` characters, and the
-    means of SVCCA and CKA over all pairs in which the layer learnt."""
+    """Return head and rows of a table: SVCCA by layer at up to five steps, as many as fit into `width` characters, and
+    the means of SVCCA and CKA over all pairs in which the layer learnt."""
     names = [layer.name if layer.trustworthy else f"{layer.name} *" for layer in convergence.layers]
     steps = [f"{step:,}" for step in convergence.steps]
     taken = max(map(len, names)) + 2 * (5 + GUTTER)  # names and means
@@ -252,7 +252,7 @@ def table_of(convergence: Convergence, *, width: int) -> tuple[list[str], list[l
 
 
 def notes_of(convergence: Convergence) -> list[str]:
-    """What explains the marks in the table."""
+    """Explain the marks in the table."""
     notes = ["CKA: mean linear CKA"]
     if not all(all(convergence.learns(layer)) for layer in convergence.layers):
         notes.append("-: frozen; means without such pairs")
@@ -262,7 +262,7 @@ def notes_of(convergence: Convergence) -> list[str]:
 
 
 def title_of(convergence: Convergence) -> str:
-    """What the table shows."""
+    """Return the title of the table."""
     return f"SVCCA of each layer with itself {convergence.gap:,} steps later, from the pixels up"
 
 

@@ -24,7 +24,7 @@ class Pretraining:
 
     @property
     def group(self) -> str:
-        """The name of its group of runs, such as curl-for-60000."""
+        """Return the name of its group of runs, such as curl-for-60000."""
         return f"curl-for-{self.steps}"
 
 
@@ -39,7 +39,7 @@ class Variant:
     pretraining: Pretraining | None = None
 
     def pretrained_for(self, length: Callable[[int], int]) -> "Variant":
-        """The same variant after a pretraining of another length; where name and label state the steps, they follow."""
+        """Return the same variant after a pretraining of another length; name and label follow where they state it."""
         if self.pretraining is None:
             return self
         before, now = self.pretraining.steps, length(self.pretraining.steps)
@@ -106,7 +106,7 @@ class Exhibit:
         return tuple(dict.fromkeys(env for comparison in self.comparisons for env in comparison.envs))
 
     def only(self, envs: tuple[str, ...]) -> "Exhibit":
-        """The same exhibit with fewer environments, given as ids or by their short names.
+        """Return the same exhibit with fewer environments, given as ids or by their short names.
 
         Raises:
             SettingError: it hasn't got such an environment.
@@ -124,7 +124,7 @@ class Exhibit:
         return replace(self, comparisons=tuple(kept))
 
     def pretrained_for(self, length: Callable[[int], int]) -> "Exhibit":
-        """The same exhibit with pretrainings of other lengths, given the paper's; names and labels follow."""
+        """Return the same exhibit with pretrainings of other lengths, given the paper's; names and labels follow."""
         changed = (
             replace(each, variants=tuple(variant.pretrained_for(length) for variant in each.variants))
             for each in self.comparisons

@@ -32,7 +32,7 @@ class Scale:
 
     @classmethod
     def of(cls, exhibit: Exhibit, name: ScaleName, seeds: int | None) -> "Scale":
-        """The scale of this name for this exhibit, with so many seeds, or its own number."""
+        """Return the scale of this name for this exhibit, with so many seeds, or its own number."""
         if name == "paper":
             return cls(name, 1.0, seeds or exhibit.seeds)
         if name == "toy":
@@ -41,13 +41,13 @@ class Scale:
         return cls(name, small.fraction, seeds or small.seeds, small.pretraining or small.fraction)
 
     def envs(self, exhibit: Exhibit) -> tuple[str, ...]:
-        """Those of the exhibit's environments that are trained unless others are asked for."""
+        """Return the exhibit's environments that are trained unless others are asked for."""
         if self.name == "toy":
             return tuple(dict.fromkeys(comparison.envs[0] for comparison in exhibit.comparisons))
         return exhibit.small.envs if self.name == "small" else exhibit.envs
 
     def pretraining_steps(self, steps: int) -> int:
-        """Those of a pretraining that takes so many in the paper."""
+        """Return the steps of a pretraining that takes so many in the paper."""
         return round(steps * self.pretraining)
 
     def scaled(self, config: Config, *, is_pretraining: bool = False) -> Config:

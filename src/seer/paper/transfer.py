@@ -64,7 +64,7 @@ def _read(source: Path) -> tuple[int, Weights]:
 
 
 def _traits(config: Config) -> dict[str, Any]:
-    """What an encoder's shapes depend on, by the name of the flag."""
+    """Return what an encoder's shapes depend on, by the name of the flag."""
     projected = config.agent in ("sac", "curl")
     return {
         "environment's kind": _kind(config),

@@ -1,7 +1,8 @@
 """Pieces of the replay's memory, as checkpoints keep them: what hasn't changed isn't written again."""
 
 import math
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,18 +19,28 @@ PIECE_BYTES = 16 << 20
 class Piece:
     """Bytes, uint8 [P], whose name says which they are: within one run, a name never stands for two contents.
 
-    `read` gives the bytes, perhaps mapped to a file: copy them out, then let go of them. A pickled piece holds them.
+    `read` gives the bytes, perhaps mapped to a file: copy them out, then let go of them. A pickled piece holds them, as
+    a mapping of its name to them, which `torch.load` reads by default.
     """
 
     name: str
     read: Callable[[], Tensor]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _holding, (self.name, self.read().cpu().numpy())
+        content = torch.from_numpy(self.read().cpu().numpy())  # these bytes alone, not the block they are a part of
+        return OrderedDict, ([(self.name, content)],)
+
+    def __deepcopy__(self, _memo: object) -> "Piece":
+        return _holding(self.name, self.read().cpu().numpy().copy())
 
 
 def _holding(name: str, content: NDArray[np.uint8]) -> Piece:
     return Piece(name, partial(torch.from_numpy, content))
+
+
+def _unpickled(content: Mapping[str, Tensor]) -> Piece:
+    ((name, read),) = content.items()
+    return Piece(name, lambda: read)
 
 
 class Pieces:
@@ -59,13 +70,14 @@ class Pieces:
             for index in range(math.ceil(num_bytes / self._bytes))
         ]
 
-    def load(self, pieces: list[Piece], num_bytes: int) -> None:
-        """Copy the first `num_bytes` out of what `first` returned.
+    def load(self, saved: list[Piece | Mapping[str, Tensor]], num_bytes: int) -> None:
+        """Copy the first `num_bytes` out of what `first` returned, or of what was pickled of it.
 
         Raises:
             ValueError: the pieces are of other sizes.
         """
         wanted = self.first(num_bytes)
+        pieces = [each if isinstance(each, Piece) else _unpickled(each) for each in saved]
         if [piece.name for piece in pieces] != [piece.name for piece in wanted]:
             raise ValueError("the replay's pieces aren't those of its rows")
         for place, piece in zip(wanted, pieces, strict=True):

@@ -1,9 +1,8 @@
 """A ring of observations: one row each, stacks and n-step windows put together when they are sampled."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -15,8 +14,11 @@ from seer.replay.arena import Arena, RowFormat
 from seer.replay.codec import LATENT_DTYPES, Codec, ErrorMeter, Int8Codec, load_codec
 from seer.replay.pieces import Pieces
 from seer.replay.samplers import Sampler
-from seer.replay.steps import End, Steps
+from seer.replay.steps import FLOAT32_MAX, End, Steps, refuse_action
 from seer.replay.transcode import Encode, Progress, Transcoding, check_encoded, refuse_unfitted, transcode_rows
+
+Padding = Literal["repeat", "zero"]
+"""What fills the stack of an episode's first steps: its first frame, or black ones."""
 
 _FITTED_ROWS = 1024  # stored observations that the range of int8 is fitted to
 
@@ -81,7 +83,8 @@ class Replay:
     Args:
         arena: the memory; as many rows are kept as fit.
         frame: `[C, H, W]` uint8.
-        stack: S, frames per observation; an episode's first frame is repeated where it has no predecessors.
+        stack: S, frames per observation.
+        padding: what stands in for the predecessors that an episode's first frames don't have.
         action: `()` int64 or `(A,)` float32.
         n_step: n, the number of steps folded into one transition.
         discount: per step.
@@ -105,7 +108,10 @@ class Replay:
         sampler: Sampler,
         rng: np.random.Generator,
         number: int | None = None,
+        padding: Padding = "repeat",
     ) -> None:
+        if padding not in get_args(Padding):
+            raise SettingError(f"padding is {padding!r}: give one of {', '.join(get_args(Padding))}")
         if n_step < 1 or stack < 1 or not 0 <= discount <= 1:
             raise SettingError(
                 f"n_step is {n_step}, stack {stack} and discount {discount}: give 1 or more, 1 or more, and 0 to 1"
@@ -120,6 +126,7 @@ class Replay:
         self._n_step = n_step
         self._discounts = discount ** np.arange(n_step + 1)
         self._number = number
+        self._padding = padding
         self._sampler = sampler
         self._rng = rng
         self._count = 0  # rows ever appended: the next row's id
@@ -173,6 +180,11 @@ class Replay:
         return self._sampler.num_sampleable
 
     @property
+    def num_steps(self) -> int:
+        """Steps stored: rows that can be drawn, now or once their window is complete."""
+        return self._sampler.num_sampleable + self._pending
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the arena: what the memory setting buys."""
         return self._arena.num_bytes
@@ -195,8 +207,9 @@ class Replay:
         """Store one step.
 
         Args:
-            row: the newest frame `[C, H, W]` of the observation the action was taken in, or, once the replay
-                holds latents, that observation's latents `[K, N, L]` float32, however they are stored.
+            row: the newest frame `[C, H, W]` of the observation the action was taken in, or all its frames
+                `[S, C, H, W]`, of which that one is stored and, where an episode begins, the others are checked. Once
+                the replay holds latents, that observation's latents `[K, N, L]` float32, however they are stored.
             action: the action taken.
             reward: the reward that followed.
             terminated: the step led to a true end.
@@ -204,14 +217,17 @@ class Replay:
             final_row: like `row`, of the observation after a truncated last step; read only then.
 
         Raises:
-            ValueError: a row of the wrong shape or dtype, a truncated step without its final row, or a reward that
-                isn't finite.
+            ValueError: a row of the wrong shape or dtype, a truncated step without its final row, an action that isn't
+                of the action space, or a number that isn't finite in float32.
+            SettingError: an episode begins with other frames before the first than `padding` says.
         """
         end = End.TERMINATED if terminated else End.TRUNCATED if truncated else End.GOING_ON
         if end is End.TRUNCATED and final_row is None:
             raise ValueError("a truncated step needs final_row, the observation after it")
-        if not math.isfinite(reward):
-            raise ValueError(f"reward is {reward}: it must be a finite number")
+        if not abs(reward) <= FLOAT32_MAX:
+            raise ValueError(f"reward is {reward}: it must be a finite number in float32")
+        refuse_action(action, self._action_format)
+        self._refuse_other_padding(row)
         self._write(row, action, reward, end)
         self._pending += 1
         self._complete(self._pending - self._n_step if end is End.GOING_ON else self._pending)
@@ -237,17 +253,31 @@ class Replay:
         for row in rows:
             self._write(row, nothing, 0.0, End.GOING_ON)
 
-    def close(self, final_row: Tensor | NDArray[np.uint8]) -> None:
+    def close(
+        self,
+        final_row: Tensor | NDArray[np.uint8],
+        preceding: Tensor | NDArray[np.uint8] | None = None,
+    ) -> None:
         """End the open episode after its last step, as a time limit would have; `final_row` as for `append`.
+
+        Args:
+            preceding: `[S - 1, C, H, W]`, the rest of the final observation's stack, where that isn't the newest
+                observation shifted by one frame; only while frames are stored. These rows are never drawn.
 
         Raises:
             ValueError: no episode is open.
         """
         if not self.is_open:
             raise ValueError("no episode is open")
-        self._steps.end[self._place(self._count - 1)] = End.TRUNCATED
+        jumped = preceding is not None and len(preceding) > 0
+        self._steps.end[self._place(self._count - 1)] = End.JUMPED if jumped else End.TRUNCATED
         self._complete(self._pending)
-        self._write(final_row, np.zeros(self._action_format.shape), 0.0, End.CLOSING)
+        nothing = np.zeros(self._action_format.shape)
+        if preceding is not None and jumped:
+            self._age = 0
+            for row in preceding:
+                self._write(row, nothing, 0.0, End.GOING_ON)
+        self._write(final_row, nothing, 0.0, End.CLOSING)
 
     def sample(self, batch_size: int, importance_exponent: float = 1.0) -> Batch:
         """Draw `batch_size` n-step transitions with replacement.
@@ -277,7 +307,7 @@ class Replay:
 
     def batch(self, places: NDArray[np.int64], weight: NDArray[np.float64]) -> Batch:
         """The transitions at `places` `[B]` with these weights `[B]`."""
-        reward, discount, following = self._steps.fold(places, self._discounts)
+        reward, discount, following = self._steps.fold(places, self._discounts, self._frames.stack)
         now, after = self._gather(np.stack([places, following]))
         numbers = np.stack([reward, discount, weight], dtype=np.float32)
         rewards, discounts, weights = self._to_device(numbers)
@@ -302,7 +332,7 @@ class Replay:
         places = (ids - self._origin) % self.capacity
         stacks = self._steps.stack(places, self._layout.stack)
         read = self._layout.codec.decode(self._rows.index_select(0, self._to_device(stacks.ravel())))
-        return read if self.holds_latents else read.view(len(ids), *self._layout.observation_shape)
+        return read if self.holds_latents else self._padded(read.view(len(ids), *self.observation_shape), places)
 
     def update_priorities(self, index: NDArray[np.int64], priority: Tensor | NDArray[np.floating]) -> None:
         """Give the rows `index` `[B]` of a batch new priorities `[B]`; rows overwritten since are skipped.
@@ -388,9 +418,9 @@ class Replay:
             "pending": self._pending,
             "rng": self._rng.bit_generator.state,
             "memory": self._pieces.first(self.size * self.row.num_bytes),
-            "written": self._pieces.written,
-            "steps": self._steps.state_dict(self.size),
-            "sampler": self._sampler.state_dict(),
+            "written": torch.from_numpy(self._pieces.written),
+            "steps": _as_tensors(self._steps.state_dict(self.size)),
+            "sampler": _as_tensors(self._sampler.state_dict()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -399,11 +429,10 @@ class Replay:
         Raises:
             SettingError: the state comes from a replay of another memory size, frame shape, stack or n-step.
         """
+        theirs = {"padding": "repeat"} | state["settings"]  # which older states had, without saying so
         for name, value in self._settings().items():
-            if state["settings"][name] != value:
-                raise SettingError(
-                    f"{name} is {value} but the saved replay has {state['settings'][name]}: set it to that"
-                )
+            if theirs[name] != value:
+                raise SettingError(f"{name} is {value} but the saved replay has {theirs[name]}: set it to that")
         self.holds_latents = bool(state["holds_latents"])
         row = RowFormat(tuple(state["row_shape"]), DTYPES[state["row_dtype"]])
         if self.holds_latents:
@@ -417,11 +446,11 @@ class Replay:
                 f"no replay has {self._count} rows from {self._origin} on, {self._pending} of them pending"
             )
         self._rng.bit_generator.state = state["rng"]
-        self._pieces.written[:] = state["written"]
+        self._pieces.written[:] = np.asarray(state["written"])
         self._pieces.load(state["memory"], self.size * self.row.num_bytes)
         self._steps = Steps(self.capacity, self._action_format)
-        self._steps.load_state_dict(state["steps"], self.size)
-        self._sampler.load_state_dict(state["sampler"], self.capacity)
+        self._steps.load_state_dict(_as_arrays(state["steps"]), self.size)
+        self._sampler.load_state_dict(_as_arrays(state["sampler"]), self.capacity)
 
     def _settings(self) -> dict[str, Any]:
         """Return what a saved state must agree with."""
@@ -430,6 +459,7 @@ class Replay:
             "frame shape": list(self._frames.row.shape),
             "stack": self._frames.stack,
             "n_step": self._n_step,
+            "padding": self._padding,
         }
 
     def _use(self, layout: Layout) -> None:
@@ -479,6 +509,7 @@ class Replay:
             encode,
             codec,
             stack=self._layout.stack,
+            black=self._padding == "zero",
             chunk_rows=chunk_rows,
             progress=progress,
             meter=meter,
@@ -494,11 +525,13 @@ class Replay:
     def _write(self, row: Tensor | NDArray[np.uint8], action: ArrayLike, reward: float, end: End) -> None:
         """Put one row at the write head."""
         row = torch.as_tensor(row)
-        if np.shape(action) != self._action_format.shape:
-            raise ValueError(f"action is {np.shape(action)}, not {self._action_format.shape}")
+        if not self.holds_latents and row.shape == self._frames.observation_shape:
+            row = row[-1]
         codec = self._layout.codec
         if row.shape != self.row.shape or row.dtype != codec.plain:
             raise ValueError(f"row is {tuple(row.shape)} {row.dtype}, not {self.row.shape} {codec.plain}")
+        if row.is_floating_point() and not torch.isfinite(row).all():
+            raise ValueError("row has numbers that aren't finite")
         place = self._place(self._count)
         if self.size == self.capacity:
             self._retire(place)
@@ -508,6 +541,33 @@ class Replay:
         self._count += 1
         last = end in (End.TERMINATED, End.CLOSING)
         self._age = 0 if last else min(self._age + 1, self._layout.stack - 1)
+
+    def _refuse_other_padding(self, row: Tensor | NDArray[np.uint8]) -> None:
+        """Refuse an episode's first observation, if all its frames are given, that would be sampled as another one."""
+        if self.holds_latents or self._age or tuple(row.shape) != self._frames.observation_shape:
+            return
+        *before, first = torch.as_tensor(row)
+        found = [
+            name
+            for name, filler in {"repeat": first, "zero": torch.zeros_like(first)}.items()
+            if all(torch.equal(frame, filler) for frame in before)
+        ]
+        if found and self._padding not in found:
+            raise SettingError(
+                f"padding is {self._padding!r}, but an episode's first stack is padded by {found[0]!r}: make the "
+                f"replay with padding={found[0]!r}"
+            )
+        if not found:
+            raise SettingError(
+                "an episode's first stack holds frames that weren't stored: reset the environment when an episode "
+                "ends, or give those frames to the replay's prime()"
+            )
+
+    def _padded(self, stacks: Tensor, places: NDArray[np.int64]) -> Tensor:
+        """Stacks `[..., S, C, H, W]` as read for `places` `[...]`, black before an episode if that is the padding."""
+        if self._padding == "zero":
+            stacks[self._to_device(self._steps.missing(places, self._layout.stack))] = 0
+        return stacks
 
     def _complete(self, num_rows: int) -> None:
         """Start drawing the oldest `num_rows` of the pending rows, if that is any."""
@@ -527,7 +587,8 @@ class Replay:
         stacks = self._steps.stack(places.ravel(), layout.stack)  # [2 B, S]
         parts = stacks * layout.crops + self._rng.integers(layout.crops, size=stacks.shape)
         read = self._parts.index_select(0, self._to_device(parts.ravel()))
-        now, after = layout.codec.decode(read.view(*places.shape, *layout.observation_shape))
+        read = layout.codec.decode(read.view(*places.shape, *layout.observation_shape))
+        now, after = read if self.holds_latents else self._padded(read, places)
         return now, after
 
     def _place(self, row_id: int) -> int:
@@ -541,3 +602,13 @@ class Replay:
 
     def _to_device(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._arena.device)
+
+
+def _as_tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """A state whose arrays are tensors of the same memory, which `torch.load` reads without being asked to trust it."""
+    return {name: torch.from_numpy(each) if isinstance(each, np.ndarray) else each for name, each in state.items()}
+
+
+def _as_arrays(state: dict[str, Any]) -> dict[str, Any]:
+    """Undo `_as_tensors`; older states hold arrays."""
+    return {name: each.cpu().numpy() if isinstance(each, Tensor) else each for name, each in state.items()}

@@ -36,6 +36,9 @@ class Sampler(Protocol):
     def disable(self, places: Sequence[int]) -> None:
         """Stop drawing `places`; those that aren't sampleable are left alone."""
 
+    def holds(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say which of `places` `[B]` can be drawn."""
+
     def sample(self, batch_size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Draw with replacement; return places `[B]` and the probability `[B]` of drawing each."""
 
@@ -93,6 +96,9 @@ class Uniform:
             self._listed[rank] = last
             self._rank[last] = rank
             self._rank[place] = -1
+
+    def holds(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return self._rank[places] >= 0
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         places = self._listed[rng.integers(self._count, size=batch_size)].astype(np.int64)
@@ -171,6 +177,9 @@ class Prioritized:
         leaving = np.asarray(places, dtype=np.int64)
         self._count -= int(np.count_nonzero(self._tree.leaves[leaving]))
         self._tree.set(leaving, 0.0)
+
+    def holds(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return self._tree.leaves[places] > 0
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         total = self._tree.total

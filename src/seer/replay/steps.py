@@ -1,5 +1,6 @@
 """What is stored beside each observation: action, reward, and how the episode goes on."""
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -17,6 +18,41 @@ class End(IntEnum):
     TERMINATED = 1  # true end: nothing follows, the next row is another episode's
     TRUNCATED = 2  # cut by a time limit: the next row closes the episode
     CLOSING = 3  # the observation after a truncated last step: no action was taken in it
+    JUMPED = 4  # cut as well, but the whole stack of the observation after it follows, the row that closes last
+
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class ActionFormat(RowFormat):
+    """How actions are stored: int64 `()`, of which there may be some only, or float32 `(A,)`.
+
+    Attributes:
+        choices: the actions of a Discrete space; None where any can be stored.
+    """
+
+    choices: range | None = None
+
+
+def refuse_action(action: ArrayLike, wanted: RowFormat) -> None:
+    """Refuse an action that would be stored as another one.
+
+    Raises:
+        ValueError: it has another shape, is no whole number where it must be one, none of the choices, or not finite.
+    """
+    numbers = np.asarray(action)
+    if numbers.shape != wanted.shape:
+        raise ValueError(f"action is {numbers.shape}, not {wanted.shape}")
+    if wanted.dtype.is_floating_point:
+        if not (np.abs(numbers) <= FLOAT32_MAX).all():
+            raise ValueError(f"action is {numbers.tolist()}: its numbers must be finite in float32")
+        return
+    if not (numbers % 1 == 0).all():
+        raise ValueError(f"action is {numbers.tolist()}: it must be a whole number")
+    choices = getattr(wanted, "choices", None)
+    if choices is not None and int(numbers) not in choices:
+        raise ValueError(f"action is {int(numbers)}: the action space has {choices[0]} to {choices[-1]}")
 
 
 class Steps:
@@ -56,14 +92,19 @@ class Steps:
         back = np.minimum(np.arange(size - 1, -1, -1), self.age[places][:, None])
         return (places[:, None] - back) % self._capacity
 
+    def missing(self, places: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        """Return which frames `[..., size]` of the stacks at `places` `[...]` come before their episode."""
+        return np.asarray(np.arange(size - 1, -1, -1) > self.age[places][..., None])
+
     def fold(
-        self, places: NDArray[np.int64], discounts: NDArray[np.floating]
+        self, places: NDArray[np.int64], discounts: NDArray[np.floating], stack: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
         """Fold the n steps from each of `places` `[B]` into one; a window stops where its episode ends.
 
         Args:
             places: rows whose whole window is stored.
             discounts: `[n + 1]`, the k-th power of the discount for k = 0..n.
+            stack: S, the rows that follow a step that jumped.
 
         Returns:
             With m <= n the steps in the window: the discounted reward `[B]`; discount^m `[B]`, or 0 after a
@@ -75,12 +116,13 @@ class Steps:
         end = self.end.take(window, mode="wrap")
         ended = end != End.GOING_ON
         length = np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, n_step)
-        terminated = end[np.arange(len(places)), length - 1] == End.TERMINATED
+        last = end[np.arange(len(places)), length - 1]
+        terminated = last == End.TERMINATED
         inside = steps < length[:, None]
         rewards = self.reward.take(window, mode="wrap") * discounts[:-1]
         reward = rewards.sum(axis=1, where=inside)
         discount = np.where(terminated, 0.0, discounts[length])
-        following = (places + length - terminated) % self._capacity
+        following = (places + length - terminated + (stack - 1) * (last == End.JUMPED)) % self._capacity
         return reward.astype(np.float32), discount.astype(np.float32), following
 
     def rearranged(self, sources: NDArray[np.int64], capacity: int) -> "Steps":

@@ -75,6 +75,10 @@ class Streams:
         return sum(stream.num_sampleable for stream in self.streams)
 
     @property
+    def num_steps(self) -> int:
+        return sum(stream.num_steps for stream in self.streams)
+
+    @property
     def num_bytes(self) -> int:
         return sum(stream.num_bytes for stream in self.streams)
 

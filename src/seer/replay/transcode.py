@@ -46,6 +46,7 @@ def transcode_rows(
     codec: Codec,
     *,
     stack: int,
+    black: bool = False,
     chunk_rows: int,
     progress: Progress | None = None,
     meter: ErrorMeter | None = None,
@@ -63,6 +64,7 @@ def transcode_rows(
         encode: frames `[B, S, C, H, W]` to latents `[B, K, N, L]`.
         codec: from those to what `latents` stores.
         stack: S.
+        black: frames before an episode are black; otherwise its first frame is repeated.
         chunk_rows: observations encoded at a time.
         progress: called after every chunk.
         meter: is told of every row and of what is read of it.
@@ -79,7 +81,10 @@ def transcode_rows(
         held = torch.cat([carried, frames[start:stop]])
         places = np.arange(start, stop)[:, None] - np.minimum(back, ages[start:stop, None])  # [B, S]
         index = torch.from_numpy(places - (stop - len(held))).to(frames.device)
-        encoded = encode(held.index_select(0, index.flatten()).view(*index.shape, *frames.shape[1:]))
+        stacks = held.index_select(0, index.flatten()).view(*index.shape, *frames.shape[1:])
+        if black:
+            stacks[torch.from_numpy(back > ages[start:stop, None]).to(frames.device)] = 0
+        encoded = encode(stacks)
         check_encoded(encoded, (stop - start, *latents.shape[1:]), codec.plain)
         stored = codec.encode(encoded)
         latents[start - dropped : stop - dropped] = stored

@@ -54,8 +54,8 @@ def aggregate(table: ScoreTable, *, order: Callable[[str], bool]) -> list[Aggreg
 
 
 def _shared(table: ScoreTable) -> list[tuple[list[str], list[str]]]:
-    """Each set of labels that an environment has, with all environments that have it; one alone only if none else has
-    it."""
+    """Return each set of labels that an environment has, with all environments that have it; one alone only if none
+    else has it."""
     by_env = {env: [label for label, scores in groups.items() if scores] for env, groups in table.items()}
     sets = {frozenset(labels): labels for labels in by_env.values() if labels}
     found = []

@@ -59,7 +59,7 @@ def _memory(summaries: Sequence[Summary]) -> list[str]:
 
 
 def _change(summaries: Sequence[Summary], form: str, *pair: tuple[str, str]) -> str:
-    """A figure before and after the freeze; once, where there is but one or nothing changed."""
+    """Return a figure before and after the freeze; once, where there is but one or nothing changed."""
     before, after = (_mean(summaries, *names) for names in pair)
     if before is None or after is None or before == after:
         shown = before if before is not None else after
@@ -68,7 +68,7 @@ def _change(summaries: Sequence[Summary], form: str, *pair: tuple[str, str]) -> 
 
 
 def _mean(summaries: Sequence[Summary], *names: str) -> float | None:
-    """The mean of a nested figure over the summaries that have it."""
+    """Return the mean of a nested figure over the summaries that have it."""
     values = []
     for summary in summaries:
         value: Any = summary

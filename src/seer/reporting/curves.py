@@ -34,7 +34,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """What a reader calls it: as its sweep does, or by its settings."""
+        """Name it for a reader: as its sweep does, or by its settings."""
         return self.group or label(self.settings)
 
     def of_kind(self, kind: str) -> list[Record]:
@@ -69,7 +69,7 @@ class Freezes:
 
 
 def read_run(folder: Path) -> Run:
-    """The settings and records of one run folder.
+    """Return the settings and records of one run folder.
 
     Raises:
         SettingError: it is no run, or holds no evaluation yet.
@@ -126,13 +126,13 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def by_environment(groups: Sequence[Group]) -> list[Group]:
-    """The groups of each environment together, environments and their groups in the order in which they first come."""
+    """Return the groups environment by environment, both in the order in which they first come."""
     environments = list(dict.fromkeys(group.environment for group in groups))
     return sorted(groups, key=lambda group: environments.index(group.environment))
 
 
 def label(settings: Mapping[str, Any]) -> str:
-    """What a reader calls these settings: agent, and when its encoder was frozen."""
+    """Name these settings for a reader: agent, and when its encoder was frozen."""
     agent = AGENT_NAMES.get(settings["agent"], settings["agent"])
     at = settings["freeze.at"]
     if at == "never":
@@ -146,7 +146,7 @@ def label(settings: Mapping[str, Any]) -> str:
 
 
 def curve(group: Group, x: XAxis) -> Curve:
-    """Mean and sample standard deviation over seeds, at the steps at which all of them were evaluated; of a
+    """Return mean and sample standard deviation over seeds, at the steps at which all of them were evaluated; of a
     single run, over its evaluation episodes, as recorded.
 
     Raises:
@@ -165,14 +165,14 @@ def curve(group: Group, x: XAxis) -> Curve:
 
 
 def differing_settings(runs: Sequence[Run], *, ignoring: Set[str] = UNCOMPARED) -> list[str]:
-    """The settings that set these runs apart. One that a run of an earlier version doesn't name doesn't, by itself."""
+    """Return the settings that set these runs apart; one that a run of an earlier version doesn't name is none."""
     names = dict.fromkeys(name for run in runs for name in run.settings if name not in ignoring)
     values = {name: {json.dumps(_value(run, name)) for run in runs if name in run.settings} for name in names}
     return [name for name in names if len(values[name]) > 1]
 
 
 def _value(run: Run, name: str) -> Any:
-    """A setting. An encoder's run goes by its name without the seed, or seeds would be told apart by their path."""
+    """Return a setting; an encoder's run by its name without the seed, or seeds would be told apart by their path."""
     value = run.settings.get(name)
     if name == "freeze.encoder_from" and isinstance(value, str):
         return Path(value).name.removesuffix(f"-{run.settings['seed']}")
@@ -180,7 +180,7 @@ def _value(run: Run, name: str) -> Any:
 
 
 def _difference(run: Run, names: Sequence[str]) -> str:
-    """What a run's settings of these names are, ready to follow a label."""
+    """Say what a run's settings of these names are, ready to follow a label."""
     values = {name.rpartition(".")[2].replace("_", " "): _value(run, name) for name in names}
     return "".join(f", {name} {value}" for name, value in values.items() if value is not None)
 
@@ -194,7 +194,7 @@ def _refuse_twins(runs: Sequence[Run]) -> None:
 
 
 def freezes(group: Group, x: XAxis) -> list[Freezes]:
-    """The freezes of a group, first to last, those of the same step together; a run that never froze is in none."""
+    """Return the freezes of a group, first to last, those of a step together; a run that never froze is in none."""
     by_step: dict[int, dict[Run, float]] = {}
     for run in group.runs:
         for record in run.of_kind("freeze"):
@@ -203,7 +203,7 @@ def freezes(group: Group, x: XAxis) -> list[Freezes]:
 
 
 def why_frozen(run: Run) -> str:
-    """Why a run froze when it did, or hasn't, in a few words; empty unless that was left to it."""
+    """Tell why a run froze when it did, or hasn't, in a few words; empty unless that was left to it."""
     for decision in run.of_kind("freeze"):
         return _account(decision) if decision.get("mode") == "auto" else ""
     probes = run.of_kind("probe")

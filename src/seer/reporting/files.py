@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 
 def weights_by_step(run: Path) -> dict[int, Callable[[], Weights]]:
-    """What reads the weights of each step a run has any of: its snapshots and its last checkpoint, oldest first."""
+    """Return what reads a run's weights, by step: its snapshots and its last checkpoint, oldest first."""
     found: dict[int, Callable[[], Weights]] = {
         step: partial(read_snapshot, path) for step, path in list_snapshots(run).items()
     }
@@ -27,7 +27,7 @@ def weights_by_step(run: Path) -> dict[int, Callable[[], Weights]]:
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """Up to `count` of the items, evenly spaced, first and last among them."""
+    """Return up to `count` of the items, evenly spaced, first and last among them."""
     places = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
     return [items[place] for place in places]
 

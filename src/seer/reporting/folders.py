@@ -12,7 +12,7 @@ from seer.training.run import CONFIG_FILE, SUMMARY_FILE
 
 
 def read_folders(paths: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
-    """The runs that the folders mean, each once, and by name why others aren't among them.
+    """Return the runs that the folders mean, each once, and by name why others aren't among them.
 
     Raises:
         SettingError: a folder is no run, holds no evaluation yet, and no sweep or exhibit was trained in it.
@@ -33,7 +33,7 @@ def read_folders(paths: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
 
 
 def finished(trials: Sequence[Entry], root: Path, failures: Mapping[str, str]) -> tuple[dict[str, Run], dict[str, str]]:
-    """By name, the finished runs of these trials in the folder `root`, and why the others aren't among them."""
+    """Return, by name, the finished runs of these trials in the folder `root`, and why the others aren't among them."""
     found, missing = {}, {}
     for trial in trials:
         folder = trial.folder(root)
@@ -45,7 +45,7 @@ def finished(trials: Sequence[Entry], root: Path, failures: Mapping[str, str]) -
 
 
 def _as_called(trials: Sequence[Entry], found: Mapping[str, Run]) -> list[Run]:
-    """A sweep's runs; by the sweep's own names for its groups, where a group is frozen at other steps elsewhere."""
+    """Name a sweep's runs by the sweep's own groups, where a group is frozen at other steps elsewhere."""
     labels: dict[str, set[str]] = {}
     for trial in trials:
         if trial.name in found:

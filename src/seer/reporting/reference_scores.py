@@ -28,7 +28,7 @@ CONTROL_MAXIMUM = 1000.0
 
 
 def normalized(env: str, score: float) -> float | None:
-    """The score on a scale on which environments can be averaged; None where no reference is known."""
+    """Return the score on a scale on which environments can be averaged; None where no reference is known."""
     if env.startswith("dm_control/"):
         return score / CONTROL_MAXIMUM
     reference = ATARI.get(env.removeprefix("ALE/").split("-")[0]) if env.startswith("ALE/") else None

@@ -73,7 +73,7 @@ class Results:
 
     @property
     def envs(self) -> list[str]:
-        """Environments in the order of the groups."""
+        """Return the environments in the order of the groups."""
         return list(dict.fromkeys(group.environment for group in self.groups))
 
     @property
@@ -82,7 +82,7 @@ class Results:
         return list(dict.fromkeys(group.label for group in self.groups))
 
     def in_column(self, column: Column) -> list[Group]:
-        """The groups of one table, in the table's order."""
+        """Return the groups of one table, in the table's order."""
         if not column.groups:
             return list(self.groups)
         return [group for label in column.groups for group in self.groups if group.label == label]
@@ -99,12 +99,12 @@ class Results:
         return [score for score in scores if score is not None]
 
     def spread(self, group: Group, column: Column) -> Spread | None:
-        """Mean and standard deviation of `scores`, if there are any."""
+        """Return mean and standard deviation of `scores`, if there are any."""
         scores = self.scores(group, column)
         return spread(scores) if scores else None
 
     def aggregates(self, column: Column) -> list[Aggregate]:
-        """What the groups amount to over environments they share; one that never freezes comes first."""
+        """Compare the groups over environments they share; one that never freezes comes first."""
         table: dict[str, dict[str, list[float]]] = {}
         for group in self.in_column(column):
             table.setdefault(group.environment, {})[group.label] = self.scores(group, column)
@@ -117,7 +117,7 @@ class Results:
 
 
 def summary_of(run: Run) -> dict[str, Any] | None:
-    """The run's summary, once it has finished."""
+    """Return the run's summary, once it has finished."""
     return read_summary(run.folder)
 
 

@@ -43,7 +43,7 @@ class Estimate:
 
 
 def spread(scores: Sequence[float]) -> Spread:
-    """Mean and sample standard deviation (R - 1 in the denominator) of R scores.
+    """Return mean and sample standard deviation (R - 1 in the denominator) of R scores.
 
     Raises:
         ValueError: there is no score.
@@ -63,13 +63,13 @@ def interquartile_mean(scores: Scores) -> np.ndarray:
 
 
 def performance_profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
-    """Share of runs that score more than each threshold, environments weighing the same: [..., T]."""
+    """Return the share of runs that score more than each threshold, environments weighing the same: [..., T]."""
     shares = [(task[..., None] > thresholds).mean(axis=-2) for task in scores]
     return np.asarray(np.mean(shares, axis=0))
 
 
 def probability_of_improvement(scores: Scores, others: Scores) -> np.ndarray:
-    """How likely a run of the first kind beats one of the second in the same environment, [...].
+    """Tell how likely a run of the first kind beats one of the second in the same environment, [...].
 
     The share of won pairs, ties counting half, averaged over environments (Agarwal et al. 2021, section 4.3).
 
@@ -90,7 +90,7 @@ def bootstrap(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> Estimate:
-    """A statistic of one or more groups of scores, with its stratified percentile bootstrap interval.
+    """Compute a statistic of one or more groups of scores, with its stratified percentile bootstrap interval.
 
     Stratified: the runs of each environment are drawn anew, with replacement, apart from those of every other.
     """
@@ -102,7 +102,7 @@ def bootstrap(
 
 
 def score_at(budget: float, *, spent: Sequence[float], scores: Sequence[float]) -> float | None:
-    """The score when `budget` was spent, on a straight line between the evaluations before and after it.
+    """Return the score when `budget` was spent, on a straight line between the evaluations before and after it.
 
     `spent` (FLOPs, steps or seconds, ascending) and `scores` are of one run's evaluations. None outside of them: a
     run that stopped short of the budget has no score there.

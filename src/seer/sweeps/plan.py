@@ -50,16 +50,16 @@ class Planned:
 
     @property
     def config(self) -> Config:
-        """The trial's settings."""
+        """Return the trial's settings."""
         return self.trial.config
 
     @property
     def is_bound(self) -> bool:
-        """Whether the run finds out when to freeze, so that its cost can only be bounded."""
+        """Tell whether the run finds out when to freeze, so that its cost can only be bounded."""
         return self.config.freeze.at == "auto"
 
     def is_finished(self, root: Path) -> bool:
-        """Whether it needs no more training, in the sweep's folder `root`."""
+        """Tell whether it needs no more training, in the sweep's folder `root`."""
         return state_of(self.trial.folder(root)) == "finished"
 
 
@@ -142,7 +142,7 @@ def _planned(trial: Trial, options: SweepOptions) -> Planned:
 
 
 def _flops(config: Config, cost: Cost, *, after: Phase, capacity: int) -> tuple[int, int]:
-    """Multiply-adds of the run and of the same one without a freeze; where it finds its freeze itself, at most."""
+    """Return the multiply-adds of the run, at most if it finds its freeze itself, and of the same one without."""
     first_update = build_schedule(config).first_update
 
     def at(moment: int | None) -> tuple[int, int]:
@@ -172,8 +172,9 @@ def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
         with suppress(SettingError):  # an earlier version's: settings that it didn't know have their defaults
             theirs = config_to_json(config_from_json(theirs))
         differing = _differing(_told_apart(config_to_json(each.config)), _told_apart(theirs))
-        if each.config.learning.precision == "auto":  # as the machine that began it decided
-            differing = [name for name in differing if name != "learning.precision"]
+        for name in ("precision", "convolution"):
+            if getattr(each.config.learning, name) == "auto":  # as the machine that began it decided
+                differing = [found for found in differing if found != f"learning.{name}"]
         if differing:
             raise SettingError(
                 f"--out {root}: {folder} is another run (it differs in {', '.join(differing)}); choose another --out"

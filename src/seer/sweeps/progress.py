@@ -93,16 +93,16 @@ class Progress:
         self._live.stop()
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Print one line that stays."""
         self.console.print(line, markup=False)
 
     def started(self, trial: Trial, state: State) -> None:
-        """A trial's command was started."""
+        """Tell that a trial's training was started."""
         what = {"resumable": "goes on from its checkpoint", "dead": "starts anew: it died before its first checkpoint"}
         self.say(f"{trial.name}: {what.get(state, 'starts')}")
 
     def ended(self, trial: Trial, outcome: Outcome, *, new: bool = True) -> None:
-        """A trial came to its end, just now or (`new` False) before this sweep."""
+        """Tell that a trial came to its end, just now or (`new` False) before this sweep."""
         self.ends[trial.name] = outcome
         self._follow(trial)
         if not new:

@@ -76,7 +76,7 @@ def room_for(planned: Sequence[Planned], options: SweepOptions) -> Room:
 
 
 def _is_settled(outcome: Outcome | None) -> bool:
-    """Whether a trial's earlier failure is history."""
+    """Tell whether a trial's earlier failure is history."""
     return outcome is not None and outcome.kind != "stopped"
 
 

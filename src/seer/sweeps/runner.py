@@ -27,7 +27,7 @@ class Room:
     jobs: int | None = None
 
     def fits(self, needs: Needs, taken: Sequence[Needs]) -> bool:
-        """Whether one more trial fits beside those that train. One alone always may."""
+        """Tell whether one more trial fits beside those that train. One alone always may."""
         if not taken:
             return True
         everyone = [*taken, needs]
@@ -39,7 +39,7 @@ class Room:
 
 
 def room_here(jobs: int | None = None) -> Room:
-    """The cores this process may use, and the memory that is free now."""
+    """Return the cores this process may use, and the memory that is free now."""
     return Room(usable_cores(), free_bytes(), jobs)
 
 
@@ -106,7 +106,7 @@ class LocalRunner:
         return left
 
     def _was_finished(self, trial: Trial) -> bool:
-        """Whether a trial needs nothing more; if so it is counted, before those that train have ended."""
+        """Tell whether a trial needs nothing more; if so it is counted, before those that train have ended."""
         if state_of(trial.folder(self.root)) != "finished":
             return False
         self.outcomes[trial.name] = Outcome("finished")
@@ -153,7 +153,7 @@ class LocalRunner:
             self.running[name][1].terminate()
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        """The first time every training writes a checkpoint and ends; the second time it just ends."""
+        """Ask every training to write a checkpoint and end; asked twice, kill it."""
         self.stops += 1
         for name, (_, process) in self.running.items():
             self.told.add(name)

@@ -142,7 +142,7 @@ def outcome_of(trial: Trial, root: Path, exit_code: int) -> Outcome:
 
 
 def orphaned(trial: Trial, forerunner: Outcome) -> Outcome | None:
-    """What becomes of a trial whose forerunner ended so: it is stopped if that one was; None where it may begin."""
+    """Tell what becomes of a trial whose forerunner ended so: stopped if that one was; None where it may begin."""
     if forerunner.kind == "finished":
         return None
     kind: Literal["stopped", "failed"] = "stopped" if forerunner.kind == "stopped" else "failed"
@@ -150,7 +150,7 @@ def orphaned(trial: Trial, forerunner: Outcome) -> Outcome | None:
 
 
 def ready(trials: Sequence[Trial], finished: set[str]) -> list[Trial]:
-    """The trials whose forerunner, if they have one, has finished."""
+    """Return the trials whose forerunner, if they have one, has finished."""
     return [trial for trial in trials if trial.after is None or trial.after in finished]
 
 

@@ -111,7 +111,9 @@ def _play(environment: PixelEnvironment, action: Any) -> dict[str, Any] | None:
         return episode
     if environment.length * environment.action_repeat > LONGEST_GAME:
         length = f"{environment.length:,} steps"
-        raise LearningError(f"a game of the evaluation hasn't ended after {length}: give the environment a time limit")
+        raise LearningError(
+            f"a game of the evaluation hasn't ended after {length}: begin anew with --max-episode-steps, which cuts it"
+        )
     return None
 
 

@@ -67,7 +67,7 @@ def judge(agent: Agent[Any], frames: Tensor) -> Judgement:
 def encode_views(agent: Agent[Any], encoder: Encoder, frames: Tensor) -> Tensor:
     """What the freeze freezes says, [B, N, L], of stacked frames [B, S, C, H, W] uint8 as acting sees them."""
     chunks = agent.view(frames).split(CHUNK)
-    return torch.cat([encoder.encode(encoder.pixels(chunk)) for chunk in chunks])
+    return torch.cat([encoder.encode(encoder.inputs(chunk)) for chunk in chunks])
 
 
 def read_latents(agent: Agent[Any], replay: Replay | Streams, ids: NDArray[np.int64]) -> Tensor:

@@ -105,6 +105,10 @@ class Journal:
             self.last_return = float(info["episode"]["return"])
             self._record("episode", episode_return=self.last_return, episode_length=int(info["episode"]["length"]))
 
+    def warn(self, line: str) -> None:
+        """Say what may be wrong with the run, which goes on."""
+        self.terminal.say(f"warning: step {self.run.step:,}: {line}")
+
     def updated(self, update: Update) -> None:
         """One gradient step."""
         if not any(self.updates.values()):
@@ -124,6 +128,8 @@ class Journal:
         replay = self.run.replay
         stored = {"replay_size": replay.size, "replay_bytes": replay.num_bytes, "index_bytes": replay.index_bytes}
         resident = resident_bytes()
+        if self.run.return_support is not None:
+            means |= self.run.return_support.figures()
         self._record("train", **means, **stored, updates=updates, updates_per_second=rate, rss_bytes=resident)
         self._warn_of_memory(resident)
         self._sums, self._counts, self._logged = {}, {}, (seconds, updates)
@@ -156,7 +162,7 @@ class Journal:
         """Observations and heads were compared with those at the freeze."""
         self._record("guard", **figures, warnings=warnings)
         for line in warnings:
-            self.terminal.say(f"warning: step {self.run.step:,}: {line}")
+            self.warn(line)
 
     def reset(self) -> None:
         """The heads have fresh weights."""
@@ -300,7 +306,7 @@ class Journal:
         if self.run.budget is not None and resident > self.run.budget and not self._warned:
             self._warned = True
             taken, most = human_bytes(resident), human_bytes(self.run.budget)
-            self.terminal.say(f"warning: step {self.run.step:,}: the run takes {taken} of memory, not at most {most}")
+            self.warn(f"the run takes {taken} of memory, not at most {most}")
 
     def _show(self, rate: float) -> None:
         run, replay = self.run, self.run.replay

@@ -38,6 +38,7 @@ def advance(run: Training, journal: Journal) -> None:
         if is_due(len(run.environments), run.step):
             for info in collect(run):
                 journal.acted(info)
+            warn_of_returns(run, journal)
         run.watch.losses()
         probe_if_due(run, journal)
         run.stage = Stage.LEARN
@@ -102,7 +103,17 @@ def collect(run: Training) -> list[dict[str, Any]]:
         if "episode" in outcome.info:
             run.freezing.scored(outcome.info["episode"]["return"])
         run.ledger.acted(agent.phase)
+    if run.return_support is not None:
+        for number, outcome in enumerate(outcomes):
+            run.return_support.add(number, outcome.reward, over=outcome.terminated or outcome.truncated)
     return [outcome.info for outcome in outcomes]
+
+
+def warn_of_returns(run: Training, journal: Journal) -> None:
+    """Say once that the returns leave what the agent's values can be."""
+    line = None if run.return_support is None else run.return_support.warning()
+    if line is not None:
+        journal.warn(line)
 
 
 def learn(run: Training) -> Update:

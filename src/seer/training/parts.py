@@ -14,6 +14,7 @@ from seer.replay import Replay, Streams
 from seer.training.evaluation import Evaluator
 from seer.training.guards import Guards
 from seer.training.probe import Probe
+from seer.training.return_support import ReturnSupport
 from seer.training.watch import Watch
 
 
@@ -55,7 +56,8 @@ class Training:
     `renew` makes an agent of weights that depend on the run's seed and the given step alone, for resets.
     `budget` is what the process may take of memory, in bytes. `lost_episode`: the environment couldn't be brought back
     to where the checkpoint was taken, so that the episode under way was cut there. `others` are environments that step
-    together with `environment`; the replay has a stream for each of them too.
+    together with `environment`; the replay has a stream for each of them too. `return_support` watches the returns
+    of an agent whose values are distributions.
     """
 
     agent: Agent[Any]
@@ -75,6 +77,7 @@ class Training:
     watch: Watch = field(default_factory=Watch)
     lost_episode: bool = False
     others: Sequence[EnvironmentProcess] = ()
+    return_support: ReturnSupport | None = None
 
     @property
     def environments(self) -> tuple[PixelEnvironment | EnvironmentProcess, ...]:
@@ -125,6 +128,7 @@ class Training:
                 "frozen_at": self.frozen_at,
                 "flops": self.ledger.state_dict(),
                 "watch": self.watch.state_dict(),
+                "returns": None if self.return_support is None else self.return_support.state_dict(),
             },
         }
 
@@ -153,4 +157,6 @@ class Training:
             raise ValueError(f"step {self.step} is none of {self.schedule.steps}")
         self.ledger.load_state_dict(progress["flops"])
         self.watch.load_state_dict(progress["watch"])
+        if self.return_support is not None and progress.get("returns"):  # older checkpoints have none
+            self.return_support.load_state_dict(progress["returns"])
         self.watch.all(self)

@@ -3,14 +3,13 @@
 Axes: E environments, B batch, S stack, R bytes of a row, N extractors, L features.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecNormalize
@@ -18,12 +17,14 @@ from torch import Tensor
 
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3.extractors import FrozenExtractors, StoredFeatures
-from seer.integrations.stable_baselines3.rows import Observation, ObservationRows
+from seer.integrations.stable_baselines3.rows import Observation, ObservationRows, complete_last, has_image
+from seer.integrations.stable_baselines3.store import Store
 from seer.integrations.stable_baselines3.stream import Stream
-from seer.replay import Arena, Replay, RowFormat, Transcoding, Uniform
+from seer.replay import RowFormat, Transcoding
 from seer.replay.transcode import Progress, together
 
 CHUNK = 64  # observations encoded at a time at the freeze
+ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")  # of SB3's buffer
 
 
 class SeerReplayBuffer(ReplayBuffer):
@@ -31,14 +32,18 @@ class SeerReplayBuffer(ReplayBuffer):
 
     Its memory is `buffer_size` rows of one frame, one block of bytes per environment, the same before and after the
     freeze. An episode cut by a time limit takes one row more, and one that starts with a stack that isn't one
-    frame repeated (VecFrameStack's is padded with black) takes S - 1 more.
+    frame repeated (VecFrameStack's is padded with black) takes S - 1 more. Every step is stored; one that leads to
+    another stack than its own shifted by one frame takes up to 2 S - 1 more.
+
+    A subclass may change what `sample` or `_get_samples` return. After the freeze they are called as before, but the
+    observations are `StoredFeatures`; the callback tries that before the first step.
 
     Args:
         buffer_size, observation_space, action_space, device, n_envs, handle_timeout_termination: as for SB3's.
         optimize_memory_usage: refused: it is so anyway.
         frame_stack: S, frames per observation. None: what VecFrameStack or FrameStackObservation says, else 1,
             where a row is a whole observation.
-        n_steps, gamma: as for SB3's NStepReplayBuffer.
+        n_steps, gamma: as for SB3's NStepReplayBuffer; the callback takes over a model's `n_steps`.
 
     Attributes:
         buffer_size: rows per environment; grows at the freeze.
@@ -80,14 +85,12 @@ class SeerReplayBuffer(ReplayBuffer):
         self._first_buffer_size = self.buffer_size
         self._extractors: FrozenExtractors | None = None
         self._latent_dtype = "auto"
-        self._rows: ObservationRows | None = None
-        self._streams: list[Stream] = []
-        self._newest: dict[str, NDArray[Any]] = {}  # the last step of every environment
+        self._store: Store | None = None
 
     @property
     def is_prepared(self) -> bool:
         """Whether memory has been allocated: the callback does it, which knows how frames are stacked."""
-        return bool(self._streams)
+        return self._store is not None
 
     @property
     def holds_latents(self) -> bool:
@@ -105,6 +108,21 @@ class SeerReplayBuffer(ReplayBuffer):
         return sum(stream.replay.num_bytes for stream in self._streams)
 
     @property
+    def num_added(self) -> int:
+        """Steps given so far, of all environments together; those that aren't held any more were overwritten."""
+        return 0 if self._store is None else self._store.num_added
+
+    @property
+    def num_held(self) -> int:
+        """Steps stored, of all environments together; rows that only complete stacks aren't counted."""
+        return 0 if self._store is None else self._store.num_held
+
+    @property
+    def num_jumps(self) -> int:
+        """Steps so far that led to another stack than their own shifted by one frame, and were stored whole."""
+        return sum(stream.num_jumps for stream in self._streams)
+
+    @property
     def latent_dtype(self) -> str:
         """What features are stored as: float32, float16 or bfloat16."""
         return str(self._streams[0].replay.row.dtype).removeprefix("torch.")
@@ -118,7 +136,7 @@ class SeerReplayBuffer(ReplayBuffer):
         """Allocate the memory for rows of one of `frame_stack` frames, unless that has been done.
 
         Raises:
-            SettingError: the buffer is too small for one window.
+            SettingError: the buffer is too small for one window, or too large for this machine.
         """
         if self.is_prepared:
             return
@@ -129,14 +147,13 @@ class SeerReplayBuffer(ReplayBuffer):
                 f"and a stack of {frame_stack} need {least}: give at least {least * self.n_envs}"
             )
         self.frame_stack = frame_stack
-        self._rows = ObservationRows(self.observation_space, frame_stack)
-        self._streams = [Stream(self._make_replay(self._rows), self._encode_one) for _ in range(self.n_envs)]
+        self._store = self._make_store(frame_stack)
 
     def reset(self) -> None:
         """Forget all steps; what is stored stays the same kind."""
         if self.is_prepared:
             extractors, latents = self._extractors, self.holds_latents
-            self._streams, self._newest = [], {}
+            self._store = None
             self.buffer_size = self._first_buffer_size
             assert self.frame_stack is not None
             self.prepare(self.frame_stack)
@@ -199,25 +216,13 @@ class SeerReplayBuffer(ReplayBuffer):
         infos: list[dict[str, Any]],
     ) -> None:
         """Store one step of every environment, as SB3 calls it."""
-        rows = self._ready()
-        now, following = rows.pack(obs), rows.pack(next_obs)  # [E, S, R]
+        store = self._ready()
+        now, following = store.rows.pack(obs), store.rows.pack(next_obs)  # [E, S, R]
         action = np.array(action, self._maybe_cast_dtype(self.action_space.dtype)).reshape(self.n_envs, self.action_dim)
         truncated = np.array([self.handle_timeout_termination and _cut(info) for info in infos])
+        complete_last(store.rows, now, following, infos, done=done, truncated=truncated)
         latents = self._encode(self._tensors(obs)).cpu() if self.holds_latents else None  # [E, N, L]
-        for env, stream in enumerate(self._streams):
-            stream.add(
-                now[env],
-                following[env],
-                action[env],
-                float(reward[env]),
-                done=bool(done[env]),
-                truncated=bool(truncated[env]),
-                latents=None if latents is None else latents[env][None],
-            )
-        self._newest = {
-            "now": now, "following": following, "action": action, "reward": np.array(reward, np.float32),
-            "discount": np.where(done.astype(bool) & ~truncated, 0.0, self._discount).astype(np.float32),
-        }  # fmt: skip
+        store.add(now, following, action, reward, done=np.asarray(done, bool), truncated=truncated, latents=latents)
         self._update_size()
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
@@ -225,66 +230,71 @@ class SeerReplayBuffer(ReplayBuffer):
 
         Observations are images, or `StoredFeatures`, which the frozen networks take in their place.
         """
-        rows = self._ready()
-        weights = np.array([stream.replay.num_sampleable for stream in self._streams])
-        if not weights.any():
-            return self._sample_newest(batch_size, env)
-        counts = self._rng.multinomial(batch_size, weights / weights.sum())
-        parts = [s.replay.sample(int(n)) for s, n in zip(self._streams, counts, strict=True) if n > 0]
-        now, action, reward, after, discount = (
-            torch.cat([getattr(part, name) for part in parts]).to(self.device)
-            for name in ("now", "action", "reward", "next", "discount")
-        )
-        if self.holds_latents:
+        return self._get_samples(self._ready().draw(batch_size), env=env)
+
+    def _get_samples(self, batch_inds: NDArray[np.int64], env: VecNormalize | None = None) -> Any:
+        """Return the transitions `batch_inds` [B], which are such as `sample` draws."""
+        store = self._ready()
+        now, action, reward, after, discount = (column.to(self.device) for column in store.read(batch_inds))
+        if now.dtype != torch.uint8:
             return self._batch(StoredFeatures(now), action, StoredFeatures(after), reward, discount, env)
-        return self._batch(rows.unpack(now), action, rows.unpack(after), reward, discount, env)
+        one, other = store.rows.unpack(now), store.rows.unpack(after)
+        if self.holds_latents:  # the first step of all
+            one, other = StoredFeatures(self._encode(one)), StoredFeatures(self._encode(other))
+        return self._batch(one, action, other, reward, discount, env)
 
     def recent(self, count: int, span: int) -> list[Observation]:
         """About `count` observations, spread over the newest `span` rows, in chunks; only while frames are stored."""
-        rows, chunks = self._ready(), []
-        for stream in self._streams:
+        store, chunks = self._ready(), []
+        for stream in store.streams:
             ids = stream.replay.recent(-(-count // self.n_envs), span=-(-span // self.n_envs))
             chunks += [stream.replay.read(ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
-        return [rows.unpack(chunk.to(self.device)) for chunk in chunks]
+        return [store.rows.unpack(chunk.to(self.device)) for chunk in chunks]
 
     def __getstate__(self) -> dict[str, Any]:
         """For SB3's save_replay_buffer: what is stored, not the empty places, nor the extractors."""
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_streams", "_extractors")}
-        return state | {"streams": [(stream.replay.state_dict(), stream.expected) for stream in self._streams]}
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_store", "_extractors")}
+        return state | {"stored": None if self._store is None else self._store.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Continue from `__getstate__`; the callback attaches the extractors."""
-        saved = state.pop("streams")
-        self.__dict__.update(state, _extractors=None, _streams=[])
-        for replay_state, expected in saved:
-            assert self._rows is not None
-            stream = Stream(self._make_replay(self._rows), self._encode_one)
-            stream.replay.load_state_dict(replay_state)
-            stream.expected = expected
-            self._streams.append(stream)
+        stored = state.pop("stored")
+        self.__dict__.update(state, _extractors=None, _store=None)
+        if stored is not None and self.frame_stack is not None:
+            self._store = self._make_store(self.frame_stack)
+            self._store.load_state_dict(stored)
 
     @property
     def _discount(self) -> float:
         """Per step; with one step SB3 discounts by itself."""
         return 1.0 if self.n_steps == 1 else self.gamma
 
-    def _make_replay(self, rows: ObservationRows) -> Replay:
+    def _make_store(self, frame_stack: int) -> Store:
         dtype = self._maybe_cast_dtype(self.action_space.dtype)
-        return Replay(
-            arena=Arena(self._first_buffer_size * rows.row.num_bytes),
-            frame=rows.row,
-            stack=rows.stack,
-            action=RowFormat((self.action_dim,), torch.from_numpy(np.empty(0, dtype)).dtype),
-            n_step=self.n_steps,
-            discount=self._discount,
-            sampler=Uniform(),
-            rng=self._rng,
-        )
+        return Store(
+            ObservationRows(self.observation_space, frame_stack),
+            RowFormat((self.action_dim,), torch.from_numpy(np.empty(0, dtype)).dtype),
+            capacity=self._first_buffer_size, num_envs=self.n_envs, n_step=self.n_steps, discount=self._discount,
+            rng=self._rng, encode=self._encode_one,
+        )  # fmt: skip
 
-    def _ready(self) -> ObservationRows:
-        if self._rows is None or (self.holds_latents and self._extractors is None):
+    @property
+    def _streams(self) -> list[Stream]:
+        return [] if self._store is None else self._store.streams
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in ARRAYS:
+                raise AttributeError(
+                    f"SeerReplayBuffer has no `{name}`: it stores each observation once; read steps with sample()"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _ready(self) -> Store:
+        if self._store is None or (self.holds_latents and self._extractors is None):
             raise SettingError("SeerReplayBuffer works with its callback: pass callback=SeerCallback(...) to learn()")
-        return self._rows
+        return self._store
 
     def _update_size(self) -> None:
         """What SB3 users read: rows of the first environment."""
@@ -304,22 +314,10 @@ class SeerReplayBuffer(ReplayBuffer):
 
     def _encode_rows(self, rows: Tensor) -> Tensor:
         """Latents [B, 1, N, L] of rows [B, S, R], for the replay, where that is."""
-        return self._encode(self._ready().unpack(rows.to(self.device)))[:, None].to(rows.device)
+        return self._encode(self._ready().rows.unpack(rows.to(self.device)))[:, None].to(rows.device)
 
     def _encode_one(self, observation: NDArray[np.uint8]) -> Tensor:
         return self._encode_rows(torch.from_numpy(observation)[None])[0]
-
-    def _sample_newest(self, batch_size: int, env: VecNormalize | None) -> Any:
-        """From the last step of every environment, whole: before a second one has come no row knows its next."""
-        if not self._newest:
-            raise SettingError("the replay buffer is empty: nothing to sample yet")
-        rows = self._ready()
-        chosen = self._rng.integers(self.n_envs, size=batch_size)
-        columns = {name: torch.from_numpy(value[chosen]).to(self.device) for name, value in self._newest.items()}
-        now, after = rows.unpack(columns["now"]), rows.unpack(columns["following"])
-        if self.holds_latents:
-            now, after = StoredFeatures(self._encode(now)), StoredFeatures(self._encode(after))
-        return self._batch(now, columns["action"], after, columns["reward"], columns["discount"], env)
 
     def _batch(  # noqa: PLR0917  # SB3's order
         self, now: Any, action: Tensor, after: Any, reward: Tensor, discount: Tensor, env: VecNormalize | None
@@ -335,12 +333,6 @@ class SeerReplayBuffer(ReplayBuffer):
             rewards=reward[:, None],
             discounts=None if self.n_steps == 1 else discount[:, None],
         )
-
-
-def has_image(space: spaces.Space[Any]) -> bool:
-    """Whether there is an image in the observation, as SB3 sees it, bytes or already normalised."""
-    subspaces = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
-    return any(is_image_space(subspace, normalized_image=True) for subspace in subspaces)
 
 
 def _cut(info: dict[str, Any]) -> bool:

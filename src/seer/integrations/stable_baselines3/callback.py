@@ -14,7 +14,8 @@ from seer.errors import SettingError
 from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut, Layers, choose_cut
-from seer.integrations.stable_baselines3.extractors import freeze, frozen_extractors, online_networks
+from seer.integrations.stable_baselines3.extractors import features_row, freeze, frozen_extractors, online_networks
+from seer.integrations.stable_baselines3.overrides import try_on_features
 from seer.integrations.stable_baselines3.probe import FeatureProbe, num_observations
 from seer.replay import Transcoding
 
@@ -87,6 +88,9 @@ class SeerCallback(BaseCallback):
         model, buffer = self._checked()
         stack = buffer.frame_stack
         buffer.prepare(stack if stack is not None else find_frame_stack(self.training_env))
+        networks = online_networks(model.policy)
+        size = self._cut().size(networks[0].features_extractor)
+        try_on_features(buffer, features_row(len(networks), size, self.latent_dtype, buffer.row_bytes))
         if frozen_at(model) is not None:
             if not buffer.is_frozen:  # the model, the buffer, or both have been loaded
                 self._freeze()
@@ -210,15 +214,32 @@ class SeerCallback(BaseCallback):
         if not any(base.__name__ in ALGORITHMS for base in type(model).__mro__):
             raise SettingError(f"{name} isn't among the algorithms that SeerCallback knows: {', '.join(ALGORITHMS)}")
         if not isinstance(model.replay_buffer, SeerReplayBuffer):
+            if issubclass(model.replay_buffer_class or object, SeerReplayBuffer):
+                raise SettingError(
+                    f"the loaded replay buffer is a {type(model.replay_buffer).__name__} of Stable-Baselines3: "
+                    "leave load_replay_buffer out, or load one that SeerReplayBuffer has saved"
+                )
             raise SettingError(f"SeerCallback needs replay_buffer_class=SeerReplayBuffer, passed to {name}(...)")
         if model.replay_buffer.n_envs != model.n_envs:
             raise SettingError(
                 f"the replay buffer is of {model.replay_buffer.n_envs} environments, the model of {model.n_envs}: "
                 "load it into a model with as many"
             )
+        self._take_over_n_steps(model, model.replay_buffer)
         self._refuse_other_rewards(model, model.replay_buffer)
         self._cut()
         return model, model.replay_buffer
+
+    def _take_over_n_steps(self, model: OffPolicyAlgorithm, buffer: SeerReplayBuffer) -> None:
+        """Give the buffer the `n_steps` of the model, which SB3 passes only to its own."""
+        if model.n_steps in (1, buffer.n_steps):
+            return
+        if buffer.n_steps > 1 or buffer.is_prepared:
+            raise SettingError(
+                f"n_steps is {model.n_steps} of the model but {buffer.n_steps} of its replay buffer: give both the same"
+            )
+        buffer.n_steps, buffer.gamma = model.n_steps, model.gamma
+        self._say(f"returns are of n_steps={model.n_steps}, though Stable-Baselines3 warned that it ignores that")
 
     def _refuse_other_rewards(self, model: OffPolicyAlgorithm, buffer: SeerReplayBuffer) -> None:
         """Normalising and discounting that the buffer wouldn't do as SB3's does."""

@@ -79,11 +79,9 @@ class FrozenExtractors:
         self._shape = (1, len(extractors), size)
 
     def row(self, dtype: str, most_bytes: int) -> RowFormat:
-        """The format of a row of the replay, [1, N, L] of `dtype`; "auto" is float32 if that fits, else float16."""
-        row = RowFormat(self._shape, LATENT_DTYPES["float32" if dtype == "auto" else dtype])
-        if dtype == "auto" and row.num_bytes > most_bytes:
-            return RowFormat(self._shape, torch.float16)
-        return row
+        """Return the format of a row of these features: see `features_row`."""
+        _, number, size = self._shape
+        return features_row(number, size, dtype, most_bytes)
 
     def encode(self, observation: Observation) -> Tensor:
         """Features [B, N, L] float32 of images [B, ...]: tensors, as SB3's networks take them."""
@@ -102,6 +100,14 @@ class FrozenExtractors:
                 digest.update(name.encode())
                 digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def features_row(number: int, size: int, dtype: str, most_bytes: int) -> RowFormat:
+    """Return the format of a row, [1, N, L] of `dtype`; "auto" is float32 if that takes no more bytes, else float16."""
+    row = RowFormat((1, number, size), LATENT_DTYPES["float32" if dtype == "auto" else dtype])
+    if dtype == "auto" and row.num_bytes > most_bytes:
+        return RowFormat(row.shape, torch.float16)
+    return row
 
 
 def networks(policy: nn.Module) -> dict[str, BaseModel]:

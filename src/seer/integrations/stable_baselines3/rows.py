@@ -4,13 +4,14 @@ Axes: E environments, B batch, S stack, R bytes of one row.
 """
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.preprocessing import get_obs_shape
+from stable_baselines3.common.preprocessing import get_obs_shape, is_image_space
 from torch import Tensor
 
 from seer.errors import SettingError
@@ -18,6 +19,7 @@ from seer.replay import RowFormat
 
 Observation = Any
 """Of SB3: an array or tensor [E, *space.shape], or a dict of them."""
+Rows = NDArray[np.uint8]
 
 
 class _Part:
@@ -77,6 +79,11 @@ class ObservationRows:
             packed.append(rows.view(np.uint8))
         return np.concatenate(packed, axis=-1)
 
+    def is_one_frame(self, observation: Observation) -> bool:
+        """Say whether an observation of one environment is one frame where a stack is wanted."""
+        sizes = [np.size(observation[part.key] if self.is_dict else observation) for part in self._parts]
+        return self.stack > 1 and sizes == [math.prod(part.shape) for part in self._parts]
+
     def unpack(self, rows: Tensor) -> Observation:
         """Observations of rows [B, S, R] uint8, tensors on the same device."""
         unpacked = {}
@@ -86,6 +93,36 @@ class ObservationRows:
             values = own.view(_torch_dtype(part.dtype))
             unpacked[part.key] = values.view(len(rows), self.stack * part.shape[0], *part.shape[1:])
         return unpacked if self.is_dict else unpacked[None]
+
+
+def complete_last(
+    rows: ObservationRows, now: Rows, following: Rows, infos: list[dict[str, Any]], *, done: NDArray[Any],
+    truncated: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """Put into `following` [E, S, R] the stacks of last observations that are one frame: SB3 repeats that S times.
+
+    Warns where an episode was cut by a time limit and its last observation is unknown.
+    """
+    for env in np.flatnonzero(done):
+        last = infos[env].get("terminal_observation")
+        if last is not None and rows.is_one_frame(last):
+            following[env, :-1] = now[env, 1:]
+        elif (
+            last is None
+            and truncated[env]
+            and (rows.stack == 1 or not np.array_equal(now[env, 1:], following[env, :-1]))
+        ):
+            warnings.warn(
+                "an episode was cut by a time limit, but its infos have no terminal_observation: as in "
+                "Stable-Baselines3 the next episode's first observation is valued instead; put the last one into infos",
+                stacklevel=3,
+            )
+
+
+def has_image(space: spaces.Space[Any]) -> bool:
+    """Say whether there is an image in the observation, as SB3 sees it, bytes or already normalised."""
+    subspaces = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
+    return any(is_image_space(subspace, normalized_image=True) for subspace in subspaces)
 
 
 def _torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:

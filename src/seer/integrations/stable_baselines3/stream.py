@@ -1,12 +1,14 @@
 """What one environment plays, put into a replay of its own.
 
 SB3 hands over whole transitions; the replay has one row per observation, so that the next observation must be the next
-row. Here that is checked at every step, and where it doesn't hold (an environment that was reset from outside, between
-two calls of `learn`) the episode is closed and a new one begun.
+row. Here that is checked at every step. Where an observation isn't the one that the step before led to (an environment
+was reset from outside), the episode is closed and a new one begun; where a step leads to another stack than its own
+shifted by one frame, that stack is stored whole. So every step is stored.
 
-Axes: S stack, R bytes of a row.
+Axes: B batch, S stack, R bytes of a row.
 """
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -14,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seer.errors import SettingError
-from seer.replay import Replay
+from seer.integrations.stable_baselines3.rows import Rows
+from seer.replay import Batch, Replay
 
-Rows = NDArray[np.uint8]
 EncodeOne = Callable[[Rows], Tensor]  # one observation [S, R] to its latents [1, N, L]
 
-TOO_MANY = 3  # steps in a row that aren't as they should be are no accident
+TOO_MANY = 3  # jumps in a row: the observations aren't stacks
+WHOLE = "pass replay_buffer_kwargs={'frame_stack': 1} to store whole observations"
 
 
 class Stream:
@@ -27,11 +30,13 @@ class Stream:
 
     Attributes:
         replay: where they go.
+        num_jumps: steps so far that led to another stack than their own shifted by one frame.
     """
 
     def __init__(self, replay: Replay, encode: EncodeOne) -> None:
         self.replay = replay
-        self._skipped_in_a_row = 0
+        self.num_jumps = 0
+        self._jumps_in_a_row = 0
         self._encode = encode
         self.expected: Rows | None = None  # [S, R], the next step's observation if the episode goes on
 
@@ -41,41 +46,59 @@ class Stream:
     ) -> None:  # fmt: skip
         """Store a step from `now` to `following`, [S, R] both; `latents` [1, N, L] of `now` once latents are stored.
 
+        A terminated step needs no `following`.
+
         Raises:
             SettingError: the observations aren't stacks of S frames.
         """
+        terminated = done and not truncated
+        jumps = latents is None and not terminated and not np.array_equal(now[1:], following[:-1])
+        if jumps:
+            self._count_jump(len(now))
+        elif not terminated:
+            self._jumps_in_a_row = 0
         continues = self.expected is not None and np.array_equal(now, self.expected)
         if self.replay.is_open and not continues:
             assert self.expected is not None
             self.replay.close(self._row(self.expected))
-        if latents is None:
-            if not np.array_equal(now[1:], following[:-1]):
-                self._skip(now)
-                return
-            if not continues and (now[:-1] != now[-1]).any():
-                self.replay.prime(now[:-1])
+        if latents is None and not continues and (now[:-1] != now[-1]).any():
+            self.replay.prime(now[:-1])
+        cut = done and truncated and not jumps
         self.replay.append(
             now[-1] if latents is None else latents,
             action,
             reward,
-            terminated=done and not truncated,
-            truncated=done and truncated,
-            final_row=self._row(following) if done and truncated else None,
+            terminated=terminated,
+            truncated=cut,
+            final_row=self._row(following) if cut else None,
         )
-        self.expected = None if done else following
-        self._skipped_in_a_row = 0
+        if jumps:
+            self.replay.close(following[-1], following[:-1])
+        self.expected = None if done or jumps else following
+
+    def read(self, places: NDArray[np.int64]) -> Batch:
+        """Return the transitions at `places` [B].
+
+        Raises:
+            SettingError: none could be drawn at one of them.
+        """
+        if not self.replay.sampler.holds(places).all():
+            raise SettingError("batch_inds of _get_samples must be those that SeerReplayBuffer.sample draws")
+        return self.replay.batch(places, np.ones(len(places)))
 
     def _row(self, observation: Rows) -> Rows | Tensor:
         return self._encode(observation) if self.replay.holds_latents else observation[-1]
 
-    def _skip(self, now: Rows) -> None:
-        """It can't be rows. SB3 makes such a step where a callback has stopped `learn` and it is called again."""
-        if self.replay.is_open:
-            self.replay.close(self._row(now))
-        self.expected = None
-        self._skipped_in_a_row += 1
-        if self._skipped_in_a_row == TOO_MANY:
+    def _count_jump(self, stack: int) -> None:
+        self._jumps_in_a_row += 1
+        if self._jumps_in_a_row == TOO_MANY:
             raise SettingError(
-                f"frame_stack is {len(now)}, but the next observation isn't this one shifted by one frame: "
-                "pass replay_buffer_kwargs={'frame_stack': 1} to store whole observations"
+                f"frame_stack is {stack}, but the next observation isn't this one shifted by one frame, "
+                f"{TOO_MANY} times in a row: {WHOLE}"
             )
+        self.num_jumps += 1
+        warnings.warn(
+            "a step's next observation isn't its own one shifted by one frame, so it was stored whole, in up to "
+            f"{2 * stack - 1} rows more; where SeerReplayBuffer.num_jumps shows many, {WHOLE}",
+            stacklevel=4,
+        )

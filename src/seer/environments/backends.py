@@ -1,0 +1,104 @@
+"""OpenGL backends that draw MuJoCo without a screen, tried in processes of their own.
+
+MuJoCo reads its backend from the variable MUJOCO_GL when it is imported, or first draws, and one that doesn't work can
+take the process down.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from seer.errors import SettingError
+
+BACKENDS = ("egl", "osmesa")
+"""In order of preference. EGL itself takes a GPU if there is one; Mesa lists its software device last."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What draws the pictures, and how fast it is.
+
+    Attributes:
+        name: the value of MUJOCO_GL, such as "egl".
+        device: OpenGL's name for what draws, such as "llvmpipe (LLVM 15.0.6, 256 bits)".
+        images_per_second: of 100x100 pixels, measured when the backend was chosen.
+    """
+
+    name: str
+    device: str
+    images_per_second: float
+
+    @property
+    def software(self) -> bool:
+        """Whether the CPU draws."""
+        return self.device.lower().startswith(("llvmpipe", "softpipe", "swrast", "software"))
+
+    def __str__(self) -> str:
+        where = "the CPU" if self.software else "the GPU"
+        return f"Rendering with {self.name.upper()} on {where} ({self.device}): {self.images_per_second:.0f} images/s"
+
+
+def find_backend(probe: str) -> Backend | dict[str, str]:
+    """Find the backend with which a program draws, and set MUJOCO_GL to it; a MUJOCO_GL set before is kept.
+
+    Args:
+        probe: Python; prints a JSON object of `device` and `images_per_second` as its last line.
+
+    Returns:
+        The backend; if none works, why, by name of those that were tried.
+
+    Raises:
+        SettingError: MUJOCO_GL names one that needs a screen.
+    """
+    wanted = _wanted()
+    if wanted and wanted not in BACKENDS:
+        raise SettingError(f"MUJOCO_GL={wanted} can't draw without a screen: set it to egl or osmesa, or unset it")
+    reasons = {}
+    for name in (wanted,) if wanted else BACKENDS:
+        answer = answer_of(probe, gl=name)
+        if not isinstance(answer, str):
+            os.environ["MUJOCO_GL"] = name
+            return Backend(name, **answer)
+        reasons[name] = answer
+    return reasons
+
+
+def undrawable(what: str, reasons: dict[str, str]) -> SettingError:
+    """Return the error that no backend draws `what`: which were tried, the Debian packages to install, the reasons."""
+    return SettingError(
+        f"{what} can't be drawn here: MUJOCO_GL={' or '.join(reasons)} doesn't work; "
+        f"{'unset it, or ' if _wanted() else ''}apt-get install libegl1 libgl1 (for egl) or libosmesa6 (for osmesa). "
+        f"Reason: {', '.join(f'{name}: {reason}' for name, reason in reasons.items())}"
+    )
+
+
+def _wanted() -> str:
+    return os.environ.get("MUJOCO_GL", "").lower()
+
+
+def answer_of(program: str, *, gl: str) -> dict[str, Any] | str:
+    """Run a program with a MUJOCO_GL, in another process, whose crash or hanging does no harm.
+
+    Returns:
+        The JSON object in the last line that it printed; if there is none, why, in one line.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"MUJOCO_GL": gl},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,  # seconds; a minute is possible on a machine that is busy
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        return f"no answer in {error.timeout:.0f} seconds"
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])  # an error at its exit doesn't matter
+    except (IndexError, json.JSONDecodeError):
+        return (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+    return answer
