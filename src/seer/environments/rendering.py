@@ -11,6 +11,7 @@ import os
 import queue
 import subprocess
 import sys
+import textwrap
 import threading
 import weakref
 from collections.abc import Callable
@@ -31,6 +32,11 @@ BACKENDS = ("egl", "osmesa")
 CAMERA = 0
 MAX_GEOMS = 1000
 """Shapes in one picture; DM Control's fullest has 50."""
+
+_COMPLAIN_IN_ONE_LINE = """
+import sys
+sys.excepthook = lambda kind, error, _: print(f"{kind.__name__}:", *str(error).split(), file=sys.stderr)
+"""
 
 _PROBE = """
 import json, time
@@ -130,7 +136,7 @@ def _answer(program: str, *, gl: str) -> dict[str, Any] | str:
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-c", program],
+            [sys.executable, "-c", _COMPLAIN_IN_ONE_LINE + program],
             env=os.environ | {"MUJOCO_GL": gl},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -143,7 +149,8 @@ def _answer(program: str, *, gl: str) -> dict[str, Any] | str:
     try:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])  # an error at its exit doesn't matter
     except (IndexError, json.JSONDecodeError):
-        return (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+        last = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+        return textwrap.shorten(last, 300, placeholder=" ...")
     return answer
 
 
