@@ -41,7 +41,8 @@ ROW_KEYS = ["name", "milliseconds", "floor_milliseconds", "ratio_to_floor", "rat
 def small(agent: AgentName) -> Config:
     """The agent with few units and small batches; SAC and CURL on small images too."""
     config = bench_config(agent, TINY, device="cpu", threads=1)
-    learning = dataclasses.replace(config.learning, batch_size=8, hidden_units=32)
+    # Direct convolutions, whatever this machine takes: PyTorch's counter sees them as such, with their rim.
+    learning = dataclasses.replace(config.learning, batch_size=8, hidden_units=32, convolution="direct")
     image = config.image
     if kind(config) == "control":
         image = dataclasses.replace(image, size=50, crop_size=42)
@@ -348,25 +349,26 @@ def report_of(milliseconds: dict[str, float], **fields: Any) -> Report:
     return Report(torch.device(fields.pop("device", "cpu")), {}, timings=timings, **fields)
 
 
-def test_targets_are_met_missed_or_open() -> None:
+def test_targets_are_met_missed_or_open(monkeypatch: pytest.MonkeyPatch) -> None:
     report = report_of(
         {
             "rainbow/loop/frames": 2.0, "rainbow/overhead/frames": 0.3, "rainbow/loop/latents": 1.0,
             "rainbow/overhead/latents": 0.1, "rainbow/transcode": 1.2, "rainbow/forward": 1.0, "rainbow/step": 0.5,
             "rainbow/act/games": 2.0,
         },
-        peer_ratios={"rainbow/update/frames": 0.44, "rainbow/update/latents": 0.21},
+        peer_ratios={"rainbow/update/frames": 0.84, "rainbow/update/latents": 0.41, "rainbow/act": 1.01},
         scaling={
             "rainbow/sample/frames over rows": [(10_000, 1.0), (100_000, 2.0)],
             "rainbow/sample/latents over rows": [(10_000, 1.0), (100_000, 0.9), (1_000_000, 1.4)],
         },
     )  # fmt: skip
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True})
     found = {v.target: v for v in judge(report, {"rainbow": preset("ALE/Alien-v5")})}
     words = [(v.measured and round(v.measured, 3), v.word) for v in found.values()]
     minutes = (50_000 * (2.0 + 1.2) + 450_000 * 1.0) / 60e3
     assert words == [
-        (0.44, "met"), (0.21, "missed"), (0.15, "missed"), (0.1, "met"), (None, "open"), (1.556, "missed"),
-        (1.2, "met"), (round(minutes, 3), "open"),
+        (0.84, "met"), (0.41, "missed"), (1.01, "missed"), (0.15, "missed"), (0.1, "met"), (None, "open"),
+        (1.556, "missed"), (1.2, "met"), (round(minutes, 3), "open"),
     ]  # fmt: skip
     assert all(v.note for v in found.values() if v.met is None)
 

@@ -57,8 +57,11 @@ class Home:
     def seer(self, *arguments: object, code: int = 0) -> str:
         return self.run(self.python.with_name("seer"), *arguments, code=code)
 
+    def pip(self, *arguments: object) -> None:
+        self.run(sys.executable, "-m", "pip", "--python", self.python, "--quiet", *arguments)
+
     def install(self, *arguments: object) -> None:
-        self.run(sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet", "--no-compile", *arguments)
+        self.pip("install", "--no-compile", *arguments)
 
     def versions(self) -> dict[str, str]:
         code = "from importlib import metadata\nfor each in metadata.distributions(): print(each.name, each.version)"
@@ -70,6 +73,7 @@ def controls(home: Home) -> None:
     """Also what is said where mujoco is too new: OpenGL has nothing to do with it."""
     needs_drawing()
     home.seer("train", *CONTROL, "--out", "control")
+    home.pip("uninstall", "--yes", "mujoco")  # an upgrade in place would delete files of mujoco 4's other packages
     home.install("dm_control==1.0.50", "mujoco==4.0.0")
     (line,) = home.seer("train", *CONTROL, "--out", "too-new", code=2).splitlines()
     assert "dm_control 1.0.50 with mujoco 4.0.0" in line

@@ -69,7 +69,7 @@ def test_a_missing_dm_control_is_explained(tried: list[str], monkeypatch: pytest
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
-        ("raise AttributeError('no\\nflex_vertedge')", "flex_vertedge"),
+        ("raise AttributeError('no\\n  flex_vertedge')", "AttributeError: no flex_vertedge"),
         ("import mujoco_of_tomorrow", "ModuleNotFoundError: No module named 'mujoco_of_tomorrow'"),
     ],
 )

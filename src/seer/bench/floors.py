@@ -5,10 +5,11 @@ that was measured of its sort, whatever the dtype or the size, in the same round
 
 What is counted:
 
-- multiply-adds: those of the agent's `Cost`, the ledger behind `seer flops`: convolutions at the convolutions' rate,
-  everything else at the matrix products'. The ledger counts each backward pass as two
+- multiply-adds: those of the agent's `Cost`, the ledger behind `seer flops`: convolutions at the convolutions' rate or,
+  where that is higher, the matrix products', everything else at the latter. The ledger counts each backward pass as two
   forward passes, also where no gradient of the input is wanted (of the pixels; of stored latents). Against what PyTorch
-  counts in a real update that is 10% too much for Rainbow (12% after the freeze) and 3% for CURL (1%).
+  counts in a real update that is 10% too much for Rainbow (12% after the freeze) and 3% for CURL (1%). Where Rainbow's
+  convolutions are products on patches, it counts outputs too that nothing reads and that aren't computed: 20% too much.
 - bytes of an update: the batch read from the replay and written once; of every learned number, in float32, 4 reads
   (itself, its gradient, Adam's two moments) and 3 writes. Activations aren't counted: they may stay in a cache.
 - bytes of acting and encoding: every weight that takes part, read once.
@@ -46,10 +47,11 @@ class Work:
         )
 
     def floor_milliseconds(self, ceilings: Mapping[str, Ceiling]) -> float:
-        """At the best measured rates."""
+        """At the best measured rates; a convolution may be computed as a product."""
+        products = best(ceilings, PRODUCT)
         seconds = (
-            2 * self.convolved / best(ceilings, CONVOLUTION)
-            + 2 * self.multiplied / best(ceilings, PRODUCT)
+            2 * self.convolved / max(best(ceilings, CONVOLUTION), products)
+            + 2 * self.multiplied / products
             + self.moved / best(ceilings, COPY)
         )
         return 1e3 * seconds

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,11 @@ from seer.errors import SettingError
 
 BACKENDS = ("egl", "osmesa")
 """In order of preference. EGL itself takes a GPU if there is one; Mesa lists its software device last."""
+
+_COMPLAIN_IN_ONE_LINE = """
+import sys
+sys.excepthook = lambda kind, error, _: print(f"{kind.__name__}:", *str(error).split(), file=sys.stderr)
+"""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def answer_of(program: str, *, gl: str) -> dict[str, Any] | str:
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-c", program],
+            [sys.executable, "-c", _COMPLAIN_IN_ONE_LINE + program],
             env=os.environ | {"MUJOCO_GL": gl},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -100,5 +106,6 @@ def answer_of(program: str, *, gl: str) -> dict[str, Any] | str:
     try:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])  # an error at its exit doesn't matter
     except (IndexError, json.JSONDecodeError):
-        return (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+        last = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+        return textwrap.shorten(last, 300, placeholder=" ...")
     return answer
