@@ -19,7 +19,7 @@ from seer.networks.encoders import (
     convolution_stages,
 )
 from seer.networks.heads import Noise, NoisyLinear, ValueHead
-from seer.networks.pixels import nested_squares
+from seer.networks.pixels import gather_squares, nested_squares
 
 ATARI_FRAME = (1, 84, 84)
 
@@ -154,6 +154,13 @@ def test_products_on_patches_give_the_convolutions(stack: int, sides: tuple[int,
     wanted, got = (torch.autograd.grad(latent.square().sum(), parameters) for latent in (wanted, got))
     scale = max(float(gradient.abs().max()) for gradient in wanted)
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_squares_of_no_observation(channels: int) -> None:
+    order = nested_squares(84, 84, [5, 5])
+    squares = gather_squares(torch.zeros(0, channels, 84, 84, dtype=torch.uint8), order, 5)
+    assert squares.shape == (0, 225, 25 * channels)
 
 
 def test_squares_within_squares() -> None:

@@ -38,15 +38,16 @@ def nested_squares(height: int, width: int, kernels: Sequence[int]) -> Tensor:
 def gather_squares(planes: Tensor, order: Tensor, size: int) -> Tensor:
     """Return the squares [B, P, size * size * C] of bytes [B, C, H, W], channels innermost; `order` as above."""
     batch, channels = planes.shape[:2]
+    shape = (batch, len(order) // size**2, size * size * channels)  # in full, as there may be no observation at all
     if _packs(planes):  # NumPy takes words from memory three times as fast as PyTorch
-        words = np.take(_packed(planes).view(batch, -1).numpy(), order.numpy(), axis=1)
-        return torch.from_numpy(words).view(torch.uint8).view(batch, -1, size * size * channels)
-    return planes.flatten(2).transpose(1, 2)[:, order].reshape(batch, -1, size * size * channels)
+        words = np.take(_packed(planes).flatten(1).numpy(), order.numpy(), axis=1)
+        return torch.from_numpy(words).view(torch.uint8).view(shape)
+    return planes.flatten(2).transpose(1, 2)[:, order].reshape(shape)
 
 
 def _packs(planes: Tensor) -> bool:
-    """Whether the channels of a pixel make up an integer: four, as in Atari's stack."""
-    return planes.shape[1] == 4 and planes.device.type == "cpu" and sys.byteorder == "little"
+    """Whether the channels of a pixel make up an integer: four, as in Atari's stack. No pixel at all does."""
+    return planes.numel() > 0 and planes.shape[1] == 4 and planes.device.type == "cpu" and sys.byteorder == "little"
 
 
 def _packed(planes: Tensor) -> Tensor:
