@@ -29,14 +29,14 @@ def counted(agent: Sac, batch: Batch) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "backwards", "contrast"), [("sac", 1, 0), ("curl", 2, 2 * CONTRAST)], ids=["sac", "curl"]
+    ("name", "alone", "backwards", "contrast"), [("sac", 6, 1, 0), ("curl", 9, 2, 2 * CONTRAST)], ids=["sac", "curl"]
 )
-def test_an_update_on_frames(name: str, backwards: int, contrast: int) -> None:
+def test_an_update_on_frames(name: str, alone: int, backwards: int, contrast: int) -> None:
     agent, _ = make(make_config(name))
     batch, _ = cropped_batch(agent, crops=1)
     # Two updates. Pixels need no gradient. A backward pass reaches the weights and inputs of the critic's projection,
-    # not the actor's, whose weights alone learn once.
-    saved = 2 * backwards * (FIRST_CONVOLUTION + 2 * PROJECTION) - PROJECTION
+    # not the actor's, whose weights alone learn once. So many forward passes need one projection alone.
+    saved = 2 * backwards * (FIRST_CONVOLUTION + 2 * PROJECTION) - PROJECTION + alone * PROJECTION
     assert counted(agent, batch) == 2 * agent.cost.update(Phase.FRAMES) + BATCH * (contrast - saved)
 
 

@@ -153,14 +153,14 @@ class Sac(Agent[TwinCritic]):
         actor_due = self.updates % self.settings.actor_every == 0
         now, following = self.prepare(batch.now), self.prepare(batch.next)
         metrics = self.improve_critic(batch, now, following)
-        if actor_due or self.has_auxiliary_loss:
-            latents = self.embed(now, self.online)  # again: the critic's step has changed the encoder
-        if actor_due:
+        if actor_due:  # on a fresh pass, as the critic's step has changed the encoder
+            latents = self.embed(now, self.online)
             metrics |= self.improve_actor(latents)
         if self.updates % self.settings.target_every == 0:
             self.update_target()
         if self.has_auxiliary_loss:
-            metrics |= self.improve_encoder(batch, latents[CRITIC])
+            queries = latents[CRITIC] if actor_due else self.embed_one(now, self.online, CRITIC)
+            metrics |= self.improve_encoder(batch, queries)
         self.updates += 1
         return Update(metrics, priority=None)
 
@@ -180,12 +180,17 @@ class Sac(Agent[TwinCritic]):
         encoder = network.encoder
         return encoder(prepared) if self.phase is Phase.FRAMES else encoder.finish(prepared)
 
+    def embed_one(self, prepared: Tensor, network: EncodedNetwork[TwinCritic], latent: int) -> Tensor:
+        """Return the critic's or the actor's latent alone, for less work."""
+        encoder = network.encoder
+        return encoder.one(prepared, latent) if self.phase is Phase.FRAMES else encoder.finish(prepared)[latent]
+
     def improve_critic(self, batch: Batch, now: Tensor, following: Tensor) -> Metrics:
         """Take one step of the critics and of the encoder below them; `now`, `following` as `prepare` gives them."""
         with torch.no_grad():
-            next_actor = self.embed(following, self.online)[ACTOR]
-            next_critic = self.embed(following, self.target)[CRITIC]
-        loss, value = self.critic_loss(batch, self.embed(now, self.online)[CRITIC], next_actor, next_critic)
+            next_actor = self.embed_one(following, self.online, ACTOR)
+            next_critic = self.embed_one(following, self.target, CRITIC)
+        loss, value = self.critic_loss(batch, self.embed_one(now, self.online, CRITIC), next_actor, next_critic)
         self._descend(loss, optimizers=("critic", "encoder"))
         return {"critic_loss": loss.detach(), "q_mean": value}
 

@@ -129,6 +129,15 @@ class Encoder(nn.Module):
         """The N latents [B, L] of `inputs` or `pixels`."""
         return _flatten(self._pass(list(self.stages), pixels))
 
+    def one(self, pixels: Tensor, latent: int) -> Tensor:
+        """Return the latent [B, L] of this number of `inputs` or `pixels`, without the others' projections."""
+        *below, last = self.stages
+        if not isinstance(last, Projections):
+            return self(pixels)[latent]  # type: ignore[no-any-return]
+        maps = self._pass(below, pixels)
+        assert isinstance(maps, Tensor)
+        return last.one(maps, latent)
+
     def _pass(self, stages: Sequence[nn.Module], inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Outputs of stages from the lowest up, of pixels [B, S*C, H, W] or their squares [B, P, kernel^2 * S*C]."""
         if inputs.ndim == 4:
@@ -269,10 +278,14 @@ class Projections(nn.Module):
 
     def forward(self, maps: Tensor) -> tuple[Tensor, ...]:
         """N latents [B, L]."""
+        return tuple(self.one(maps, latent) for latent in range(len(self.linear)))
+
+    def one(self, maps: Tensor, latent: int) -> Tensor:
+        """Return the latent [B, L] of this number."""
         flat = maps.permute(0, 2, 3, 1).flatten(1)  # no copy, as maps are channels-last
-        inputs = [flat] + [flat.detach()] * (len(self.linear) - 1)
-        parts = zip(self.norm, self.linear, inputs, strict=True)
-        return tuple(norm(_at_least_float32(linear(features))) for norm, linear, features in parts)
+        units = self.linear[latent](flat if latent == 0 else flat.detach())
+        normed: Tensor = self.norm[latent](_at_least_float32(units))
+        return normed
 
     def own_parameters(self, latent: int) -> list[nn.Parameter]:
         """Return the weights of one latent: its layer and LayerNorm."""
