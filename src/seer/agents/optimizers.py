@@ -1,11 +1,31 @@
-"""What lies around an optimiser's step: clipping, and coming back from a checkpoint."""
+"""Adam, and what lies around its step: clipping, and coming back from a checkpoint."""
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+_step = inspect.unwrap(torch.optim.Adam.step)
+
+
+class Adam(torch.optim.Adam):
+    """PyTorch's Adam, without the import of PyTorch's compiler, which costs each process more than a second.
+
+    The decorators of these methods import it at their first call, to keep it from tracing them; here nothing is traced.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Take one step."""
+        return _step(self, closure)
 
 
 def clip_gradients(parameters: Iterable[Tensor], limit: float) -> Tensor:
