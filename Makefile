@@ -93,7 +93,7 @@ $(DONE): pyproject.toml constraints.txt
 
 # Without a backend there is one line and no stamp: the next make looks again. Only DeepMind Control needs it.
 $(DRAWS): $(DONE)
-	@draws() { $(BIN)/python -c 'from seer.environments.rendering import choose_backend; print(choose_backend())' 2>&1; }; \
+	@draws() { $(BIN)/python -c 'from seer.envs.rendering import choose_backend; print(choose_backend())' 2>&1; }; \
 	found=$$(draws); works=$$?; \
 	case "$$found" in *libegl1*) \
 	    if [ -n "$(GL_PACKAGES)" ] && $(APT_WORKS); then \

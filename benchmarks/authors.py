@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seer.build import build_agent, settle_computing
-from seer.phase import Phase
+from seer.core.phase import Phase
 from seer.presets import preset
 from seer.replay import Batch
+from seer.training.build import build_agent, settle_computing
 
 ACTIONS, ATARI_BATCH, CONTROL_BATCH, LATENT = 18, 32, 128, 576
 CPU = torch.device("cpu")

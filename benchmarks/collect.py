@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from seer.training.run import METRICS_FILE, RunFolder, flatten, read_metrics
+from seer.runs.folder import METRICS_FILE, RunFolder, flatten, read_metrics
 
 COLUMNS = ("run", "env", "agent", "seed", "freeze", "step", "flops", "seconds", "mean", "std", "games")
 

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from seer.agents.agent import Agent
-from seer.load_run import load_player
-from seer.observations import play
 from seer.replay.codec import LATENT_DTYPES, Codec, Int8Codec
-from seer.training.guards import encode_views
-from seer.training.run import RunFolder
+from seer.runs.folder import RunFolder
+from seer.training.drift_monitor import encode_views
+from seer.training.load_run import load_player
+from seer.training.observations import play
 
 
 def codec_of(dtype: torch.dtype, seen: Tensor) -> Codec:

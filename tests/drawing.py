@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from seer.environments.rendering import choose_backend
+from seer.envs.rendering import choose_backend
 from seer.errors import SettingError
 
 

@@ -19,10 +19,12 @@ from typing import Any
 from unittest.mock import patch
 
 from seer.cli import main
-from seer.environments.rendering import choose_backend
-from seer.training import checkpoint, evaluation, loop, run
+from seer.envs.rendering import choose_backend
+from seer.runs import checkpoints as checkpoint
+from seer.runs import folder as run
+from seer.training import evaluation, loop
 from seer.training.journal import Journal
-from seer.training.parts import Training
+from seer.training.state import Training
 
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
 WRITES = ((checkpoint, "write_blocks"), (os, "fsync"), (Path, "replace"), (Path, "unlink"), (shutil, "rmtree"))

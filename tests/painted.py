@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from seer.environments.pixel import Info, PixelEnvironment, Pixels, State
+from seer.envs.base import Info, PixelEnvironment, Pixels, State
 
 NUMBER_BYTES = 4
 

@@ -10,18 +10,18 @@ import torch
 from rich.console import Console
 
 from painted import Episode, PaintedEnvironment
-from seer.flops import FlopsLedger
-from seer.freezing import Freezing
+from seer.core.flops import FlopsLedger
+from seer.core.freeze_rules import Freezing
 from seer.replay import Arena, Prioritized, Replay, RowFormat
-from seer.training.checkpoint import latest_checkpoint, load_checkpoint
+from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
+from seer.runs.folder import Metrics, RunFolder
+from seer.runs.terminal import Terminal
+from seer.training.drift_monitor import Guards
 from seer.training.evaluation import Evaluator
-from seer.training.guards import Guards
+from seer.training.feature_stability import Probe
 from seer.training.journal import Journal
 from seer.training.loop import train
-from seer.training.parts import Schedule, Training
-from seer.training.probe import Probe
-from seer.training.run import Metrics, RunFolder
-from seer.training.terminal import Terminal
+from seer.training.state import Schedule, Training
 from small_agent import FRAME_SHAPE, STACK, make_agent
 
 STEPS, PROBE_EVERY, CAPACITY = 400, 20, 150

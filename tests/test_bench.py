@@ -26,12 +26,12 @@ from seer.bench.rows import _loop, _overhead, counter, row_probes
 from seer.bench.subject import Subject, bench_config, kind, prepared, stand_in
 from seer.bench.targets import judge
 from seer.bench.timing import Plan, Probe, Timing, interleave, no_progress
-from seer.build import build
 from seer.config import AgentName, Config
-from seer.environments.rendering import choose_backend
-from seer.flops import NO_PASSES, Cost, Part, Passes
-from seer.phase import Phase
+from seer.core.flops import NO_PASSES, Cost, Part, Passes
+from seer.core.phase import Phase
+from seer.envs.rendering import choose_backend
 from seer.presets import preset
+from seer.training.build import build
 from tiny_run import seer
 
 TINY = Plan(2, 1e-4, {"atari": 120, "control": 70}, {"atari": 60, "control": 10})

@@ -18,13 +18,13 @@ import torch
 
 from drawing import needs_drawing
 from seer import __version__
-from seer.build import build_agent, describe_computing, pick_convolution, pick_precision, settle_computing
 from seer.cli import parse_config
 from seer.config import AgentName, Config, config_from_json, config_to_json
 from seer.errors import SettingError
 from seer.presets import preset
-from seer.training.checkpoint import save_checkpoint
-from seer.training.run import read_metrics
+from seer.runs.checkpoints import save_checkpoint
+from seer.runs.folder import read_metrics
+from seer.training.build import build_agent, describe_computing, pick_convolution, pick_precision, settle_computing
 from seer.validation import parse_memory
 from tiny_run import FLAGS, files, seer
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from seer import trainer
 from seer.config import Config
-from seer.training.resident import peak_resident_bytes
+from seer.system_info import peak_resident_bytes
 from tiny_run import forget_peak, seer
 
 PONG = ("--env", "ALE/Pong-v5", "--steps", 2000, "--freeze-at", 1700, "--eval-episodes", 1, "--threads", 1)

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 import seer
 from drawing import needs_drawing
-from seer.build import build, build_agent
 from seer.cli import parse_config
 from seer.config import AgentName
 from seer.presets import preset
 from seer.pretrained import ModuleStage
-from seer.training.checkpoint import latest_checkpoint, load_checkpoint
-from seer.training.run import read_metrics
+from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
+from seer.runs.folder import read_metrics
+from seer.training.build import build, build_agent
 from tiny_run import seer as seer_command
 
 ROOT = Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from seer.training.run import read_metrics
+from seer.runs.folder import read_metrics
 
 STEPS, FREEZE_AT, CHECKPOINT_EVERY = 240, 160, 40
 SETTINGS = {

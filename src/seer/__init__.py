@@ -15,21 +15,21 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # type checkers take it for True, and `typing` needn't be imported
 if TYPE_CHECKING:
+    from seer.core.flops import Cost, FlopsLedger, Part, Passes
+    from seer.core.freeze_rules import FreezeAt, FreezeWhenSettled
+    from seer.core.phase import Phase
+    from seer.core.similarity import Covariances, linear_cka
     from seer.errors import SettingError
-    from seer.flops import Cost, FlopsLedger, Part, Passes
-    from seer.freezing import FreezeAt, FreezeWhenSettled
     from seer.library import FreezableEncoder, VectorSteps, cost_of, count_multiply_adds, make_replay
-    from seer.phase import Phase
     from seer.pretrained import FrozenEncoder, load_module
     from seer.replay import Arena, Batch, LatentError, Prioritized, Replay, RowFormat, Streams, Transcoding, Uniform
-    from seer.similarity import Covariances, linear_cka
 
 _HOMES = {
     "errors": ("SettingError",),
-    "flops": ("Cost", "FlopsLedger", "Part", "Passes"),
-    "freezing": ("FreezeAt", "FreezeWhenSettled"),
+    "core.flops": ("Cost", "FlopsLedger", "Part", "Passes"),
+    "core.freeze_rules": ("FreezeAt", "FreezeWhenSettled"),
     "library": ("FreezableEncoder", "VectorSteps", "cost_of", "count_multiply_adds", "make_replay"),
-    "phase": ("Phase",),
+    "core.phase": ("Phase",),
     "pretrained": ("FrozenEncoder", "load_module"),
     "replay": (
         "Arena",
@@ -42,7 +42,7 @@ _HOMES = {
         "Transcoding",
         "Uniform",
     ),
-    "similarity": ("Covariances", "linear_cka"),
+    "core.similarity": ("Covariances", "linear_cka"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from seer import arguments as given
+from seer.closed_output import outliving_readers
 from seer.errors import SettingError
 from seer.flags import parse, parse_config, read_settings
-from seer.unread import outliving_readers
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def resume(arguments: Sequence[str]) -> None:
 def evaluate(arguments: Sequence[str]) -> None:
     """`seer eval`: a trained agent."""
     settings = parse(given.Evaluate, "eval", arguments)
-    from seer.play import evaluate_run
+    from seer.training.play import evaluate_run
 
     evaluate_run(settings.folder, episodes=settings.episodes, seed=settings.seed, video=settings.video)
 
@@ -90,7 +90,7 @@ def evaluate(arguments: Sequence[str]) -> None:
 def export(arguments: Sequence[str]) -> None:
     """`seer export`: a trained agent, to be run elsewhere."""
     settings = parse(given.Export, "export", arguments)
-    from seer.export import export_run
+    from seer.export.run import export_run
 
     export_run(settings.folder, onnx=settings.onnx, out=settings.out, observations=settings.observations)
 
@@ -180,7 +180,7 @@ def analyze(arguments: Sequence[str]) -> None:
 def flops(arguments: Sequence[str]) -> None:
     """`seer flops`: cost per step."""
     config = parse_config("flops", arguments)
-    from seer.cost import print_flops
+    from seer.training.cost import print_flops
 
     print_flops(config)
 
@@ -190,7 +190,7 @@ def memory(arguments: Sequence[str]) -> None:
     does = "play real steps and measure resident bytes a step and sampling time, beside other replays"
     arguments, measured = _without("--measure", arguments, does)
     config = parse_config("memory", arguments)
-    from seer.cost import print_memory
+    from seer.training.cost import print_memory
 
     print_memory(config)
     if measured:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from seer.config import Config, config_to_json
 from seer.reporting.curves import label
+from seer.runs.folder import flatten
+from seer.runs.terminal import Terminal, human_bytes
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.plan import cost_trials
 from seer.sweeps.speed import timed
 from seer.sweeps.trial import Trial
-from seer.training.run import flatten
-from seer.training.terminal import Terminal, human_bytes
 
 
 def dry_run(config: Config) -> None:

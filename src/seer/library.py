@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seer.core.flops import NO_PASSES, Cost, Part, Passes
+from seer.core.phase import Phase
 from seer.errors import SettingError
-from seer.flops import NO_PASSES, Cost, Part, Passes
-from seer.phase import Phase
 from seer.replay import (
     LATENT_DTYPES,
     ActionFormat,

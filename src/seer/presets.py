@@ -94,7 +94,7 @@ def _atari(env: str, agent: AgentName) -> Config:
 def _generic(env: str, agent: AgentName | None) -> Config:
     """The agent that fits the actions, as it is set on Atari or on DeepMind Control."""
     if agent is None:
-        from seer.environments import is_discrete
+        from seer.envs import is_discrete
 
         agent = "rainbow" if is_discrete(env) else "curl"
     config = _control(env, agent) if agent in ("sac", "curl") else _atari(env, agent)

@@ -11,23 +11,23 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from seer.budget import disk_bytes
-from seer.build import build, describe_computing, settle_computing
 from seer.config import Config, config_to_json
-from seer.environments import GymnasiumEnvironment
-from seer.environments.rendering import choose_backend
+from seer.envs import GymnasiumEnvironment
+from seer.envs.rendering import choose_backend
 from seer.errors import LearningError, SettingError, shortened
-from seer.load_run import config_of, fitting, refuse_other_settings
 from seer.paper.transfer import adopt_encoder, adopt_weights
 from seer.presets import CONTROL
 from seer.reporting.plots import plot_runs
-from seer.training.checkpoint import holds_checkpoint, latest_checkpoint, load_checkpoint
+from seer.runs.budget import disk_bytes
+from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_checkpoint
+from seer.runs.folder import METRICS_FILE, SUMMARY_FILE, Metrics, RunFolder, read_metrics, refuse_used
+from seer.runs.terminal import Terminal, human_bytes
+from seer.training.build import build, describe_computing, settle_computing
 from seer.training.evaluation import LONGEST_GAME
 from seer.training.journal import Interrupted, Journal
+from seer.training.load_run import config_of, fitting, refuse_other_settings
 from seer.training.loop import train
-from seer.training.parts import Training
-from seer.training.run import METRICS_FILE, SUMMARY_FILE, Metrics, RunFolder, read_metrics, refuse_used
-from seer.training.terminal import Terminal, human_bytes
+from seer.training.state import Training
 from seer.validation import validate
 
 FAILURE_FILE = "failure.txt"

@@ -4,8 +4,8 @@ import math
 import re
 
 from seer.config import Config, FreezeConfig, ValueConfig
+from seer.core.freeze_rules import LONG_ENOUGH
 from seer.errors import SettingError
-from seer.freezing import LONG_ENOUGH
 
 
 def parse_memory(text: str, *, flag: str = "--replay-memory") -> int:

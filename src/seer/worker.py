@@ -38,9 +38,9 @@ def main(parent: str, folder: str) -> None:
 
 def train_trial(config: "Config", folder: Path) -> None:
     """Start the run in a new folder, or go on from its checkpoint with what `config` says of how it is made."""
+    from seer.runs.folder import CHANGEABLE
     from seer.sweeps.trial import state_of
     from seer.trainer import resume_run, start_run
-    from seer.training.run import CHANGEABLE
 
     if state_of(folder) == "resumable":
         resume_run(folder, {name: getattr(config, name) for name in CHANGEABLE - {"out"}})

@@ -14,7 +14,7 @@ from rich.console import Console
 from seer.paper.attention import overlay, spatial_attention
 from seer.paper.convergence import Convergence, Layer, convergence_table, pairs_of, table_of
 from seer.reporting.files import spread
-from seer.training.snapshots import list_snapshots
+from seer.runs.snapshots import list_snapshots
 from test_cli import Capture
 from tiny_run import seer
 

@@ -12,15 +12,15 @@ import torch
 
 from drawing import needs_drawing
 from seer.agents.agent import Agent
-from seer.build import build_agent, build_environment, build_schedule
 from seer.cli import parse_config
 from seer.config import Config, config_from_json, config_to_json
-from seer.cost import run_flops
+from seer.core.phase import Phase
 from seer.paper.exhibits import EXHIBITS
 from seer.paper.scale import Scale, ScaleName
-from seer.phase import Phase
 from seer.settings import FLAGS, value_of
 from seer.sweeps.speed import _kind_of_speed
+from seer.training.build import build_agent, build_environment, build_schedule
+from seer.training.cost import run_flops
 from tiny_run import seer
 
 Capture = pytest.CaptureFixture[str]

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from seer.agents.agent import Agent
-from seer.build import build_agent, replay_bytes
 from seer.cli import parse_config
 from seer.config import Config, config_to_json
 from seer.errors import SettingError
 from seer.paper.transfer import adopt_encoder
 from seer.presets import preset
 from seer.replay import RowFormat
-from seer.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from seer.training.run import RunFolder, read_metrics
-from seer.training.snapshots import list_snapshots, save_snapshot
+from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from seer.runs.folder import RunFolder, read_metrics
+from seer.runs.snapshots import list_snapshots, save_snapshot
+from seer.training.build import build_agent, replay_bytes
 from test_cli import Capture
 from tiny_run import seer, stop_in_step
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from seer.replay import Prioritized, Uniform, pieces
+from seer.replay import Prioritized, Uniform
+from seer.replay import state as pieces
 
 from .oracle import FRAME, Encoder, Pair, saved
 

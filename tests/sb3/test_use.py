@@ -16,11 +16,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
+from seer.core.similarity import Covariances, linear_cka
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer
 from seer.integrations.stable_baselines3.extractors import StoredFeatures
 from seer.integrations.stable_baselines3.rows import ObservationRows
-from seer.similarity import Covariances, linear_cka
 
 from .arcade import Twin, all_transitions, arcade, model, sampled, which
 from .test_freeze import encode_slowly, extractor_state, trained

@@ -21,13 +21,13 @@ import torch
 
 from drawing import needs_drawing
 from seer import worker
-from seer.build import build, build_agent, build_environment
 from seer.cli import parse_config
 from seer.config import Config, config_to_json
-from seer.cost import run_flops
+from seer.core.phase import Phase
 from seer.errors import SettingError
 from seer.flags import read_settings
-from seer.phase import Phase
+from seer.runs.checkpoints import save_checkpoint
+from seer.runs.folder import RunFolder
 from seer.settings import change, flags_of
 from seer.sweeps import runner
 from seer.sweeps.grid import make_grid, read_grid, short_name, table_to_flags
@@ -38,8 +38,8 @@ from seer.sweeps.progress import Follower, Progress
 from seer.sweeps.run import room_for
 from seer.sweeps.runner import LocalRunner, Room
 from seer.sweeps.trial import Entry, Needs, Outcome, Trial, outcome_of, ready, start, state_of
-from seer.training.checkpoint import save_checkpoint
-from seer.training.run import RunFolder
+from seer.training.build import build, build_agent, build_environment
+from seer.training.cost import run_flops
 from tiny_run import files, seer
 from tiny_sweep import STEPS, has_checkpoint, is_finished, steps_of, write_grid
 

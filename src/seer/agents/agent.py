@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seer.agents.optimizers import clip_gradients, load_optimizer
-from seer.flops import Cost
+from seer.core.flops import Cost
+from seer.core.phase import Phase
 from seer.networks.encoders import Encoder
-from seer.phase import Phase
 from seer.replay import Batch, RowFormat
 
 Head = TypeVar("Head", bound=nn.Module)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seer.agents.sac import ACTOR, CRITIC, Metrics, Sac
-from seer.flops import Passes
+from seer.core.flops import Passes
+from seer.core.phase import Phase
 from seer.networks.actor_critic import Bilinear
-from seer.phase import Phase
 from seer.replay import Batch
 
 

@@ -16,9 +16,9 @@ from torch.optim import Optimizer
 
 from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
 from seer.agents.losses import CategoricalValue, ScalarValue
-from seer.flops import NO_PASSES, Cost, Part, Passes
+from seer.core.flops import NO_PASSES, Cost, Part, Passes
+from seer.core.phase import Phase
 from seer.networks.heads import Noise, ValueHead
-from seer.phase import Phase
 from seer.replay import Batch
 
 

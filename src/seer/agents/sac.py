@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
-from seer.augment import center_crop, random_crop
-from seer.flops import NO_PASSES, Cost, Part, Passes
+from seer.core.flops import NO_PASSES, Cost, Part, Passes
+from seer.core.phase import Phase
 from seer.networks.actor_critic import Actor, Temperature, TwinCritic
-from seer.phase import Phase
+from seer.networks.augment import center_crop, random_crop
 from seer.replay import Batch
 
 Metrics = dict[str, Tensor]

@@ -15,9 +15,9 @@ from seer.bench.scaling import measure_scaling
 from seer.bench.subject import Subject, prepared, stand_in
 from seer.bench.targets import judge
 from seer.bench.timing import Plan, Probe, Progress, interleave
-from seer.build import build_environment, pick_device
 from seer.config import AgentName, Config
 from seer.presets import preset
+from seer.training.build import build_environment, pick_device
 
 
 def measure(configs: Mapping[AgentName, Config], plan: Plan, *, scaling: bool, progress: Progress) -> Report:

@@ -24,8 +24,8 @@ from torch import nn
 
 from seer.agents.agent import Agent
 from seer.bench.ceilings import CONVOLUTION, COPY, PRODUCT, Ceiling, best
-from seer.flops import Cost
-from seer.phase import Phase
+from seer.core.flops import Cost
+from seer.core.phase import Phase
 
 FLOAT = 4  # bytes
 ADAM_PASSES = 7  # reads and writes of every learned number

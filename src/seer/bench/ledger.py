@@ -25,11 +25,11 @@ from rich.table import Table
 from seer.allocator import give_back_freed_memory
 from seer.bench.subject import Step, record
 from seer.bench.timing import no_progress
-from seer.build import build_agent, build_environment, build_replay, pick_device
 from seer.config import Config, LatentDtype
-from seer.environments import PixelEnvironment
-from seer.phase import Phase
-from seer.training.resident import resident_bytes
+from seer.core.phase import Phase
+from seer.envs import PixelEnvironment
+from seer.system_info import resident_bytes
+from seer.training.build import build_agent, build_environment, build_replay, pick_device
 
 LATENTS_MADE = 256  # recorded observations encoded for filling up; appended again and again
 TIMED_SAMPLES = 50

@@ -21,11 +21,11 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from seer.augment import center_crop
 from seer.bench.subject import NEVER, Subject, kind
 from seer.bench.timing import Probe, timed
 from seer.config import Config
-from seer.environments import PixelEnvironment
+from seer.envs import PixelEnvironment
+from seer.networks.augment import center_crop
 from seer.networks.encoders import CONVOLUTIONS
 
 

@@ -18,12 +18,12 @@ from seer.bench.ceilings import Ceiling, convolutions
 from seer.bench.floors import Counter, Work, learned_numbers, numbers
 from seer.bench.subject import CountingJournal, Subject, fill, kind, period
 from seer.bench.timing import Probe, Timing, synchronize, timed
-from seer.build import build_replay
-from seer.environments import PixelEnvironment
-from seer.phase import Phase
+from seer.core.phase import Phase
+from seer.envs import PixelEnvironment
 from seer.replay import Replay
+from seer.training.build import build_replay
 from seer.training.loop import learn, train
-from seer.training.parts import Training
+from seer.training.state import Training
 
 CONVERTED = {"atari": 512, "control": 64}
 """Rows per timed conversion."""

@@ -12,10 +12,10 @@ from seer.bench.report import check_output, print_report, write_json, write_mark
 from seer.bench.scaling import draw_scaling
 from seer.bench.subject import bench_config
 from seer.bench.timing import FULL, QUICK
-from seer.build import use_threads
 from seer.config import AgentName, Config
 from seer.errors import SettingError
-from seer.training.terminal import Terminal
+from seer.runs.terminal import Terminal
+from seer.training.build import use_threads
 
 LEDGER_STEPS = 2000
 """Steps played for `seer memory --measure`: enough for a system that counts memory in pages."""

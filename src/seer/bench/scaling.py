@@ -17,13 +17,13 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from seer.bench.subject import fill, kind, period, record, stand_in
 from seer.bench.timing import QUICK, Plan, Probe, Progress, interleave, no_progress, timed
-from seer.build import build, free_on, pick_device
 from seer.config import Config
-from seer.phase import Phase
+from seer.core.phase import Phase
 from seer.reporting.files import write_picture
 from seer.reporting.plots import COLOURS, STYLE
+from seer.training.build import build, free_on, pick_device
 from seer.training.loop import learn
-from seer.training.parts import Training
+from seer.training.state import Training
 
 Curves = dict[str, list[tuple[int, float]]]
 

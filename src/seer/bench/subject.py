@@ -18,18 +18,18 @@ import torch
 from rich.console import Console
 
 from seer.bench.timing import Plan, Progress, no_progress
-from seer.build import build, build_environment
 from seer.config import AgentName, Config, config_to_json
-from seer.environments import PixelEnvironment
-from seer.environments.pixel import Info, Pixels, State
+from seer.envs import PixelEnvironment
+from seer.envs.base import Info, Pixels, State
 from seer.errors import SettingError
 from seer.presets import CONTROL, preset
 from seer.replay import Replay, Streams
+from seer.runs.folder import Metrics, RunFolder
+from seer.runs.terminal import Terminal
+from seer.training.build import build, build_environment
 from seer.training.journal import Journal
 from seer.training.loop import freeze
-from seer.training.parts import Training
-from seer.training.run import Metrics, RunFolder
-from seer.training.terminal import Terminal
+from seer.training.state import Training
 from seer.validation import validate
 
 ATARI_TASK, CONTROL_TASK = "ALE/Alien-v5", "dm_control/cartpole-swingup-v0"

@@ -22,13 +22,13 @@ from torch import Tensor
 from seer.agents.activations import encoder_activations
 from seer.agents.agent import Agent
 from seer.errors import SettingError
-from seer.load_run import load_player
-from seer.observations import play
 from seer.reporting.files import new_picture, spread, weights_by_step, write_picture
-from seer.training.run import RunFolder
-from seer.training.snapshots import Weights, load_weights
-from seer.training.terminal import Terminal
-from seer.training.video import filming
+from seer.runs.folder import RunFolder
+from seer.runs.snapshots import Weights, load_weights
+from seer.runs.terminal import Terminal
+from seer.runs.video import filming
+from seer.training.load_run import load_player
+from seer.training.observations import play
 
 CHUNK = 32
 OPACITY = 0.55

@@ -25,14 +25,14 @@ from rich.table import Table
 
 from seer.agents.activations import Activations, all_activations, as_samples, frozen_layers
 from seer.agents.agent import Agent
+from seer.core.similarity import Covariances, linear_cka, num_directions, svcca
 from seer.errors import SettingError
-from seer.load_run import load_player
-from seer.observations import play
 from seer.reporting.files import new_picture, refuse_existing, spread, weights_by_step, write, write_picture
-from seer.similarity import Covariances, linear_cka, num_directions, svcca
-from seer.training.run import RunFolder, read_metrics
-from seer.training.snapshots import Weights, load_weights
-from seer.training.terminal import Terminal
+from seer.runs.folder import RunFolder, read_metrics
+from seer.runs.snapshots import Weights, load_weights
+from seer.runs.terminal import Terminal
+from seer.training.load_run import load_player
+from seer.training.observations import play
 
 CHUNK = 64
 ENOUGH = 10

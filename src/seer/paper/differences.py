@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from seer.build import build_schedule
 from seer.config import Config
 from seer.paper.exhibits import Exhibit
 from seer.paper.scale import Scale
@@ -10,6 +9,7 @@ from seer.reporting.curves import AGENT_NAMES
 from seer.settings import FLAGS, Value, value_of
 from seer.sweeps.grid import short_name
 from seer.sweeps.plan import Planned
+from seer.training.build import build_schedule
 
 HEAD = ("what", "here", "in the paper")
 Row = tuple[str, str, str]

@@ -9,8 +9,8 @@ from seer.agents.agent import Agent
 from seer.config import Config, config_from_json
 from seer.errors import SettingError
 from seer.pretrained import ModuleStage, load_weights
-from seer.training.run import RunFolder
-from seer.training.snapshots import FOLDER, Weights, read_last, read_snapshot, step_of
+from seer.runs.folder import RunFolder
+from seer.runs.snapshots import FOLDER, Weights, read_last, read_snapshot, step_of
 
 PREFIX = "online.encoder."
 

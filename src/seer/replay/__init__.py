@@ -1,13 +1,13 @@
 """The replay: a ring of observations in one fixed block of memory, as frames first and as latents later."""
 
-from seer.replay.arena import Arena, RowFormat
+from seer.replay.buffer import Batch, Padding, Replay
 from seer.replay.codec import LATENT_DTYPES, LatentError
-from seer.replay.pieces import Piece
-from seer.replay.replay import Batch, Padding, Replay
+from seer.replay.memory import Arena, RowFormat
+from seer.replay.multi_env import Streams
 from seer.replay.samplers import Prioritized, Sampler, Uniform
-from seer.replay.steps import ActionFormat
-from seer.replay.streams import Streams
+from seer.replay.state import Piece
 from seer.replay.transcode import Transcoding
+from seer.replay.transitions import ActionFormat
 
 __all__ = [
     "LATENT_DTYPES",

@@ -8,8 +8,8 @@ import numpy as np
 from seer.reporting.curves import Group
 from seer.reporting.page import Table
 from seer.reporting.results import summary_of
+from seer.runs.terminal import human_bytes
 from seer.sweeps.grid import short_name
-from seer.training.terminal import human_bytes
 
 NONE = "-"
 ARROWS = "Means over seeds. Arrows: before and after the freeze."

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seer.errors import SettingError
-from seer.training.run import CHANGEABLE, METRICS_FILE, Record, RunFolder, is_number, read_metrics, settings_of
+from seer.runs.folder import CHANGEABLE, METRICS_FILE, Record, RunFolder, is_number, read_metrics, settings_of
 
 XAxis = Literal["steps", "flops", "seconds"]
 

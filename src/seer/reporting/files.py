@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from seer.errors import SettingError
-from seer.training.checkpoint import write_atomically
-from seer.training.snapshots import Weights, list_snapshots, read_last, read_snapshot
+from seer.runs.checkpoints import write_atomically
+from seer.runs.snapshots import Weights, list_snapshots, read_last, read_snapshot
 
 Item = TypeVar("Item")
 

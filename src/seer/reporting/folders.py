@@ -6,9 +6,9 @@ from pathlib import Path
 
 from seer.errors import SettingError
 from seer.reporting.curves import Run, read_run
+from seer.runs.folder import CONFIG_FILE, SUMMARY_FILE
 from seer.sweeps.manifest import manifests_in
 from seer.sweeps.trial import Entry
-from seer.training.run import CONFIG_FILE, SUMMARY_FILE
 
 
 def read_folders(paths: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:

@@ -18,8 +18,8 @@ from seer.reporting.page import Charts, Picture, Section, Table, render
 from seer.reporting.plots import AXIS_LABELS, PANEL_INCHES, STYLE, band, draw_group, draw_line, finish_panel, look
 from seer.reporting.results import Column, Illustration, Results, summary_of
 from seer.reporting.statistics import RESAMPLES, Estimate
+from seer.runs.checkpoints import write_atomically
 from seer.sweeps.grid import short_name
-from seer.training.checkpoint import write_atomically
 
 NONE = "-"
 SVG_STYLE = STYLE | {"svg.hashsalt": "seer", "font.size": 10, "figure.figsize": PANEL_INCHES}

@@ -10,7 +10,7 @@ from seer.reporting.aggregates import Aggregate, aggregate
 from seer.reporting.curves import Group, Run, XAxis, group_runs
 from seer.reporting.folders import read_folders
 from seer.reporting.statistics import Spread, score_at, spread
-from seer.training.run import read_summary
+from seer.runs.folder import read_summary
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from seer.errors import SettingError
+from seer.runs.checkpoints import write_atomically
 from seer.sweeps.trial import Entry
-from seer.training.checkpoint import write_atomically
 
 MANIFEST_FILE = "sweep.json"
 ENTRY = tuple(field.name for field in dataclasses.fields(Entry))

@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-from seer.budget import disk_bytes
-from seer.build import build_agent, build_budget, build_environment, build_schedule
 from seer.config import Config, config_from_json, config_to_json
-from seer.cost import run_flops
+from seer.core.flops import Cost
+from seer.core.phase import Phase
 from seer.errors import SettingError
-from seer.flops import Cost
-from seer.phase import Phase
 from seer.replay import RowFormat
+from seer.runs.budget import disk_bytes
+from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, settings_of
 from seer.sweeps.manifest import MANIFEST_FILE
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.trial import Needs, Trial, naming, state_of
-from seer.training.run import CHANGEABLE, CONFIG_FILE, RunFolder, settings_of
+from seer.training.build import build_agent, build_budget, build_environment, build_schedule
+from seer.training.cost import run_flops
 from seer.validation import parse_memory
 
 

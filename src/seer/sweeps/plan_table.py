@@ -8,11 +8,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from seer.runs.terminal import human_bytes
 from seer.settings import flags_of
 from seer.sweeps.grid import short_name
 from seer.sweeps.plan import Planned
 from seer.sweeps.runner import Room
-from seer.training.terminal import human_bytes
 
 WIDE = 118  # columns that the table needs
 

@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from seer.runs.folder import METRICS_FILE
 from seer.sweeps.trial import Outcome, State, Trial
-from seer.training.run import METRICS_FILE
 
 SHOWN = 16
 """Training runs that the view lists; the others are counted."""

@@ -12,10 +12,10 @@ from types import FrameType
 from typing import Any
 
 from seer.errors import SettingError
+from seer.runs.terminal import human_bytes
 from seer.sweeps.progress import Progress
 from seer.sweeps.runner import listening
 from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, start, state_of
-from seer.training.terminal import human_bytes
 
 try:
     import ray

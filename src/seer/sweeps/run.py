@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 from seer.errors import SettingError
+from seer.runs.folder import lock
 from seer.sweeps.manifest import Manifest
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.plan import Plan, Planned
@@ -16,7 +17,6 @@ from seer.sweeps.progress import Progress
 from seer.sweeps.runner import LocalRunner, Room, Runner, room_here
 from seer.sweeps.speed import timed
 from seer.sweeps.trial import Outcome
-from seer.training.run import lock
 
 
 def run(plan: Plan) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 from seer.signals import stop_signals
 from seer.sweeps.progress import Progress
 from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, ready, start, state_of
-from seer.training.resident import free_bytes, usable_cores
+from seer.system_info import free_bytes, usable_cores
 
 POLL_SECONDS = 0.2
 

@@ -8,11 +8,11 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from seer.build import build
 from seer.config import Config, FreezeConfig, ReplayConfig
 from seer.errors import SettingError
 from seer.sweeps.plan import Planned
 from seer.sweeps.trial import naming
+from seer.training.build import build
 from seer.training.loop import collect, learn
 
 TIMED_UPDATES = 5

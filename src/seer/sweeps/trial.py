@@ -23,8 +23,8 @@ from typing import Literal
 
 from seer.config import Config, config_to_json
 from seer.errors import SettingError
-from seer.training.checkpoint import latest_checkpoint
-from seer.training.run import LOCK_FILE, SUMMARY_FILE, lock
+from seer.runs.checkpoints import latest_checkpoint
+from seer.runs.folder import LOCK_FILE, SUMMARY_FILE, lock
 
 State = Literal["new", "dead", "resumable", "finished", "busy"]
 STOPPED = 130

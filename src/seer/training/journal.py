@@ -14,17 +14,17 @@ from typing import Any
 import torch
 
 from seer.agents.agent import Update
-from seer.phase import Phase
+from seer.core.phase import Phase
 from seer.replay import Transcoding
+from seer.runs.checkpoints import save_checkpoint
+from seer.runs.folder import Metrics, RunFolder
+from seer.runs.snapshots import save_snapshot
+from seer.runs.terminal import Terminal, closing_table, human_bytes
 from seer.signals import stop_signals
-from seer.training.checkpoint import save_checkpoint
+from seer.system_info import peak_resident_bytes, resident_bytes
 from seer.training.evaluation import Evaluation
-from seer.training.parts import Training
-from seer.training.probe import Similarity
-from seer.training.resident import peak_resident_bytes, resident_bytes
-from seer.training.run import Metrics, RunFolder
-from seer.training.snapshots import save_snapshot
-from seer.training.terminal import Terminal, closing_table, human_bytes
+from seer.training.feature_stability import Similarity
+from seer.training.state import Training
 
 
 class Interrupted(Exception):

@@ -4,12 +4,12 @@ import time
 from typing import Any
 
 from seer.agents.agent import Update
-from seer.environments import play
-from seer.phase import Phase
+from seer.core.phase import Phase
+from seer.envs import play
+from seer.training.drift_monitor import judge
 from seer.training.evaluation import Evaluation
-from seer.training.guards import judge
 from seer.training.journal import Journal
-from seer.training.parts import Stage, Training
+from seer.training.state import Stage, Training
 
 JUDGED = 64
 """Newest observations whose values and actions before and after the freeze are compared."""

@@ -10,8 +10,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecMonitor
 
+from seer.core.freeze_rules import FreezeAt, FreezeWhenSettled, Freezing
 from seer.errors import SettingError
-from seer.freezing import FreezeAt, FreezeWhenSettled, Freezing
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut, Layers, choose_cut
 from seer.integrations.stable_baselines3.extractors import features_row, freeze, frozen_extractors, online_networks

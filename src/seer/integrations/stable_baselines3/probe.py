@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from seer.core.similarity import SAMPLES_PER_UNIT, Covariances, linear_cka
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut
 from seer.integrations.stable_baselines3.extractors import extract, online_networks
-from seer.similarity import SAMPLES_PER_UNIT, Covariances, linear_cka
 
 FEWEST = 256
 

@@ -1,0 +1,1 @@
+"""The method, usable without anything else: phases, when to freeze, similarity of features, cost."""

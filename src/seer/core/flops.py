@@ -1,0 +1,128 @@
+"""The paper's cost accounting (SEER, section 5 and appendix): what a step costs in multiply-adds.
+
+One multiply-add counts as one FLOP and a backward pass as two forward passes. Only convolutions and matrix
+products count; activations, noise, optimisers and rendering do not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from seer.core.phase import Phase
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Forward and backward passes per sample and update, F and B in the paper; 0.5 is every second update.
+
+    A backward pass that stops short of the weights, or of the inputs, counts half.
+    """
+
+    forwards: float
+    backwards: float
+
+
+NO_PASSES = Passes(0, 0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the networks: multiply-adds of one forward pass on one observation, and its passes in each phase.
+
+    Choosing an action passes those that act.
+    """
+
+    multiply_adds: int
+    passes: Mapping[Phase, Passes]
+    acts: bool = True
+
+    def update(self, phase: Phase) -> float:
+        """Multiply-adds per sample and update: F + 2 B forward passes."""
+        passes = self.passes[phase]
+        return self.multiply_adds * (passes.forwards + 2 * passes.backwards)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one agent's passes cost, in multiply-adds.
+
+    encoder: what the freeze freezes (E in the paper).
+    heads: the layers above it (M, all together).
+    batch_size: b, samples per update.
+    crops, encoders: K and N, latents stored per observation.
+    """
+
+    encoder: Part
+    heads: tuple[Part, ...]
+    batch_size: int
+    crops: int = 1
+    encoders: int = 1
+
+    @property
+    def above(self) -> int:
+        """One forward pass of everything above the encoder: M."""
+        return sum(head.multiply_adds for head in self.heads)
+
+    @property
+    def act(self) -> int:
+        """Choosing one action: E + M, of which M is the part that acts."""
+        return self.encoder.multiply_adds + sum(head.multiply_adds for head in self.heads if head.acts)
+
+    @property
+    def store(self) -> int:
+        """Encoding one new observation for the replay, after the freeze: E K N."""
+        return self.encoder.multiply_adds * self.crops * self.encoders
+
+    def update(self, phase: Phase) -> int:
+        """One update: b F (E + M) + 2 b B (E + M) before the freeze, b F M + 2 b B M from stored latents.
+
+        The paper has one F and one B for the encoder and all heads; here each part has its own.
+        """
+        return round(self.batch_size * sum(part.update(phase) for part in (self.encoder, *self.heads)))
+
+    def step(self, phase: Phase, *, updates: int = 1) -> int:
+        """One training step: the action, `updates` updates, and the new latents if those are stored."""
+        return self.act + updates * self.update(phase) + (self.store if phase is Phase.LATENTS else 0)
+
+    def freeze(self, rows: int) -> int:
+        """Encoding `rows` stored observations once, at the freeze: E K N min(T_f, C)."""
+        return self.store * rows
+
+
+class FlopsLedger:
+    """Running totals of a run, beside what the same run would have cost without a freeze."""
+
+    def __init__(self, cost: Cost) -> None:
+        self.cost = cost
+        self.total = 0
+        self.baseline = 0
+        self.freeze = 0  # part of `total`: the conversion of the replay
+        self.probe = 0  # part of `total`: finding out when to freeze
+
+    def acted(self, phase: Phase) -> None:
+        """One environment step: choosing the action and, if latents are stored, encoding the new observation."""
+        self.total += self.cost.step(phase, updates=0)
+        self.baseline += self.cost.step(Phase.FRAMES, updates=0)
+
+    def updated(self, phase: Phase) -> None:
+        """One update."""
+        self.total += self.cost.update(phase)
+        self.baseline += self.cost.update(Phase.FRAMES)
+
+    def froze(self, rows: int) -> None:
+        """The conversion of `rows` stored observations."""
+        self.freeze = self.cost.freeze(rows)
+        self.total += self.freeze
+
+    def probed(self, passes: int) -> None:
+        """Forward passes of the encoder to see how much it still changes."""
+        self.probe += self.cost.encoder.multiply_adds * passes
+        self.total += self.cost.encoder.multiply_adds * passes
+
+    def state_dict(self) -> dict[str, int]:
+        """The totals, for a checkpoint."""
+        return {"total": self.total, "baseline": self.baseline, "freeze": self.freeze, "probe": self.probe}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from `state_dict`."""
+        self.total, self.baseline = state["total"], state["baseline"]
+        self.freeze, self.probe = state["freeze"], state["probe"]

@@ -1,0 +1,233 @@
+"""What every environment of this project has in common: it shows its last few frames.
+
+Axes: S stack, C channels, H height, W width.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from seer.envs.timeout import at_most
+from seer.errors import RunError, SettingError
+
+Pixels = npt.NDArray[np.uint8]
+Info = dict[str, Any]
+State = dict[str, Any]
+LARGEST_REWARD = 1e15
+"""Sums of 10,000 such rewards, squared, are still numbers in float32, which learning computes in."""
+
+Drawing = Pixels | Future[Pixels]
+"""A frame [C, H, W], or the promise of one that another thread is still drawing."""
+
+
+class PixelEnvironment(gymnasium.Env[Pixels, Any]):
+    """A Gymnasium environment whose observation is the last `stack` frames, uint8 [S, C, H, W], newest last.
+
+    A subclass brings a simulator: `_begin`, `_advance` and the two methods for its state. This class keeps
+    the stack (an episode's first frame fills it), and the score and length of the episode, which the last
+    step reports as `info["episode"] = {"return": sum of the simulator's rewards, "length": agent steps}`.
+
+    `step` is `advance` and then `observe`, `reset` is `restart` and then `observe`. Whoever has other work to do
+    between the two, such as an update, does it while the picture is drawn.
+
+    Attributes:
+        frame_shape: (C, H, W) of one frame.
+        stack: frames in an observation.
+        action_repeat: simulator ticks ("frames" in the Atari sense) per step.
+        action_space: what `step` accepts.
+        time_limit: seconds that a start or a step may take.
+        max_episode_steps: agent steps after which an episode is truncated; None leaves that to the simulator.
+        is_lost: `load_state_dict` couldn't bring the simulator back; what it showed is there, its episode isn't.
+
+    What a simulator raises, an answer that takes too long, a frame of another shape or dtype and a reward that float32
+    can't hold come out as a `RunError` of one line.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (declared so by Gymnasium)
+    render_mode = "rgb_array"
+    time_limit: float = 300.0
+    max_episode_steps: int | None = None
+
+    def __init__(
+        self,
+        frame_shape: tuple[int, int, int],
+        *,
+        stack: int,
+        action_repeat: int,
+        action_space: gymnasium.Space[Any],
+    ) -> None:
+        self.frame_shape = frame_shape
+        self.stack = stack
+        self.action_repeat = action_repeat
+        self.action_space = action_space
+        self.observation_space = gymnasium.spaces.Box(0, 255, (stack, *frame_shape), np.uint8)
+        self._frames: Pixels = np.zeros((stack, *frame_shape), np.uint8)
+        self._drawing: Drawing | None = None  # the newest frame, as long as it isn't in the stack
+        self._fills_stack = False  # the newest frame is an episode's first
+        self._return = 0.0
+        self._length = 0
+        self._needs_reset = True
+        self.is_lost = False
+
+    @abstractmethod
+    def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
+        """Start an episode; seed None goes on with the random numbers at hand. Returns frame, info."""
+
+    @abstractmethod
+    def _advance(self, action: Any) -> tuple[Drawing, float, bool, bool, Info]:
+        """Play one step. Returns frame, unclipped reward, terminated, truncated, info."""
+
+    @abstractmethod
+    def _simulator_state(self) -> State:
+        """Everything `_begin` and `_advance` depend on, random generators included."""
+
+    @abstractmethod
+    def _load_simulator_state(self, state: State) -> None:
+        """Go on exactly from what `_simulator_state` returned, or set `is_lost`."""
+
+    @abstractmethod
+    def render(self) -> Pixels:
+        """The present picture in full size, RGB uint8 [height, width, 3], for videos."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Pixels, Info]:
+        """Start an episode. Returns the observation, uint8 [S, C, H, W], and the simulator's info."""
+        super().reset(seed=seed, options=options)
+        info = self.restart(seed=seed)
+        return self.observe(), info
+
+    def step(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
+        """Play one step. Returns the observation, uint8 [S, C, H, W], reward, terminated, truncated, info.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode is under way.
+        """
+        reward, terminated, truncated, info = self.advance(action)
+        return self.observe(), reward, terminated, truncated, info
+
+    def restart(self, *, seed: int | None = None) -> Info:
+        """Start an episode, which `observe` shows. Returns the simulator's info."""
+        self._finish_drawing()
+        with self._watched("reset", through_c=True):
+            drawing, info = self._begin(seed)
+        self.is_lost = False
+        self._return, self._length = 0.0, 0
+        self._start_stack(drawing)
+        return info
+
+    def advance(self, action: Any) -> tuple[float, bool, bool, Info]:
+        """Play one step, whose end `observe` shows. Returns reward, terminated, truncated, info.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode is under way.
+        """
+        if self._needs_reset:
+            raise gymnasium.error.ResetNeeded("no episode is under way: call reset() before step()")
+        self._finish_drawing()  # the simulator must not move while it is drawn
+        reward, terminated, truncated, info = self._play(action)
+        self._length += 1
+        truncated = truncated or (self._length == self.max_episode_steps and not terminated)
+        self._count(reward, over=terminated or truncated, info=info)
+        return reward, terminated, truncated, info
+
+    def _play(self, action: Any) -> tuple[float, bool, bool, Info]:
+        """`_advance`, watched; its frame is the newest."""
+        with self._watched("step"):
+            self._drawing, reward, terminated, truncated, info = self._advance(action)
+            if self._drawing is None:
+                raise RunError("it shows no frame")
+            if not math.isfinite(reward):
+                raise RunError(f"its reward is {reward}")
+            if abs(reward) > LARGEST_REWARD:
+                raise RunError(f"its reward is {reward:g}, beyond {LARGEST_REWARD:g}, which can't be learnt: scale it")
+        return reward, terminated, truncated, info
+
+    @property
+    def length(self) -> int:
+        """Agent steps of the episode so far."""
+        return self._length
+
+    def own_actions(self) -> dict[str, Any]:
+        """Return how the simulator's own actions follow from those of `action_space`, as JSON.
+
+        Of a Discrete space `first`, the action that 0 stands for; of a Box the bounds `low` and `high`, in the shape of
+        the simulator's actions, which -1 and 1 stand for.
+        """
+        if isinstance(self.action_space, gymnasium.spaces.Discrete):
+            return {"first": int(self.action_space.start)}
+        assert isinstance(self.action_space, gymnasium.spaces.Box)
+        return {"low": self.action_space.low.tolist(), "high": self.action_space.high.tolist()}
+
+    def observe(self) -> Pixels:
+        """The observation, uint8 [S, C, H, W]; waits for its newest frame if that is still being drawn."""
+        self._finish_drawing()
+        return self._frames.copy()
+
+    def state_dict(self) -> State:
+        """The exact state: arrays and JSON values, nothing pickled."""
+        self._finish_drawing()
+        return {
+            "frames": self._frames.copy(),
+            "episode_return": self._return,
+            "episode_length": self._length,
+            "needs_reset": self._needs_reset,
+            "simulator": self._simulator_state(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on exactly where the environment of `state_dict` was, whatever this one did before.
+
+        Where a simulator can't be brought back, `is_lost` says so, and a new episode has to be started.
+        """
+        self._finish_drawing()
+        self.is_lost = False
+        self._load_simulator_state(state["simulator"])
+        self._frames[:] = state["frames"]
+        self._return = float(state["episode_return"])
+        self._length = int(state["episode_length"])
+        self._needs_reset = bool(state["needs_reset"]) or self.is_lost
+
+    def _start_stack(self, drawing: Drawing) -> None:
+        """An episode begins with this frame, which fills the stack."""
+        self._drawing, self._fills_stack = drawing, True
+        self._needs_reset = False
+
+    def _finish_drawing(self) -> None:
+        """Take the newest frame into the stack."""
+        if self._drawing is None:
+            return
+        with self._watched("drawing"):
+            frame = self._drawing.result() if isinstance(self._drawing, Future) else self._drawing
+            if frame.shape != self.frame_shape or frame.dtype != np.uint8:
+                raise RunError(f"its frame is {frame.dtype} {list(frame.shape)}, not uint8 {list(self.frame_shape)}")
+        if self._fills_stack:
+            self._frames[:] = frame
+        else:
+            self._frames[:-1] = self._frames[1:]
+            self._frames[-1] = frame
+        self._drawing, self._fills_stack = None, False
+
+    def _count(self, reward: float, *, over: bool, info: Info) -> None:
+        """Add a reward to the score and, when the episode is over, report it in `info`."""
+        self._return += reward
+        self._needs_reset = over
+        if over:
+            info["episode"] = {"return": self._return, "length": self._length}
+
+    @contextmanager
+    def _watched(self, call: str, *, through_c: bool = False) -> Iterator[None]:
+        """Whatever goes wrong inside is one line that names the call."""
+        try:
+            with at_most(self.time_limit, through_c=through_c):
+                yield
+        except Exception as error:
+            if isinstance(error, SettingError) and not isinstance(error, RunError):
+                raise
+            cause = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+            raise RunError(f"the environment failed in {call}: {' '.join(cause.split())}") from error

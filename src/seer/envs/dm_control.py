@@ -1,0 +1,220 @@
+"""DeepMind Control tasks (Tassa et al. 2018) seen through their first camera, in the protocol of CURL and SEER.
+
+One step plays `action_repeat` control steps with one action, adds up their rewards and draws only the last. DM
+Control's time limit truncates an episode; only a task's own end (discount 0), which lqr alone has, terminates it.
+
+Ids are those that shimmy registers with Gymnasium. shimmy itself isn't used: it shows states rather than pixels, and
+an exact state needs dm_control's own objects anyway.
+"""
+
+import functools
+from concurrent.futures import Future
+from importlib.metadata import version
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from seer.envs.base import Drawing, Info, PixelEnvironment, Pixels, State
+from seer.envs.hints import did_you_mean
+from seer.envs.rendering import Renderer, choose_backend, shared_renderer
+from seer.errors import SettingError
+
+VIDEO_SIZE = 256
+"""Height and width of `render()`, pixels."""
+
+TIME_LIMITS = {"lqr": 30.0}
+"""Seconds, of the domains without a limit: 1000 control steps, as everywhere else in DM Control."""
+
+
+class DMControlEnvironment(PixelEnvironment):
+    """One DM Control task. Made by `make_dm_control`.
+
+    Actions in [-1, 1] are scaled to the bounds of each actuator; one without bounds (lqr) takes them as they are.
+
+    A saved state goes on bit for bit on the same machine with the same versions; elsewhere OpenGL may draw a pixel
+    differently.
+    """
+
+    def __init__(self, env_id: str, *, stack: int, action_repeat: int, image_size: int, shadows: bool) -> None:
+        self._env_id = env_id
+        self._control = _load(env_id)
+        self._control.task.random.seed()  # _load's is always the same
+        spec = self._control.action_spec()
+        bounded = np.abs([spec.minimum, spec.maximum]).max(axis=0) < 1e9  # MuJoCo writes 1e10 for "no bound"
+        low, high = np.where(bounded, spec.minimum, -1.0), np.where(bounded, spec.maximum, 1.0)
+        self._center, self._half_range = (low + high) / 2, (high - low) / 2
+        super().__init__(
+            (3, image_size, image_size),
+            stack=stack,
+            action_repeat=action_repeat,
+            action_space=gymnasium.spaces.Box(-1.0, 1.0, spec.shape, np.float32),
+        )
+        seconds = self._control.control_timestep() * action_repeat
+        self.metadata = self.metadata | {"render_fps": max(1, round(1 / seconds))}
+        self._image_size = image_size
+        self._shadows = shadows
+
+    def own_actions(self) -> dict[str, Any]:
+        """Return the bounds of each actuator, 1 where it has none."""
+        low, high = self._center - self._half_range, self._center + self._half_range
+        return {"low": low.tolist(), "high": high.tolist()}
+
+    def render(self) -> Pixels:
+        """The present picture, RGB uint8 [256, 256, 3]."""
+        return self._draw(VIDEO_SIZE).result().transpose(1, 2, 0)
+
+    def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
+        if seed is not None:
+            self._control.task.random.seed(seed)
+        self._control.reset()
+        return self._draw(self._image_size), {}
+
+    def _advance(self, action: Any) -> tuple[Drawing, float, bool, bool, Info]:
+        control = self._center + self._half_range * np.asarray(action, np.float64)
+        reward = 0.0
+        for _ in range(self.action_repeat):
+            moment = self._control.step(control)
+            reward += float(moment.reward)
+            if moment.last():
+                break
+        terminated = moment.last() and moment.discount == 0.0
+        return self._draw(self._image_size), reward, terminated, moment.last() and not terminated, {}
+
+    def _draw(self, size: int) -> Future[Pixels]:
+        """The present picture, uint8 [C, size, size]; the simulator must stay as it is until that is there."""
+        physics = self._control.physics
+        return self._renderer.draw(physics.model.ptr, physics.data.ptr, size=size, shadows=self._shadows)
+
+    @functools.cached_property
+    def _renderer(self) -> Renderer:
+        largest = max(self._image_size, VIDEO_SIZE)
+        return shared_renderer(self._env_id, self._control.physics.model.ptr, max_size=largest)
+
+    def _simulator_state(self) -> State:
+        task = self._control.task
+        return {
+            "origin": self._origin(),
+            "model": self._changed_model_fields(),
+            "physics": self._control.physics.get_state(_integration_state()),
+            "task": {name: value for name, value in vars(task).items() if isinstance(value, int | float | np.ndarray)},
+            "rng": task.random.get_state(legacy=False),
+            "control_steps": self._control._step_count,
+        }
+
+    def _load_simulator_state(self, state: State) -> None:
+        import mujoco
+
+        if state["origin"] != self._origin():
+            raise SettingError(
+                f"the saved state is of {state['origin']}, this environment is {self._origin()}: "
+                "a saved state needs the same env and the same versions"
+            )
+        physics, task = self._control.physics, self._control.task
+        self._set_model_fields(state["model"])
+        physics.set_state(state["physics"], _integration_state())
+        mujoco.mj_step1(physics.model.ptr, physics.data.ptr)  # what follows from the state, as a step leaves it
+        _refuse_others(state["task"], {name: getattr(task, name, None) for name in state["task"]})
+        vars(task).update(state["task"])
+        task.random.set_state(state["rng"])
+        self._control._step_count = int(state["control_steps"])
+        self._control._reset_next_step = False  # else its step() would reset by itself
+
+    def _changed_model_fields(self) -> dict[str, Pixels]:
+        """The arrays of the model that the task has written to: targets' places, dampings, terrain."""
+        fresh = _model_fields(_load(self._env_id))
+        return {
+            name: field.copy()
+            for name, field in _model_fields(self._control).items()
+            if field.tobytes() != fresh[name].tobytes()
+        }
+
+    def _set_model_fields(self, changed: dict[str, Pixels]) -> None:
+        fresh = _model_fields(_load(self._env_id))
+        _refuse_others(changed, fresh)
+        for name, field in _model_fields(self._control).items():
+            field[...] = changed.get(name, fresh[name])
+
+    def _origin(self) -> str:
+        """What a saved state can't be read without: the task and the simulator's versions."""
+        return f"{self._env_id} on dm_control {version('dm_control')} and mujoco {version('mujoco')}"
+
+
+def make_dm_control(
+    env_id: str, *, action_repeat: int, stack: int = 3, image_size: int = 100, shadows: bool = True
+) -> DMControlEnvironment:
+    """Make a DeepMind Control task.
+
+    Args:
+        env_id: such as "dm_control/cartpole-swingup-v0"; one of `known_dm_control_tasks()`.
+        action_repeat: control steps played per step.
+        stack: frames in an observation.
+        image_size: height and width of a frame, pixels.
+        shadows: draw them, as the paper's pictures do. On a CPU they take four fifths of the time for drawing.
+
+    Raises:
+        SettingError: the task isn't known, dm_control isn't installed, or nothing renders here.
+    """
+    if env_id not in known_dm_control_tasks():
+        hint = did_you_mean(
+            env_id, known_dm_control_tasks(), otherwise="ids look like 'dm_control/cartpole-swingup-v0'"
+        )
+        raise SettingError(f"--env {env_id!r} is not a known DeepMind Control task{hint}")
+    return DMControlEnvironment(
+        env_id, stack=stack, action_repeat=action_repeat, image_size=image_size, shadows=shadows
+    )
+
+
+def known_dm_control_tasks() -> list[str]:
+    """The ids `make_dm_control` accepts, sorted, such as "dm_control/cartpole-swingup-v0".
+
+    Raises:
+        SettingError: dm_control isn't installed, or nothing renders here.
+    """
+    choose_backend()
+    from dm_control import suite
+
+    return sorted(f"dm_control/{domain}-{task}-v0" for domain, task in suite.ALL_TASKS)
+
+
+def _load(env_id: str) -> Any:
+    """A task as DM Control makes it (dm_control.rl.control.Environment), the same whenever it is called."""
+    from absl import logging
+    from dm_control import suite
+
+    domain, task = env_id.removeprefix("dm_control/").removesuffix("-v0").split("-")
+    arguments: dict[str, Any] = {"random": 0}  # lqr draws its springs from it; episodes are seeded by reset()
+    if domain in TIME_LIMITS:
+        arguments["time_limit"] = TIME_LIMITS[domain]
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # MuJoCo warns of spellings in DM Control's own models
+    try:
+        control = suite.load(domain, task, task_kwargs=arguments)
+    finally:
+        logging.set_verbosity(verbosity)
+    # For its terrain quadruped-escape would open an OpenGL context of dm_control's, in the way of Renderer's.
+    control.physics._make_rendering_contexts = lambda: None
+    return control
+
+
+def _model_fields(control: Any) -> dict[str, Pixels]:
+    """Every array of numbers in a task's model, as views. No task changes its indices, which MuJoCo trusts."""
+    model = control.physics.model.ptr
+    fields = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
+    return {name: field for name, field in fields.items() if isinstance(field, np.ndarray) and field.dtype.kind == "f"}
+
+
+def _refuse_others(state: State, known: State) -> None:
+    """A state that isn't of what it is for: nothing else may be set by it."""
+    for name, value in state.items():
+        there: Any = known[name]
+        alike = type(value) is type(there) and np.shape(value) == np.shape(there)
+        if not alike and there is not None:  # None: not set before an episode begins
+            raise ValueError(f"the saved state has a {name} that doesn't fit")
+
+
+def _integration_state() -> int:
+    """MuJoCo's name for all that the next step depends on, the solver's warm start included."""
+    import mujoco
+
+    return int(mujoco.mjtState.mjSTATE_INTEGRATION)

@@ -1,0 +1,260 @@
+"""Any environment that Gymnasium can make, seen through its image observations or its rendered pictures.
+
+Ids are those of `gymnasium.make`: `module:Id-v0` imports the module that registers the environment first. Pictures are
+squeezed to a square by area, as `AtariPreprocessing` does. Rewards stay as they are.
+"""
+
+import zlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from seer.envs.backends import Backend
+from seer.envs.base import Info, PixelEnvironment, Pixels, State
+from seer.envs.ids import atari_note, make
+from seer.envs.mujoco_rendering import choose_mujoco_backend
+from seer.envs.pictures import ALL_VALUES, as_picture, observed_view, rendered_view, scaled
+from seer.envs.randomness import SharedRandomness
+from seer.errors import RunError, SettingError
+
+Channels = Literal["grey", "rgb", "as shown"]
+
+UNBOUNDED = 1e9
+"""Bounds of actions beyond this mean that there is none."""
+
+SMALL_PICTURE = 16
+"""Pixels a side; a smaller uint8 observation may well be a grid of codes."""
+
+OWN_LIMITS = ("max_steps", "max_episode_steps", "_max_episode_steps")
+"""What environments that count their steps themselves call their limit."""
+
+
+class GymnasiumEnvironment(PixelEnvironment):
+    """One environment of Gymnasium. Made by `make_gymnasium`.
+
+    Actions in [-1, 1] are scaled to the bounds of each, those of a Discrete space count from 0. Each episode is started
+    from a seed of its own. A saved state is that seed, the actions since and a checksum of what they led to: they are
+    played again, and where they lead elsewhere `is_lost` is True.
+
+    Attributes:
+        account: one line about what the agent sees and does.
+        question: a line that asks what its pictures' axes mean, where they don't tell; otherwise None.
+        backend: what draws MuJoCo's pictures; None where it draws none.
+    """
+
+    account: str
+    question: str | None
+    backend: Backend | None
+
+    def __init__(
+        self,
+        env_id: str,
+        *,
+        stack: int,
+        action_repeat: int,
+        image_size: int,
+        channels: Channels,
+        render_pixels: bool,
+        image_key: str | None,
+    ) -> None:
+        self._env_id = env_id
+        self._env = make(env_id, render_mode="rgb_array" if render_pixels else None)
+        self.spec = self._env.spec
+        action_space, self._translate = _translated(self._env.action_space, env_id)
+        is_mujoco = render_pixels and hasattr(self._env.unwrapped, "mujoco_renderer")
+        self.backend = choose_mujoco_backend() if is_mujoco else None
+        view = rendered_view(self._env, env_id) if render_pixels else observed_view(self._env, env_id, image_key)
+        self._show, self._bounds, self.question = view.find, view.bounds, view.question
+        height, width, shown = view.shape
+        if channels == "rgb" and shown == 1:
+            raise SettingError(f"--image-channels rgb: the pictures of {env_id} are grey; leave it out")
+        count = 1 if channels == "grey" else shown
+        super().__init__(
+            (count, image_size, image_size), stack=stack, action_repeat=action_repeat, action_space=action_space
+        )
+        self.account = (
+            f"Sees {view.what}, {width}x{height}, as {image_size}x{image_size} {'grey' if count == 1 else 'RGB'}; "
+            f"acts in {self._env.action_space}"
+        )
+        if min(height, width) < SMALL_PICTURE:
+            self.account += "; so small a picture may be a grid of codes: --render-pixels draws one"
+        if view.bounds != ALL_VALUES:
+            self.account += f"; its pixels of {view.bounds[0]} to {view.bounds[1]} are shown from black to white"
+        self.account += atari_note(self._env)
+        rate = self._env.metadata.get("render_fps") or 30
+        self.metadata = self.metadata | {"render_fps": max(1, round(rate / action_repeat))}
+        self._rng = np.random.default_rng()
+        self._shared = SharedRandomness()
+        self._seed = 0  # of the episode
+        self._actions: list[Any] = []  # since its start
+        self._checksum = 0  # of its frames and rewards
+        self._picture: Pixels = np.zeros((height, width, shown), np.uint8)  # the newest, in full size
+
+    @property
+    def has_time_limit(self) -> bool:
+        """Whether something is known to cut its episodes off, by `max_episode_steps` or by a limit of its own."""
+        names = (name for name in OWN_LIMITS if self._env.has_wrapper_attr(name))
+        limits = [self.max_episode_steps, *(self._env.get_wrapper_attr(name) for name in names)]
+        return any(limit not in (None, float("inf")) for limit in limits)
+
+    def own_actions(self) -> dict[str, Any]:
+        """Return what the environment of Gymnasium takes for the agent's 0, or for its -1 and 1."""
+        space = self._env.action_space
+        if isinstance(space, spaces.Discrete):
+            return {"first": int(space.start)}
+        assert isinstance(space, spaces.Box)
+        return {"low": space.low.tolist(), "high": space.high.tolist()}
+
+    def render(self) -> Pixels:
+        """The present picture as the environment gives it, RGB uint8 [height, width, 3]."""
+        return np.broadcast_to(self._picture, (*self._picture.shape[:2], 3))
+
+    def close(self) -> None:
+        """Close the environment's window and files, if it has any."""
+        self._env.close()
+
+    def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        return self._start(int(self._rng.integers(2**31)))
+
+    def _start(self, seed: int) -> tuple[Pixels, Info]:
+        self._seed, self._actions, self._checksum = seed, [], 0
+        with self._shared.used(seed):
+            observation, info = self._env.reset(seed=seed)
+            return self._frame(observation, 0.0), _without_score(info)
+
+    def _advance(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
+        self._actions.append(np.array(action, self.action_space.dtype))
+        translated, score = self._translate(action), 0.0
+        with self._shared.used():
+            for _ in range(self.action_repeat):
+                observation, reward, terminated, truncated, info = self._env.step(translated)
+                score += float(reward)
+                if terminated or truncated:
+                    break
+            frame = self._frame(observation, score)
+        return frame, score, bool(terminated), bool(truncated), _without_score(info)
+
+    def _frame(self, observation: Any, reward: float) -> Pixels:
+        """The newest frame, uint8 [C, H, W]."""
+        self._picture = as_picture(self._show(observation), self._bounds)
+        frame = scaled(self._picture, self.frame_shape)
+        self._checksum = zlib.crc32(np.float64(reward).tobytes(), zlib.crc32(frame.tobytes(), self._checksum))
+        return frame
+
+    def _simulator_state(self) -> State:
+        return {
+            "origin": self._origin(),
+            "rng": self._rng.bit_generator.state,
+            "seed": self._seed,
+            "actions": np.array(self._actions, self.action_space.dtype),
+            "checksum": self._checksum,
+        }
+
+    def _load_simulator_state(self, state: State) -> None:
+        if state["origin"] != self._origin():
+            raise SettingError(
+                f"the saved state is of {state['origin']}, this environment is {self._origin()}: "
+                "a saved state needs the same env"
+            )
+        try:
+            self._play_again(state["seed"], state["actions"])
+        except RunError:  # what isn't the same any more may fail at actions that were fine
+            self.is_lost = True
+        else:
+            self.is_lost = self._checksum != state["checksum"] or len(self._actions) != len(state["actions"])
+        self._rng.bit_generator.state = state["rng"]
+
+    def _play_again(self, seed: int, actions: NDArray[Any]) -> None:
+        with self._watched("reset", through_c=True):
+            self._start(seed)
+        for action in actions:
+            with self._watched("step"):
+                _, _, terminated, truncated, _ = self._advance(action)
+            if terminated or truncated:
+                return
+
+    def _origin(self) -> str:
+        """What a saved state can't be read without."""
+        return f"{self._env_id}, action repeat {self.action_repeat}, frames {list(self.frame_shape)}"
+
+
+def make_gymnasium(
+    env_id: str,
+    *,
+    stack: int = 4,
+    action_repeat: int = 1,
+    image_size: int = 84,
+    channels: Channels = "as shown",
+    render_pixels: bool = False,
+    image_key: str | None = None,
+) -> GymnasiumEnvironment:
+    """Make any environment that Gymnasium can make.
+
+    Args:
+        env_id: such as "CarRacing-v3", or "minigrid:MiniGrid-Empty-5x5-v0", which imports `minigrid` first.
+        stack: frames in an observation.
+        action_repeat: steps of the environment played with each action; their rewards are added up.
+        image_size: height and width of a frame, pixels.
+        channels: of a frame; "as shown" is RGB unless the environment's pictures are grey.
+        render_pixels: show what `render()` draws in place of the environment's observations.
+        image_key: which part of Dict observations is the picture; needed where there are several.
+
+    Raises:
+        SettingError: it can't be made or drawn, it shows no picture, or its actions are neither Discrete nor bounded.
+    """
+    return GymnasiumEnvironment(
+        env_id,
+        stack=stack,
+        action_repeat=action_repeat,
+        image_size=image_size,
+        channels=channels,
+        render_pixels=render_pixels,
+        image_key=image_key,
+    )
+
+
+@cache
+def is_discrete(env_id: str) -> bool:
+    """Whether an environment's actions are Discrete, which decides what can be learnt in it.
+
+    Raises:
+        SettingError: it can't be made, or its actions are neither Discrete nor bounded numbers.
+    """
+    env = make(env_id)
+    space, _ = _translated(env.action_space, env_id)
+    env.close()
+    return isinstance(space, spaces.Discrete)
+
+
+def _translated(space: spaces.Space[Any], env_id: str) -> tuple[spaces.Space[Any], Callable[[Any], Any]]:
+    """The actions an agent knows, 0 to n - 1 or a vector in [-1, 1], and what turns one into the environment's."""
+    match space:
+        case spaces.Discrete():
+            start = int(space.start)
+            return spaces.Discrete(int(space.n)), lambda action: int(action) + start
+        case spaces.Box() if space.dtype.kind == "f" and space.low.size:
+            size, dtype = space.low.size, space.dtype
+            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+            if max(abs(low).max(), abs(high).max()) > UNBOUNDED:
+                raise SettingError(
+                    f"--env {env_id}: its actions {space} have no bounds, which SAC and CURL need: "
+                    "register it with gymnasium.wrappers.ClipAction or bounds of its own"
+                )
+
+            def scaled(action: NDArray[np.floating]) -> NDArray[Any]:
+                moved = low + (np.asarray(action, np.float64).reshape(low.shape) + 1) / 2 * (high - low)
+                return np.clip(moved, low, high).astype(dtype)
+
+            return spaces.Box(-1.0, 1.0, (size,), np.float32), scaled
+    raise SettingError(f"--env {env_id}: its actions {space} are neither Discrete nor a Box of floating-point numbers")
+
+
+def _without_score(info: Info) -> Info:
+    """What wrappers say under the name that `PixelEnvironment` uses is left out."""
+    return {name: value for name, value in info.items() if name != "episode"}

@@ -1,0 +1,110 @@
+"""Environments of Gymnasium by their ids: made, or refused in one line that says what was probably meant."""
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import gymnasium
+
+from seer.envs.atari import known_atari_games
+from seer.envs.hints import bare_name, did_you_mean
+from seer.errors import SettingError, shortened
+
+
+def make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+    """Make an environment of Gymnasium that has no protocol of its own here.
+
+    Raises:
+        SettingError: it can't be made or drawn, or is one of Atari's or DeepMind Control's under another name.
+    """
+    games = known_atari_games()  # registers them with Gymnasium, for the hints
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame would look for a screen, which nothing here is shown on
+    _refuse_other_names(env_id, games)
+    options: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+    try:
+        env = gymnasium.make(env_id, disable_env_checker=True, **options)  # PixelEnvironment watches it
+    except gymnasium.error.UnregisteredEnv as error:  # its name, namespace or version
+        raise SettingError(_unregistered(env_id, games)) from error
+    except Exception as error:  # whatever a third party's code raises
+        raise SettingError(f"--env {env_id!r} can't be made ({shortened(error)})") from error
+    modes = env.metadata.get("render_modes") or []
+    if render_mode is not None and render_mode not in modes:
+        raise SettingError(f"--render-pixels: {env_id} draws no {render_mode}, only {', '.join(modes) or 'nothing'}")
+    return env
+
+
+def atari_note(env: gymnasium.Env[Any, Any]) -> str:
+    """Return what an account adds about a game that somebody registered anew; nothing about other environments."""
+    import ale_py
+
+    if not isinstance(env.unwrapped, ale_py.AtariEnv):
+        return ""
+    return (
+        "; an Atari game as it was registered, without the paper's protocol (no-ops, lives, clipped rewards), which "
+        "the ids of ALE have: --env ALE/Alien-v5"
+    )
+
+
+def _refuse_other_names(env_id: str, games: list[str]) -> None:
+    """Refuse ids that Gymnasium would make in another protocol than that of the same game or task here."""
+    module, _, name = env_id.rpartition(":")
+    is_game = bare_name(name) in map(bare_name, games)
+    old = (spec for spec in gymnasium.registry.values() if str(spec.entry_point).startswith("ale_py"))
+    if name.startswith("ALE/") or (is_game and any(name in (spec.id, spec.name) for spec in old)):
+        hint = did_you_mean(name, games, otherwise="ids look like 'ALE/Alien-v5'")
+        raise SettingError(f"--env {env_id!r} is an Atari game in another protocol{hint}")
+    if name.startswith("dm_control/") or module in ("dm_control", "shimmy"):
+        task = re.sub(r"(-v\d+)?$", "", name.removeprefix("dm_control/"), count=1)
+        raise SettingError(
+            f"--env {env_id!r} would be a task of DeepMind Control without its pictures; did you mean "
+            f"'dm_control/{task}-v0'?"
+        )
+
+
+def _unregistered(env_id: str, games: list[str]) -> str:
+    """The line that refuses an id: the nearest of those known, or how to name the package."""
+    refused = f"--env {env_id!r} isn't registered with Gymnasium"
+    module, imported, name = env_id.rpartition(":")
+    if imported:
+        if _is_of_old_gym(module, name):
+            return (
+                f"{refused}: {module} registers with the old gym; register it with Gymnasium in a module of your own, "
+                "wrapped by shimmy's GymV21CompatibilityV0 or GymV26CompatibilityV0 (pip install shimmy)"
+            )
+        own = [f"{module}:{spec.id}" for spec in gymnasium.registry.values() if _package(spec) == _root(module)]
+        otherwise = f"{module} registers no environment of that name and version"
+        return refused + did_you_mean(env_id, own, otherwise=otherwise, cutoff=0.75)
+    package = re.split(r"[-/]", env_id)[0].lower()
+    if re.fullmatch(r"[^:]+-v\d+", env_id) and package.isidentifier() and importlib.util.find_spec(package):
+        return f"{refused}; did you mean '{package}:{env_id}', which imports {package} first?"
+    known: Iterable[str] = [*sorted(gymnasium.registry, key=lambda each: "/" not in each), *games]
+    shape = f"ids look like 'ALE/Alien-v5', or, of a package that has to be imported first, 'package:{env_id[:40]}'"
+    return refused + did_you_mean(env_id, known, otherwise=shape, cutoff=0.75)
+
+
+def _is_of_old_gym(module: str, name: str) -> bool:
+    """Whether an imported module registers with gym, or would if that were installed."""
+    gym = sys.modules.get("gym")
+    registry = getattr(getattr(gym, "envs", None), "registry", {})
+    if name in getattr(registry, "env_specs", registry):  # of gym below 0.26
+        return True
+    wanted: list[str] = []
+    for package in importlib.metadata.packages_distributions().get(_root(module), []):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            wanted += importlib.metadata.requires(package) or []
+    return any(re.match(r"gym(?![\w-])", requirement) for requirement in wanted)
+
+
+def _package(spec: Any) -> str:
+    """Where the environment of a specification is defined."""
+    entry = spec.entry_point
+    return _root(entry if isinstance(entry, str) else getattr(entry, "__module__", "") or "")
+
+
+def _root(module: str) -> str:
+    return re.split(r"[.:]", module)[0]

@@ -1,0 +1,178 @@
+"""Where an environment of Gymnasium shows its picture, and how that becomes a frame.
+
+Axes: H height, W width, C channels, 1 or 3.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import FrameStackObservation
+
+from seer.envs.base import Pixels
+from seer.errors import RunError, SettingError, shortened
+
+Bounds = tuple[int, int]
+ALL_VALUES: Bounds = (0, 255)
+
+MOST_STACKED, LEAST_SIDE = 64, 16
+"""An axis of 2 to so many, beside two of at least so many pixels, may be that of stacked frames."""
+
+UNSTACKED = "register it without frame stacking of its own, which --frame-stack does"
+
+
+@dataclass(frozen=True)
+class View:
+    """How an environment is seen.
+
+    Attributes:
+        find: the picture of an observation.
+        shape: (H, W, C) of the picture.
+        what: how a sentence names it.
+        bounds: least and greatest value of a pixel, which are shown as black and white.
+        question: the line that asks what the axes mean, where they don't tell; otherwise None.
+    """
+
+    find: Callable[[Any], Any]
+    shape: tuple[int, int, int]
+    what: str
+    bounds: Bounds = ALL_VALUES
+    question: str | None = None
+
+
+def rendered_view(env: gymnasium.Env[Any, Any], env_id: str) -> View:
+    """Return the view of what `env` draws.
+
+    Raises:
+        SettingError: it can't be drawn.
+    """
+    try:  # before anything else is done
+        env.reset(seed=0)
+        shape = as_picture(env.render()).shape
+    except Exception as error:
+        raise SettingError(f"--render-pixels: {env_id} can't be drawn ({shortened(error)})") from error
+    return View(lambda _: env.render(), shape, "its rendered picture")
+
+
+def observed_view(env: gymnasium.Env[Any, Any], env_id: str, key: str | None) -> View:
+    """Return the view of what `env` observes, of its part `key` if that isn't None.
+
+    Raises:
+        SettingError: there is no such part, no picture, several, or frames that are stacked already.
+    """
+    _refuse_stacked(env, env_id)
+    space = env.observation_space
+    key = _key_of_picture(space, key, env_id)
+    if key is None:
+        return _view(lambda observation: observation, space, "its observation", env_id)
+    others = [other for other in space if other != key]  # type: ignore[attr-defined]
+    what = f"its observation {key!r}" + (f" (not {', '.join(map(repr, others))})" if others else "")
+    return _view(lambda observation: observation[key], space[key], what, env_id)  # type: ignore[index]
+
+
+def _view(find: Callable[[Any], Any], space: Any, what: str, env_id: str) -> View:
+    shape, bounds = with_channels_last(space.shape), (int(space.low.min()), int(space.high.max()))
+    assert shape is not None
+    if bounds[0] >= bounds[1]:
+        raise SettingError(f"--env {env_id}: the pixels of {what} are all {bounds[0]}, says {space}: give it bounds")
+    question = None
+    if len(space.shape) == 3 and space.shape[0] == 3 and space.shape[2] != 3:
+        question = (
+            f"--env {env_id} shows {space.shape}, one RGB picture or three grey ones stacked: if it is one, say "
+            f"--image-channels rgb (or grey, made of its colours); if it is three, {UNSTACKED}"
+        )
+    return View(find, shape, what, bounds, question)
+
+
+def _refuse_stacked(env: gymnasium.Env[Any, Any], env_id: str) -> None:
+    """Refuse frames that a wrapper of Gymnasium stacks: they would be taken for colours, or stacked twice."""
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, FrameStackObservation):
+            raise SettingError(f"--env {env_id} stacks {env.stack_size} frames itself: {UNSTACKED}")
+        env = env.env
+
+
+def _key_of_picture(space: spaces.Space[Any], wanted: str | None, env_id: str) -> str | None:
+    """Which part of Dict observations is the picture; None where observations are the picture."""
+    if wanted is not None and not isinstance(space, spaces.Dict):
+        raise SettingError(f"--image-key {wanted}: observations of {env_id} have no keys; leave it out")
+    if _is_picture(space):
+        return None
+    pictures = [key for key, part in space.items() if _is_picture(part)] if isinstance(space, spaces.Dict) else []
+    if not pictures:
+        raise SettingError(
+            f"--env {env_id} shows no picture (uint8, grey or RGB) but {' '.join(str(space).split())}; "
+            f"{_looks_stacked(space)}--render-pixels lets the agent see what it draws"
+        )
+    if wanted is None and len(pictures) > 1:
+        raise SettingError(f"--env {env_id} shows several pictures; give one as --image-key: {', '.join(pictures)}")
+    if wanted not in (None, *pictures):
+        raise SettingError(f"--image-key {wanted}: the pictures of {env_id} are named {', '.join(pictures)}")
+    return wanted or pictures[0]
+
+
+def _looks_stacked(space: spaces.Space[Any]) -> str:
+    """The remedy for an observation, or a part of one, that seems to be of several frames; nothing for others."""
+    for part in space.values() if isinstance(space, spaces.Dict) else [space]:
+        shape = part.shape or ()
+        if not isinstance(part, spaces.Box) or part.dtype != np.uint8 or len(shape) not in (3, 4):
+            continue
+        *_, width = shape
+        frames, sides = (width, shape[-3:-1]) if len(shape) == 3 and width < shape[0] else (shape[0], shape[1:3])
+        if 2 <= frames <= MOST_STACKED and min(sides) >= LEAST_SIDE:
+            return f"{list(shape)} looks like {frames} frames stacked already: {UNSTACKED}; "
+    return ""
+
+
+def _is_picture(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and with_channels_last(space.shape) is not None
+
+
+def with_channels_last(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """(H, W, C) of what is shaped (H, W), (H, W, C) or (C, H, W), with 1 or 3 channels; None of anything else."""
+    match shape:
+        case (height, width) | (height, width, 1):
+            return height, width, 1
+        case (height, width, 3):
+            return height, width, 3
+        case (1 | 3 as channels, height, width):
+            return height, width, channels
+    return None
+
+
+def as_picture(shown: Any, bounds: Bounds = ALL_VALUES) -> Pixels:
+    """Return what an environment shows as uint8 [H, W, C], its bounds as 0 and 255.
+
+    Raises:
+        RunError: it is no picture, or has values beyond the bounds.
+    """
+    shape = with_channels_last(shown.shape) if isinstance(shown, np.ndarray) and shown.dtype == np.uint8 else None
+    if shape is None:
+        found = f"{shown.dtype} {list(shown.shape)}" if isinstance(shown, np.ndarray) else type(shown).__name__
+        raise RunError(f"its picture is {found}, not uint8 [H, W, 1 or 3]")
+    picture = np.moveaxis(shown, 0, -1) if shown.ndim == 3 and shown.shape != shape else shown.reshape(shape)
+    return picture if bounds == ALL_VALUES else _stretched(picture, bounds)
+
+
+def _stretched(picture: Pixels, bounds: Bounds) -> Pixels:
+    """A picture whose values between the bounds are spread over 0 to 255."""
+    low, high = bounds
+    if picture.min() < low or picture.max() > high:
+        found = f"from {picture.min()} to {picture.max()}"
+        raise RunError(f"its picture has values {found}, but its observation space says {low} to {high}")
+    levels = (np.arange(256.0) - low) * (255 / (high - low))
+    stretched: Pixels = levels.clip(0, 255).round().astype(np.uint8)[picture]
+    return stretched
+
+
+def scaled(picture: Pixels, frame_shape: tuple[int, int, int]) -> Pixels:
+    """Return a picture [H, W, C] as a frame [c, h, w], squeezed by area."""
+    channels, height, width = frame_shape
+    turns_grey = channels == 1 and picture.shape[2] == 3
+    shown = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if turns_grey else picture
+    frame: Any = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, channels)
+    return np.ascontiguousarray(frame.transpose(2, 0, 1), np.uint8)

@@ -1,0 +1,65 @@
+"""`seer export`: write the agent of a run's last checkpoint as files that run without seer and torch."""
+
+import dataclasses
+import math
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from seer.core.phase import Phase
+from seer.errors import SettingError
+from seer.reporting.files import refuse_existing
+from seer.runs.checkpoints import latest_checkpoint
+from seer.runs.folder import RunFolder
+from seer.runs.terminal import Terminal
+from seer.training.build import pick_precision
+from seer.training.load_run import config_of, load_player
+from seer.training.observations import play
+
+EXPORT_EVERY = 4
+"""Steps between two observations of an export: int8's ranges need many situations, not one seen many times."""
+
+
+def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -> None:
+    """Write the agent of the last checkpoint as ONNX files, once they are known to do what it does."""
+    if not onnx:
+        raise SettingError("seer export writes one format so far; write seer export RUN --onnx")
+    if observations < 2:
+        raise SettingError(f"--observations {observations} must be 2 or more")
+    try:
+        from seer.export import compare, make_bundle, outputs_of
+    except ImportError as error:
+        raise SettingError(f"--onnx needs the extra: pip install 'seer-rl[export]' ({error})") from None
+    target = path / "onnx" if out is None else out
+    folder = RunFolder.open(path)
+    refuse_existing(target, "--out")
+    config, terminal = dataclasses.replace(config_of(folder), device="cpu"), Terminal()
+    exact = dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision="float32"))
+    agent, environment = load_player(folder, exact)
+    seen = play(
+        agent, environment, count=observations, every=EXPORT_EVERY, progress=partial(terminal.advance, "playing")
+    )
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    about = {
+        "run": path.resolve().name, "step": int(checkpoint.name.rpartition("-")[2]),
+        "env": config.env, "image": dataclasses.asdict(config.image), "agent": config.agent,
+        "precision": config.learning.precision, "latent_dtype": config.freeze.latent_dtype,
+        "environment_actions": environment.own_actions(),
+    }  # fmt: skip
+    bundle = make_bundle(agent, seen, target, about, partial(terminal.advance, "exporting"))
+    rows = bundle.rows()
+    if (precision := pick_precision(config)) is not torch.float32:
+        own = compare(outputs_of(load_player(folder, config)[0], seen), bundle.exact, "", tolerance=math.inf)
+        rows[f"against it in {str(precision).removeprefix('torch.')}, as it plays here"] = str(own)
+    terminal.table(f"{config.env}, {config.agent}, {checkpoint.name}", rows)
+    taken = environment.own_actions()
+    if "low" in taken and (np.any(np.array(taken["low"]) != -1) or np.any(np.array(taken["high"]) != 1)):
+        terminal.say(
+            f"the environment's own actions are low + (action + 1) / 2 * (high - low), with low {taken['low']} and "
+            f"high {taken['high']} (export.json)"
+        )
+    if agent.phase is Phase.FRAMES:
+        terminal.say("the encoder isn't frozen: encoder.onnx fits this checkpoint alone")
+    terminal.say(f"wrote {target}")

@@ -1,0 +1,102 @@
+"""Snapshots: the weights of a run at some of its steps, for looking back at how its layers settled.
+
+RUN/snapshots/step-000010000.safetensors holds what acts: the online network and, where there is one, the actor.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from seer.agents.agent import Agent
+from seer.errors import SettingError
+from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
+from seer.runs.state_files import check_seal, write_blocks
+
+FOLDER = "snapshots"
+MOST_BYTES = 1 << 30  # the largest agents have 40 MB
+ACTING = ("online", "actor")
+
+Weights = dict[str, torch.Tensor]
+"""By the names of the agent's modules and of their parameters: "online.encoder.stages.0.weight"."""
+
+
+def save_snapshot(run: Path, step: int, agent: Agent[Any]) -> Path:
+    """Write the weights of `step`, in place of those of an earlier try at the same step.
+
+    Raises:
+        SettingError: the disk is full or forbidden.
+    """
+    final = run / FOLDER / f"step-{step:09d}.safetensors"
+    unfinished = final.with_name(f".{final.name}.new")
+    try:
+        final.parent.mkdir(exist_ok=True)
+        write_blocks(unfinished, acting_weights(agent.state_dict()["modules"]), sealed=True)
+        unfinished.replace(final)
+    except OSError as error:
+        raise SettingError(f"snapshot {final} can't be written ({error.strerror}): make room there") from error
+    return final
+
+
+def list_snapshots(run: Path) -> dict[int, Path]:
+    """The snapshots of a run by step, oldest first."""
+    found = {step_of(path): path for path in sorted((run / FOLDER).glob("step-*.safetensors"))}
+    return {step: path for step, path in found.items() if step is not None}
+
+
+def step_of(snapshot: Path) -> int | None:
+    """The step in a snapshot's name; None where it is no snapshot's."""
+    found = re.fullmatch(r"step-(\d{9,18})\.safetensors", snapshot.name)
+    return int(found[1]) if found else None
+
+
+def read_snapshot(path: Path) -> Weights:
+    """The weights in one snapshot.
+
+    Raises:
+        SettingError: the file is none or damaged.
+    """
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it is no file, or has more than {MOST_BYTES:,} bytes")
+        check_seal(path)
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SettingError(f"snapshot {path} is damaged or none ({error}); delete it to go on without") from error
+
+
+def read_last(run: Path) -> tuple[int, Weights]:
+    """Step and weights of a run's last checkpoint, as a snapshot has them.
+
+    Raises:
+        SettingError: there is none, or it is damaged.
+    """
+    path = latest_checkpoint(run / "checkpoints")
+    return int(path.name.rpartition("-")[2]), acting_weights(load_checkpoint(path)["agent"]["modules"])
+
+
+def acting_weights(modules: dict[str, Weights]) -> Weights:
+    """Of the modules in an agent's state, those that act."""
+    chosen = {name: modules[name] for name in ACTING if name in modules}
+    return {f"{name}.{key}": weight for name, weights in chosen.items() for key, weight in weights.items()}
+
+
+def load_weights(agent: Agent[Any], weights: Weights) -> None:
+    """Give an agent the weights of a snapshot; its target keeps its own.
+
+    Raises:
+        SettingError: they are another agent's.
+    """
+    for name, module in agent.modules().items():
+        if name in ACTING:
+            parts = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
+            try:
+                module.load_state_dict(parts)
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())
+                raise SettingError(
+                    f"a snapshot doesn't fit config.json ({reason}); restore the one or the other"
+                ) from error

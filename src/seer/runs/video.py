@@ -1,0 +1,58 @@
+"""MP4 films."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from seer.envs import PixelEnvironment
+from seer.errors import SettingError
+
+HEIGHT = 480
+"""About the film's height in pixels: small screens are enlarged by a whole factor, so that they can be seen."""
+
+
+@contextmanager
+def recording(path: Path | None, *, frames_per_second: float) -> Iterator[Callable[[PixelEnvironment], None] | None]:
+    """As `filming`, of what an environment shows."""
+    with filming(path, frames_per_second=frames_per_second) as append:
+        yield None if append is None else lambda environment: append(environment.render())
+
+
+@contextmanager
+def filming(path: Path | None, *, frames_per_second: float) -> Iterator[Callable[[np.ndarray], None] | None]:
+    """Give a function that appends a picture [height, width, 3] to the film at `path`; None where `path` is None.
+
+    Raises:
+        SettingError: the extra is missing, or the file exists or can't be written.
+    """
+    if path is None:
+        yield None
+        return
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise SettingError("--video needs the extra: pip install 'seer-rl[video]'") from None
+    if path.exists():
+        raise SettingError(f"--video {path} exists; give another name or delete it")
+    if path.suffix != ".mp4" or not path.parent.is_dir():
+        raise SettingError(f"--video {path}: give a name that ends in .mp4, in a folder that exists")
+    writer = None
+
+    def append(picture: np.ndarray) -> None:
+        nonlocal writer
+        factor = max(1, round(HEIGHT / len(picture)))
+        picture = picture.repeat(factor, 0).repeat(factor, 1)
+        picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]  # the codec wants even sides
+        if writer is None:
+            height, width, _ = picture.shape
+            writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=frames_per_second, macro_block_size=2)
+            writer.send(None)
+        writer.send(np.ascontiguousarray(picture))
+
+    try:
+        yield append
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,170 @@
+"""What the freeze changes, and whether it still holds good afterwards: the encoder for what the agent sees now, and the
+heads for learning.
+
+Guards measure and warn; they change nothing, draw no random number and, like evaluation, count no FLOPs.
+
+Axes: B observations, N latents per observation, L latent, A actions.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seer.agents.activations import OUTPUT, head_activations
+from seer.agents.agent import Agent
+from seer.core.similarity import dormant_share, effective_rank
+from seer.networks.encoders import Encoder
+from seer.replay import Replay, Streams
+
+CHUNK = 32  # observations encoded at a time, so that a guard needs no more memory than an update
+DRIFT, DORMANT, RISE, RANK = 2.0, 0.6, 0.25, 1 / 3
+"""Warn where observations are this many times as far from those before the freeze as they were at it, or their
+features this many times as large or small; where this share of hidden units is dormant, and so much more than at the
+freeze; below this share of the rank at the freeze. Fresh heads, as after a reset, stay on the quiet side: on Alien
+and BankHeist half of their units are dormant, and a trained head's rank is twice theirs."""
+NEAREST = 0.01
+"""Of the norm at the freeze: observations that lay nearer than this to each other, as those of an agent that stands
+still do, count as this far apart."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an agent makes of B observations: actions [B, ...], and values [B] of the online and the target network."""
+
+    actions: Tensor
+    values: Tensor
+    target_values: Tensor
+
+    def changes_to(self, after: "Judgement") -> dict[str, float]:
+        """For the record of the freeze; the change of actions is the share that differ or, of vectors, the mean."""
+        if len(self.values) == 0:
+            return {}
+        differences = (after.actions - self.actions).double().abs()
+        return {
+            "value_before": float(self.values.mean()),
+            "value_after": float(after.values.mean()),
+            "target_value_before": float(self.target_values.mean()),
+            "target_value_after": float(after.target_values.mean()),
+            "action_change": float(differences.mean() if self.actions.dim() > 1 else (differences > 0).double().mean()),
+        }
+
+
+def judge(agent: Agent[Any], frames: Tensor) -> Judgement:
+    """What an agent makes of stacked frames [B, S, C, H, W] uint8, each network through its own encoder."""
+    if len(frames) == 0:
+        return Judgement(*(torch.empty(0) for _ in range(3)))
+    latents = encode_views(agent, agent.online.encoder, frames)
+    of_target = encode_views(agent, agent.target.encoder, frames)
+    actions, values = agent.judge(latents, agent.online)
+    return Judgement(actions, values, agent.judge(of_target, agent.target, actions)[1])
+
+
+@torch.no_grad()
+def encode_views(agent: Agent[Any], encoder: Encoder, frames: Tensor) -> Tensor:
+    """What the freeze freezes says, [B, N, L], of stacked frames [B, S, C, H, W] uint8 as acting sees them."""
+    chunks = agent.view(frames).split(CHUNK)
+    return torch.cat([encoder.encode(encoder.inputs(chunk)) for chunk in chunks])
+
+
+def read_latents(agent: Agent[Any], replay: Replay | Streams, ids: NDArray[np.int64]) -> Tensor:
+    """Latents [B, N, L] of stored observations: the first crop's where those are stored, else of what acting sees."""
+    stored = replay.read(ids)
+    return stored[:, 0] if replay.holds_latents else encode_views(agent, agent.online.encoder, stored)
+
+
+class Guards:
+    """Watches a frozen run.
+
+    Args:
+        observations: stored ones that are looked at each time.
+        every: steps over which those of now are spread.
+    """
+
+    def __init__(self, *, observations: int, every: int) -> None:
+        self.observations, self.every = observations, every
+        self._seen: Tensor | None = None  # latents [B, N * L] of observations from all over the replay, at the freeze
+        self.at_freeze: dict[str, float] = {}
+        """How far the newest observations were from those then, and the like; empty before the first call."""
+        self._warned: set[str] = set()
+
+    def measure(self, agent: Agent[Any], replay: Replay | Streams) -> dict[str, float] | None:
+        """Figures of the newest observations, relative to the freeze where they have no unit of their own.
+
+        The first call, at the freeze or as soon as enough observations are stored, says what the others compare with;
+        it returns None.
+        """
+        newest = replay.recent(self.observations, span=self.every)
+        now = read_latents(agent, replay, newest)
+        if self._seen is None:
+            if replay.size >= self.observations:
+                ids = replay.recent(self.observations, span=replay.size)
+                self._seen = read_latents(agent, replay, ids).flatten(1).clone()
+                self.at_freeze = self._figures(agent, now, same=torch.from_numpy(newest[:, None] == ids))
+            return None
+        figures = self._figures(agent, now)
+        norm, distance = self.at_freeze["feature_norm"], self.at_freeze["feature_distance"]
+        figures["feature_norm"] /= max(norm, 1e-12)
+        figures["feature_distance"] /= max(distance, NEAREST * norm, 1e-12)
+        return figures
+
+    def warnings(self, figures: dict[str, float]) -> list[str]:
+        """One line for each trouble that wasn't told before."""
+        distance, norm = figures["feature_distance"], figures["feature_norm"]
+        troubles = {
+            "distance": (
+                distance > DRIFT,
+                f"the agent now sees what the frozen encoder hasn't learnt from: its observations lie {distance:.1f} "
+                "times as far from those of before as they did at the freeze; freeze later, or fewer layers",
+            ),
+            "norm": (
+                not 1 / DRIFT < norm < DRIFT,
+                f"the frozen features of what the agent now sees are {norm:.1f} times as large as at the freeze; "
+                "freeze later, or fewer layers",
+            ),
+            "dormant": (
+                figures["dormant_share"] > max(DORMANT, self.at_freeze["dormant_share"] + RISE),
+                f"{figures['dormant_share']:.0%} of the heads' hidden units are dormant, so they may learn little "
+                "more; --reset-heads-every gives them fresh weights",
+            ),
+            "rank": (
+                figures["effective_rank"] < RANK * self.at_freeze["effective_rank"],
+                f"the heads' effective rank fell from {self.at_freeze['effective_rank']:.0f} at the freeze to "
+                f"{figures['effective_rank']:.0f}, so they may learn little more; --reset-heads-every gives them fresh "
+                "weights",
+            ),
+        }
+        new = {name: line for name, (wrong, line) in troubles.items() if wrong and name not in self._warned}
+        self._warned |= new.keys()
+        return list(new.values())
+
+    def _figures(self, agent: Agent[Any], latents: Tensor, *, same: Tensor | None = None) -> dict[str, float]:
+        """Median distance to the nearest of those seen at the freeze, mean norm, and what the heads say.
+
+        `same` [B, seen] marks the pairs that are one observation, which is no neighbour of its own.
+        """
+        assert self._seen is not None
+        flat = latents.flatten(1)
+        distances = torch.cdist(flat, self._seen)
+        if same is not None:
+            distances[same.to(distances.device)] = torch.inf
+        layers = {name: units for name, units in head_activations(agent, latents).items() if OUTPUT not in name}
+        shares = torch.tensor([[dormant_share(units), units.shape[1]] for units in layers.values()], dtype=torch.double)
+        return {
+            "feature_distance": float(distances.amin(1).median()),
+            "feature_norm": float(flat.norm(dim=1).mean()),
+            "dormant_share": float(shares[:, 0] @ shares[:, 1] / shares[:, 1].sum()),
+            "effective_rank": float(min(effective_rank(units) for units in layers.values())),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        return {"seen": self._seen, "at_freeze": self.at_freeze, "warned": sorted(self._warned)}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Continue from `state_dict`."""
+        self._seen = None if state["seen"] is None else state["seen"].to(device, copy=True)  # not the checkpoint's file
+        self.at_freeze, self._warned = dict(state["at_freeze"]), set(state["warned"])

@@ -1,0 +1,90 @@
+"""How much the features of the layer at the cut still change: the newest observations, seen by now and by before.
+
+`before` is a copy of what the freeze would freeze, taken at the last comparison. Both encode the same observations, so
+that only the encoder's change counts; the copy's weights are all that has to be kept.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from seer.agents.activations import as_samples, stage_outputs
+from seer.agents.agent import Agent
+from seer.core.similarity import SAMPLES_PER_UNIT, Covariances, linear_cka, svcca
+from seer.networks.encoders import Encoder
+from seer.replay import Replay, Streams
+
+CHUNK = 32  # observations encoded at a time, so that a comparison needs no more memory than an update
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Of a layer with itself at two times, on so many observations; of several latents, that of the most changed."""
+
+    cka: float
+    svcca: float
+    observations: int
+
+
+class Probe:
+    """Compares the features of every comparison with those of the one before.
+
+    Args:
+        observations: how many of the newest observations both encode.
+        every: steps between comparisons; the observations are spread over as many.
+    """
+
+    def __init__(self, *, observations: int, every: int) -> None:
+        self.observations, self.every = observations, every
+        self._before: nn.ModuleList | None = None
+        self._updates = 0
+
+    def compare(self, agent: Agent[Any], replay: Replay | Streams) -> Similarity | None:
+        """How alike features now and at the last comparison are; None where there was none, or nothing learnt since."""
+        encoder: Encoder = agent.online.encoder
+        result = None
+        if self._before is not None and agent.updates > self._updates:
+            frames = replay.read(replay.recent(self.observations, span=self.every))
+            result = compare(self._before, nn.ModuleList(encoder.base), encoder.pixels, agent.view(frames))
+        if self._before is None or agent.updates > self._updates:
+            self._before, self._updates = copy.deepcopy(nn.ModuleList(encoder.base)), agent.updates
+        return result
+
+    def stop(self) -> None:
+        """The features are frozen: forget the copy."""
+        self._before = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        return {"before": None if self._before is None else self._before.state_dict(), "updates": self._updates}
+
+    def load_state_dict(self, state: dict[str, Any], agent: Agent[Any]) -> None:
+        """Continue from `state_dict`; `agent` gives the copy its shape and layout."""
+        self._before, self._updates = None, state["updates"]
+        if state["before"] is not None:
+            self._before = copy.deepcopy(nn.ModuleList(agent.online.encoder.base))
+            self._before.load_state_dict(state["before"])
+
+
+def least_observations(agent: Agent[Any], frames: Tensor) -> int:
+    """How many observations a comparison has to see to say anything; `frames` [1, S, C, H, W] are any one."""
+    encoder: Encoder = agent.online.encoder
+    outputs = stage_outputs(encoder.base, encoder.pixels(agent.view(frames)))
+    return max(math.ceil(SAMPLES_PER_UNIT * each.shape[1] / len(each)) for each in map(as_samples, outputs))
+
+
+def compare(before: nn.ModuleList, now: nn.ModuleList, pixels: Any, views: Tensor) -> Similarity:
+    """What two rows of stages say about `views` [B, S, C, h, w], which `pixels` prepares for them."""
+    latents: list[Covariances] = []
+    for chunk in views.split(CHUNK):
+        prepared = pixels(chunk)
+        pairs = list(zip(stage_outputs(before, prepared), stage_outputs(now, prepared), strict=True))
+        latents = latents or [Covariances() for _ in pairs]
+        for covariances, (left, right) in zip(latents, pairs, strict=True):
+            covariances.add(as_samples(left), as_samples(right))
+    cka, svccas = [linear_cka(each) for each in latents], [svcca(each) for each in latents]
+    return Similarity(float(np.min(cka)), float(np.min(svccas)), observations=len(views))  # nan, where it occurs, wins

@@ -1,0 +1,109 @@
+"""Cheap checks of a run that are always on, so that what goes wrong stops it before a checkpoint keeps it.
+
+Every step: the losses are numbers; phase, replay and agent agree. Every log and checkpoint: the frozen part is bit for
+bit that of the freeze, and every weight is a number.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from seer.core.phase import Phase
+from seer.errors import LearningError
+
+if TYPE_CHECKING:
+    from seer.training.state import Training
+
+
+class Watch:
+    """Watches one run; `state_dict` belongs in its checkpoints."""
+
+    def __init__(self) -> None:
+        self._learnt: list[tuple[int, Mapping[str, Tensor]]] = []
+        self._frozen: str | None = None  # digest of the frozen part, once there is one
+
+    def learnt(self, step: int, figures: Mapping[str, Tensor]) -> None:
+        """Losses and the like (0-d tensors) of an update, for `losses` to look at once they have been computed."""
+        self._learnt.append((step, figures))
+
+    def losses(self) -> None:
+        """Look at the figures of the updates since the last time, which waits for them.
+
+        Raises:
+            LearningError: one of them is nan or infinite.
+        """
+        learnt, self._learnt = self._learnt, []
+        for step, figures in learnt:
+            bad = [f"{name} is {float(value)}" for name, value in figures.items() if not math.isfinite(value)]
+            if bad:
+                remedy = "begin anew with a lower --learning-rate or --precision float32"
+                raise LearningError(f"in the update of step {step:,} {', '.join(bad)}; {remedy}")
+
+    def agreement(self, run: "Training") -> None:
+        """Phase, replay and agent agree.
+
+        Raises:
+            LearningError: they don't.
+        """
+        phase, replay = run.agent.phase, run.replay
+        if replay.holds_latents != (phase is Phase.LATENTS):
+            held = "latents" if replay.holds_latents else "frames"
+            raise LearningError(f"the agent's phase is {phase} but the replay holds {held}: a fault of seer")
+        if replay.holds_latents and replay.row != run.agent.latent:
+            raise LearningError(f"the replay's rows are {replay.row}, the agent's {run.agent.latent}: a fault of seer")
+        if (run.frozen_at is None) != (phase is Phase.FRAMES):
+            raise LearningError(f"the agent's phase is {phase} but the freeze was at {run.frozen_at}: a fault of seer")
+
+    def froze(self, run: "Training") -> None:
+        """Remember the frozen part as it is now."""
+        self._frozen = digest_of_frozen(run)
+
+    def weights(self, run: "Training") -> None:
+        """The frozen part is what it was at the freeze, it can't learn, and every weight is a number.
+
+        Raises:
+            LearningError: it isn't.
+        """
+        for name, module in run.agent.modules().items():
+            for key, weight in module.named_parameters():
+                if not torch.isfinite(weight).all():
+                    raise LearningError(
+                        f"the weights {name}.{key} are nan or infinite; begin anew with a lower --learning-rate"
+                    )
+        if self._frozen is None:
+            return
+        encoders = run.agent.online.encoder, run.agent.target.encoder
+        learns = any(weight.requires_grad for encoder in encoders for weight in encoder.base_parameters())
+        if learns or "encoder" in run.agent.optimizers:
+            raise LearningError("the frozen part of the encoder can learn: a fault of seer")
+        if digest_of_frozen(run) != self._frozen:
+            raise LearningError("the frozen part of the encoder isn't what it was at the freeze: a fault of seer")
+
+    def all(self, run: "Training") -> None:
+        """Everything above; before a checkpoint, which must hold nothing that went wrong."""
+        self.losses()
+        self.agreement(run)
+        self.weights(run)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+        return {"frozen": self._frozen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self._frozen = state["frozen"]
+
+
+def digest_of_frozen(run: "Training") -> str:
+    """Of the bytes of both networks' frozen layers, in the order of their names."""
+    digest = hashlib.sha256()
+    for encoder in (run.agent.online.encoder, run.agent.target.encoder):
+        for stage in encoder.base:
+            for name, weight in sorted(stage.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

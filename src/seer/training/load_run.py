@@ -1,0 +1,85 @@
+"""What a run folder holds, as settings and as an agent, checked before it is believed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seer.agents.agent import Agent
+from seer.config import Config, config_from_json
+from seer.envs import PixelEnvironment, seed_shared
+from seer.errors import SettingError
+from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
+from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, flatten
+from seer.training.build import build_agent, build_environment, pick_device, use_threads
+from seer.validation import validate
+
+ABSENT = object()
+
+FITS_NOT = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, SystemError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What loading a state that is whole but foreign ends in."""
+
+
+def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[Any], PixelEnvironment]:
+    """Return a run's last agent and its environment for evaluation; `config` is the run's unless it is given."""
+    config = config or config_of(folder)
+    use_threads(config)
+    seed_shared(config.seed % 2**32)
+    environment = build_environment(config, training=False)
+    agent = build_agent(config, environment, _device_to_play_on(config))
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    state = load_checkpoint(checkpoint)
+    with fitting(checkpoint):
+        refuse_other_settings(checkpoint, state["settings"], folder.config)
+        agent.load_state_dict(state["agent"], to_learn=False)
+    return agent, environment
+
+
+def _device_to_play_on(config: Config) -> torch.device:
+    """Return the run's device, or the best that this machine has in its place."""
+    try:
+        return pick_device(config.device)
+    except SettingError:
+        return pick_device("auto")
+
+
+def refuse_other_settings(checkpoint: Path, trained: dict[str, Any], config: dict[str, Any]) -> None:
+    """Refuse a checkpoint of other settings: it is another run's, or `config.json` was changed."""
+    theirs, ours = dict(flatten(trained)), dict(flatten(config))
+    names = [n for n in {**theirs, **ours} if n not in CHANGEABLE and theirs.get(n, ABSENT) != ours.get(n, ABSENT)]
+    if names:
+        found = "; ".join(f"{name}: {theirs.get(name)} there, {ours.get(name)} in config.json" for name in names[:3])
+        raise SettingError(f"checkpoint {checkpoint} is of other settings ({found}): restore the one or the other")
+
+
+@contextmanager
+def fitting(checkpoint: Path) -> Iterator[None]:
+    """Blame a checkpoint that is whole, but of another run than `config.json`, for what fails inside."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except FITS_NOT as error:
+        raise SettingError(
+            f"checkpoint {checkpoint} is foreign: it doesn't fit config.json ({' '.join(str(error).split())}); "
+            "restore the one or the other, or start a new run"
+        ) from error
+
+
+def config_of(folder: RunFolder) -> Config:
+    """Return the settings of a run.
+
+    Raises:
+        SettingError: this version can't work with them.
+    """
+    try:
+        return validate(config_from_json(folder.config), new=False)
+    except (TypeError, AttributeError) as error:
+        raise SettingError(
+            f"{folder.path / CONFIG_FILE} holds a setting of the wrong type ({error}): restore it, or start a new run"
+        ) from error

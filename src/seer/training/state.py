@@ -1,0 +1,162 @@
+"""The made parts of a run, which the loop puts to work, and the schedule it follows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from seer.agents.agent import Agent
+from seer.core.flops import FlopsLedger
+from seer.core.freeze_rules import Freezing
+from seer.core.phase import Phase
+from seer.envs import EnvironmentProcess, PixelEnvironment
+from seer.replay import Replay, Streams
+from seer.training.drift_monitor import Guards
+from seer.training.evaluation import Evaluator
+from seer.training.feature_stability import Probe
+from seer.training.invariants import Watch
+from seer.training.return_support import ReturnSupport
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When things happen, in training steps."""
+
+    steps: int
+    first_update: int
+    updates_per_step: int
+    batch_size: int
+    importance_exponent: float
+    log_every: int
+    eval_every: int
+    eval_episodes: int
+    checkpoint_every: int
+    probe_every: int | None = None
+    reset_every: int | None = None
+    reset_encoder: bool = False
+    snapshot_every: int | None = None
+
+    def importance_exponent_at(self, step: int) -> float:
+        """Exponent of the importance weights: linear from its first value to 1 at the last step (Schaul 2016)."""
+        return self.importance_exponent + (1 - self.importance_exponent) * step / self.steps
+
+
+class Stage(StrEnum):
+    """What comes next in a training step; a checkpoint can be taken before each."""
+
+    ACT = "act"
+    LEARN = "learn"  # with the freeze before it
+    EVALUATE = "evaluate"
+
+
+@dataclass
+class Training:
+    """The made parts of a run and where it stands; an episode of `environment` is under way.
+
+    `renew` makes an agent of weights that depend on the run's seed and the given step alone, for resets.
+    `budget` is what the process may take of memory, in bytes. `lost_episode`: the environment couldn't be brought back
+    to where the checkpoint was taken, so that the episode under way was cut there. `others` are environments that step
+    together with `environment`; the replay has a stream for each of them too. `return_support` watches the returns
+    of an agent whose values are distributions.
+    """
+
+    agent: Agent[Any]
+    replay: Replay | Streams
+    environment: PixelEnvironment
+    evaluator: Evaluator
+    freezing: Freezing
+    probe: Probe
+    guards: Guards
+    schedule: Schedule
+    ledger: FlopsLedger
+    renew: Callable[[int], Agent[Any]]
+    budget: int | None = None
+    step: int = 0
+    stage: Stage = Stage.ACT
+    frozen_at: int | None = None
+    watch: Watch = field(default_factory=Watch)
+    lost_episode: bool = False
+    others: Sequence[EnvironmentProcess] = ()
+    return_support: ReturnSupport | None = None
+
+    @property
+    def environments(self) -> tuple[PixelEnvironment | EnvironmentProcess, ...]:
+        """All that act together, in the order of the replay's streams."""
+        return (self.environment, *self.others)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.step >= self.schedule.steps and self.stage is Stage.ACT
+
+    @property
+    def freeze_is_due(self) -> bool:
+        """Whether the freeze belongs to this step and hasn't happened yet."""
+        return self.agent.phase is Phase.FRAMES and self.freezing.due(self.step)
+
+    @property
+    def phase_after_freeze(self) -> Phase:
+        """What the freeze leads to, or has led to."""
+        if self.agent.phase is not Phase.FRAMES:
+            return self.agent.phase
+        return Phase.after_freeze(frame_bytes=self.replay.row.num_bytes, latent_bytes=self.agent.latent.num_bytes)
+
+    def close(self) -> None:
+        """End the environments' processes."""
+        for other in self.others:
+            other.close()
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Named parts of a checkpoint: everything needed to continue exactly."""
+        return {
+            "agent": self.agent.state_dict(),
+            "replay": self.replay.state_dict(),
+            "environment": {
+                "first": self.environment.state_dict(),
+                "others": [each.state_dict() for each in self.others],
+            }
+            if self.others
+            else self.environment.state_dict(),
+            "freezing": {
+                "decision": self.freezing.state_dict(),
+                "probe": self.probe.state_dict(),
+                "guards": self.guards.state_dict(),
+            },
+            "progress": {
+                "step": self.step,
+                "stage": str(self.stage),
+                "frozen_at": self.frozen_at,
+                "flops": self.ledger.state_dict(),
+                "watch": self.watch.state_dict(),
+                "returns": None if self.return_support is None else self.return_support.state_dict(),
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
+        """Continue from `state_dict`."""
+        self.agent.load_state_dict(state["agent"])
+        self.replay.load_state_dict(state["replay"])
+        first, others = state["environment"], []
+        if self.others:
+            first, others = first["first"], first["others"]
+        for environment, stream, saved in zip(self.environments, self.replay.streams, [first, *others], strict=True):
+            environment.load_state_dict(saved)
+            if environment.is_lost:
+                self.lost_episode = True
+                if stream.is_open:
+                    stream.close(self.agent.row(environment.observe()))
+                environment.restart()
+        freezing = state["freezing"]
+        self.freezing.load_state_dict(freezing["decision"])
+        self.probe.load_state_dict(freezing["probe"], self.agent)
+        self.guards.load_state_dict(freezing["guards"], self.agent.device)
+        progress = state["progress"]
+        self.step, self.frozen_at = progress["step"], progress["frozen_at"]
+        self.stage = Stage(progress["stage"])
+        if not 0 <= self.step <= self.schedule.steps:
+            raise ValueError(f"step {self.step} is none of {self.schedule.steps}")
+        self.ledger.load_state_dict(progress["flops"])
+        self.watch.load_state_dict(progress["watch"])
+        if self.return_support is not None and progress.get("returns"):  # older checkpoints have none
+            self.return_support.load_state_dict(progress["returns"])
+        self.watch.all(self)

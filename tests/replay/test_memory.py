@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seer.errors import SettingError
+from seer.replay import Arena, RowFormat
+from seer.replay import memory as arena
+
+
+def test_a_row_has_the_bytes_of_its_elements() -> None:
+    assert RowFormat((1, 84, 84), torch.uint8).num_bytes == 7056
+    assert RowFormat((4, 2, 50), torch.float32).num_bytes == 1600
+    assert RowFormat((), torch.int64).num_bytes == 8
+
+
+def test_rows_of_any_format_share_the_bytes() -> None:
+    memory = Arena(50)
+    frames, latents = memory.rows(RowFormat((2, 3), torch.uint8)), memory.rows(RowFormat((3,), torch.float32))
+    assert frames.shape == (8, 2, 3)
+    assert latents.shape == (4, 3)
+    latents[1] = torch.tensor([1.5, -2.0, 3.25])
+    assert frames[2:4].flatten().numpy().view(np.float32).tolist() == [1.5, -2.0, 3.25]
+    assert frames.data_ptr() == latents.data_ptr() == memory.block.data_ptr()
+
+
+@given(num_rows=st.integers(1, 40), shift=st.integers(0, 45), piece_rows=st.integers(1, 8), data=st.data())
+def test_rotate_is_torch_roll_in_place(num_rows: int, shift: int, piece_rows: int, data: st.DataObject) -> None:
+    row = RowFormat((2, 3), torch.uint8)
+    spare = data.draw(st.integers(0, row.num_bytes - 1))
+    memory = Arena(num_rows * row.num_bytes + spare)
+    memory.block[:] = torch.arange(memory.num_bytes) % 256
+    address, before = memory.block.data_ptr(), memory.block.clone()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arena, "_SWAP_BYTES", piece_rows * row.num_bytes)
+        memory.rotate(row, shift)
+    used = num_rows * row.num_bytes
+    assert torch.equal(memory.rows(row), before[:used].view(num_rows, 2, 3).roll(-shift, 0))
+    assert torch.equal(memory.block[used:], before[used:])
+    assert memory.block.data_ptr() == address
+
+
+def test_memory_must_be_positive() -> None:
+    with pytest.raises(SettingError, match="replay memory is 0 bytes"):
+        Arena(0)

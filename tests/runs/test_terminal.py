@@ -1,0 +1,31 @@
+"""What a run says, as it stands on the screen."""
+
+import io
+
+from rich.console import Console
+
+from seer.runs.terminal import Terminal, closing_table
+
+
+def test_brackets_are_said_as_they_are() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    Terminal(console).say("pip install 'seer-rl[bench]'")
+    assert console.file.getvalue() == "pip install 'seer-rl[bench]'\n"  # type: ignore[attr-defined]
+
+
+def test_a_run_that_was_never_frozen_shows_no_saving() -> None:
+    summary = {
+        "frozen_at": None,
+        "freeze": {"step": None, "mode": "auto", "reason": "features still change", "similarity": 0.9},
+        "flops": {"total": 2e9, "baseline": 2e9, "per_step_before": 3e6, "per_step_after": 1e6},
+        "replay": {"bytes": 10, "row_bytes_before": 1, "row_bytes_after": 1, "capacity_before": 1, "capacity_after": 1},
+        "updates_per_second": {"before": 5.0, "after": None},
+        "evaluation": [{"mean": 1.0, "std": 0.0, "episodes": 1, "step": 9}],
+        "peak_rss_bytes": 1,
+        "wall_seconds": 60.0,
+    }
+    table = closing_table(summary)
+    assert (table["FLOPs"], table["FLOPs per step"]) == ("2e+09", "3e+06")
+    assert table["encoder frozen"] == "never: features still change"
+    frozen = closing_table(summary | {"frozen_at": 5, "flops": summary["flops"] | {"total": 1e9}})  # type: ignore[operator]
+    assert (frozen["FLOPs"], frozen["FLOPs per step"]) == ("1e+09, 50% less than without a freeze", "3e+06 -> 1e+06")

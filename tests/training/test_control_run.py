@@ -1,0 +1,59 @@
+"""CURL through the real commands on a real MuJoCo task, small: it runs, freezes, is interrupted and goes on."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drawing import needs_drawing
+from seer.runs.folder import read_metrics
+from tiny_run import seer, stop_in_step
+
+FLAGS = (
+    *("--env", "dm_control/cartpole-swingup-v0", "--image-size", 50, "--crop-size", 42, "--num-crops", 4),
+    *("--batch-size", 8, "--hidden-units", 32, "--first-update", 60, "--random-steps", 60, "--log-every", 20),
+    *("--steps", 160, "--freeze-at", 110, "--replay-capacity", 90, "--eval-every", 160, "--eval-episodes", 1),
+    *("--checkpoint-every", 70, "--threads", 1, "--device", "cpu"),
+)
+
+
+@pytest.fixture(scope="module")
+def _drawable() -> None:
+    needs_drawing()
+
+
+@pytest.fixture(scope="module")
+def whole_run(_drawable: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("control") / "whole"
+    assert seer("train", *FLAGS, "--out", folder) == 0
+    return folder
+
+
+def figures(folder: Path) -> list[dict[str, Any]]:
+    """The records, without what depends on the machine."""
+    records = read_metrics(folder)
+    return [{k: v for k, v in record.items() if "second" not in k and "rss" not in k} for record in records]
+
+
+def test_the_replay_grows_inside_its_memory(whole_run: Path) -> None:
+    replay = json.loads((whole_run / "summary.json").read_text())["replay"]
+    assert replay["bytes"] == 90 * 3 * 50 * 50
+    assert (replay["row_bytes_before"], replay["row_bytes_after"]) == (7500, 4 * 2 * 50 * 4)
+    assert replay["capacity_after"] == 90 * 7500 // 1600
+
+
+def test_both_halves_learn_and_only_the_first_contrasts(whole_run: Path) -> None:
+    records = [record for record in figures(whole_run) if record["kind"] == "train" and record["updates"]]
+    contrasted = {record["step"] for record in records if "contrastive_loss" in record}
+    assert contrasted == {60, 80, 100, 120}  # the record at 120 covers 101 to 109
+    assert all("critic_loss" in record and "actor_loss" in record for record in records[1:])
+
+
+def test_a_run_stopped_on_frames_and_on_latents_goes_on_to_the_same_figures(whole_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    assert stop_in_step(85, "train", *FLAGS, "--out", folder, signal=signal.SIGTERM) == 130
+    assert stop_in_step(130, "resume", folder, signal=signal.SIGTERM) == 130
+    assert seer("resume", folder) == 0
+    assert figures(folder) == figures(whole_run)
