@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_control_run import FLAGS as CONTROL
 
 from drawing import needs_drawing
+from tiny_run import CONTROL_FLAGS as CONTROL
 from tiny_sweep import SETTINGS, write_grid
 
 pytestmark = pytest.mark.slow

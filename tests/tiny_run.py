@@ -17,6 +17,12 @@ FLAGS = (
     *("--target-every", 50, "--log-every", 50, "--checkpoint-every", 250, "--eval-every", 600),
     *("--eval-episodes", 1, "--threads", 1, "--device", "cpu"),
 )
+CONTROL_FLAGS = (
+    *("--env", "dm_control/cartpole-swingup-v0", "--image-size", 50, "--crop-size", 42, "--num-crops", 4),
+    *("--batch-size", 8, "--hidden-units", 32, "--first-update", 60, "--random-steps", 60, "--log-every", 20),
+    *("--steps", 160, "--freeze-at", 110, "--replay-capacity", 90, "--eval-every", 160, "--eval-episodes", 1),
+    *("--checkpoint-every", 70, "--threads", 1, "--device", "cpu"),
+)
 """The replay wraps and an evaluation comes before the freeze, a game ends after it; updates on both sides."""
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_sac import ACTIONS, CROP, SIDE, make, make_config
 from torch import Tensor
 
 from seer.agents.sac import Sac
 from seer.core.phase import Phase
 from seer.replay import Batch
+from small_sac import ACTIONS, CROP, SIDE, make, make_config
 
 SIZE, UPDATES = 6, 5
 CRITIC, ACTOR = 0, 1

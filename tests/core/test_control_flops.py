@@ -4,12 +4,12 @@ The ledger charges whole forward and backward passes; each test names what the r
 """
 
 import pytest
-from test_sac import ACTIONS, CROP, cropped_batch, make, make_config
 from torch.utils.flop_counter import FlopCounterMode
 
 from seer.agents.sac import Sac
 from seer.core.phase import Phase
 from seer.replay import Batch
+from small_sac import ACTIONS, CROP, cropped_batch, make, make_config
 
 BATCH, HIDDEN, LATENT = 8, 32, 50
 AFTER_ONE = (CROP - 3) // 2 + 1  # side after the first convolution; the other three take 2 pixels each

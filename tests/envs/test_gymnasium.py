@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
-from test_environments import Transition, assert_same, through_json
+from test_atari import Transition, assert_same, through_json
 
 import third_party
 from drawing import needs_drawing

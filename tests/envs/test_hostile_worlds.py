@@ -21,7 +21,7 @@ from painted_run import make_training
 from seer import trainer
 from seer.config import Config, config_to_json
 from seer.core.freeze_rules import FreezeAt
-from seer.envs import patience
+from seer.envs import timeout as patience
 from seer.envs.base import Drawing, Info
 from seer.errors import LearningError, RunError, SettingError
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
@@ -158,7 +158,7 @@ def test_a_reset_that_hangs_in_c_ends_the_process(tmp_path: Path) -> None:
     """No exception reaches it: it never comes back to Python, and holds on to the interpreter."""
     program = (
         "import itertools\n"
-        "from seer.envs import patience\n"
+        "from seer.envs import timeout as patience\n"
         "patience.GRACE = 0.3\n"
         "with patience.at_most(0.3, through_c=True):\n"
         "    sum(itertools.repeat(1))\n"

@@ -9,14 +9,8 @@ import pytest
 
 from drawing import needs_drawing
 from seer.runs.folder import read_metrics
+from tiny_run import CONTROL_FLAGS as FLAGS
 from tiny_run import seer, stop_in_step
-
-FLAGS = (
-    *("--env", "dm_control/cartpole-swingup-v0", "--image-size", 50, "--crop-size", 42, "--num-crops", 4),
-    *("--batch-size", 8, "--hidden-units", 32, "--first-update", 60, "--random-steps", 60, "--log-every", 20),
-    *("--steps", 160, "--freeze-at", 110, "--replay-capacity", 90, "--eval-every", 160, "--eval-episodes", 1),
-    *("--checkpoint-every", 70, "--threads", 1, "--device", "cpu"),
-)
 
 
 @pytest.fixture(scope="module")

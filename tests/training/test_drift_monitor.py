@@ -9,8 +9,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from test_sac import cropped_batch, experience, make, make_config
-from test_sac import freeze as freeze_sac
 
 from seer.agents.activations import OUTPUT, all_activations, as_samples, encoder_activations, head_activations
 from seer.agents.agent import Agent
@@ -22,6 +20,8 @@ from seer.training.build import build_agent
 from seer.training.drift_monitor import Guards, encode_views, judge
 from seer.training.feature_stability import Probe
 from small_agent import FRAME_SHAPE, STACK, make_agent, make_batch
+from small_sac import cropped_batch, experience, make, make_config
+from small_sac import freeze as freeze_sac
 
 
 def make_rainbow(seed: int = 0) -> tuple[Agent[Any], Replay]:
