@@ -42,12 +42,12 @@ for step in range(1, STEPS + 1):
     clipped = max(-1.0, min(1.0, float(reward)))
     replay.append(encoder.row(observation), action, clipped, terminated=terminated, truncated=truncated, final_row=last)
     observation, score = following[:, None], score + float(reward)
-    ledger.acted(encoder.phase)
+    ledger.on_step(encoder.phase)
     if terminated or truncated:
         scores, score, observation = [*scores, score], 0.0, env.reset()[0][:, None]
     if step == FREEZE_AT:
         done = encoder.freeze(target_module)
-        ledger.froze(done.rows + done.fitted)
+        ledger.on_freeze(done.rows + done.fitted)
         print(f"frozen: {done.row_bytes_before} -> {done.row_bytes_after} bytes a step, room for {done.capacity_after}")
     if step >= FIRST_UPDATE:
         batch = replay.sample(32)
@@ -58,7 +58,7 @@ for step in range(1, STEPS + 1):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        ledger.updated(encoder.phase)
+        ledger.on_update(encoder.phase)
     if step % 500 == 0:
         target_module.load_state_dict(module.state_dict())
         target_head.load_state_dict(head.state_dict())

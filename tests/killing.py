@@ -24,7 +24,7 @@ from seer.runs import checkpoints as checkpoint
 from seer.runs import folder as run
 from seer.training import evaluation, loop
 from seer.training.journal import Journal
-from seer.training.state import Training
+from seer.training.state import TrainingState
 
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
 WRITES = ((checkpoint, "write_blocks"), (os, "fsync"), (Path, "replace"), (Path, "unlink"), (shutil, "rmtree"))
@@ -47,7 +47,7 @@ SITES: dict[str, tuple[Any, str]] = {
     "convert": (Journal, "converting"),
     "evaluate": (evaluation, "_play"),
     "record": (run.Metrics, "_mirror"),  # the record is written, TensorBoard's isn't
-    "load": (Training, "load_state_dict"),
+    "load": (TrainingState, "load_state_dict"),
     "end": (Journal, "finish"),
 }
 """What is called when a run comes there; "tear", in the middle of a record, and "write" are made below."""

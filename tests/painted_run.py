@@ -11,17 +11,17 @@ from rich.console import Console
 
 from painted import Episode, PaintedEnvironment
 from seer.core.flops import FlopsLedger
-from seer.core.freeze_rules import Freezing
+from seer.core.freeze_rules import FreezeRule
 from seer.replay import Arena, Prioritized, Replay, RowFormat
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import Metrics, RunFolder
 from seer.runs.terminal import Terminal
-from seer.training.drift_monitor import Guards
+from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
-from seer.training.feature_stability import Probe
+from seer.training.feature_stability import FeatureStability
 from seer.training.journal import Journal
 from seer.training.loop import train
-from seer.training.state import Schedule, Training
+from seer.training.state import Schedule, TrainingState
 from small_agent import FRAME_SHAPE, STACK, make_agent
 
 STEPS, PROBE_EVERY, CAPACITY = 400, 20, 150
@@ -34,7 +34,9 @@ def environment() -> PaintedEnvironment:
     return PaintedEnvironment(episodes=EPISODES, rewards=rewards, frame_shape=FRAME_SHAPE, stack=STACK, num_actions=3)
 
 
-def make_training(freezing: Freezing, *, reset_every: int | None = None, snapshot_every: int | None = None) -> Training:
+def make_training(
+    freezing: FreezeRule, *, reset_every: int | None = None, snapshot_every: int | None = None
+) -> TrainingState:
     """At its first step."""
     agent, playground = make_agent(num_actions=3), environment()
     replay = Replay(
@@ -53,14 +55,14 @@ def make_training(freezing: Freezing, *, reset_every: int | None = None, snapsho
         snapshot_every=snapshot_every,
     )  # fmt: skip
     playground.reset()
-    return Training(
+    return TrainingState(
         agent=agent,
         replay=replay,
         environment=playground,
         evaluator=Evaluator([environment()], epsilon=0.0, seed=0),
-        freezing=freezing,
-        probe=Probe(observations=16, every=PROBE_EVERY),
-        guards=Guards(observations=16, every=PROBE_EVERY),
+        freeze_rule=freezing,
+        feature_stability=FeatureStability(observations=16, every=PROBE_EVERY),
+        drift_monitor=DriftMonitor(observations=16, every=PROBE_EVERY),
         schedule=schedule,
         ledger=FlopsLedger(agent.cost),
         renew=lambda step: make_agent(num_actions=3, seed=step),
@@ -72,12 +74,12 @@ class Stopping(Journal):
 
     stop_at = 0
 
-    def acted(self, info: dict[str, Any]) -> None:
-        super().acted(info)
+    def on_step(self, info: dict[str, Any]) -> None:
+        super().on_step(info)
         self.stop_requested |= self.run.step == self.stop_at
 
 
-def finish(make: Callable[[], Training], path: Path, *, stop_at: int = 0) -> tuple[Training, str]:
+def finish(make: Callable[[], TrainingState], path: Path, *, stop_at: int = 0) -> tuple[TrainingState, str]:
     """Train to the end, by way of a checkpoint at `stop_at`, if that is one; also what was said."""
     said = io.StringIO()
     terminal = Terminal(Console(file=said, width=1000))

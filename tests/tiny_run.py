@@ -80,7 +80,7 @@ def stop_in_step(step: int, *arguments: object, signal: int) -> int:
 
     collect = loop.collect
 
-    def collect_under_fire(run: loop.Training) -> dict[str, object]:
+    def collect_under_fire(run: loop.TrainingState) -> dict[str, object]:
         if run.step == step:
             os.kill(os.getpid(), signal)
         return collect(run)

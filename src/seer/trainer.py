@@ -27,7 +27,7 @@ from seer.training.evaluation import LONGEST_GAME
 from seer.training.journal import Interrupted, Journal
 from seer.training.load_run import config_of, fitting, refuse_other_settings
 from seer.training.loop import train
-from seer.training.state import Training
+from seer.training.state import TrainingState
 from seer.validation import validate
 
 FAILURE_FILE = "failure.txt"
@@ -49,7 +49,7 @@ def try_run(config: Config) -> None:
         _introduce(run, config, terminal)
 
 
-def _ready(config: Config, out: Path, terminal: Terminal) -> Training:
+def _ready(config: Config, out: Path, terminal: Terminal) -> TrainingState:
     """Build a run before its first step, once nothing is known that speaks against it."""
     refuse_used(out)
     run = build(config)
@@ -59,7 +59,7 @@ def _ready(config: Config, out: Path, terminal: Terminal) -> Training:
     return run
 
 
-def _refuse_unclear_pictures(run: Training, config: Config) -> None:
+def _refuse_unclear_pictures(run: TrainingState, config: Config) -> None:
     """Ask before the first step what is in the pictures; a run that is under way goes on as it began."""
     environment = run.environment
     if isinstance(environment, GymnasiumEnvironment) and environment.question and config.image.channels == "auto":
@@ -107,7 +107,7 @@ def _has_begun(folder: RunFolder) -> bool:
     return (folder.path / METRICS_FILE).exists() and bool(read_metrics(folder.path))
 
 
-def _adopt(run: Training, config: Config, terminal: Terminal) -> None:
+def _adopt(run: TrainingState, config: Config, terminal: Terminal) -> None:
     """Take the encoder of another run, or the weights of a module of one's own, if the settings say so."""
     if config.freeze.encoder_from is not None:
         step = adopt_encoder(run.agent, config)
@@ -120,7 +120,7 @@ def _metrics(folder: RunFolder) -> closing[Metrics]:
     return closing(Metrics(folder.path))
 
 
-def _load(run: Training, checkpoint: Path, config: dict[str, Any]) -> dict[str, Any]:
+def _load(run: TrainingState, checkpoint: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Bring a run to its checkpoint; returns the journal's part of it.
 
     A function of its own, so that nothing holds the checkpoint's mapped memory once it is copied.
@@ -132,7 +132,7 @@ def _load(run: Training, checkpoint: Path, config: dict[str, Any]) -> dict[str, 
         return state["journal"]
 
 
-def _refuse_full_disk(out: Path, run: Training) -> None:
+def _refuse_full_disk(out: Path, run: TrainingState) -> None:
     """Now, not after hours: SettingError where the checkpoints won't fit."""
     try:
         place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
@@ -142,7 +142,7 @@ def _refuse_full_disk(out: Path, run: Training) -> None:
     except OSError as error:
         raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another folder") from error
     new = run.schedule.checkpoint_every * run.replay.row.num_bytes
-    needed = disk_bytes(run.agent, run.replay.num_bytes, new=new, compared=run.guards.observations)
+    needed = disk_bytes(run.agent, run.replay.num_bytes, new=new, compared=run.drift_monitor.observations)
     if free < needed:
         raise SettingError(
             f"--out {out}: checkpoints take up to {human_bytes(needed)} and {human_bytes(free)} are free there; "
@@ -169,7 +169,7 @@ def _train_to_the_end(journal: Journal) -> None:
     journal.terminal.say(f"learning curve: {picture}\nrun folder: {folder}")
 
 
-def _introduce(run: Training, config: Config, terminal: Terminal) -> None:
+def _introduce(run: TrainingState, config: Config, terminal: Terminal) -> None:
     """Say what computes, what it takes, what draws, and what the agent sees and does."""
     terminal.say(describe_computing(config))
     if run.budget is not None:

@@ -23,11 +23,11 @@ from seer.networks.encoders import DATA_EFFICIENT, Convolution, ConvolutionForm
 from seer.networks.heads import Noise, ValueHead
 from seer.replay import Arena, Batch, Prioritized, Replay, RowFormat, Uniform
 from seer.runs.checkpoints import load_checkpoint, save_checkpoint
-from seer.training.drift_monitor import Guards
-from seer.training.feature_stability import Probe
+from seer.training.drift_monitor import DriftMonitor
+from seer.training.feature_stability import FeatureStability
 from seer.training.journal import Journal
 from seer.training.loop import collect, freeze, learn
-from seer.training.state import Schedule, Training
+from seer.training.state import Schedule, TrainingState
 from small_agent import ACTIONS, ALL_ON, FRAME_SHAPE, PARTS, STACK, make_agent, make_batch
 
 FROZEN = [Phase.LATENTS, Phase.FROZEN_FRAMES]
@@ -531,7 +531,7 @@ class ShownAction(PixelEnvironment):
         raise NotImplementedError
 
 
-def accuracy(run: Training) -> float:
+def accuracy(run: TrainingState) -> float:
     """Of greedy actions, over all pairs of an earlier and a newest frame."""
     environment = cast(ShownAction, run.environment)
     pairs = [(earlier, newest) for earlier in range(3) for newest in range(3)]
@@ -543,12 +543,12 @@ def accuracy(run: Training) -> float:
 class Silent:
     """A journal that keeps nothing."""
 
-    def freezing(self) -> None: ...
-    def converting(self, done: int, total: int) -> None: ...
-    def froze(self, transcoding: Any, changes: Any) -> None: ...
+    def on_freeze_start(self) -> None: ...
+    def on_conversion_progress(self, done: int, total: int) -> None: ...
+    def on_freeze(self, transcoding: Any, changes: Any) -> None: ...
 
 
-def make_run(parts: dict[str, Any], layers: tuple[Convolution, ...]) -> Training:
+def make_run(parts: dict[str, Any], layers: tuple[Convolution, ...]) -> TrainingState:
     environment = ShownAction()
     agent = make_agent(
         **parts, layers=layers, num_actions=3, target_every=25, epsilon=Epsilon(1, 0.1, 300),
@@ -569,21 +569,21 @@ def make_run(parts: dict[str, Any], layers: tuple[Convolution, ...]) -> Training
         eval_every=1, eval_episodes=1, checkpoint_every=1,
     )  # fmt: skip
     environment.reset()
-    return Training(
+    return TrainingState(
         agent=agent,
         replay=replay,
         environment=environment,
         evaluator=cast(Any, None),
-        freezing=FreezeAt(None),
-        probe=Probe(observations=8, every=10),
-        guards=Guards(observations=8, every=10),
+        freeze_rule=FreezeAt(None),
+        feature_stability=FeatureStability(observations=8, every=10),
+        drift_monitor=DriftMonitor(observations=8, every=10),
         renew=cast(Any, None),
         schedule=schedule,
         ledger=FlopsLedger(agent.cost),
     )
 
 
-def train(run: Training, steps: int) -> None:
+def train(run: TrainingState, steps: int) -> None:
     for _ in range(steps):
         run.step += 1
         collect(run)

@@ -81,11 +81,11 @@ def test_several_updates_per_step_share_the_action() -> None:
 def test_the_ledger_adds_up() -> None:
     ledger = FlopsLedger(RAINBOW)
     for step in range(1, 31):
-        ledger.acted(Phase.FRAMES if step <= 20 else Phase.LATENTS)
+        ledger.on_step(Phase.FRAMES if step <= 20 else Phase.LATENTS)
         if step == 20:
-            ledger.froze(15)
+            ledger.on_freeze(15)
         if step >= 10:
-            ledger.updated(Phase.FRAMES if step < 20 else Phase.LATENTS)
+            ledger.on_update(Phase.FRAMES if step < 20 else Phase.LATENTS)
     before, after = 32 * 5 * (E + M), 32 * 5 * M
     assert ledger.total == 20 * (E + M) + 10 * before + 15 * E + 10 * (2 * E + M) + 11 * after
     assert ledger.baseline == 30 * (E + M) + 21 * before

@@ -29,7 +29,7 @@ from seer.runs.folder import Metrics, RunFolder, read_metrics
 from seer.runs.terminal import Terminal
 from seer.training import evaluation
 from seer.training.journal import Journal
-from seer.training.state import Training
+from seer.training.state import TrainingState
 from tiny_run import FLAGS, stop_in_step
 
 STEP = 70  # where it goes wrong; checkpoints are at 0 and 60
@@ -75,12 +75,12 @@ class World(PaintedEnvironment):
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[[Training], Journal]:
+def start(tmp_path: Path) -> Callable[[TrainingState], Journal]:
     """Train a run as `seer train` does, with a checkpoint every 60 steps; returns its journal."""
     path = tmp_path / "run"
     config = config_to_json(Config(env="ALE/Pong-v5"))
 
-    def train(run: Training) -> Journal:
+    def train(run: TrainingState) -> Journal:
         object.__setattr__(run.schedule, "checkpoint_every", 60)
         with RunFolder.create(path, config) as folder:
             journal = Journal(run, folder, Metrics(path), Terminal())
@@ -93,7 +93,7 @@ def start(tmp_path: Path) -> Callable[[Training], Journal]:
     return train
 
 
-def stops(start: Callable[[Training], Journal], run: Training, tmp_path: Path) -> str:
+def stops(start: Callable[[TrainingState], Journal], run: TrainingState, tmp_path: Path) -> str:
     """The line with which a run stops, having saved only what is right."""
     with pytest.raises(SettingError) as caught:
         start(run)
@@ -112,7 +112,7 @@ def stops(start: Callable[[Training], Journal], run: Training, tmp_path: Path) -
     return line
 
 
-def test_a_folder_deleted_under_the_run_stops_it(start: Callable[[Training], Journal], tmp_path: Path) -> None:
+def test_a_folder_deleted_under_the_run_stops_it(start: Callable[[TrainingState], Journal], tmp_path: Path) -> None:
     """Within a checkpoint's time, without a word of going on from what is lost."""
     run = make_training(FreezeAt(40))
     advance, seen = run.environment._advance, []
@@ -144,7 +144,7 @@ def test_a_folder_deleted_under_the_run_stops_it(start: Callable[[Training], Jou
     ],
 )
 def test_a_world_that_breaks_stops_the_run(
-    fault: str, said: str, start: Callable[[Training], Journal], tmp_path: Path
+    fault: str, said: str, start: Callable[[TrainingState], Journal], tmp_path: Path
 ) -> None:
     run = make_training(FreezeAt(40))
     run.environment = World(fault)
@@ -183,7 +183,7 @@ def test_a_limit_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize("episode", [Episode(1), Episode(1, truncated=True), Episode(10**9)], ids=str)
 def test_episodes_of_one_step_or_without_end_are_learnt_from(
-    episode: Episode, start: Callable[[Training], Journal], tmp_path: Path
+    episode: Episode, start: Callable[[TrainingState], Journal], tmp_path: Path
 ) -> None:
     run = make_training(FreezeAt(40))
     run.environment.episodes = (episode,)  # type: ignore[attr-defined]
@@ -196,7 +196,7 @@ def test_episodes_of_one_step_or_without_end_are_learnt_from(
 
 
 def test_an_evaluation_without_end_stops_the_run(
-    start: Callable[[Training], Journal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[[TrainingState], Journal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "LONGEST_GAME", 500)
     run = make_training(FreezeAt(40))
@@ -206,7 +206,9 @@ def test_an_evaluation_without_end_stops_the_run(
     assert "a game of the evaluation hasn't ended after 501 steps: begin anew with --max-episode-steps" in line
 
 
-def test_what_nobody_foresaw_stops_the_run_in_one_line(start: Callable[[Training], Journal], tmp_path: Path) -> None:
+def test_what_nobody_foresaw_stops_the_run_in_one_line(
+    start: Callable[[TrainingState], Journal], tmp_path: Path
+) -> None:
     run = make_training(FreezeAt(40))
     update = run.agent.update
 
@@ -222,7 +224,7 @@ def test_what_nobody_foresaw_stops_the_run_in_one_line(start: Callable[[Training
 
 @pytest.mark.parametrize("device_waits", [True, False])
 def test_losses_that_are_no_numbers_stop_the_run(
-    device_waits: bool, start: Callable[[Training], Journal], tmp_path: Path
+    device_waits: bool, start: Callable[[TrainingState], Journal], tmp_path: Path
 ) -> None:
     """Whether the update is looked at once (it gives priorities) or in the next step."""
     run = make_training(FreezeAt(40))
@@ -245,7 +247,9 @@ def test_losses_that_are_no_numbers_stop_the_run(
 # Invariants ----------------------------------------------------------------------------------------------------------
 
 
-def frozen_run(start: Callable[[Training], Journal], meddle: Callable[[Training], None], tmp_path: Path) -> str:
+def frozen_run(
+    start: Callable[[TrainingState], Journal], meddle: Callable[[TrainingState], None], tmp_path: Path
+) -> str:
     run = make_training(FreezeAt(40))
     learn = run.agent.update
 
@@ -258,25 +262,25 @@ def frozen_run(start: Callable[[Training], Journal], meddle: Callable[[Training]
         return stops(start, run, tmp_path)
 
 
-def test_a_frozen_layer_that_moves_is_noticed(start: Callable[[Training], Journal], tmp_path: Path) -> None:
-    def move(run: Training) -> None:
+def test_a_frozen_layer_that_moves_is_noticed(start: Callable[[TrainingState], Journal], tmp_path: Path) -> None:
+    def move(run: TrainingState) -> None:
         with torch.no_grad():
             run.agent.online.encoder.base_parameters()[0][0, 0, 0, 0] += 1e-6
 
     assert "isn't what it was at the freeze" in frozen_run(start, move, tmp_path)
 
 
-def test_a_frozen_layer_that_could_learn_is_noticed(start: Callable[[Training], Journal], tmp_path: Path) -> None:
-    def thaw(run: Training) -> None:
+def test_a_frozen_layer_that_could_learn_is_noticed(start: Callable[[TrainingState], Journal], tmp_path: Path) -> None:
+    def thaw(run: TrainingState) -> None:
         run.agent.online.encoder.base_parameters()[0].requires_grad_(True)
 
     assert "can learn" in frozen_run(start, thaw, tmp_path)
 
 
 def test_a_phase_that_disagrees_with_the_replay_is_noticed(
-    start: Callable[[Training], Journal], tmp_path: Path
+    start: Callable[[TrainingState], Journal], tmp_path: Path
 ) -> None:
-    def forget(run: Training) -> None:
+    def forget(run: TrainingState) -> None:
         run.frozen_at = None
 
     assert "a fault of seer" in frozen_run(start, forget, tmp_path)

@@ -1,4 +1,4 @@
-"""Automatic freezing, guards and resets in whole runs: what happens, what it costs, and resuming."""
+"""Automatic freezing, the drift monitor and resets in whole runs: what happens, what it costs, and resuming."""
 
 import json
 from functools import partial
@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from painted_run import CAPACITY, PROBE_EVERY, STEPS, finish, make_training
-from seer.core.freeze_rules import FreezeAt, FreezeWhenSettled, Freezing
+from seer.core.freeze_rules import FreezeAt, FreezeRule, FreezeWhenSettled
 from seer.core.phase import Phase
 from seer.runs.folder import read_metrics
 from seer.runs.snapshots import list_snapshots, load_weights, read_snapshot
 from seer.training.build import fresh_seeds
-from seer.training.state import Training
+from seer.training.state import TrainingState
 from small_agent import make_agent
 
 Record = dict[str, Any]
@@ -22,17 +22,17 @@ Record = dict[str, Any]
 FROZEN_AT = 160  # by `settled`, on painted frames
 
 
-def settled() -> Freezing:
+def settled() -> FreezeRule:
     """Freezes as soon as scores have risen: any similarity will do, from step 80 on for as long again."""
     return FreezeWhenSettled(threshold=0.0, patience=3, earliest=80)
 
 
-def auto() -> Training:
+def auto() -> TrainingState:
     return make_training(settled(), reset_every=90, snapshot_every=100)
 
 
 @pytest.fixture(scope="module")
-def frozen_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Training, str]:
+def frozen_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingState, str]:
     path = tmp_path_factory.mktemp("auto") / "run"
     return path, *finish(auto, path)
 
@@ -49,7 +49,7 @@ def figures(path: Path) -> list[Record]:
     ]
 
 
-def test_it_freezes_and_says_why(frozen_run: tuple[Path, Training, str]) -> None:
+def test_it_freezes_and_says_why(frozen_run: tuple[Path, TrainingState, str]) -> None:
     path, run, said = frozen_run
     summary = json.loads((path / "summary.json").read_text())
     probes, (freeze,) = of_kind(path, "probe"), of_kind(path, "freeze")
@@ -70,7 +70,7 @@ def test_it_freezes_and_says_why(frozen_run: tuple[Path, Training, str]) -> None
     )
 
 
-def test_probes_are_counted_and_cheap(frozen_run: tuple[Path, Training, str]) -> None:
+def test_probes_are_counted_and_cheap(frozen_run: tuple[Path, TrainingState, str]) -> None:
     path, run, _ = frozen_run
     probes, cost = of_kind(path, "probe"), run.ledger.cost
     assert [probe["observations"] for probe in probes] == [16] * len(probes)
@@ -85,7 +85,7 @@ def test_probes_are_counted_and_cheap(frozen_run: tuple[Path, Training, str]) ->
     assert json.loads((path / "summary.json").read_text())["flops"]["probe"] == run.ledger.probe
 
 
-def test_guards_are_recorded_after_the_freeze_alone(frozen_run: tuple[Path, Training, str]) -> None:
+def test_guards_are_recorded_after_the_freeze_alone(frozen_run: tuple[Path, TrainingState, str]) -> None:
     guards = of_kind(frozen_run[0], "guard")
     assert [guard["step"] for guard in guards] == list(range(FROZEN_AT + PROBE_EVERY, STEPS + 1, PROBE_EVERY))
     for guard in guards:
@@ -95,7 +95,7 @@ def test_guards_are_recorded_after_the_freeze_alone(frozen_run: tuple[Path, Trai
         assert 1 <= guard["effective_rank"] <= 16
 
 
-def test_warnings_are_told_once(frozen_run: tuple[Path, Training, str]) -> None:
+def test_warnings_are_told_once(frozen_run: tuple[Path, TrainingState, str]) -> None:
     """Numbers painted into frames grow for ever, so that frames are soon unlike those at the freeze."""
     path, _, said = frozen_run
     lines = [line for guard in of_kind(path, "guard") for line in guard["warnings"]]
@@ -108,17 +108,17 @@ OTHER_STEPS = [pytest.param(step, marks=pytest.mark.slow) for step in (50, FROZE
 
 @pytest.mark.parametrize("step", [FROZEN_AT, 250, *OTHER_STEPS], ids=str)
 def test_a_stopped_run_goes_on_to_the_same_end(
-    frozen_run: tuple[Path, Training, str], tmp_path: Path, step: int
+    frozen_run: tuple[Path, TrainingState, str], tmp_path: Path, step: int
 ) -> None:
     run, _ = finish(auto, tmp_path / "run", stop_at=step)
     assert figures(tmp_path / "run") == figures(frozen_run[0])
     for name, module in frozen_run[1].agent.modules().items():
         for key, value in module.state_dict().items():
             assert torch.equal(value, run.agent.modules()[name].state_dict()[key]), (name, key)
-    assert run.freezing.state_dict() == frozen_run[1].freezing.state_dict()
+    assert run.freeze_rule.state_dict() == frozen_run[1].freeze_rule.state_dict()
 
 
-def test_until_the_freeze_automatic_is_as_never(frozen_run: tuple[Path, Training, str], tmp_path: Path) -> None:
+def test_until_the_freeze_automatic_is_as_never(frozen_run: tuple[Path, TrainingState, str], tmp_path: Path) -> None:
     """Probing draws no random number and changes nothing but the FLOPs."""
     never = partial(make_training, FreezeAt(None), reset_every=90)
     finish(never, tmp_path / "run")
@@ -137,10 +137,10 @@ def test_until_the_freeze_automatic_is_as_never(frozen_run: tuple[Path, Training
 def test_what_never_settles_is_frozen_at_the_latest_step(tmp_path: Path) -> None:
     freezing = FreezeWhenSettled(threshold=1.0, patience=1, earliest=0, latest=210)
     run, _ = finish(lambda: make_training(freezing), tmp_path / "run")
-    assert (run.frozen_at, run.freezing.reason) == (210, "latest step")
+    assert (run.frozen_at, run.freeze_rule.reason) == (210, "latest step")
 
 
-def test_the_freeze_changes_the_target_alone(frozen_run: tuple[Path, Training, str], tmp_path: Path) -> None:
+def test_the_freeze_changes_the_target_alone(frozen_run: tuple[Path, TrainingState, str], tmp_path: Path) -> None:
     """The target's encoder becomes the online one; what acts stays as it is."""
     (freeze,) = of_kind(frozen_run[0], "freeze")
     assert freeze["value_before"] == freeze["value_after"]
@@ -150,7 +150,7 @@ def test_the_freeze_changes_the_target_alone(frozen_run: tuple[Path, Training, s
     assert "what the freeze changes" in frozen_run[2]
 
 
-def test_resets_are_recorded(frozen_run: tuple[Path, Training, str]) -> None:
+def test_resets_are_recorded(frozen_run: tuple[Path, TrainingState, str]) -> None:
     assert [reset["step"] for reset in of_kind(frozen_run[0], "reset")] == [90, 180, 270, 360]
 
 
@@ -165,7 +165,7 @@ def test_a_reset_gives_the_heads_the_weights_of_its_step(tmp_path: Path) -> None
     assert fresh_seeds(0, 90) != fresh_seeds(0, 180) != fresh_seeds(1, 180)
 
 
-def test_snapshots_hold_the_weights_of_their_step(frozen_run: tuple[Path, Training, str]) -> None:
+def test_snapshots_hold_the_weights_of_their_step(frozen_run: tuple[Path, TrainingState, str]) -> None:
     path, run, _ = frozen_run
     snapshots = list_snapshots(path)
     assert list(snapshots) == [0, 100, 200, 300]

@@ -17,8 +17,8 @@ from seer.core.similarity import Covariances, effective_rank, linear_cka, svcca
 from seer.presets import preset
 from seer.replay import Arena, Replay, RowFormat, Uniform
 from seer.training.build import build_agent
-from seer.training.drift_monitor import Guards, encode_views, judge
-from seer.training.feature_stability import Probe
+from seer.training.drift_monitor import DriftMonitor, encode_views, judge
+from seer.training.feature_stability import FeatureStability
 from small_agent import FRAME_SHAPE, STACK, make_agent, make_batch
 from small_sac import cropped_batch, experience, make, make_config
 from small_sac import freeze as freeze_sac
@@ -67,8 +67,8 @@ def test_measuring_leaves_no_trace(name: str, layers: str) -> None:
     """Whatever is measured, the agent's state, its generators' and the replay's stay as they are."""
     agent, replay = make_any(name, layers)
     learn(agent)
-    probe = Probe(observations=20, every=40)
-    probe.compare(agent, replay)
+    stability = FeatureStability(observations=20, every=40)
+    stability.compare(agent, replay)
     learn(agent)
 
     def state() -> Any:
@@ -78,11 +78,11 @@ def test_measuring_leaves_no_trace(name: str, layers: str) -> None:
         return weights, [str(g) for g in generators], str(replay.state_dict()["rng"])
 
     before = state()
-    assert probe.compare(agent, replay) is not None
+    assert stability.compare(agent, replay) is not None
     frames = replay.read(replay.recent(20, span=40))
     judge(agent, frames)
     encoder_activations(agent, frames)
-    Guards(observations=20, every=40).measure(agent, replay)
+    DriftMonitor(observations=20, every=40).measure(agent, replay)
     after = state()
     assert all(map(torch.equal, before[0], after[0]))
     assert before[1:] == after[1:]
@@ -95,12 +95,12 @@ def test_measuring_leaves_no_trace(name: str, layers: str) -> None:
 def test_comparisons_agree_with_a_slow_one(name: str, layers: str) -> None:
     agent, replay = make_any(name, layers)
     learn(agent)
-    probe = Probe(observations=40, every=50)  # more than one chunk
-    assert probe.compare(agent, replay) is None
+    stability = FeatureStability(observations=40, every=50)  # more than one chunk
+    assert stability.compare(agent, replay) is None
     before = copy.deepcopy(agent.online.encoder)
-    assert probe.compare(agent, replay) is None  # nothing learnt since
+    assert stability.compare(agent, replay) is None  # nothing learnt since
     learn(agent)
-    found = probe.compare(agent, replay)
+    found = stability.compare(agent, replay)
     newest = replay.recent(50, span=50)
     assert len(newest) == 50
     assert newest[-1] - newest[0] == 49
@@ -126,14 +126,14 @@ def test_comparisons_agree_with_a_slow_one(name: str, layers: str) -> None:
 def test_a_probe_comes_back_from_its_state(name: str, layers: str) -> None:
     agent, replay = make_any(name, layers)
     learn(agent)
-    probe, resumed = Probe(observations=16, every=20), Probe(observations=16, every=20)
-    resumed.load_state_dict(probe.state_dict(), agent)
-    probe.compare(agent, replay)
+    stability, resumed = FeatureStability(observations=16, every=20), FeatureStability(observations=16, every=20)
+    resumed.load_state_dict(stability.state_dict(), agent)
+    stability.compare(agent, replay)
     learn(agent)
-    resumed.load_state_dict(probe.state_dict(), agent)
-    assert resumed.compare(agent, replay) == probe.compare(agent, replay) is not None
-    probe.stop()
-    assert probe.state_dict()["before"] is None
+    resumed.load_state_dict(stability.state_dict(), agent)
+    assert resumed.compare(agent, replay) == stability.compare(agent, replay) is not None
+    stability.stop()
+    assert stability.state_dict()["before"] is None
 
 
 def test_samples_of_a_layer_are_its_positions() -> None:
@@ -204,12 +204,12 @@ def test_drift_agrees_with_loops() -> None:
     play(agent, replay, 100)
     agent.freeze(Phase.LATENTS)
     replay.transcode(agent.encode, agent.latent)
-    guards = Guards(observations=30, every=25)
-    assert guards.measure(agent, replay) is None
+    monitor = DriftMonitor(observations=30, every=25)
+    assert monitor.measure(agent, replay) is None
     ids = replay.recent(30, span=100)
     seen = [replay.read(np.array([i]))[0, 0].flatten().double() for i in ids]
     play(agent, replay, 40, seed=1)
-    found = guards.measure(agent, replay)
+    found = monitor.measure(agent, replay)
     now = [replay.read(np.array([i]))[0, 0].flatten().double() for i in range(115, 140)]
     nearest = sorted(min(float((z - s).norm()) for s in seen) for z in now)
     at_freeze = replay.recent(25, span=25) - 40
@@ -233,29 +233,29 @@ def test_observations_of_another_kind_are_noticed_once(phase: Phase) -> None:
     agent.freeze(phase)
     if phase is Phase.LATENTS:
         replay.transcode(agent.encode, agent.latent)
-    guards = Guards(observations=30, every=25)
-    assert guards.measure(agent, replay) is None
+    monitor = DriftMonitor(observations=30, every=25)
+    assert monitor.measure(agent, replay) is None
     play(agent, replay, 40, seed=1)
-    same = guards.measure(agent, replay)
+    same = monitor.measure(agent, replay)
     assert same is not None
-    assert not guards.warnings(same)
+    assert not monitor.warnings(same)
     play(agent, replay, 40, seed=2, brightness=4)
-    dark = guards.measure(agent, replay)
+    dark = monitor.measure(agent, replay)
     assert dark is not None
-    first = guards.warnings(dark)
+    first = monitor.warnings(dark)
     assert any("times as far" in line for line in first)
-    resumed = Guards(observations=30, every=25)
-    resumed.load_state_dict(guards.state_dict(), agent.device)
+    resumed = DriftMonitor(observations=30, every=25)
+    resumed.load_state_dict(monitor.state_dict(), agent.device)
     assert resumed.measure(agent, replay) == dark
-    assert guards.warnings(dark) == resumed.warnings(dark) == []
+    assert monitor.warnings(dark) == resumed.warnings(dark) == []
 
 
 def test_dead_heads_are_noticed() -> None:
     agent, replay = make_any("curl")
     freeze_sac(agent, replay)  # type: ignore[arg-type]
-    guards = Guards(observations=16, every=20)
-    guards.measure(agent, replay)
-    healthy = guards.measure(agent, replay)
+    monitor = DriftMonitor(observations=16, every=20)
+    monitor.measure(agent, replay)
+    healthy = monitor.measure(agent, replay)
     assert healthy is not None
     assert healthy["dormant_share"] < 0.5
     with torch.no_grad():
@@ -263,15 +263,15 @@ def test_dead_heads_are_noticed() -> None:
             layer.weight.zero_()
             layer.bias.fill_(-1)
             layer.bias[0] = 1
-    sick = guards.measure(agent, replay)
+    sick = monitor.measure(agent, replay)
     assert sick is not None
     assert sick["dormant_share"] > healthy["dormant_share"] + 0.2
     assert sick["effective_rank"] == 1
-    assert any("effective rank fell" in line for line in guards.warnings(sick))
+    assert any("effective rank fell" in line for line in monitor.warnings(sick))
 
     most = healthy | {"dormant_share": 0.7}
-    assert [line for line in guards.warnings(most) if "70% of the heads' hidden units" in line]
-    from_the_start = Guards(observations=16, every=20)
+    assert [line for line in monitor.warnings(most) if "70% of the heads' hidden units" in line]
+    from_the_start = DriftMonitor(observations=16, every=20)
     from_the_start.measure(agent, replay)
     state = from_the_start.state_dict()
     from_the_start.load_state_dict(state | {"at_freeze": state["at_freeze"] | {"dormant_share": 0.5}}, agent.device)
@@ -322,10 +322,10 @@ def test_drift_from_an_agent_that_stood_still_is_a_number_one_can_read() -> None
     play(agent, replay, 100, brightness=1)  # noise below 1: black pictures
     agent.freeze(Phase.LATENTS)
     replay.transcode(agent.encode, agent.latent)
-    guards = Guards(observations=30, every=25)
-    guards.measure(agent, replay)
+    monitor = DriftMonitor(observations=30, every=25)
+    monitor.measure(agent, replay)
     play(agent, replay, 40, seed=1)
-    found = guards.measure(agent, replay)
+    found = monitor.measure(agent, replay)
     assert found is not None
     seen = replay.read(np.array([5]))[0, 0].flatten().double()
     now = sorted(float((replay.read(np.array([i]))[0, 0].flatten().double() - seen).norm()) for i in range(115, 140))

@@ -12,13 +12,13 @@ from painted_run import CAPACITY, STEPS, finish, make_training
 from seer.core.freeze_rules import FreezeAt
 from seer.replay import LATENT_DTYPES, RowFormat
 from seer.runs.folder import read_metrics
-from seer.training.state import Training
+from seer.training.state import TrainingState
 from tiny_run import seer
 
 FREEZE_AT, LATENTS = 200, 64  # the encoder's latent of frames of 30 x 30
 
 
-def make(dtype: str) -> Training:
+def make(dtype: str) -> TrainingState:
     run = make_training(FreezeAt(FREEZE_AT))
     run.agent.latent = RowFormat(run.agent.latent.shape, LATENT_DTYPES[dtype])
     return run

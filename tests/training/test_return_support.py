@@ -13,7 +13,7 @@ from seer.presets import preset
 from seer.runs.folder import read_metrics
 from seer.training.build import build_return_support
 from seer.training.return_support import LONGEST, NEWEST, ReturnSupport
-from seer.training.state import Training
+from seer.training.state import TrainingState
 
 
 def slow_returns(rewards: list[float], discount: float) -> list[float]:
@@ -97,7 +97,7 @@ def test_rainbow_alone_is_watched_with_its_own_ends() -> None:
 def test_a_run_says_it_once_and_records_it(tmp_path: Path) -> None:
     """Rewards rise from 0 to 4, discounted by a half: to twice that; stopped and resumed after the warning."""
 
-    def make() -> Training:
+    def make() -> TrainingState:
         run = make_training(FreezeAt(None))
         run.return_support = ReturnSupport(-3, 3, discount=0.5)
         return run

@@ -14,7 +14,7 @@ from seer.runs.terminal import Terminal
 from seer.system_info import resident_bytes
 from seer.training.journal import Journal
 from seer.training.loop import train
-from seer.training.state import Training
+from seer.training.state import TrainingState
 
 
 class Measuring(Journal):
@@ -26,7 +26,9 @@ class Measuring(Journal):
         self.handles = [*getattr(self, "handles", []), psutil.Process().num_fds()]
 
 
-def soak(folder: Path, monkeypatch: pytest.MonkeyPatch, *, steps: int, log_every: int) -> tuple[Training, Measuring]:
+def soak(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, steps: int, log_every: int
+) -> tuple[TrainingState, Measuring]:
     schedule = painted_run.Schedule
 
     def longer(**options: object) -> object:
@@ -45,7 +47,7 @@ def soak(folder: Path, monkeypatch: pytest.MonkeyPatch, *, steps: int, log_every
     return run, journal
 
 
-def check_flat(run: Training, journal: Measuring, *, most: float) -> None:
+def check_flat(run: TrainingState, journal: Measuring, *, most: float) -> None:
     """No more at the end than after the first fifth, when everything has happened once."""
     replay: Replay = run.replay
     assert replay.holds_latents

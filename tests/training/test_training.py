@@ -19,7 +19,7 @@ from seer.runs.folder import read_metrics
 from seer.training import journal
 from seer.training.build import build_environment
 from seer.training.evaluation import Evaluation, Evaluator
-from seer.training.invariants import Watch
+from seer.training.invariants import Invariants
 from seer.training.state import Schedule
 from small_agent import make_agent
 from tiny_run import BATCH, CAPACITY, FIRST_UPDATE, FLAGS, FREEZE_AT, HIDDEN, STEPS, seer, seer_process
@@ -324,12 +324,12 @@ def test_fresh_heads_come_behind_the_evaluation_and_never_last(tmp_path: Path) -
 
 
 def test_no_update_of_a_step_goes_unwatched() -> None:
-    watch = Watch()
+    invariants = Invariants()
     for loss in (1.0, math.nan, 1.0):
-        watch.learnt(7, {"loss": torch.tensor(loss)})
+        invariants.on_update(7, {"loss": torch.tensor(loss)})
     with pytest.raises(RunError, match="in the update of step 7 loss is nan"):
-        watch.losses()
-    watch.losses()
+        invariants.check_losses()
+    invariants.check_losses()
 
 
 def test_a_run_that_is_called_finished_has_its_last_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

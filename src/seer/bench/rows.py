@@ -23,7 +23,7 @@ from seer.envs import PixelEnvironment
 from seer.replay import Replay
 from seer.training.build import build_replay
 from seer.training.loop import learn, train
-from seer.training.state import Training
+from seer.training.state import TrainingState
 
 CONVERTED = {"atari": 512, "control": 64}
 """Rows per timed conversion."""
@@ -188,7 +188,7 @@ def _overhead(journal: CountingJournal) -> Callable[[int], float]:
     return measure
 
 
-def _train(run: Training, journal: CountingJournal, steps: int) -> float:
+def _train(run: TrainingState, journal: CountingJournal, steps: int) -> float:
     journal.steps_left, journal.stop_requested = steps, False
     device = run.agent.device
     with journal:

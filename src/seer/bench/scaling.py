@@ -23,7 +23,7 @@ from seer.reporting.files import write_picture
 from seer.reporting.plots import COLOURS, STYLE
 from seer.training.build import build, free_on, pick_device
 from seer.training.loop import learn
-from seer.training.state import Training
+from seer.training.state import TrainingState
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -125,7 +125,7 @@ def _encodings(configs: Sequence[tuple[int, Config]]) -> list[Point]:
     return points
 
 
-def _filled(config: Config, phase: Phase, rows: int, progress: Progress = no_progress) -> Training:
+def _filled(config: Config, phase: Phase, rows: int, progress: Progress = no_progress) -> TrainingState:
     """A run in `phase` on noise, whose replay holds `rows` observations."""
     run = build(config, stand_in(config))
     run.step = run.schedule.first_update

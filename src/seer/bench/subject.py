@@ -29,7 +29,7 @@ from seer.runs.terminal import Terminal
 from seer.training.build import build, build_environment
 from seer.training.journal import Journal
 from seer.training.loop import freeze
-from seer.training.state import Training
+from seer.training.state import TrainingState
 from seer.validation import validate
 
 ATARI_TASK, CONTROL_TASK = "ALE/Alien-v5", "dm_control/cartpole-swingup-v0"
@@ -54,9 +54,9 @@ class CountingJournal(Journal):
 
     steps_left = 0
 
-    def acted(self, info: Info) -> None:
+    def on_step(self, info: Info) -> None:
         """As a run's; the last step asks the loop to stop."""
-        super().acted(info)
+        super().on_step(info)
         self.steps_left -= 1
         self.stop_requested |= self.steps_left == 0
 
@@ -85,12 +85,12 @@ class Subject:
         return self.config.agent
 
     @property
-    def frames(self) -> Training:
+    def frames(self) -> TrainingState:
         """The run before the freeze."""
         return self.before.run
 
     @property
-    def latents(self) -> Training:
+    def latents(self) -> TrainingState:
         """The run after it; its agent's phase says what its replay holds."""
         return self.after.run
 

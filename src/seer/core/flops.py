@@ -98,22 +98,22 @@ class FlopsLedger:
         self.freeze = 0  # part of `total`: the conversion of the replay
         self.probe = 0  # part of `total`: finding out when to freeze
 
-    def acted(self, phase: Phase) -> None:
+    def on_step(self, phase: Phase) -> None:
         """One environment step: choosing the action and, if latents are stored, encoding the new observation."""
         self.total += self.cost.step(phase, updates=0)
         self.baseline += self.cost.step(Phase.FRAMES, updates=0)
 
-    def updated(self, phase: Phase) -> None:
+    def on_update(self, phase: Phase) -> None:
         """One update."""
         self.total += self.cost.update(phase)
         self.baseline += self.cost.update(Phase.FRAMES)
 
-    def froze(self, rows: int) -> None:
+    def on_freeze(self, rows: int) -> None:
         """The conversion of `rows` stored observations."""
         self.freeze = self.cost.freeze(rows)
         self.total += self.freeze
 
-    def probed(self, passes: int) -> None:
+    def on_comparison(self, passes: int) -> None:
         """Forward passes of the encoder to see how much it still changes."""
         self.probe += self.cost.encoder.multiply_adds * passes
         self.total += self.cost.encoder.multiply_adds * passes

@@ -20,7 +20,7 @@ LONG_ENOUGH = 2.0
 is stuck look settled for a while, and a fixed number of steps says less the longer a run has lasted."""
 
 
-class Freezing:
+class FreezeRule:
     """Decides the step of the freeze, and can say why.
 
     Attributes:
@@ -56,7 +56,7 @@ class Freezing:
         """Continue from `state_dict`."""
 
 
-class FreezeAt(Freezing):
+class FreezeAt(FreezeRule):
     """Freeze at training step `step` (SEER, algorithm 1: t == T_f), or never if it is None; 0 is before the first."""
 
     def __init__(self, step: int | None, *, reason: str = "given step") -> None:
@@ -68,7 +68,7 @@ class FreezeAt(Freezing):
         return step == self.step
 
 
-class FreezeWhenSettled(Freezing):
+class FreezeWhenSettled(FreezeRule):
     """Freeze once the features have settled and the score has left its floor.
 
     Settled: from some step to twice that step, and at `patience` comparisons in a row at least, none before step

@@ -19,7 +19,7 @@ from seer.agents.sac import Generators, Sac, SacSettings
 from seer.allocator import keep_freed_memory
 from seer.config import Config
 from seer.core.flops import FlopsLedger
-from seer.core.freeze_rules import FreezeAt, FreezeWhenSettled, Freezing
+from seer.core.freeze_rules import FreezeAt, FreezeRule, FreezeWhenSettled
 from seer.envs import (
     EnvironmentProcess,
     PixelEnvironment,
@@ -46,11 +46,11 @@ from seer.pretrained import ModuleStage, load_module
 from seer.replay import LATENT_DTYPES, Arena, Prioritized, Replay, RowFormat, Streams, Uniform
 from seer.runs.budget import Budget, budget_of
 from seer.system_info import free_bytes, own_bytes, usable_cores
-from seer.training.drift_monitor import Guards
+from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
-from seer.training.feature_stability import Probe, least_observations
+from seer.training.feature_stability import FeatureStability, least_observations
 from seer.training.return_support import ReturnSupport
-from seer.training.state import Schedule, Training
+from seer.training.state import Schedule, TrainingState
 from seer.validation import parse_memory
 
 COPIES = 5
@@ -66,7 +66,7 @@ PARALLEL_GAMES = 10
 """Games that an evaluation plays in lock-step."""
 
 
-def build(config: Config, environment: PixelEnvironment | None = None) -> Training:
+def build(config: Config, environment: PixelEnvironment | None = None) -> TrainingState:
     """Everything a run needs, at its first step; in `environment` without evaluations, if one is given.
 
     Each part draws from its own generator; all of them descend from `config.seed`.
@@ -90,15 +90,15 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     ledger = FlopsLedger(agent.cost)
     environment.reset(seed=seeds[4])
     others = () if given else build_others(config)
-    return Training(
+    return TrainingState(
         agent=agent,
         replay=replay,
         environment=environment,
         others=others,
         evaluator=build_evaluator(config, games=games, seed=seeds[5]),
-        freezing=build_freezing(config),
-        probe=Probe(observations=config.freeze.probe_size, every=config.freeze.probe_every),
-        guards=Guards(observations=config.freeze.probe_size, every=config.freeze.probe_every),
+        freeze_rule=build_freeze_rule(config),
+        feature_stability=FeatureStability(observations=config.freeze.probe_size, every=config.freeze.probe_every),
+        drift_monitor=DriftMonitor(observations=config.freeze.probe_size, every=config.freeze.probe_every),
         schedule=build_schedule(config),
         ledger=ledger,
         budget=budget.total,
@@ -139,7 +139,7 @@ def fresh_seeds(seed: int, step: int) -> list[int]:
     return [int(each) for each in np.random.SeedSequence([seed, step]).generate_state(4)]
 
 
-def build_freezing(config: Config) -> Freezing:
+def build_freeze_rule(config: Config) -> FreezeRule:
     """What decides the step of the freeze."""
     freeze = config.freeze
     if freeze.at == "auto":

@@ -1,7 +1,7 @@
 """What the freeze changes, and whether it still holds good afterwards: the encoder for what the agent sees now, and the
 heads for learning.
 
-Guards measure and warn; they change nothing, draw no random number and, like evaluation, count no FLOPs.
+DriftMonitor measure and warn; they change nothing, draw no random number and, like evaluation, count no FLOPs.
 
 Axes: B observations, N latents per observation, L latent, A actions.
 """
@@ -20,7 +20,7 @@ from seer.core.similarity import dormant_share, effective_rank
 from seer.networks.encoders import Encoder
 from seer.replay import Replay, Streams
 
-CHUNK = 32  # observations encoded at a time, so that a guard needs no more memory than an update
+CHUNK = 32  # observations encoded at a time, so that a measurement needs no more memory than an update
 DRIFT, DORMANT, RISE, RANK = 2.0, 0.6, 0.25, 1 / 3
 """Warn where observations are this many times as far from those before the freeze as they were at it, or their
 features this many times as large or small; where this share of hidden units is dormant, and so much more than at the
@@ -76,7 +76,7 @@ def read_latents(agent: Agent[Any], replay: Replay | Streams, ids: NDArray[np.in
     return stored[:, 0] if replay.holds_latents else encode_views(agent, agent.online.encoder, stored)
 
 
-class Guards:
+class DriftMonitor:
     """Watches a frozen run.
 
     Args:

@@ -30,7 +30,7 @@ class Similarity:
     observations: int
 
 
-class Probe:
+class FeatureStability:
     """Compares the features of every comparison with those of the one before.
 
     Args:

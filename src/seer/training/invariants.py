@@ -16,21 +16,21 @@ from seer.core.phase import Phase
 from seer.errors import LearningError
 
 if TYPE_CHECKING:
-    from seer.training.state import Training
+    from seer.training.state import TrainingState
 
 
-class Watch:
+class Invariants:
     """Watches one run; `state_dict` belongs in its checkpoints."""
 
     def __init__(self) -> None:
         self._learnt: list[tuple[int, Mapping[str, Tensor]]] = []
         self._frozen: str | None = None  # digest of the frozen part, once there is one
 
-    def learnt(self, step: int, figures: Mapping[str, Tensor]) -> None:
+    def on_update(self, step: int, figures: Mapping[str, Tensor]) -> None:
         """Losses and the like (0-d tensors) of an update, for `losses` to look at once they have been computed."""
         self._learnt.append((step, figures))
 
-    def losses(self) -> None:
+    def check_losses(self) -> None:
         """Look at the figures of the updates since the last time, which waits for them.
 
         Raises:
@@ -43,7 +43,7 @@ class Watch:
                 remedy = "begin anew with a lower --learning-rate or --precision float32"
                 raise LearningError(f"in the update of step {step:,} {', '.join(bad)}; {remedy}")
 
-    def agreement(self, run: "Training") -> None:
+    def check_agreement(self, run: "TrainingState") -> None:
         """Phase, replay and agent agree.
 
         Raises:
@@ -58,11 +58,11 @@ class Watch:
         if (run.frozen_at is None) != (phase is Phase.FRAMES):
             raise LearningError(f"the agent's phase is {phase} but the freeze was at {run.frozen_at}: a fault of seer")
 
-    def froze(self, run: "Training") -> None:
+    def on_freeze(self, run: "TrainingState") -> None:
         """Remember the frozen part as it is now."""
         self._frozen = digest_of_frozen(run)
 
-    def weights(self, run: "Training") -> None:
+    def check_weights(self, run: "TrainingState") -> None:
         """The frozen part is what it was at the freeze, it can't learn, and every weight is a number.
 
         Raises:
@@ -83,11 +83,11 @@ class Watch:
         if digest_of_frozen(run) != self._frozen:
             raise LearningError("the frozen part of the encoder isn't what it was at the freeze: a fault of seer")
 
-    def all(self, run: "Training") -> None:
+    def check_all(self, run: "TrainingState") -> None:
         """Everything above; before a checkpoint, which must hold nothing that went wrong."""
-        self.losses()
-        self.agreement(run)
-        self.weights(run)
+        self.check_losses()
+        self.check_agreement(run)
+        self.check_weights(run)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep."""
@@ -98,7 +98,7 @@ class Watch:
         self._frozen = state["frozen"]
 
 
-def digest_of_frozen(run: "Training") -> str:
+def digest_of_frozen(run: "TrainingState") -> str:
     """Of the bytes of both networks' frozen layers, in the order of their names."""
     digest = hashlib.sha256()
     for encoder in (run.agent.online.encoder, run.agent.target.encoder):

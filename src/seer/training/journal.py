@@ -24,7 +24,7 @@ from seer.signals import stop_signals
 from seer.system_info import peak_resident_bytes, resident_bytes
 from seer.training.evaluation import Evaluation
 from seer.training.feature_stability import Similarity
-from seer.training.state import Training
+from seer.training.state import TrainingState
 
 
 class Interrupted(Exception):
@@ -38,7 +38,7 @@ class Journal:
     so that the loop ends between two steps and a checkpoint can be written.
     """
 
-    def __init__(self, run: Training, folder: RunFolder, metrics: Metrics, terminal: Terminal) -> None:
+    def __init__(self, run: TrainingState, folder: RunFolder, metrics: Metrics, terminal: Terminal) -> None:
         self.run, self.folder, self.metrics, self.terminal = run, folder, metrics, terminal
         self.stop_requested = False
         self.saved: Path | None = None  # the last checkpoint, and its step
@@ -99,7 +99,7 @@ class Journal:
 
     # What happens ----------------------------------------------------------------------------------------------
 
-    def acted(self, info: dict[str, Any]) -> None:
+    def on_step(self, info: dict[str, Any]) -> None:
         """One environment step; `info["episode"]` is there when a whole game has ended."""
         if "episode" in info:
             self.last_return = float(info["episode"]["return"])
@@ -109,7 +109,7 @@ class Journal:
         """Say what may be wrong with the run, which goes on."""
         self.terminal.say(f"warning: step {self.run.step:,}: {line}")
 
-    def updated(self, update: Update) -> None:
+    def on_update(self, update: Update) -> None:
         """One gradient step."""
         if not any(self.updates.values()):
             self._mark = time.perf_counter()  # the steps before are no learning
@@ -135,7 +135,7 @@ class Journal:
         self._sums, self._counts, self._logged = {}, {}, (seconds, updates)
         self._show(rate)
 
-    def freezing(self) -> None:
+    def on_freeze_start(self) -> None:
         """The freeze begins: note the time, and the memory before it."""
         self._mark = time.perf_counter()
         self._resident_before = {
@@ -143,7 +143,7 @@ class Journal:
             "peak_rss_bytes_before": peak_resident_bytes(),
         }
 
-    def converting(self, done: int, total: int) -> None:
+    def on_conversion_progress(self, done: int, total: int) -> None:
         """`done` of `total` stored rows are latents.
 
         Raises:
@@ -153,18 +153,18 @@ class Journal:
             raise Interrupted
         self.terminal.advance("converting the replay", done, total)
 
-    def compared(self, similarity: Similarity, *, seconds: float) -> None:
+    def on_comparison(self, similarity: Similarity, *, seconds: float) -> None:
         """The features were compared with those of the comparison before, which took so long."""
-        freezing = self.run.freezing
+        freezing = self.run.freeze_rule
         self._record("probe", **vars(similarity), reason=freezing.reason, probe_seconds=seconds)
 
-    def guarded(self, figures: dict[str, float], warnings: list[str]) -> None:
+    def on_drift(self, figures: dict[str, float], warnings: list[str]) -> None:
         """Observations and heads were compared with those at the freeze."""
         self._record("guard", **figures, warnings=warnings)
         for line in warnings:
             self.warn(line)
 
-    def reset(self) -> None:
+    def on_reset(self) -> None:
         """The heads have fresh weights."""
         self._record("reset", encoder=self.run.schedule.reset_encoder)
 
@@ -172,7 +172,7 @@ class Journal:
         """Keep the weights of this step for `seer analyze`."""
         save_snapshot(self.folder.path, self.run.step, self.run.agent)
 
-    def froze(self, transcoding: Transcoding, changes: dict[str, float]) -> None:
+    def on_freeze(self, transcoding: Transcoding, changes: dict[str, float]) -> None:
         """The freeze is over; `changes` are those of values and actions."""
         seconds = self._paused_seconds()
         figures = {
@@ -185,9 +185,9 @@ class Journal:
             "latent_error": None if transcoding.error is None else vars(transcoding.error),
         }
         self.freeze = figures
-        decision = self.run.freezing.account()
+        decision = self.run.freeze_rule.account()
         resident = self._resident_before | {"peak_rss_bytes_after": peak_resident_bytes()}
-        guards = {f"{name}_at_freeze": value for name, value in self.run.guards.at_freeze.items()}
+        guards = {f"{name}_at_freeze": value for name, value in self.run.drift_monitor.at_freeze.items()}
         self._record("freeze", **decision, **figures, **changes, **guards, **resident, freeze_seconds=seconds)
         self.terminal.say(self._freeze_line(transcoding, seconds))
         if transcoding.error is not None and transcoding.error.relative > MOST_ERROR:
@@ -197,11 +197,11 @@ class Journal:
             line = ACTION_CHANGES if hasattr(self.run.environment.action_space, "n") else VECTOR_CHANGES
             self.terminal.say((CHANGES_LINE + line).format(**changes))
 
-    def evaluating(self, done: int, total: int) -> None:
+    def on_evaluation_progress(self, done: int, total: int) -> None:
         """`done` of `total` games have been played."""
         self.terminal.advance("evaluating", done, total)
 
-    def evaluated(self, evaluation: Evaluation) -> None:
+    def on_evaluation(self, evaluation: Evaluation) -> None:
         """Whole games were played without exploration."""
         seconds = self._paused_seconds()
         figures = {"mean": evaluation.mean, "std": evaluation.std, "episodes": len(evaluation.returns)}
@@ -219,7 +219,7 @@ class Journal:
             RunError: something went wrong that a checkpoint would keep; it isn't written.
             SettingError: the disk is full or forbidden.
         """
-        self.run.watch.all(self.run)
+        self.run.invariants.check_all(self.run)
         self.folder.refuse_lost()
         parts = self.run.state_dict() | {"journal": self.state_dict(), "settings": self.folder.config}
         self.saved = save_checkpoint(self.folder.checkpoints, self.run.step, parts, before=self.saved)
@@ -274,7 +274,7 @@ class Journal:
             "seed": self.folder.config["seed"],
             "steps": run.step,
             "frozen_at": run.frozen_at,
-            "freeze": {"step": run.frozen_at} | run.freezing.account(),
+            "freeze": {"step": run.frozen_at} | run.freeze_rule.account(),
             "flops": {
                 "total": run.ledger.total,
                 "baseline": run.ledger.baseline,
@@ -337,7 +337,7 @@ class Journal:
         )
 
     def _why(self) -> str:
-        freezing = self.run.freezing
+        freezing = self.run.freeze_rule
         if freezing.similarity is not None:
             return f" ({freezing.reason}, similarity {freezing.similarity:.3f})"
         return "" if freezing.reason == "given step" else f" ({freezing.reason})"
@@ -359,6 +359,6 @@ FREEZE_ROWS = (
 )
 
 
-def _latent_dtype(run: Training) -> str | None:
+def _latent_dtype(run: TrainingState) -> str | None:
     """What the replay keeps latents as, None while it holds frames."""
     return str(run.replay.row.dtype).removeprefix("torch.") if run.replay.holds_latents else None

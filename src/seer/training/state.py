@@ -7,14 +7,14 @@ from typing import Any
 
 from seer.agents.agent import Agent
 from seer.core.flops import FlopsLedger
-from seer.core.freeze_rules import Freezing
+from seer.core.freeze_rules import FreezeRule
 from seer.core.phase import Phase
 from seer.envs import EnvironmentProcess, PixelEnvironment
 from seer.replay import Replay, Streams
-from seer.training.drift_monitor import Guards
+from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
-from seer.training.feature_stability import Probe
-from seer.training.invariants import Watch
+from seer.training.feature_stability import FeatureStability
+from seer.training.invariants import Invariants
 from seer.training.return_support import ReturnSupport
 
 
@@ -50,7 +50,7 @@ class Stage(StrEnum):
 
 
 @dataclass
-class Training:
+class TrainingState:
     """The made parts of a run and where it stands; an episode of `environment` is under way.
 
     `renew` makes an agent of weights that depend on the run's seed and the given step alone, for resets.
@@ -64,9 +64,9 @@ class Training:
     replay: Replay | Streams
     environment: PixelEnvironment
     evaluator: Evaluator
-    freezing: Freezing
-    probe: Probe
-    guards: Guards
+    freeze_rule: FreezeRule
+    feature_stability: FeatureStability
+    drift_monitor: DriftMonitor
     schedule: Schedule
     ledger: FlopsLedger
     renew: Callable[[int], Agent[Any]]
@@ -74,7 +74,7 @@ class Training:
     step: int = 0
     stage: Stage = Stage.ACT
     frozen_at: int | None = None
-    watch: Watch = field(default_factory=Watch)
+    invariants: Invariants = field(default_factory=Invariants)
     lost_episode: bool = False
     others: Sequence[EnvironmentProcess] = ()
     return_support: ReturnSupport | None = None
@@ -92,7 +92,7 @@ class Training:
     @property
     def freeze_is_due(self) -> bool:
         """Whether the freeze belongs to this step and hasn't happened yet."""
-        return self.agent.phase is Phase.FRAMES and self.freezing.due(self.step)
+        return self.agent.phase is Phase.FRAMES and self.freeze_rule.due(self.step)
 
     @property
     def phase_after_freeze(self) -> Phase:
@@ -118,16 +118,16 @@ class Training:
             if self.others
             else self.environment.state_dict(),
             "freezing": {
-                "decision": self.freezing.state_dict(),
-                "probe": self.probe.state_dict(),
-                "guards": self.guards.state_dict(),
+                "decision": self.freeze_rule.state_dict(),
+                "probe": self.feature_stability.state_dict(),
+                "guards": self.drift_monitor.state_dict(),
             },
             "progress": {
                 "step": self.step,
                 "stage": str(self.stage),
                 "frozen_at": self.frozen_at,
                 "flops": self.ledger.state_dict(),
-                "watch": self.watch.state_dict(),
+                "watch": self.invariants.state_dict(),
                 "returns": None if self.return_support is None else self.return_support.state_dict(),
             },
         }
@@ -147,16 +147,16 @@ class Training:
                     stream.close(self.agent.row(environment.observe()))
                 environment.restart()
         freezing = state["freezing"]
-        self.freezing.load_state_dict(freezing["decision"])
-        self.probe.load_state_dict(freezing["probe"], self.agent)
-        self.guards.load_state_dict(freezing["guards"], self.agent.device)
+        self.freeze_rule.load_state_dict(freezing["decision"])
+        self.feature_stability.load_state_dict(freezing["probe"], self.agent)
+        self.drift_monitor.load_state_dict(freezing["guards"], self.agent.device)
         progress = state["progress"]
         self.step, self.frozen_at = progress["step"], progress["frozen_at"]
         self.stage = Stage(progress["stage"])
         if not 0 <= self.step <= self.schedule.steps:
             raise ValueError(f"step {self.step} is none of {self.schedule.steps}")
         self.ledger.load_state_dict(progress["flops"])
-        self.watch.load_state_dict(progress["watch"])
+        self.invariants.load_state_dict(progress["watch"])
         if self.return_support is not None and progress.get("returns"):  # older checkpoints have none
             self.return_support.load_state_dict(progress["returns"])
-        self.watch.all(self)
+        self.invariants.check_all(self)

@@ -10,13 +10,13 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecMonitor
 
-from seer.core.freeze_rules import FreezeAt, FreezeWhenSettled, Freezing
+from seer.core.freeze_rules import FreezeAt, FreezeRule, FreezeWhenSettled
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut, Layers, choose_cut
 from seer.integrations.stable_baselines3.extractors import features_row, freeze, frozen_extractors, online_networks
+from seer.integrations.stable_baselines3.feature_stability import FeatureStability, num_observations
 from seer.integrations.stable_baselines3.overrides import try_on_features
-from seer.integrations.stable_baselines3.probe import FeatureProbe, num_observations
 from seer.replay import Transcoding
 
 ALGORITHMS = ("DQN", "QRDQN", "SAC", "TD3", "TQC")  # and what is derived from them
@@ -78,9 +78,9 @@ class SeerCallback(BaseCallback):
         self.probe_every = probe_every
         self._automatic = {"threshold": similarity, "patience": patience, "earliest": earliest}
         self._latest = latest
-        self._decision: Freezing | None = None
+        self._decision: FreezeRule | None = None
         self._decides_for: object = None
-        self._probe = FeatureProbe()
+        self._stability = FeatureStability()
         self._probed_at = self._learnt = 0  # timesteps and updates at the last comparison
         self._said = 0.0
 
@@ -100,7 +100,7 @@ class SeerCallback(BaseCallback):
             )
         elif self._decision is None or self._decides_for is not model or model.num_timesteps < self._probed_at:
             self._decision, self._decides_for = self._decide(model), model
-            self._probe, self._probed_at, self._learnt = FeatureProbe(), 0, 0
+            self._stability, self._probed_at, self._learnt = FeatureStability(), 0, 0
 
     def _on_training_start(self) -> None:
         self._freeze_if_due()
@@ -115,7 +115,7 @@ class SeerCallback(BaseCallback):
         if frozen_at(self.model) is None and self._decision is not None:
             self._say(f"not frozen by step {self.num_timesteps}: {self._decision.reason}")
 
-    def _decide(self, model: OffPolicyAlgorithm) -> Freezing:
+    def _decide(self, model: OffPolicyAlgorithm) -> FreezeRule:
         """What decides the step, or why none can."""
         if self.freeze_at == "auto":
             if not has_monitor(self.training_env):
@@ -158,7 +158,7 @@ class SeerCallback(BaseCallback):
         if not passed or self.model._n_updates == self._learnt:
             return
         self._probed_at, self._learnt = self.num_timesteps, self.model._n_updates
-        similarity = self._probe.compare(self.model.policy, self._buffer, self._cut(), span=self.probe_every)
+        similarity = self._stability.compare(self.model.policy, self._buffer, self._cut(), span=self.probe_every)
         if similarity is not None:
             decision.compared(self.num_timesteps, similarity)
             self.logger.record("seer/similarity", similarity)
@@ -168,7 +168,7 @@ class SeerCallback(BaseCallback):
         buffer = self._buffer
         cut = self._cut()
         extractors = frozen_extractors(self.model.policy) or freeze(self.model.policy, cut)
-        self._probe = FeatureProbe()
+        self._stability = FeatureStability()
         if frozen_at(self.model) is None:
             self.model.seer_frozen_at = self.model.num_timesteps  # type: ignore[attr-defined]  # SB3 saves both with the model
             self.model.seer_frozen_layers = cut.layers  # type: ignore[attr-defined]

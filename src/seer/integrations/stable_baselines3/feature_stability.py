@@ -15,7 +15,7 @@ FEWEST = 256
 
 
 @dataclass
-class FeatureProbe:
+class FeatureStability:
     """Compares the features of every comparison with those that the extractors of the one before give.
 
     Where the features are vectors, each observation is one sample; so there are more of them than of feature maps,
