@@ -29,7 +29,8 @@ from torch import Tensor
 from seer.core.phase import Phase
 from seer.presets import preset
 from seer.replay import Batch
-from seer.training.build import build_agent, settle_computing
+from seer.training.build_agent import build_agent
+from seer.training.computing import settle_computing
 
 ACTIONS, ATARI_BATCH, CONTROL_BATCH, LATENT = 18, 32, 128, 576
 CPU = torch.device("cpu")

@@ -14,7 +14,8 @@ from seer.core.phase import Phase
 from seer.networks.augment import random_crop
 from seer.presets import preset
 from seer.replay import Batch, Replay
-from seer.training.build import build_agent, build_replay
+from seer.training.build_agent import build_agent
+from seer.training.build_replay import build_replay
 
 CPU = torch.device("cpu")
 SIDE, CROP, ACTIONS = 40, 36, 2

@@ -26,7 +26,7 @@ from seer.bench.rows import _loop, _overhead, counter, row_probes
 from seer.bench.subject import Subject, bench_config, kind, prepared, stand_in
 from seer.bench.targets import judge
 from seer.bench.timing import Plan, Probe, Timing, interleave, no_progress
-from seer.config import AgentName, Config
+from seer.config import Config
 from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
 from seer.envs.rendering import choose_backend
@@ -38,7 +38,7 @@ TINY = Plan(2, 1e-4, {"atari": 120, "control": 70}, {"atari": 60, "control": 10}
 ROW_KEYS = ["name", "milliseconds", "floor_milliseconds", "ratio_to_floor", "ratio_to_peer"]
 
 
-def small(agent: AgentName) -> Config:
+def small(agent: str) -> Config:
     """The agent with few units and small batches; SAC and CURL on small images too."""
     config = bench_config(agent, TINY, device="cpu", threads=1)
     # Direct convolutions, whatever this machine takes: PyTorch's counter sees them as such, with their rim.

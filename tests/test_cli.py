@@ -19,12 +19,13 @@ import torch
 from drawing import needs_drawing
 from seer import __version__
 from seer.cli import parse_config
-from seer.config import AgentName, Config, config_from_json, config_to_json
+from seer.config import Config, config_from_json, config_to_json
 from seer.errors import SettingError
 from seer.presets import preset
 from seer.runs.checkpoints import save_checkpoint
 from seer.runs.folder import read_metrics
-from seer.training.build import build_agent, describe_computing, pick_convolution, pick_precision, settle_computing
+from seer.training.build_agent import build_agent
+from seer.training.computing import describe_computing, pick_convolution, pick_precision, settle_computing
 from seer.validation import parse_memory
 from tiny_run import FLAGS, files, seer
 
@@ -415,7 +416,7 @@ CONTROL = {
 
 @pytest.mark.parametrize(("task", "expected"), CONTROL.items())
 @pytest.mark.parametrize("agent", ["curl", "sac"])
-def test_the_papers_settings_for_control(task: str, expected: tuple[float, ...], agent: AgentName) -> None:
+def test_the_papers_settings_for_control(task: str, expected: tuple[float, ...], agent: str) -> None:
     """SPEC, section 3."""
     config = preset(f"dm_control/{task}-v0", agent)
     learning, image, sac = config.learning, config.image, config.sac

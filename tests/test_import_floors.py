@@ -30,6 +30,7 @@ FLOORS = (
     {"agents", "library"},
     {"replay", "networks", "envs"},
     {"core"},
+    {"registry"},
     {"errors", "allocator", "signals", "closed_output", "system_info"},
     {"__init__"},  # the version, and names for type checkers, which load nothing
 )

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 import seer
 from drawing import needs_drawing
 from seer.cli import parse_config
-from seer.config import AgentName
 from seer.presets import preset
 from seer.pretrained import ModuleStage
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
-from seer.training.build import build, build_agent
+from seer.training.build import build
+from seer.training.build_agent import build_agent
 from tiny_run import seer as seer_command
 
 ROOT = Path(__file__).parents[1]
@@ -201,7 +201,7 @@ def test_other_products_and_weights_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("agent", ["curl", "sac"])
-def test_a_module_of_ones_own_keeps_its_weights_in_control(agent: AgentName) -> None:
+def test_a_module_of_ones_own_keeps_its_weights_in_control(agent: str) -> None:
     """Without --encoder-weights too: the factory may have loaded them. Only seer's own layers are made anew."""
     config = preset("dm_control/cartpole-swingup-v0", agent, transfer=True)
     freeze = dataclasses.replace(config.freeze, encoder_factory="test_pretrained:make_control_bare")

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from seer.config import AgentName
 from seer.sweeps.options import SweepOptions
 
 
@@ -93,7 +92,7 @@ class Bench:
     """Measure how fast this machine runs the agents, how near that is to what it can do, and what
     Stable-Baselines3 needs for the same (with the extra seer-rl[bench])."""
 
-    agents: tuple[AgentName, ...] = ("rainbow", "curl")
+    agents: tuple[str, ...] = ("rainbow", "curl")
     """Agents, at the paper's settings; Rainbow and DQN on Alien, CURL and SAC on cartpole-swingup."""
 
     device: str = "auto"

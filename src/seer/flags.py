@@ -7,14 +7,16 @@ import functools
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
-from seer.config import AgentName, Config
+from seer.agents.registry import AGENTS
+from seer.config import Config
 from seer.errors import SettingError
 from seer.presets import preset
-from seer.settings import FLAGS, Value, value_of
+from seer.registry import Value
+from seer.settings import flags_for, value_of
 from seer.validation import validate
 
 Parsed = TypeVar("Parsed")
@@ -23,19 +25,21 @@ Parsed = TypeVar("Parsed")
 def parse_config(command: str, arguments: Sequence[str]) -> Config:
     """The paper's settings for `--env` and `--agent`, overridden by the other flags."""
     arguments = [_with_hyphens(each) for each in arguments]
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--env", nargs="?")  # a missing value is left to the second parser
-    first.add_argument("--agent", nargs="?")
-    first.add_argument("--encoder-from", nargs="?")
-    first.add_argument("--encoder-factory", nargs="?")
-    chosen, _ = first.parse_known_args(list(arguments))
+    chosen, _ = _first_parser("env", "agent", "encoder-from", "encoder-factory").parse_known_args(list(arguments))
     wants_help = bool({"-h", "--help"} & set(arguments))
     if chosen.env is None and not wants_help:
         raise SettingError(f"--env is missing; write for example: seer {command} --env ALE/Pong-v5")
-    agent = chosen.agent if chosen.agent in get_args(AgentName) else None  # the parser refuses what it doesn't know
     given = chosen.encoder_from is not None or chosen.encoder_factory is not None
-    default = preset(chosen.env or "ALE/Pong-v5", agent, transfer=given)
+    default = preset(chosen.env or "ALE/Pong-v5", chosen.agent, transfer=given)
     return validate(parse(Config, command, arguments, default=default))
+
+
+def _first_parser(*flags: str) -> argparse.ArgumentParser:
+    """Return a parser of those flags on which the others' defaults depend; a missing value is left to the second."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for flag in flags:
+        parser.add_argument(f"--{flag}", nargs="?")
+    return parser
 
 
 def read_settings(flags: Sequence[str]) -> dict[str, Value]:
@@ -46,8 +50,12 @@ def read_settings(flags: Sequence[str]) -> dict[str, Value]:
     """
     flags = [_with_hyphens(each) for each in flags]
     given = {flag.partition("=")[0] for flag in flags}
-    made = parse(Config, "train", flags, default=Config(env=""))
-    return {name: value_of(made, name) for name, flag in FLAGS.items() if {f"--{flag}", f"--no-{flag}"} & given}
+    chosen, _ = _first_parser("agent").parse_known_args(flags)
+    spec = AGENTS[chosen.agent or Config.agent]
+    made = parse(Config, "train", flags, default=Config(env="", agent=spec.name, own=spec.own_settings()))
+    return {
+        name: value_of(made, name) for name, flag in flags_for(made).items() if {f"--{flag}", f"--no-{flag}"} & given
+    }
 
 
 def _with_hyphens(argument: str) -> str:

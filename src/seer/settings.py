@@ -5,12 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_type_hints
 
 from seer.config import Config
-from seer.presets import preset
+from seer.presets import change, preset
+from seer.registry import Settings, Value
 from seer.validation import validate
-
-Value = str | int | float | bool | None
-Settings = Mapping[str, Value]
-"""Such as {"steps": 100_000, "freeze.at": "never"}."""
 
 ENCODERS = ("freeze.encoder_from", "freeze.encoder_factory")
 """Settings that bring an encoder, which is frozen from the start."""
@@ -33,6 +30,11 @@ FLAGS: Mapping[str, str] = dict(_flags(Config))
 """The flag of `seer train` for each setting: {"freeze.at": "freeze-at", "steps": "steps", ...}."""
 
 
+def flags_for(config: Config) -> Mapping[str, str]:
+    """Return `FLAGS`, and those that only its agent has."""
+    return {**FLAGS, **dict(_flags(type(config.own), "own."))}
+
+
 def resolve(env: str, settings: Settings) -> Config:
     """Return the checked config of an environment: its preset with these settings changed.
 
@@ -42,17 +44,6 @@ def resolve(env: str, settings: Settings) -> Config:
     agent: Any = settings.get("agent")
     brings_encoder = any(settings.get(name) is not None for name in ENCODERS)
     return validate(change(preset(env, agent, transfer=brings_encoder), settings))
-
-
-def change(config: Config, settings: Settings) -> Config:
-    """Return the config with other values in the fields that `settings` names."""
-    groups: dict[str, dict[str, Any]] = {}
-    for name, value in settings.items():
-        group, _, field = name.rpartition(".")
-        groups.setdefault(group, {})[field] = value
-    own = groups.pop("", {})
-    nested = {group: dataclasses.replace(getattr(config, group), **values) for group, values in groups.items()}
-    return dataclasses.replace(config, **own, **nested)
 
 
 def value_of(config: Config, name: str) -> Value:
@@ -73,7 +64,7 @@ def flags_of(config: Config) -> list[str]:
         base = preset(config.env, config.agent, transfer=brings_encoder)
         flags += ["--agent", config.agent]
     flags += ["--seed", str(config.seed)]
-    for name, flag in FLAGS.items():
+    for name, flag in flags_for(config).items():
         value = value_of(config, name)
         if name == "seed" or value == value_of(base, name):
             continue

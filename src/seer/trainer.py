@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from seer.config import Config, config_to_json
-from seer.envs import GymnasiumEnvironment
-from seer.envs.rendering import choose_backend
 from seer.errors import LearningError, SettingError, shortened
 from seer.paper.transfer import adopt_encoder, adopt_weights
-from seer.presets import CONTROL
 from seer.reporting.plots import plot_runs
 from seer.runs.budget import disk_bytes
 from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_checkpoint
 from seer.runs.folder import METRICS_FILE, SUMMARY_FILE, Metrics, RunFolder, read_metrics, refuse_used
 from seer.runs.terminal import Terminal, human_bytes
-from seer.training.build import build, describe_computing, settle_computing
+from seer.training.build import build
+from seer.training.computing import describe_computing, settle_computing
 from seer.training.evaluation import LONGEST_GAME
 from seer.training.journal import Interrupted, Journal
 from seer.training.load_run import config_of, fitting, refuse_other_settings
@@ -61,9 +59,8 @@ def _ready(config: Config, out: Path, terminal: Terminal) -> TrainingState:
 
 def _refuse_unclear_pictures(run: TrainingState, config: Config) -> None:
     """Ask before the first step what is in the pictures; a run that is under way goes on as it began."""
-    environment = run.environment
-    if isinstance(environment, GymnasiumEnvironment) and environment.question and config.image.channels == "auto":
-        raise SettingError(environment.question)
+    if run.environment.question and config.image.channels == "auto":
+        raise SettingError(run.environment.question)
 
 
 def resume_run(path: Path, changes: Mapping[str, Any]) -> None:
@@ -175,15 +172,9 @@ def _introduce(run: TrainingState, config: Config, terminal: Terminal) -> None:
     if run.budget is not None:
         replay = human_bytes(run.replay.num_bytes)
         terminal.say(f"Memory: at most {human_bytes(run.budget)}, {replay} of it the replay's")
-    if config.env.startswith(CONTROL):
-        terminal.say(str(choose_backend()))
-    environment = run.environment
-    if not isinstance(environment, GymnasiumEnvironment):
-        return
-    if environment.backend is not None:
-        terminal.say(str(environment.backend))
-    terminal.say(environment.account)
-    if not environment.has_time_limit:
+    for line in run.environment.introduction():
+        terminal.say(line)
+    if not run.environment.has_time_limit:
         terminal.say(
             f"warning: {config.env} has no time limit; where a game may never end, give --max-episode-steps, as an "
             f"evaluation stops the run after {LONGEST_GAME:,} steps of one game"

@@ -3,8 +3,11 @@
 import math
 import re
 
-from seer.config import Config, FreezeConfig, ValueConfig
+from seer.agents.registry import AGENTS
+from seer.agents.settings import ValueConfig
+from seer.config import Config, FreezeConfig
 from seer.core.freeze_rules import LONG_ENOUGH
+from seer.envs.registry import suite_of
 from seer.errors import SettingError
 
 
@@ -134,7 +137,7 @@ def _validate_pictures(config: Config) -> None:
     }
     for flag, used in given.items():
         _require(
-            not (used and config.has_own_protocol),
+            not (used and suite_of(config.env).own_protocol),
             f"{flag}: how {config.env} is shown follows the paper; leave it out",
         )
     _require(
@@ -147,7 +150,7 @@ def _validate_replay(config: Config) -> None:
     replay, needed = config.replay, config.least_capacity * config.num_envs
     several = config.num_envs > 1
     _require(
-        not replay.prioritized or config.agent in ("rainbow", "dqn"),
+        not replay.prioritized or AGENTS[config.agent].has_priorities,
         f"--prioritized: {config.agent} has no priorities to sample by; leave it out",
     )
     if replay.memory is not None:
@@ -185,7 +188,7 @@ def _validate_latents(config: Config) -> None:
     freeze = config.freeze
     if freeze.latent_pool is not None:
         _require(
-            config.agent in ("rainbow", "dqn") or freeze.encoder_factory is not None,
+            freeze.encoder_factory is not None or not AGENTS[config.agent].projects,
             f"--latent-pool {freeze.latent_pool}: {config.agent} stores its projections' latents, which are small "
             "anyway; leave it out",
         )
@@ -293,14 +296,14 @@ def earliest_decision(freeze: FreezeConfig, first_update: int) -> int:
 
 
 def _validate_views(config: Config) -> None:
-    size, view = config.image.size, config.view_size
+    size, view, views = config.image.size, config.view_size, AGENTS[config.agent].views
     _require(view <= size, f"--crop-size {view} is more than --image-size {size}; give less")
     _require(
-        view == size or config.agent in ("sac", "curl"),
+        view == size or views == "crops",
         f"--crop-size {view}: --agent {config.agent} crops nothing; leave it out",
     )
     _require(
-        config.freeze.num_crops == 1 or view < size,
+        config.freeze.num_crops == 1 or view < size or views == "shifts",
         f"--num-crops {config.freeze.num_crops}: without cropping every crop is the same; use --num-crops 1",
     )
 

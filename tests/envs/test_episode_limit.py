@@ -15,7 +15,7 @@ from seer.config import config_from_json, config_to_json
 from seer.envs import make_atari, make_gymnasium, play
 from seer.runs.folder import read_metrics
 from seer.trainer import try_run
-from seer.training.build import build_environment
+from seer.training.build_environment import build_environment
 from tiny_run import seer
 
 Capture = pytest.CaptureFixture[str]

@@ -29,7 +29,8 @@ from seer.export.check import check, compare, run
 from seer.export.onnx import export
 from seer.replay.codec import Int8Codec
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
-from seer.training.build import build_agent, build_environment
+from seer.training.build_agent import build_agent
+from seer.training.build_environment import build_environment
 from seer.training.observations import play
 from tiny_run import files, seer
 

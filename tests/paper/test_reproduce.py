@@ -19,7 +19,9 @@ from seer.paper.exhibits import EXHIBITS
 from seer.paper.scale import Scale, ScaleName
 from seer.settings import FLAGS, value_of
 from seer.sweeps.speed import _kind_of_speed
-from seer.training.build import build_agent, build_environment, build_schedule
+from seer.training.build import build_schedule
+from seer.training.build_agent import build_agent
+from seer.training.build_environment import build_environment
 from seer.training.cost import run_flops
 from tiny_run import seer
 

@@ -21,7 +21,8 @@ from seer.replay import RowFormat
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from seer.runs.folder import RunFolder, read_metrics
 from seer.runs.snapshots import list_snapshots, save_snapshot
-from seer.training.build import build_agent, replay_bytes
+from seer.training.build_agent import build_agent
+from seer.training.build_replay import replay_bytes
 from test_cli import Capture
 from tiny_run import seer, stop_in_step
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seer.envs.registry import normalized
+from seer.envs.scores import ATARI
 from seer.errors import SettingError
 from seer.paper.exhibits import EXHIBITS
 from seer.paper.results import exhibit_results
 from seer.reporting.aggregates import aggregate
-from seer.reporting.reference_scores import ATARI, normalized
 from seer.reporting.report import page, write_page, write_report
 from seer.reporting.results import Column, Results
 from seer.sweeps.grid import short_name

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from seer.reporting.reference_scores import normalized
+from seer.envs.registry import normalized
 from seer.reporting.statistics import (
     bootstrap,
     interquartile_mean,

@@ -26,9 +26,10 @@ from seer.config import Config, config_to_json
 from seer.core.phase import Phase
 from seer.errors import SettingError
 from seer.flags import read_settings
+from seer.presets import change
 from seer.runs.checkpoints import save_checkpoint
 from seer.runs.folder import RunFolder
-from seer.settings import change, flags_of
+from seer.settings import flags_of
 from seer.sweeps import runner
 from seer.sweeps.grid import make_grid, read_grid, short_name, table_to_flags
 from seer.sweeps.manifest import Manifest
@@ -38,7 +39,9 @@ from seer.sweeps.progress import Follower, Progress
 from seer.sweeps.run import room_for
 from seer.sweeps.runner import LocalRunner, Room
 from seer.sweeps.trial import Entry, Needs, Outcome, Trial, outcome_of, ready, start, state_of
-from seer.training.build import build, build_agent, build_environment
+from seer.training.build import build
+from seer.training.build_agent import build_agent
+from seer.training.build_environment import build_environment
 from seer.training.cost import run_flops
 from tiny_run import files, seer
 from tiny_sweep import STEPS, has_checkpoint, is_finished, steps_of, write_grid

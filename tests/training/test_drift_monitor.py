@@ -16,7 +16,7 @@ from seer.core.phase import Phase
 from seer.core.similarity import Covariances, effective_rank, linear_cka, svcca
 from seer.presets import preset
 from seer.replay import Arena, Replay, RowFormat, Uniform
-from seer.training.build import build_agent
+from seer.training.build_agent import build_agent
 from seer.training.drift_monitor import DriftMonitor, encode_views, judge
 from seer.training.feature_stability import FeatureStability
 from small_agent import FRAME_SHAPE, STACK, make_agent, make_batch

@@ -17,7 +17,7 @@ from seer.errors import RunError, SettingError
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
 from seer.training import journal
-from seer.training.build import build_environment
+from seer.training.build_environment import build_environment
 from seer.training.evaluation import Evaluation, Evaluator
 from seer.training.invariants import Invariants
 from seer.training.state import Schedule

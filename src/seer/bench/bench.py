@@ -15,12 +15,13 @@ from seer.bench.scaling import measure_scaling
 from seer.bench.subject import Subject, prepared, stand_in
 from seer.bench.targets import judge
 from seer.bench.timing import Plan, Probe, Progress, interleave
-from seer.config import AgentName, Config
+from seer.config import Config
 from seer.presets import preset
-from seer.training.build import build_environment, pick_device
+from seer.training.build_environment import build_environment
+from seer.training.computing import pick_device
 
 
-def measure(configs: Mapping[AgentName, Config], plan: Plan, *, scaling: bool, progress: Progress) -> Report:
+def measure(configs: Mapping[str, Config], plan: Plan, *, scaling: bool, progress: Progress) -> Report:
     """Everything about these agents, with its verdicts. `configs` as `bench_config` makes them."""
     device = pick_device(next(iter(configs.values())).device)
     report = Report(device, threads={agent: config.threads or 1 for agent, config in configs.items()})

@@ -29,7 +29,10 @@ from seer.config import Config, LatentDtype
 from seer.core.phase import Phase
 from seer.envs import PixelEnvironment
 from seer.system_info import resident_bytes
-from seer.training.build import build_agent, build_environment, build_replay, pick_device
+from seer.training.build_agent import build_agent
+from seer.training.build_environment import build_environment
+from seer.training.build_replay import build_replay
+from seer.training.computing import pick_device
 
 LATENTS_MADE = 256  # recorded observations encoded for filling up; appended again and again
 TIMED_SAMPLES = 50

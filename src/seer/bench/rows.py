@@ -21,7 +21,7 @@ from seer.bench.timing import Probe, Timing, synchronize, timed
 from seer.core.phase import Phase
 from seer.envs import PixelEnvironment
 from seer.replay import Replay
-from seer.training.build import build_replay
+from seer.training.build_replay import build_replay
 from seer.training.loop import learn, train
 from seer.training.state import TrainingState
 

@@ -12,10 +12,10 @@ from seer.bench.report import check_output, print_report, write_json, write_mark
 from seer.bench.scaling import draw_scaling
 from seer.bench.subject import bench_config
 from seer.bench.timing import FULL, QUICK
-from seer.config import AgentName, Config
+from seer.config import Config
 from seer.errors import SettingError
 from seer.runs.terminal import Terminal
-from seer.training.build import use_threads
+from seer.training.computing import use_threads
 
 LEDGER_STEPS = 2000
 """Steps played for `seer memory --measure`: enough for a system that counts memory in pages."""
@@ -34,7 +34,7 @@ def measure_memory(config: Config) -> None:
 
 def run_bench(
     *,
-    agents: Sequence[AgentName],
+    agents: Sequence[str],
     device: str,
     threads: int | None,
     quick: bool,

@@ -21,7 +21,9 @@ from seer.config import Config
 from seer.core.phase import Phase
 from seer.reporting.files import write_picture
 from seer.reporting.plots import COLOURS, STYLE
-from seer.training.build import build, free_on, pick_device
+from seer.training.build import build
+from seer.training.build_replay import free_on
+from seer.training.computing import pick_device
 from seer.training.loop import learn
 from seer.training.state import TrainingState
 

@@ -18,15 +18,16 @@ import torch
 from rich.console import Console
 
 from seer.bench.timing import Plan, Progress, no_progress
-from seer.config import AgentName, Config, config_to_json
+from seer.config import Config, config_to_json
 from seer.envs import PixelEnvironment
 from seer.envs.base import Info, Pixels, State
 from seer.errors import SettingError
-from seer.presets import CONTROL, preset
+from seer.presets import preset
 from seer.replay import Replay, Streams
 from seer.runs.folder import Metrics, RunFolder
 from seer.runs.terminal import Terminal
-from seer.training.build import build, build_environment
+from seer.training.build import build
+from seer.training.build_environment import build_environment
 from seer.training.journal import Journal
 from seer.training.loop import freeze
 from seer.training.state import TrainingState
@@ -80,7 +81,7 @@ class Subject:
     missing: str | None
 
     @property
-    def agent(self) -> AgentName:
+    def agent(self) -> str:
         """Its name."""
         return self.config.agent
 
@@ -121,7 +122,7 @@ class StandIn(PixelEnvironment):
         return np.resize(self._frames[-1].transpose(1, 2, 0), (*self.frame_shape[1:], 3))
 
 
-def bench_config(agent: AgentName, plan: Plan, *, device: str, threads: int | None) -> Config:
+def bench_config(agent: str, plan: Plan, *, device: str, threads: int | None) -> Config:
     """What `seer train` takes for an agent, without evaluations and checkpoints, and with a replay of `plan.rows`.
 
     `threads` None leaves the preset's, and one per core where it sets none.
@@ -151,7 +152,7 @@ def period(config: Config) -> int:
 
 def kind(config: Config) -> str:
     """The kind of environment, as `Plan` has it."""
-    return "control" if config.env.startswith(CONTROL) else "atari"
+    return "control" if config.env.startswith("dm_control/") else "atari"
 
 
 def stand_in(config: Config) -> StandIn:

@@ -6,7 +6,7 @@ import torch
 
 from seer.bench.report import Report, Verdict
 from seer.bench.rows import EVALUATION_GAMES
-from seer.config import AgentName, Config
+from seer.config import Config
 
 PEER_LIMITS = {
     "rainbow/update/frames": (0.85, 0.85),
@@ -30,7 +30,7 @@ RUN_LIMITS = {"rainbow": 20.0, "curl": 40.0}
 """Minutes of the paper's whole run, evaluation included."""
 
 
-def judge(report: Report, configs: Mapping[AgentName, Config]) -> list[Verdict]:
+def judge(report: Report, configs: Mapping[str, Config]) -> list[Verdict]:
     """Every target of the agents that were measured."""
     wide = torch.cpu.get_capabilities().get("avx512_f", False)
     limits = {name: with_avx512 if wide else without for name, (with_avx512, without) in PEER_LIMITS.items()}

@@ -14,9 +14,10 @@ import numpy as np
 from gymnasium.wrappers import AtariPreprocessing
 
 from seer.envs.base import Info, PixelEnvironment, Pixels, State
-from seer.envs.hints import did_you_mean
+from seer.envs.hints import bare_name, did_you_mean
 from seer.errors import SettingError
 
+IDS = "ids look like 'ALE/Alien-v5'"
 NOOP = 0  # AtariPreprocessing refuses games whose first action is another
 FRAMES_PER_SECOND = 60  # of the console
 
@@ -177,7 +178,7 @@ def make_atari(
         SettingError: the game isn't known, or ale-py, its ROM or OpenCV is missing.
     """
     if env_id not in known_atari_games():
-        hint = did_you_mean(env_id, known_atari_games(), otherwise="ids look like 'ALE/Alien-v5'")
+        hint = did_you_mean(env_id, known_atari_games(), otherwise=IDS)
         raise SettingError(f"--env {env_id!r} is not a known Atari game{hint}")
     try:
         console = gymnasium.make(
@@ -209,3 +210,14 @@ def known_atari_games() -> list[str]:
         raise SettingError("Atari games (env 'ALE/...') need ale-py: pip install ale-py") from error
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # else the first console prints a banner
     return sorted(env_id for env_id, spec in gymnasium.registry.items() if spec.namespace == "ALE")
+
+
+def refusal_of_other_name(env_id: str) -> str | None:
+    """Return why Gymnasium mustn't make a game: it would do so in another protocol. None for anything else."""
+    games = known_atari_games()
+    name = env_id.rpartition(":")[2]
+    is_game = bare_name(name) in map(bare_name, games)
+    old = (spec for spec in gymnasium.registry.values() if str(spec.entry_point).startswith("ale_py"))
+    if not (name.startswith("ALE/") or (is_game and any(name in (spec.id, spec.name) for spec in old))):
+        return None
+    return f"is an Atari game in another protocol{did_you_mean(name, games, otherwise=IDS)}"

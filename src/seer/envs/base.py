@@ -44,6 +44,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         action_space: what `step` accepts.
         time_limit: seconds that a start or a step may take.
         max_episode_steps: agent steps after which an episode is truncated; None leaves that to the simulator.
+        question: a line that asks what its pictures' axes mean, where they don't tell; otherwise None.
         is_lost: `load_state_dict` couldn't bring the simulator back; what it showed is there, its episode isn't.
 
     What a simulator raises, an answer that takes too long, a frame of another shape or dtype and a reward that float32
@@ -54,6 +55,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     render_mode = "rgb_array"
     time_limit: float = 300.0
     max_episode_steps: int | None = None
+    question: str | None = None
 
     def __init__(
         self,
@@ -147,6 +149,15 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
             if abs(reward) > LARGEST_REWARD:
                 raise RunError(f"its reward is {reward:g}, beyond {LARGEST_REWARD:g}, which can't be learnt: scale it")
         return reward, terminated, truncated, info
+
+    @property
+    def has_time_limit(self) -> bool:
+        """Whether something is known to cut its episodes off."""
+        return True
+
+    def introduction(self) -> list[str]:
+        """Return lines for the start of a run: what draws, what the agent sees and does."""
+        return []
 
     @property
     def length(self) -> int:

@@ -8,6 +8,7 @@ an exact state needs dm_control's own objects anyway.
 """
 
 import functools
+import re
 from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Any
@@ -54,6 +55,10 @@ class DMControlEnvironment(PixelEnvironment):
         self.metadata = self.metadata | {"render_fps": max(1, round(1 / seconds))}
         self._image_size = image_size
         self._shadows = shadows
+
+    def introduction(self) -> list[str]:
+        """Return a line about what draws."""
+        return [str(choose_backend())]
 
     def own_actions(self) -> dict[str, Any]:
         """Return the bounds of each actuator, 1 where it has none."""
@@ -175,6 +180,15 @@ def known_dm_control_tasks() -> list[str]:
     from dm_control import suite
 
     return sorted(f"dm_control/{domain}-{task}-v0" for domain, task in suite.ALL_TASKS)
+
+
+def refusal_of_other_name(env_id: str) -> str | None:
+    """Return why Gymnasium mustn't make a task: it would show no pictures. None for anything else."""
+    module, _, name = env_id.rpartition(":")
+    if not (name.startswith("dm_control/") or module in ("dm_control", "shimmy")):
+        return None
+    task = re.sub(r"(-v\d+)?$", "", name.removeprefix("dm_control/"), count=1)
+    return f"would be a task of DeepMind Control without its pictures; did you mean 'dm_control/{task}-v0'?"
 
 
 def _load(env_id: str) -> Any:

@@ -7,7 +7,7 @@ squeezed to a square by area, as `AtariPreprocessing` does. Rewards stay as they
 import zlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -19,9 +19,8 @@ from seer.envs.ids import atari_note, make
 from seer.envs.mujoco_rendering import choose_mujoco_backend
 from seer.envs.pictures import ALL_VALUES, as_picture, observed_view, rendered_view, scaled
 from seer.envs.randomness import SharedRandomness
+from seer.envs.registry import Channels
 from seer.errors import RunError, SettingError
-
-Channels = Literal["grey", "rgb", "as shown"]
 
 UNBOUNDED = 1e9
 """Bounds of actions beyond this mean that there is none."""
@@ -42,12 +41,10 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     Attributes:
         account: one line about what the agent sees and does.
-        question: a line that asks what its pictures' axes mean, where they don't tell; otherwise None.
         backend: what draws MuJoCo's pictures; None where it draws none.
     """
 
     account: str
-    question: str | None
     backend: Backend | None
 
     def __init__(
@@ -93,6 +90,10 @@ class GymnasiumEnvironment(PixelEnvironment):
         self._actions: list[Any] = []  # since its start
         self._checksum = 0  # of its frames and rewards
         self._picture: Pixels = np.zeros((height, width, shown), np.uint8)  # the newest, in full size
+
+    def introduction(self) -> list[str]:
+        """Return a line about what draws, if MuJoCo's pictures are, and one about what the agent sees and does."""
+        return [*([str(self.backend)] if self.backend is not None else []), self.account]
 
     @property
     def has_time_limit(self) -> bool:

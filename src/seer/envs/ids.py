@@ -5,15 +5,16 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import gymnasium
 
-from seer.envs.atari import known_atari_games
-from seer.envs.hints import bare_name, did_you_mean
+from seer.envs.hints import did_you_mean
+from seer.envs.registry import ENVIRONMENTS, EnvSpec
 from seer.errors import SettingError, shortened
+from seer.registry import resolve
 
 
 def make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
@@ -22,14 +23,16 @@ def make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]
     Raises:
         SettingError: it can't be made or drawn, or is one of Atari's or DeepMind Control's under another name.
     """
-    games = known_atari_games()  # registers them with Gymnasium, for the hints
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame would look for a screen, which nothing here is shown on
-    _refuse_other_names(env_id, games)
+    suites = [ENVIRONMENTS[name] for name in ENVIRONMENTS.names()]
+    for suite in suites:
+        if (refusal := resolve(suite.claims)(env_id)) is not None:
+            raise SettingError(f"--env {env_id!r} {refusal}")
     options: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
         env = gymnasium.make(env_id, disable_env_checker=True, **options)  # PixelEnvironment watches it
     except gymnasium.error.UnregisteredEnv as error:  # its name, namespace or version
-        raise SettingError(_unregistered(env_id, games)) from error
+        raise SettingError(_unregistered(env_id, suites)) from error
     except Exception as error:  # whatever a third party's code raises
         raise SettingError(f"--env {env_id!r} can't be made ({shortened(error)})") from error
     modes = env.metadata.get("render_modes") or []
@@ -50,23 +53,7 @@ def atari_note(env: gymnasium.Env[Any, Any]) -> str:
     )
 
 
-def _refuse_other_names(env_id: str, games: list[str]) -> None:
-    """Refuse ids that Gymnasium would make in another protocol than that of the same game or task here."""
-    module, _, name = env_id.rpartition(":")
-    is_game = bare_name(name) in map(bare_name, games)
-    old = (spec for spec in gymnasium.registry.values() if str(spec.entry_point).startswith("ale_py"))
-    if name.startswith("ALE/") or (is_game and any(name in (spec.id, spec.name) for spec in old)):
-        hint = did_you_mean(name, games, otherwise="ids look like 'ALE/Alien-v5'")
-        raise SettingError(f"--env {env_id!r} is an Atari game in another protocol{hint}")
-    if name.startswith("dm_control/") or module in ("dm_control", "shimmy"):
-        task = re.sub(r"(-v\d+)?$", "", name.removeprefix("dm_control/"), count=1)
-        raise SettingError(
-            f"--env {env_id!r} would be a task of DeepMind Control without its pictures; did you mean "
-            f"'dm_control/{task}-v0'?"
-        )
-
-
-def _unregistered(env_id: str, games: list[str]) -> str:
+def _unregistered(env_id: str, suites: Sequence[EnvSpec]) -> str:
     """The line that refuses an id: the nearest of those known, or how to name the package."""
     refused = f"--env {env_id!r} isn't registered with Gymnasium"
     module, imported, name = env_id.rpartition(":")
@@ -82,8 +69,10 @@ def _unregistered(env_id: str, games: list[str]) -> str:
     package = re.split(r"[-/]", env_id)[0].lower()
     if re.fullmatch(r"[^:]+-v\d+", env_id) and package.isidentifier() and importlib.util.find_spec(package):
         return f"{refused}; did you mean '{package}:{env_id}', which imports {package} first?"
-    known: Iterable[str] = [*sorted(gymnasium.registry, key=lambda each: "/" not in each), *games]
-    shape = f"ids look like 'ALE/Alien-v5', or, of a package that has to be imported first, 'package:{env_id[:40]}'"
+    listed = (known_id for suite in suites for known_id in resolve(suite.known_ids)())
+    known: Iterable[str] = [*sorted(gymnasium.registry, key=lambda each: "/" not in each), *listed]
+    examples = ", ".join(repr(suite.example) for suite in suites)
+    shape = f"ids look like {examples} or, of a package that has to be imported first, 'package:{env_id[:40]}'"
     return refused + did_you_mean(env_id, known, otherwise=shape, cutoff=0.75)
 
 

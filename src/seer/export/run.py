@@ -14,7 +14,7 @@ from seer.reporting.files import refuse_existing
 from seer.runs.checkpoints import latest_checkpoint
 from seer.runs.folder import RunFolder
 from seer.runs.terminal import Terminal
-from seer.training.build import pick_precision
+from seer.training.computing import pick_precision
 from seer.training.load_run import config_of, load_player
 from seer.training.observations import play
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
+from seer.agents.registry import AGENTS, agent_label
 from seer.config import Config
 from seer.paper.exhibits import Exhibit
 from seer.paper.scale import Scale
-from seer.reporting.curves import AGENT_NAMES
-from seer.settings import FLAGS, Value, value_of
+from seer.registry import Value
+from seer.settings import FLAGS, value_of
 from seer.sweeps.grid import short_name
 from seer.sweeps.plan import Planned
 from seer.training.build import build_schedule
@@ -109,16 +110,16 @@ def _replay(planned: Sequence[Planned]) -> Row:
     kinds: dict[str, set[str]] = {}
     for each in planned:
         kind = "prioritised" if each.config.replay.prioritized else "uniform"
-        kinds.setdefault(kind, set()).add(AGENT_NAMES[each.config.agent])
+        kinds.setdefault(kind, set()).add(agent_label(each.config.agent))
     here = " and ".join(f"{kind} for {' and '.join(sorted(agents))}" for kind, agents in kinds.items())
     return "replay", f"{here}; --replay sets it for Rainbow", "prioritised for Rainbow; in the authors' code uniform"
 
 
 def _partly_frozen(planned: Sequence[Planned]) -> list[Row]:
-    """Return what CURL loses where layers above the cut go on learning."""
-    if not any(each.config.agent == "curl" and each.config.freeze.layers != "all" for each in planned):
-        return []
-    return [("layers above a cut", "learn without CURL's contrastive loss, which ends at the freeze", "")]
+    """Return what layers above a cut learn without after the freeze."""
+    agents = dict.fromkeys(each.config.agent for each in planned if each.config.freeze.layers != "all")
+    lost = [AGENTS[agent].lost_above_cut for agent in agents]
+    return [("layers above a cut", f"learn without {each}", "") for each in lost if each]
 
 
 def _pretraining(exhibit: Exhibit, planned: Sequence[Planned]) -> list[Row]:

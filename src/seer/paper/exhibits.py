@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seer.errors import SettingError
+from seer.registry import Settings
 from seer.reporting.curves import XAxis
-from seer.settings import Settings
 from seer.sweeps.grid import make_trial, short_name
 from seer.sweeps.trial import Trial
 

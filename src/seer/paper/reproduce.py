@@ -8,7 +8,7 @@ from seer.paper.differences import differences, print_differences
 from seer.paper.exhibits import EXHIBITS
 from seer.paper.results import write_results
 from seer.paper.scale import Scale, ScaleName
-from seer.settings import Settings
+from seer.registry import Settings
 from seer.sweeps.options import SweepOptions, check_options
 from seer.sweeps.plan import make_plan
 from seer.sweeps.run import run

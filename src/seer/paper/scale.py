@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from seer.agents.registry import AGENTS
 from seer.config import Config
 from seer.paper.exhibits import Exhibit
-from seer.settings import Settings, Value, change
+from seer.presets import change
+from seer.registry import Settings, Value
 from seer.validation import validate
 
 ScaleName = Literal["paper", "small", "toy"]
@@ -67,7 +69,7 @@ class Scale:
         return validate(change(config, own))
 
     def _toy(self, config: Config) -> dict[str, Value]:
-        own = {**TOY, **(TOY_CONTROL if config.agent in ("sac", "curl") else {})}
+        own = {**TOY, **(TOY_CONTROL if AGENTS[config.agent].actions == "continuous" else {})}
         if config.freeze_step:  # not from the start
             own["freeze.at"] = str(TOY_FREEZE)
         if config.replay.capacity is not None:

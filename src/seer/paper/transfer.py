@@ -6,11 +6,14 @@ from typing import Any
 import torch
 
 from seer.agents.agent import Agent
+from seer.agents.registry import AGENTS
 from seer.config import Config, config_from_json
+from seer.envs.registry import suite_of
 from seer.errors import SettingError
 from seer.pretrained import ModuleStage, load_weights
 from seer.runs.folder import RunFolder
 from seer.runs.snapshots import FOLDER, Weights, read_last, read_snapshot, step_of
+from seer.training.build_environment import shown_channels
 
 PREFIX = "online.encoder."
 
@@ -65,7 +68,7 @@ def _read(source: Path) -> tuple[int, Weights]:
 
 def _traits(config: Config) -> dict[str, Any]:
     """Return what an encoder's shapes depend on, by the name of the flag."""
-    projected = config.agent in ("sac", "curl")
+    projected = AGENTS[config.agent].projects
     return {
         "environment's kind": _kind(config),
         "--encoder": config.learning.encoder,
@@ -78,10 +81,7 @@ def _traits(config: Config) -> dict[str, Any]:
 
 
 def _kind(config: Config) -> str:
-    if not config.has_own_protocol:
-        plain = "as shown" if config.agent in ("sac", "curl") else "grey"
-        return f"Gymnasium ({plain if config.image.channels == 'auto' else config.image.channels})"
-    return "dm_control (RGB)" if config.env.startswith("dm_control/") else "Atari (grey)"
+    return f"{suite_of(config.env).label} ({shown_channels(config)})"
 
 
 def _shapes(tensors: Weights) -> dict[str, Any]:

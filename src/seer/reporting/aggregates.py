@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from seer.reporting.reference_scores import normalized
+from seer.envs.registry import normalized
 from seer.reporting.statistics import (
     BOOTSTRAP_SEED,
     Estimate,

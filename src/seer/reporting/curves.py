@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seer.agents.registry import agent_label
 from seer.errors import SettingError
 from seer.runs.folder import CHANGEABLE, METRICS_FILE, Record, RunFolder, is_number, read_metrics, settings_of
 
@@ -18,7 +19,6 @@ DRAWN = {
     "eval": (*COLUMNS.values(), "mean", "std"), "episode": (*COLUMNS.values(), "episode_return"),
     "freeze": tuple(COLUMNS.values()),
 }  # fmt: skip
-AGENT_NAMES = {"rainbow": "Rainbow", "dqn": "DQN", "sac": "SAC", "curl": "CURL"}
 # Settings that don't set curves apart: the picture says them elsewhere, or learning doesn't depend on them.
 UNCOMPARED = CHANGEABLE | {"env", "agent", "freeze.at", "seed", "log_every"}
 
@@ -133,7 +133,7 @@ def by_environment(groups: Sequence[Group]) -> list[Group]:
 
 def label(settings: Mapping[str, Any]) -> str:
     """Name these settings for a reader: agent, and when its encoder was frozen."""
-    agent = AGENT_NAMES.get(settings["agent"], settings["agent"])
+    agent = agent_label(settings["agent"])
     at = settings["freeze.at"]
     if at == "never":
         return f"{agent}, never frozen"

@@ -23,7 +23,8 @@ from typing import Any
 
 from seer.errors import SettingError
 from seer.flags import read_settings
-from seer.settings import Settings, resolve
+from seer.registry import Settings
+from seer.settings import resolve
 from seer.sweeps.trial import Trial, naming
 
 NAMED_OTHERWISE = {"env": "envs", "seed": "seeds", "out": "--out"}

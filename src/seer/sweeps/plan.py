@@ -21,7 +21,10 @@ from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, settings_of
 from seer.sweeps.manifest import MANIFEST_FILE
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.trial import Needs, Trial, naming, state_of
-from seer.training.build import build_agent, build_budget, build_environment, build_schedule
+from seer.training.build import build_schedule
+from seer.training.build_agent import build_agent
+from seer.training.build_environment import build_environment
+from seer.training.build_replay import build_budget
 from seer.training.cost import run_flops
 from seer.validation import parse_memory
 

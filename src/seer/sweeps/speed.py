@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from seer.config import Config, FreezeConfig, ReplayConfig
+from seer.envs.registry import suite_of
 from seer.errors import SettingError
 from seer.sweeps.plan import Planned
 from seer.sweeps.trial import naming
@@ -80,7 +81,8 @@ def measure_seconds(config: Config) -> tuple[float, float]:
 def _kind_of_speed(config: Config) -> Config:
     """Return the config with all equal that doesn't change the speed of a step; one Atari game stands for all."""
     plain = Config(env=config.env)
-    env = "ALE/Alien-v5" if config.env.startswith("ALE/") else config.env
+    suite = suite_of(config.env)
+    env = suite.example if suite.costs_alike else config.env
     replay = ReplayConfig(prioritized=config.replay.prioritized, n_step=config.replay.n_step)
     shape = ("num_crops", "layers", "latent_dtype", "latent_pool", "encoder_factory")
     freeze = FreezeConfig(at="1", **{name: getattr(config.freeze, name) for name in shape})

@@ -10,7 +10,10 @@ from seer.config import Config
 from seer.core.flops import Cost
 from seer.core.phase import Phase
 from seer.replay import RowFormat
-from seer.training.build import build_agent, build_environment, build_schedule, replay_bytes
+from seer.training.build import build_schedule
+from seer.training.build_agent import build_agent
+from seer.training.build_environment import build_environment
+from seer.training.build_replay import replay_bytes
 
 
 def print_flops(config: Config) -> None:

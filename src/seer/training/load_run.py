@@ -13,7 +13,9 @@ from seer.envs import PixelEnvironment, seed_shared
 from seer.errors import SettingError
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, flatten
-from seer.training.build import build_agent, build_environment, pick_device, use_threads
+from seer.training.build_agent import build_agent
+from seer.training.build_environment import build_environment
+from seer.training.computing import pick_device, use_threads
 from seer.validation import validate
 
 ABSENT = object()

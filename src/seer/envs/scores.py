@@ -27,12 +27,15 @@ CONTROL_MAXIMUM = 1000.0
 """An episode of DeepMind Control pays at most 1 in each of its 1000 simulator steps; 0 is the least."""
 
 
-def normalized(env: str, score: float) -> float | None:
-    """Return the score on a scale on which environments can be averaged; None where no reference is known."""
-    if env.startswith("dm_control/"):
-        return score / CONTROL_MAXIMUM
-    reference = ATARI.get(env.removeprefix("ALE/").split("-")[0]) if env.startswith("ALE/") else None
+def normalized_atari(env: str, score: float) -> float | None:
+    """Return a score with a random agent's at 0 and a human's at 1; None for a game that isn't in the table."""
+    reference = ATARI.get(env.removeprefix("ALE/").split("-")[0])
     if reference is None:
         return None
     random, human = reference
     return (score - random) / (human - random)
+
+
+def normalized_control(env: str, score: float) -> float | None:  # noqa: ARG001 (the same for all tasks)
+    """Return a score as a share of the highest."""
+    return score / CONTROL_MAXIMUM

@@ -1,0 +1,73 @@
+"""What an agent is made of: settings, actions, an encoder, random numbers. `AgentSpec.make` gets it."""
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from seer.agents.optimizers import Adam
+from seer.agents.settings import LearningConfig, OwnSettings, SacConfig, ValueConfig
+from seer.networks.encoders import Encoder
+
+
+@dataclass(frozen=True)
+class AgentInputs:
+    """Everything an agent is made of.
+
+    Attributes:
+        learning, value, sac: groups of settings, of which an agent reads those it has.
+        own: settings of this agent alone, of the class that its `AgentSpec` names.
+        view_size: side in pixels of what the encoder sees.
+        num_crops: views of each observation whose latents are stored, K.
+        action_space: Discrete from 0, or a Box of [-1, 1].
+        precision: what layers compute in.
+        make_encoder: makes the encoder with so many projections above its convolutions; 0 for none.
+        brings_encoder: its first stage is a module of the user's, whose weights stay as they are.
+        seeds: of weights (drawn from PyTorch's global generator, already seeded), noise or policy, exploration, views.
+    """
+
+    learning: LearningConfig
+    value: ValueConfig
+    sac: SacConfig
+    own: OwnSettings
+    view_size: int
+    num_crops: int
+    action_space: spaces.Space[Any]
+    device: torch.device
+    precision: torch.dtype
+    make_encoder: Callable[[int], Encoder]
+    brings_encoder: bool
+    seeds: Sequence[int]
+
+    @property
+    def num_actions(self) -> int:
+        """Actions of a Discrete space."""
+        assert isinstance(self.action_space, spaces.Discrete)
+        return int(self.action_space.n)
+
+    @property
+    def action_size(self) -> int:
+        """Numbers in an action of a Box."""
+        return math.prod(self.action_space.shape or ())
+
+    def policy_generator(self) -> torch.Generator:
+        """Return the generator of noise or policy, on the networks' device."""
+        return torch.Generator(self.device).manual_seed(self.seeds[1])
+
+    def exploration_generator(self) -> np.random.Generator:
+        """Return the generator of exploring actions."""
+        return np.random.default_rng(self.seeds[2])
+
+    def view_generator(self) -> torch.Generator:
+        """Return the generator of crops or shifts, on the CPU."""
+        return torch.Generator().manual_seed(self.seeds[3])
+
+
+def adam(learning_rate: float, **options: Any) -> Callable[[Iterable[torch.nn.Parameter]], Adam]:
+    """Return a maker of Adam optimisers; fused, which is several times as fast on small layers."""
+    return functools.partial(Adam, lr=learning_rate, fused=True, **options)

@@ -1,0 +1,89 @@
+"""Rainbow, DQN, SAC and CURL, made from settings."""
+
+from typing import Any
+
+from seer.agents.agent import EncodedNetwork
+from seer.agents.curl import Curl
+from seer.agents.inputs import AgentInputs, adam
+from seer.agents.losses import CategoricalValue, ScalarValue
+from seer.agents.rainbow import Epsilon, Rainbow
+from seer.agents.sac import Generators, Sac, SacSettings
+from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
+from seer.networks.heads import ValueHead
+
+
+def make_rainbow(inputs: AgentInputs) -> Rainbow:
+    """Make Rainbow, or what is left of it when parts are off, such as DQN."""
+    learning, value = inputs.learning, inputs.value
+    encoder = inputs.make_encoder(0)
+    head = ValueHead(
+        latent_size=encoder.output_size,
+        num_actions=inputs.num_actions,
+        num_atoms=value.num_atoms if value.distributional else 1,
+        hidden_units=learning.hidden_units,
+        dueling=value.dueling,
+        noisy_sigma=value.noisy_sigma if value.noisy else None,
+        precision=inputs.precision,
+    )
+    categorical = CategoricalValue(num_atoms=value.num_atoms, minimum=value.min_return, maximum=value.max_return)
+    return Rainbow(
+        EncodedNetwork(encoder, head).to(inputs.device),
+        categorical.to(inputs.device) if value.distributional else ScalarValue(),
+        double=value.double,
+        batch_size=learning.batch_size,
+        target_every=learning.target_every,
+        make_optimizer=adam(learning.learning_rate, eps=learning.adam_epsilon),
+        max_gradient_norm=learning.max_gradient_norm,
+        epsilon=Epsilon(0, 0, 1) if value.noisy else Epsilon(1, value.epsilon_end, value.epsilon_steps),
+        generator=inputs.policy_generator(),
+        rng=inputs.exploration_generator(),
+    )
+
+
+def make_sac(inputs: AgentInputs) -> Sac:
+    """Make SAC."""
+    return Sac(*_networks(inputs), **_rest(inputs))
+
+
+def make_curl(inputs: AgentInputs) -> Curl:
+    """Make CURL."""
+    networks = _networks(inputs)
+    similarity = Bilinear(inputs.sac.latent_size).to(inputs.device)
+    return Curl(*networks, similarity=similarity, contrastive_steps=inputs.sac.contrastive_steps, **_rest(inputs))
+
+
+def _networks(inputs: AgentInputs) -> tuple[EncodedNetwork[TwinCritic], Actor, SacSettings]:
+    learning, sac = inputs.learning, inputs.sac
+    encoder = inputs.make_encoder(2)
+    shape: dict[str, Any] = {
+        "latent_size": sac.latent_size,
+        "action_size": inputs.action_size,
+        "hidden_units": learning.hidden_units,
+        "precision": inputs.precision,
+    }
+    network, actor = EncodedNetwork(encoder, TwinCritic(**shape)), Actor(**shape)
+    for part in (*list(encoder.stages)[inputs.brings_encoder :], network.head, actor):
+        part.apply(initialize)
+    settings = SacSettings(
+        batch_size=learning.batch_size,
+        crop_size=inputs.view_size,
+        num_crops=inputs.num_crops,
+        random_steps=sac.random_steps,
+        initial_temperature=sac.initial_temperature,
+        actor_every=sac.actor_every,
+        target_every=learning.target_every,
+        critic_tau=sac.critic_tau,
+        encoder_tau=sac.encoder_tau,
+    )
+    return network.to(inputs.device), actor.to(inputs.device), settings
+
+
+def _rest(inputs: AgentInputs) -> dict[str, Any]:
+    learning, sac = inputs.learning, inputs.sac
+    return {
+        "make_optimizer": adam(learning.learning_rate, eps=learning.adam_epsilon),
+        "make_temperature_optimizer": adam(sac.temperature_learning_rate, betas=(0.5, 0.999)),
+        "generators": Generators(
+            policy=inputs.policy_generator(), actions=inputs.exploration_generator(), crops=inputs.view_generator()
+        ),
+    }

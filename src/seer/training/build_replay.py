@@ -1,0 +1,126 @@
+"""From a config to the replay, and what that and the rest of the run take of memory."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from seer.agents.agent import Agent
+from seer.config import Config
+from seer.envs import PixelEnvironment
+from seer.errors import SettingError
+from seer.library import action_format
+from seer.replay import Arena, Prioritized, Replay, RowFormat, Streams, Uniform
+from seer.runs.budget import Budget, budget_of
+from seer.system_info import free_bytes, own_bytes
+from seer.training.computing import pick_device
+from seer.validation import parse_memory
+
+
+def build_replay(
+    config: Config,
+    environment: PixelEnvironment,
+    device: torch.device,
+    rng: np.random.Generator,
+    *,
+    num_bytes: int,
+) -> Replay | Streams:
+    """The replay, in an arena of `num_bytes` bytes; of several environments, one for each."""
+    settings, streams = config.replay, config.num_envs
+    frame = RowFormat(environment.frame_shape, torch.uint8)
+    capacity = num_bytes // streams // frame.num_bytes
+    needed = config.least_capacity
+    if capacity < needed:
+        asked = f"--replay-memory {settings.memory}" if settings.memory else f"--replay-capacity {settings.capacity}"
+        least = needed * streams
+        megabytes = math.ceil(least * frame.num_bytes / 1e5) / 10
+        raise SettingError(
+            f"{asked} holds {capacity} frames{' of each environment' * (streams > 1)}, less than batch size + n-step, "
+            f"{needed}; give at least {f'{megabytes}MB' if settings.memory else least}"
+        )
+    if streams == 1:
+        return _one_replay(config, environment, Arena(num_bytes, device), rng)
+    own = rng.spawn(streams)
+    arenas = [Arena(num_bytes // streams, device) for _ in own]
+    parts = [
+        _one_replay(config, environment, *each, number) for number, each in enumerate(zip(arenas, own, strict=True))
+    ]
+    return Streams(parts, rng)
+
+
+def _one_replay(
+    config: Config, environment: PixelEnvironment, arena: Arena, rng: np.random.Generator, number: int | None = None
+) -> Replay:
+    settings = config.replay
+    return Replay(
+        arena=arena,
+        frame=RowFormat(environment.frame_shape, torch.uint8),
+        number=number,
+        stack=environment.stack,
+        action=action_format(environment.action_space),
+        n_step=settings.n_step,
+        discount=config.learning.discount,
+        sampler=Prioritized(exponent=settings.priority_exponent) if settings.prioritized else Uniform(),
+        rng=rng,
+    )
+
+
+SPARE = 16  # for each so many rows there is room for one more: an episode that a time limit cuts takes one
+
+
+def replay_bytes(config: Config, frame: RowFormat, latent: RowFormat) -> int:
+    """Bytes of the replay's arena; without a setting, of as many frames as there are training steps.
+
+    Where the step of the freeze is known: of the frames until then, or of the latents of all steps if that is more.
+    """
+    if config.replay.memory is not None:
+        return parse_memory(config.replay.memory)
+    steps = config.replay.capacity or config.steps
+    most = steps * frame.num_bytes
+    if config.replay.capacity is not None or config.freeze_step is None:
+        return most
+    least = config.least_capacity * config.num_envs * frame.num_bytes  # the replay begins as one of frames
+    needed = max(config.freeze_step * frame.num_bytes, steps * latent.num_bytes)
+    return max(least, min(most, needed + needed // SPARE))
+
+
+def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any]) -> Budget:
+    """What the run takes of memory at most, on its device, wherever the agent is now."""
+    frame = RowFormat(environment.frame_shape, torch.uint8)
+    return budget_of(
+        agent,
+        on_gpu=pick_device(config.device).type != "cpu",
+        batch_size=config.learning.batch_size,
+        replay=replay_bytes(config, frame, agent.latent),
+        frame=frame,
+        stack=environment.stack,
+        action=action_format(environment.action_space),
+    )
+
+
+def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device) -> None:
+    """SettingError, with the size that would fit, where the replay and all else take more memory than is left."""
+    free, needed = free_on(device), budget
+    if device.type == "cuda":  # where the arena lies; what a GPU needs besides is far less than it has
+        needed = dataclasses.replace(budget, index=0, rest=0)
+    else:
+        free += own_bytes()
+    if needed.total <= free:
+        return
+    flag = "--replay-memory" if config.replay.memory else "--replay-capacity"
+    fits = needed.replay_within(free)
+    remedy = (
+        f"give --replay-memory {fits // 10**6}MB or less" if fits >= 10**6 else "free some, or use smaller networks"
+    )
+    others = needed.total - needed.replay
+    raise SettingError(
+        f"{flag} asks for {budget.replay / 1e9:.2f} GB; with {others / 1e9:.2f} GB for all else that is more than the "
+        f"{free / 1e9:.2f} GB that are free here: {remedy}"
+    )
+
+
+def free_on(device: torch.device) -> int:
+    """Bytes of memory left where a replay on this device lies."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes()

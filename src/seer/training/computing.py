@@ -1,0 +1,82 @@
+"""Where and how a run computes: device, threads, precision of the layers, form of the convolutions."""
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from seer.agents.registry import AGENTS
+from seer.config import Config
+from seer.errors import SettingError
+from seer.networks.encoders import ConvolutionForm
+from seer.system_info import usable_cores
+
+
+def use_threads(config: Config) -> None:
+    """Compute on as many threads as the settings say: more than there are free cores make everything crawl."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a `--device` setting means; auto takes a GPU if there is one.
+
+    Raises:
+        SettingError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise SettingError(f"--device {name} is not available here; use --device cpu or auto") from None
+    return device
+
+
+def pick_precision(config: Config) -> torch.dtype:
+    """What the layers compute in, given the setting, the agent and the device."""
+    name = config.learning.precision
+    if name == "auto":
+        pays = AGENTS[config.agent].bfloat16_pays and _has_bfloat16(pick_device(config.device))
+        name = "bfloat16" if pays else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def pick_convolution(config: Config) -> ConvolutionForm:
+    """How kernels that lie side by side are computed, given the setting and the device.
+
+    By the processor, not by a timing: the two forms round differently, and a seed has to give the same run.
+    """
+    if config.learning.convolution != "auto":
+        return config.learning.convolution
+    wide = pick_device(config.device).type != "cpu" or torch.cpu.get_capabilities().get("avx512_f", False)
+    return "direct" if wide else "patches"
+
+
+def settle_computing(config: Config) -> Config:
+    """The settings with "auto" decided for this machine, once: stored latents must stay those of one way to compute."""
+    precision: Any = str(pick_precision(config)).removeprefix("torch.")
+    settled = {"precision": precision, "convolution": pick_convolution(config)}
+    return dataclasses.replace(config, learning=dataclasses.replace(config.learning, **settled))
+
+
+def describe_computing(config: Config) -> str:
+    """One line: device, threads, precision, and what the processor lacks for it."""
+    device, precision = pick_device(config.device), str(pick_precision(config)).removeprefix("torch.")
+    lacks = not _has_bfloat16(device)
+    without = ", slow without bfloat16 instructions" if lacks and precision == "bfloat16" else ""
+    if lacks and precision == "float32" and AGENTS[config.agent].bfloat16_pays:
+        without = ", which would be faster with bfloat16 instructions"
+    count = torch.get_num_threads()
+    cores = usable_cores()
+    crawls = f" on {cores} core{'s' * (cores > 1)}, which is slow: give --threads {cores} or less" * (count > cores)
+    threads = f", {count} thread{'s' * (count > 1)}{crawls}" if device.type == "cpu" else ""
+    return f"Computing on {device}{threads}, layers in {precision}{without}"
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies matrices of bfloat16 faster than of float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
