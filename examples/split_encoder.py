@@ -110,7 +110,9 @@ def load(file: Path) -> onnxruntime.InferenceSession:
 
 def make_environment(about: dict[str, Any]) -> Any:
     """What stands in for the device's camera: the run's environment, whole games and raw rewards."""
-    from seer.envs import make_atari, make_dm_control, make_gymnasium
+    from seer.envs.atari import make_atari
+    from seer.envs.dm_control import make_dm_control
+    from seer.envs.gymnasium import make_gymnasium
 
     env_id, image = about["env"], about["image"]
     settings = {"stack": image["stack"], "action_repeat": image["action_repeat"], "image_size": image["size"]}

@@ -136,7 +136,7 @@ def environment(options: argparse.Namespace) -> VecEnv:
 
 def control(options: argparse.Namespace) -> gymnasium.Env[Any, Any]:
     """One of seer's own tasks; its observations are [1, 3, 84, 84]."""
-    from seer.envs import make_dm_control
+    from seer.envs.dm_control import make_dm_control
 
     task = make_dm_control(options.env, action_repeat=options.action_repeat, stack=1, image_size=84)
     return gymnasium.wrappers.TransformObservation(

@@ -9,7 +9,8 @@ A package announces an entry in its `pyproject.toml`, under the registry's group
 import difflib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -56,6 +57,12 @@ class Registry(Generic[Spec]):
         """Return the names of all entries, seer's own first; nothing is imported for it."""
         return list(dict.fromkeys([*self._specs, *sorted(_announced(self._group))]))
 
+    def specs(self) -> Iterator[Spec]:
+        """Give every entry whose package can be imported."""
+        for name in self.names():
+            with suppress(SettingError):
+                yield self[name]
+
     def __getitem__(self, name: str) -> Spec:
         """Return the entry of this name.
 
@@ -68,7 +75,7 @@ class Registry(Generic[Spec]):
         if name not in announced:
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"did you mean {near[0]}? " if near else ""
-            raise SettingError(f"{self._setting} {name} is unknown; {meant}use one of {', '.join(known)}")
+            raise SettingError(f"{self._setting} {name!r} is unknown; {meant}use one of {', '.join(known)}")
         try:
             spec: Spec = announced[name].load()
         except Exception as error:  # whatever a third party's code raises

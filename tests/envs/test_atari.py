@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pytest
 
 from painted import Episode, PaintedEnvironment, painted_number
-from seer.envs import AtariEnvironment, PixelEnvironment, known_atari_games, make_atari
-from seer.envs.base import Drawing, Info, Pixels
+from seer.envs.atari import AtariEnvironment, known_atari_games, make_atari
+from seer.envs.base import Drawing, Info, PixelEnvironment, Pixels
 from seer.errors import SettingError
 
 Transition = tuple[npt.NDArray[np.uint8], float, bool, bool, dict[str, Any]]
@@ -299,7 +299,7 @@ def test_a_missing_rom_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_nothing_is_printed() -> None:
     script = """
-from seer.envs import make_atari
+from seer.envs.atari import make_atari
 game = make_atari("ALE/Alien-v5", training=True)
 game.reset(seed=1)
 game.step(0)

@@ -12,7 +12,9 @@ import third_party
 from painted import Episode, PaintedEnvironment
 from seer.cli import parse_config
 from seer.config import config_from_json, config_to_json
-from seer.envs import make_atari, make_gymnasium, play
+from seer.envs.atari import make_atari
+from seer.envs.gymnasium import make_gymnasium
+from seer.envs.vector import play
 from seer.runs.folder import read_metrics
 from seer.trainer import try_run
 from seer.training.build_environment import build_environment

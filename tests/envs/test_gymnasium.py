@@ -23,7 +23,8 @@ from drawing import needs_drawing
 from painted_run import make_training
 from seer.cli import parse_config
 from seer.core.freeze_rules import FreezeAt
-from seer.envs import PixelEnvironment, make_gymnasium
+from seer.envs.base import PixelEnvironment
+from seer.envs.gymnasium import make_gymnasium
 from seer.errors import RunError, SettingError
 from seer.replay.transitions import End
 from seer.runs.folder import read_metrics
@@ -119,7 +120,7 @@ def test_mujoco_s_own_environments_are_drawn_without_a_screen() -> None:
     program = (
         "import os, sys, types\n"
         "sys.modules['imageio'] = types.ModuleType('imageio')\n"  # which Gymnasium imports there, and videos alone need
-        "from seer.envs import make_gymnasium\n"
+        "from seer.envs.gymnasium import make_gymnasium\n"
         "environment = make_gymnasium('InvertedPendulum-v5', render_pixels=True)\n"
         "shown = environment.reset(seed=0)[0]\n"
         "print(os.environ['MUJOCO_GL'], environment.backend, shown.std() > 1)"

@@ -7,7 +7,8 @@ from typing import Any
 import gymnasium
 import pytest
 
-from seer.envs import ids, make_gymnasium
+from seer.envs import ids
+from seer.envs.gymnasium import make_gymnasium
 from seer.errors import SettingError
 
 PONG, SWINGUP = "did you mean 'ALE/Pong-v5'", "did you mean 'dm_control/cartpole-swingup-v0'"

@@ -10,8 +10,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation
 
 import third_party
-from seer.envs import make_gymnasium
-from seer.envs.gymnasium import GymnasiumEnvironment
+from seer.envs.gymnasium import GymnasiumEnvironment, make_gymnasium
 from seer.errors import RunError, SettingError
 from tiny_run import seer
 

@@ -11,9 +11,9 @@ import pytest
 from test_gymnasium import SHORT, figures
 
 import third_party
-from seer.envs import EnvironmentProcess, make_gymnasium
-from seer.envs.gymnasium import GymnasiumEnvironment
+from seer.envs.gymnasium import GymnasiumEnvironment, make_gymnasium
 from seer.envs.randomness import SharedRandomness, seed_shared
+from seer.envs.vector import EnvironmentProcess
 from tiny_run import seer, stop_in_step
 
 

@@ -13,8 +13,10 @@ import pytest
 from test_gymnasium import figures
 
 from seer.cli import parse_config
-from seer.envs import EnvironmentProcess, PixelEnvironment, make_atari, make_gymnasium
-from seer.envs.vector import play
+from seer.envs.atari import make_atari
+from seer.envs.base import PixelEnvironment
+from seer.envs.gymnasium import make_gymnasium
+from seer.envs.vector import EnvironmentProcess, play
 from seer.errors import RunError, SettingError
 from seer.training import build
 from third_party import Shows

@@ -371,6 +371,7 @@ def test_device_and_server_play_the_game_that_the_agent_plays(
 
 
 def test_both_sides_do_without_torch() -> None:
-    code = f"import runpy, sys; runpy.run_path({str(EXAMPLE)!r}); import seer.envs; print('torch' in sys.modules)"
+    ours = "import seer.envs.atari, seer.envs.dm_control, seer.envs.gymnasium"
+    code = f"import runpy, sys; runpy.run_path({str(EXAMPLE)!r}); {ours}; print('torch' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert loaded.stdout.split() == ["False"]

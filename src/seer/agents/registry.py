@@ -129,7 +129,7 @@ def refuse_other_actions(spec: AgentSpec, actions: Actions, env: str) -> None:
     """
     if spec.actions == actions:
         return
-    able = [name for name in AGENTS.names() if AGENTS[name].actions == actions]
+    able = [each.name for each in AGENTS.specs() if each.actions == actions]
     able.sort(key=lambda name: name != DEFAULTS[actions])
     raise SettingError(
         f"--agent {spec.name} needs {spec.actions} actions; for {env} use {', '.join(able[:-1])} or {able[-1]}"

@@ -27,7 +27,7 @@ from seer.bench.subject import Step, record
 from seer.bench.timing import no_progress
 from seer.config import Config, LatentDtype
 from seer.core.phase import Phase
-from seer.envs import PixelEnvironment
+from seer.envs.base import PixelEnvironment
 from seer.system_info import resident_bytes
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from seer.bench.subject import NEVER, Subject, kind
 from seer.bench.timing import Probe, timed
 from seer.config import Config
-from seer.envs import PixelEnvironment
+from seer.envs.base import PixelEnvironment
 from seer.networks.augment import center_crop
 from seer.networks.encoders import CONVOLUTIONS
 

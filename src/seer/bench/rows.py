@@ -19,7 +19,7 @@ from seer.bench.floors import Counter, Work, learned_numbers, numbers
 from seer.bench.subject import CountingJournal, Subject, fill, kind, period
 from seer.bench.timing import Probe, Timing, synchronize, timed
 from seer.core.phase import Phase
-from seer.envs import PixelEnvironment
+from seer.envs.base import PixelEnvironment
 from seer.replay import Replay
 from seer.training.build_replay import build_replay
 from seer.training.loop import learn, train

@@ -19,8 +19,7 @@ from rich.console import Console
 
 from seer.bench.timing import Plan, Progress, no_progress
 from seer.config import Config, config_to_json
-from seer.envs import PixelEnvironment
-from seer.envs.base import Info, Pixels, State
+from seer.envs.base import Info, PixelEnvironment, Pixels, State
 from seer.errors import SettingError
 from seer.presets import preset
 from seer.replay import Replay, Streams

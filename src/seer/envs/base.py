@@ -51,7 +51,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     can't hold come out as a `RunError` of one line.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (declared so by Gymnasium)
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 (declared so by Gymnasium)
     render_mode = "rgb_array"
     time_limit: float = 300.0
     max_episode_steps: int | None = None

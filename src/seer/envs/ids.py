@@ -24,7 +24,7 @@ def make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]
         SettingError: it can't be made or drawn, or is one of Atari's or DeepMind Control's under another name.
     """
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame would look for a screen, which nothing here is shown on
-    suites = [ENVIRONMENTS[name] for name in ENVIRONMENTS.names()]
+    suites = list(ENVIRONMENTS.specs())
     for suite in suites:
         if (refusal := resolve(suite.claims)(env_id)) is not None:
             raise SettingError(f"--env {env_id!r} {refusal}")

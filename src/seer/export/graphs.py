@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seer.agents.agent import Agent
 from seer.agents.rainbow import Rainbow
 from seer.agents.sac import ACTOR, Sac
+from seer.errors import SettingError
 
 
 class EncoderGraph(nn.Module):
@@ -77,8 +78,13 @@ class AgentGraph(nn.Module):
 
 
 def policy_of(agent: Agent[Any]) -> Policy:
-    """What acts on the agent's latents."""
+    """Return what acts on the agent's latents.
+
+    Raises:
+        SettingError: it is another agent than those with a policy here.
+    """
     if isinstance(agent, Rainbow):
         return ValuePolicy(agent)
-    assert isinstance(agent, Sac)
-    return MeanPolicy(agent)
+    if isinstance(agent, Sac):
+        return MeanPolicy(agent)
+    raise SettingError(f"seer export knows no policy of {type(agent).__name__}: Rainbow, DQN, SAC and CURL have one")

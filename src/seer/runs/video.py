@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seer.envs import PixelEnvironment
+from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
 
 HEIGHT = 480

@@ -12,7 +12,8 @@ from seer.allocator import keep_freed_memory
 from seer.config import Config
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeAt, FreezeRule, FreezeWhenSettled
-from seer.envs import PixelEnvironment, seed_shared
+from seer.envs.base import PixelEnvironment
+from seer.envs.randomness import seed_shared
 from seer.errors import SettingError
 from seer.replay import Replay, Streams
 from seer.training.build_agent import build_agent

@@ -11,7 +11,7 @@ from seer.agents.agent import Agent
 from seer.agents.inputs import AgentInputs
 from seer.agents.registry import AGENTS, refuse_other_actions
 from seer.config import Config
-from seer.envs import PixelEnvironment
+from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
 from seer.networks.encoders import (
     CONVOLUTIONS,

@@ -7,8 +7,9 @@ import numpy as np
 
 from seer.agents.registry import AGENTS
 from seer.config import Config
-from seer.envs import EnvironmentProcess, PixelEnvironment
+from seer.envs.base import PixelEnvironment
 from seer.envs.registry import Channels, ImageOptions, suite_of
+from seer.envs.vector import EnvironmentProcess
 
 
 def build_environment(config: Config, *, training: bool) -> PixelEnvironment:

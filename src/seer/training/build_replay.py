@@ -9,7 +9,7 @@ import torch
 
 from seer.agents.agent import Agent
 from seer.config import Config
-from seer.envs import PixelEnvironment
+from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
 from seer.library import action_format
 from seer.replay import Arena, Prioritized, Replay, RowFormat, Streams, Uniform

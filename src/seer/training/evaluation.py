@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seer.agents.agent import Agent
-from seer.envs import PixelEnvironment
+from seer.envs.base import PixelEnvironment
 from seer.errors import LearningError
 
 LONGEST_GAME = 110_000

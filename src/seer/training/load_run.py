@@ -9,7 +9,8 @@ import torch
 
 from seer.agents.agent import Agent
 from seer.config import Config, config_from_json
-from seer.envs import PixelEnvironment, seed_shared
+from seer.envs.base import PixelEnvironment
+from seer.envs.randomness import seed_shared
 from seer.errors import SettingError
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, flatten

@@ -5,7 +5,7 @@ from typing import Any
 
 from seer.agents.agent import Update
 from seer.core.phase import Phase
-from seer.envs import play
+from seer.envs.vector import play
 from seer.training.drift_monitor import judge
 from seer.training.evaluation import Evaluation
 from seer.training.journal import Journal

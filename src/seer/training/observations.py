@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seer.agents.agent import Agent
-from seer.envs import PixelEnvironment
+from seer.envs.base import PixelEnvironment
 
 SEED = 20_210_302
 """Of the games that are played for an analysis: none that the run was trained or evaluated on, and always the same."""

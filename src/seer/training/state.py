@@ -9,7 +9,8 @@ from seer.agents.agent import Agent
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
 from seer.core.phase import Phase
-from seer.envs import EnvironmentProcess, PixelEnvironment
+from seer.envs.base import PixelEnvironment
+from seer.envs.vector import EnvironmentProcess
 from seer.replay import Replay, Streams
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
