@@ -90,8 +90,8 @@ def test_rainbow_alone_is_watched_with_its_own_ends() -> None:
     support = build_return_support(dataclasses.replace(config, num_envs=2))
     assert support is not None
     assert (support.minimum, support.maximum, support.discount, len(support._rewards)) == (-10, 10, 0.99, 2)
-    for agent in ("dqn", "curl"):
-        assert build_return_support(preset("ALE/Pong-v5", agent)) is None  # type: ignore[arg-type]
+    for env, agent in (("ALE/Pong-v5", "dqn"), ("dm_control/walker-walk-v0", "curl")):
+        assert build_return_support(preset(env, agent)) is None
 
 
 def test_a_run_says_it_once_and_records_it(tmp_path: Path) -> None:
