@@ -9,7 +9,7 @@ from seer.agents.rainbow import Epsilon, Rainbow
 from seer.agents.registry import DQN_PRESET, AgentSpec
 from seer.agents.settings import OwnSettings
 from seer.envs.registry import EnvSpec, ImageOptions
-from seer.registry import Settings
+from seer.registry import Actions, Settings
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def make_painted(env: str, image: ImageOptions, *, training: bool) -> PaintedEnv
     return PaintedEnvironment(episodes=(Episode(length),), frame_shape=(1, image.size, image.size), stack=image.stack)
 
 
-def painted_preset(env: str, actions: str) -> Settings:
+def painted_preset(env: str, actions: Actions) -> Settings:
     """Return settings for some seconds of training."""
     return {
         "steps": 60, "eval_every": 30, "eval_episodes": 2, "freeze.at": "40", "learning.first_update": 20,

@@ -12,7 +12,7 @@ import pytest
 from own_package import SUITE
 from seer.agents.registry import AGENTS, agent_label
 from seer.config import Config, config_from_json, config_to_json
-from seer.envs.registry import ENVIRONMENTS, ImageOptions, normalized, suite_of
+from seer.envs.registry import ENVIRONMENTS, normalized, suite_of
 from seer.errors import SettingError
 from seer.presets import preset
 from seer.registry import Registry, _announced
@@ -160,7 +160,7 @@ def test_another_package_brings_an_agent_and_environments_to_every_command(tmp_p
 
     run = tmp_path / "run"
     flags = ("--env", "painted/5", "--agent", "steady")
-    seer("train", *flags, "--exploration", "0.5", "--out", str(run), "--device", "cpu")
+    seer("train", *flags, "--exploration", "0.5", "--num-envs", "2", "--out", str(run), "--device", "cpu")
     record = json.loads((run / "config.json").read_text())
     assert (record["agent"], record["own"], record["learning"]["batch_size"]) == ("steady", {"exploration": 0.5}, 8)
     assert json.loads((run / "summary.json").read_text())["freeze"]["step"] == 40
@@ -169,11 +169,3 @@ def test_another_package_brings_an_agent_and_environments_to_every_command(tmp_p
     assert "--agent {rainbow,dqn,sac,curl,broken,steady}" in told
     assert "--exploration FLOAT" in told
     assert "Share of random actions" in told
-
-
-@pytest.mark.usefixtures("own_package")
-def test_a_suite_shows_its_pictures_as_the_settings_say() -> None:
-    environment = suite_of("painted/3").build(
-        "painted/3", ImageOptions(size=20, stack=2, action_repeat=1), training=True
-    )
-    assert environment.observation_space.shape == (2, 1, 20, 20)

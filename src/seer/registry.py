@@ -12,9 +12,12 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from seer.errors import SettingError, shortened
+
+Actions = Literal["discrete", "continuous"]
+"""What an agent can take, and an environment asks for."""
 
 Value = str | int | float | bool | None
 Settings = Mapping[str, Value]

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seer.agents.settings import OwnSettings
 from seer.errors import SettingError
-from seer.registry import Registry, Settings, resolve
+from seer.registry import Actions, Registry, Settings, resolve
 
 if TYPE_CHECKING:  # an entry is read wherever a setting is, and mustn't load PyTorch
     from seer.agents.agent import Agent
     from seer.agents.inputs import AgentInputs
-
-Actions = Literal["discrete", "continuous"]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from seer.registry import Settings
+from seer.registry import Actions, Settings
 
 COMMON_ATARI_FREEZE = 50_000
 """T_f of most of the paper's games; used for games outside its table."""
@@ -49,13 +49,13 @@ CONTROL_TASKS = {
 """SEER, appendix, DMControl settings; walker-stand, which the paper only pretrains on, as walker-walk."""
 
 
-def atari_preset(env: str, actions: str) -> Settings:  # noqa: ARG001 (all games are discrete)
+def atari_preset(env: str, actions: Actions) -> Settings:  # noqa: ARG001 (all games are discrete)
     """Return the paper's settings of a game."""
     game = env.removeprefix("ALE/").split("-")[0]
     return {"freeze.at": str(ATARI_FREEZE.get(game, COMMON_ATARI_FREEZE))}
 
 
-def control_preset(env: str, actions: str) -> Settings:  # noqa: ARG001 (all tasks are continuous)
+def control_preset(env: str, actions: Actions) -> Settings:  # noqa: ARG001 (all tasks are continuous)
     """Return the paper's settings of a task."""
     task = CONTROL_TASKS.get(env.removeprefix("dm_control/").removesuffix("-v0"), COMMON_CONTROL_TASK)
     return {
@@ -65,7 +65,7 @@ def control_preset(env: str, actions: str) -> Settings:  # noqa: ARG001 (all tas
     }  # fmt: skip
 
 
-def gymnasium_preset(env: str, actions: str) -> Settings:
+def gymnasium_preset(env: str, actions: Actions) -> Settings:
     """Return the settings of Atari for discrete actions and of DeepMind Control for others: none are published."""
     suite = atari_preset if actions == "discrete" else control_preset
     return {**suite(env, actions), "image.action_repeat": ONE_PICTURE_A_STEP}

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 from seer.envs.presets import atari_preset, control_preset, gymnasium_preset
 from seer.envs.scores import normalized_atari, normalized_control
-from seer.registry import Registry, Settings, resolve
+from seer.registry import Actions, Registry, Settings
 
 if TYPE_CHECKING:  # an entry is read wherever a setting is, and mustn't load a simulator
     from seer.envs.base import PixelEnvironment
 
-Actions = Literal["discrete", "continuous"]
 Channels = Literal["grey", "rgb", "as shown"]
 
 
@@ -49,8 +48,8 @@ class EnvSpec:
         label: as messages call it.
         example: one of its ids, for messages.
         actions: what its environments take, or a function of the id that says it.
-        make: (id, options, training=) -> the environment; `training` is False for evaluation, where some protocols
-            play whole games.
+        make: (id, `ImageOptions`, training=) -> the environment; `training` is False for evaluation, where some
+            protocols play whole games. Other processes call it too, so it has to be a function of a module.
         preset: (id, actions of the agent) -> the published settings.
         normalized: (id, score) -> the score on a scale on which environments can be averaged, or None.
         own_protocol: the suite prescribes the channels of its pictures and how they come about; the user doesn't.
@@ -81,15 +80,6 @@ class EnvSpec:
             SettingError: it can't be made.
         """
         return self.actions(env) if callable(self.actions) else self.actions
-
-    def build(self, env: str, options: ImageOptions, *, training: bool) -> "PixelEnvironment":
-        """Make an environment.
-
-        Raises:
-            SettingError: the id isn't known, or something it needs isn't installed.
-        """
-        made: PixelEnvironment = resolve(self.make)(env, options, training=training)
-        return made
 
 
 def _make_atari(env: str, image: ImageOptions, *, training: bool) -> "PixelEnvironment":

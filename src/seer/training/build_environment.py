@@ -10,6 +10,7 @@ from seer.config import Config
 from seer.envs.base import PixelEnvironment
 from seer.envs.registry import Channels, ImageOptions, suite_of
 from seer.envs.vector import EnvironmentProcess
+from seer.registry import resolve
 
 
 def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
@@ -51,7 +52,7 @@ def _unlimited_maker(config: Config, *, training: bool) -> Callable[[], PixelEnv
         render_pixels=image.render_pixels,
         key=image.key,
     )
-    return functools.partial(suite.build, config.env, options, training=training)
+    return functools.partial(resolve(suite.make), config.env, options, training=training)
 
 
 def shown_channels(config: Config) -> Channels:
