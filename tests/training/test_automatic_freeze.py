@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from painted_run import CAPACITY, PROBE_EVERY, STEPS, finish, make_training
-from seer.core.freeze_rules import FreezeAt, FreezeRule, FreezeWhenSettled
+from seer.core.freeze_rules import FreezeAt, FreezeRule
+from seer.core.freeze_when_settled import FreezeWhenSettled
 from seer.core.phase import Phase
 from seer.runs.folder import read_metrics
 from seer.runs.snapshots import list_snapshots, load_weights, read_snapshot
