@@ -81,7 +81,7 @@ def test_only_the_newest_returns_count_and_a_state_goes_on() -> None:
     other.load_state_dict(support.state_dict())
     for each in (support, other):
         each.add(0, 8.0, over=True)
-    assert other.metrics() == support.figures()
+    assert other.metrics() == support.metrics()
     assert support.metrics()["discounted_return_max"] == 8
 
 

@@ -54,8 +54,6 @@ class FreezeWhenSettled(FreezeRule):
             (self.first_scores if len(self.first_scores) < FLOOR_EPISODES else self.newest_scores).append(score)
         if metrics.cka is not None:
             self._weigh(metrics.step, metrics.cka)
-        if self.latest is not None and metrics.step >= self.latest and self.due_from is None:
-            self.due_from, self.reason = metrics.step, "latest step"
 
     def _weigh(self, step: int, similarity: float) -> None:
         self.similarity = similarity
@@ -70,6 +68,12 @@ class FreezeWhenSettled(FreezeRule):
         else:
             waiting = "features alike, not for long enough yet" if self.streak else "features still change"
             self.reason = "score at its floor" if settled else waiting
+
+    def is_due(self, step: int) -> bool:
+        """Tell whether the freeze belongs to `step`; from step `latest` on it does, at the first step asked about."""
+        if self.latest is not None and step >= self.latest and self.due_from is None:
+            self.due_from, self.reason = step, "latest step"
+        return super().is_due(step)
 
     def earliest_step(self, *, probe_every: int, first_update: int) -> int:
         """Return the first step at which features can be found settled, or the latest one if that comes before.
