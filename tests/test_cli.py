@@ -116,6 +116,7 @@ def refused(capsys: Capture, *arguments: object) -> str:
         ([*PONG, "--reset-encoder", "--reset-heads-every", "9", "--freeze-at", "auto"], ["--reset-encoder", "latents"]),
         ([*PONG, "--freeze-at", "-5"], ["--freeze-at", "never"]),
         ([*PONG, "--freeze-at", "soon"], ["--freeze-at", "soon", "never"]),
+        ([*PONG, "--freeze-at", "no_such:Rule"], ["the freeze rule no_such:Rule", "seer.FreezeRule"]),
         ([*PONG, "--freeze-at", "1.5"], ["--freeze-at", "1.5", "never"]),
         ([*PONG, "--num-crops", "0"], ["--num-crops 0"]),
         ([*PONG, "--num-crops", "-4"], ["--num-crops -4"]),

@@ -319,9 +319,8 @@ def test_what_decides_when_is_exported_with_what_it_needs() -> None:
     decision, covariances = seer.FreezeWhenSettled(), seer.Covariances()
     samples = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
     covariances.add(samples, 3 * samples + 1)
-    for score in (*[0.0] * 10, *range(50, 150)):
-        decision.scored(float(score))
+    decision.on_step(seer.StepMetrics(100, episode_returns=[float(score) for score in (*[0] * 10, *range(50, 150))]))
     for step in (5000, 7500, 10_000):
-        assert not decision.due(step)
-        decision.compared(step, seer.linear_cka(covariances))
-    assert decision.due(10_000)
+        assert not decision.is_due(step)
+        decision.on_step(seer.StepMetrics(step, cka=seer.linear_cka(covariances)))
+    assert decision.is_due(10_000)

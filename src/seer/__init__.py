@@ -6,7 +6,8 @@ encoder are frozen; from then on the replay holds their outputs, which are cheap
 
 For a training loop of your own: `make_replay`, `FreezableEncoder`, and `FlopsLedger` with `cost_of` and
 `count_multiply_adds`; `VectorSteps` stores the steps of environments side by side; `FreezeWhenSettled` says when to
-freeze, from scores and `linear_cka`. `examples/dqn.py` is a whole DQN made of them.
+freeze, from scores and `linear_cka` given as `StepMetrics`; a `FreezeRule` of your own can decide instead.
+`examples/dqn.py` is a whole DQN made of them.
 
 Importing this package loads nothing else; a name loads its module when it is first used.
 """
@@ -16,7 +17,8 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # type checkers take it for True, and `typing` needn't be imported
 if TYPE_CHECKING:
     from seer.core.flops import Cost, FlopsLedger, Part, Passes
-    from seer.core.freeze_rules import FreezeAt, FreezeWhenSettled
+    from seer.core.freeze_rules import FreezeAt, FreezeRule, StepMetrics
+    from seer.core.freeze_when_settled import FreezeWhenSettled
     from seer.core.phase import Phase
     from seer.core.similarity import Covariances, linear_cka
     from seer.errors import SettingError
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "errors": ("SettingError",),
     "core.flops": ("Cost", "FlopsLedger", "Part", "Passes"),
-    "core.freeze_rules": ("FreezeAt", "FreezeWhenSettled"),
+    "core.freeze_rules": ("FreezeAt", "FreezeRule", "StepMetrics"),
+    "core.freeze_when_settled": ("FreezeWhenSettled",),
     "library": ("FreezableEncoder", "VectorSteps", "cost_of", "count_multiply_adds", "make_replay"),
     "core.phase": ("Phase",),
     "pretrained": ("FrozenEncoder", "load_module"),
@@ -54,6 +57,7 @@ __all__ = [
     "FlopsLedger",
     "FreezableEncoder",
     "FreezeAt",
+    "FreezeRule",
     "FreezeWhenSettled",
     "FrozenEncoder",
     "LatentError",
@@ -64,6 +68,7 @@ __all__ = [
     "Replay",
     "RowFormat",
     "SettingError",
+    "StepMetrics",
     "Streams",
     "Transcoding",
     "Uniform",

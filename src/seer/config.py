@@ -13,6 +13,7 @@ import tyro
 
 from seer.agents.registry import AGENTS
 from seer.agents.settings import LearningConfig, OwnSettings, SacConfig, ValueConfig
+from seer.core.freeze_rules import FreezeChoice, FreezeRule, parse_freeze_at
 from seer.errors import SettingError
 
 LatentDtype = Literal["float32", "float16", "bfloat16", "int8"]
@@ -76,9 +77,10 @@ class ImageConfig:
 class FreezeConfig:
     """The freeze (SEER, algorithm 1)."""
 
-    at: Annotated[str, tyro.conf.arg(name="freeze-at", metavar="N|auto|never")] = "50000"
+    at: Annotated[str, tyro.conf.arg(name="freeze-at", metavar="N|auto|never|MODULE:CLASS")] = "50000"
     """Training step T_f at which the encoder is frozen and the replay turned into latents, or never. auto: as soon as
-    its features have settled and the score has left its floor. With --encoder-from the default is 0: from the start."""
+    its features have settled and the score has left its floor; MODULE:CLASS: as a rule of your own decides. With
+    --encoder-from the default is 0: from the start."""
 
     num_crops: int = 1
     """Crops of each observation whose latents are stored, K (SEER: 4). 1 where the agent crops nothing."""
@@ -126,6 +128,27 @@ class FreezeConfig:
 
     probe_size: int = 256
     """Observations of a probe, spread over the newest --probe-every."""
+
+    @property
+    def choice(self) -> FreezeChoice:
+        """When to freeze, read."""
+        return parse_freeze_at(self.at)
+
+    def make_rule(self) -> FreezeRule:
+        """Return the rule that decides the step of the freeze.
+
+        Raises:
+            SettingError: it is one of the user's own that can't be imported or made.
+        """
+        choice = self.choice
+        encoder = self.encoder_from or self.encoder_factory
+        return choice.make(
+            reason=f"encoder of {encoder}" if choice.step == 0 else "given step",
+            threshold=self.similarity,
+            patience=self.patience,
+            earliest=self.earliest,
+            latest=self.latest,
+        )
 
 
 @dataclass(frozen=True)
@@ -207,8 +230,8 @@ class Config:
 
     @property
     def freeze_step(self) -> int | None:
-        """T_f in training steps; None for never, and for auto, which finds it on the way."""
-        return None if self.freeze.at in ("never", "auto") else int(self.freeze.at)
+        """T_f in training steps; None for never, and for a rule that finds it on the way."""
+        return self.freeze.choice.step
 
 
 def config_to_json(config: Config) -> dict[str, Any]:

@@ -1,12 +1,10 @@
 """What can be known to be wrong with the settings before anything is built."""
 
-import math
 import re
 
 from seer.agents.registry import AGENTS
 from seer.agents.settings import ValueConfig
 from seer.config import Config, FreezeConfig
-from seer.core.freeze_rules import LONG_ENOUGH
 from seer.envs.registry import suite_of
 from seer.errors import SettingError
 
@@ -175,13 +173,20 @@ def _validate_own_encoder(freeze: FreezeConfig) -> None:
     if freeze.encoder_factory is not None:
         _require(freeze.encoder_from is None, "--encoder-from and --encoder-factory each bring an encoder; give one")
         _require(
-            freeze.at == "0",
+            freeze.choice.step == 0,
             f"--freeze-at {freeze.at}: the module of --encoder-factory never learns here; leave it out",
         )
         _require(
             freeze.layers in ("all", "1"),
             f"--freeze-layers {freeze.layers}: the module of --encoder-factory is one layer; leave it out",
         )
+
+
+def _last_freeze(config: Config) -> tuple[str, int | None]:
+    """Return the step by which the run is frozen, if there is one, and the flag that says so."""
+    if config.freeze.choice.rule is not None:
+        return "--freeze-latest", config.freeze.latest
+    return "--freeze-at", config.freeze_step
 
 
 def _validate_latents(config: Config) -> None:
@@ -197,7 +202,7 @@ def _validate_latents(config: Config) -> None:
             f"--latent-pool {freeze.latent_pool} shrinks what the whole encoder gives, and --freeze-layers "
             f"{freeze.layers} stores less; give one of them",
         )
-    flag, step = ("--freeze-latest", freeze.latest) if freeze.at == "auto" else ("--freeze-at", config.freeze_step)
+    flag, step = _last_freeze(config)
     fitted = FITTED * config.num_envs
     _require(
         freeze.latent_dtype != "int8" or step is None or step >= fitted,
@@ -207,27 +212,24 @@ def _validate_latents(config: Config) -> None:
 
 
 def _validate_freeze(config: Config) -> None:
-    at, freeze = config.freeze.at, config.freeze
-    _require(
-        at in ("never", "auto") or _is_count(at), f"--freeze-at {at!r} is no step; give a whole number, auto or never"
-    )
-    if _is_count(at):
+    at, freeze, choice = config.freeze.at, config.freeze, config.freeze.choice
+    if choice.step is not None:
         least = 0 if freeze.encoder_from or freeze.encoder_factory else 1
         _require(
-            int(at) >= least,
+            choice.step >= least,
             f"--freeze-at {at}: the first step is 1; give 1 or more, auto, never, or an encoder by --encoder-from",
         )
         _require(
-            int(at) <= config.steps,
+            choice.step <= config.steps,
             f"--freeze-at {at} is past the end at --steps {config.steps}; give {_steps_to_freeze_at(config)}",
         )
     _validate_own_encoder(freeze)
     _validate_latents(config)
     _require(
-        at == "auto" or freeze.latest is None,
+        choice.rule is not None or freeze.latest is None,
         f"--freeze-latest {freeze.latest} bounds --freeze-at auto, and --freeze-at is {at}; leave one of them out",
     )
-    if at == "auto":
+    if choice.rule is not None:
         _validate_automatic(config)
     _require(freeze.probe_size >= 2, f"--probe-size {freeze.probe_size} must be 2 or more")
     _require(freeze.probe_size <= 65_536, f"--probe-size {freeze.probe_size} must be 65,536 or less")
@@ -236,7 +238,7 @@ def _validate_freeze(config: Config) -> None:
         "--reset-encoder says what a reset takes along; say how often by --reset-heads-every",
     )
     _require(
-        not config.learning.reset_encoder or at == "never",
+        not config.learning.reset_encoder or choice.is_never,
         f"--reset-encoder: latents are stored from --freeze-at {at} on and would be those of an encoder that is gone; "
         "reset the heads alone, or use --freeze-at never",
     )
@@ -269,30 +271,20 @@ def _validate_automatic(config: Config) -> None:
 def _validate_moment(config: Config) -> None:
     """The freeze can come, and not before anything was learnt."""
     freeze, first = config.freeze, config.first_update
-    flag, step = ("--freeze-latest", freeze.latest) if freeze.at == "auto" else ("--freeze-at", config.freeze_step)
+    flag, step = _last_freeze(config)
     lower = "--first-update" if first == config.learning.first_update else "--n-step or --num-envs"
     _require(
         not step or step > first or freeze.encoder_from is not None,
         f"{flag} {step} freezes an encoder that never learnt, as updates begin at step {first}: give more, or a lower "
         f"{lower}",
     )
-    decided = earliest_decision(freeze, first)
+    decided = freeze.make_rule().earliest_step(probe_every=freeze.probe_every, first_update=first)
     _require(
-        freeze.at != "auto" or freeze.latest is not None or decided <= config.steps,
-        f"--freeze-at auto can't decide before step {decided} with --freeze-earliest {freeze.earliest}, --probe-every "
-        f"{freeze.probe_every}, --freeze-patience {freeze.patience} and updates from step {first} on, "
+        decided <= config.steps,
+        f"--freeze-at {freeze.at} can't decide before step {decided} with --freeze-earliest {freeze.earliest}, "
+        f"--probe-every {freeze.probe_every}, --freeze-patience {freeze.patience} and updates from step {first} on, "
         f"past the end at --steps {config.steps}: lower one of these, or give --freeze-latest or a step",
     )
-
-
-def earliest_decision(freeze: FreezeConfig, first_update: int) -> int:
-    """The first step at which `FreezeWhenSettled` can find features settled.
-
-    The first comparison that counts is that of the second probe, or of the first one after something was learnt.
-    """
-    every = freeze.probe_every
-    first = every * max(2, math.ceil(freeze.earliest / every), first_update // every + 1)
-    return max(math.ceil(LONG_ENOUGH * first / every) * every, first + (freeze.patience - 1) * every)
 
 
 def _validate_views(config: Config) -> None:

@@ -295,6 +295,12 @@ def test_threads_and_the_like_set_no_runs_apart(tmp_path: Path) -> None:
     assert labels(draw_runs(folders, x="steps")) == [FROZEN, "± one standard deviation over 2 seeds"]
 
 
+def test_a_freeze_is_called_by_what_decides_it() -> None:
+    words = {"never": ", never frozen", "auto": " + SEER, automatic freeze", "a:B": " + SEER, freeze by a:B"}
+    for at, said in ({"5000": " + SEER, freeze at 5,000"} | words).items():
+        assert label({"agent": "rainbow", "freeze.at": at}) == f"Rainbow{said}"
+
+
 def test_an_encoder_of_ones_own_is_called_so() -> None:
     settings = {"agent": "rainbow", "freeze.at": "0"}
     assert label(settings | {"freeze.encoder_factory": None}) == "Rainbow + SEER, another run's encoder"

@@ -257,7 +257,7 @@ def test_what_the_callback_cannot_work_with_is_refused_before_the_first_step() -
             learner.learn(100, callback=callback)
         assert learner.num_timesteps == 0
     for nonsense in (-1, "soon", 0.5, True):
-        with pytest.raises(SettingError, match="freeze_at is"):
+        with pytest.raises(SettingError, match=r"freeze_at .* is no step; give a whole number"):
             SeerCallback(nonsense)  # type: ignore[arg-type]
     for name, value in (("similarity", 99), ("patience", 0), ("earliest", -1), ("probe_every", 0), ("latest", 0)):
         with pytest.raises(SettingError, match=f"{name} is {value}"):
@@ -299,13 +299,13 @@ def test_automatic_freezing_measures_how_much_features_change_and_waits_for_the_
     keeper = KeepsCopies(780, 1040)
     learner.learn(1040, callback=[keeper, automatic])  # alike since 520, for as long again
     assert not hasattr(learner, "seer_frozen_at")
-    assert automatic._decision.reason == "score at its floor"
+    assert automatic._rule.reason == "score at its floor"
     covariances = Covariances()
     images = torch.cat(learner.replay_buffer.recent(256, span=260))
     with torch.no_grad():
         covariances.add(*(net.extract_features(images, net.features_extractor.eval()) for net in keeper.copies))
-    assert automatic._decision.similarity == pytest.approx(linear_cka(covariances), abs=0.02)  # one step older images
-    assert automatic._decision.similarity < 0.999
+    assert automatic._rule.similarity == pytest.approx(linear_cka(covariances), abs=0.02)  # one step older images
+    assert automatic._rule.similarity < 0.999
 
 
 class Rising(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -329,13 +329,13 @@ def test_automatic_freezing_freezes_when_features_have_settled_and_the_score_has
 def test_automatic_freezing_begins_anew_where_steps_are_counted_anew() -> None:
     learner, automatic = model("DQN"), quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
     learner.learn(540, callback=automatic)
-    decision = automatic._decision
-    assert decision.alike_since == 520
+    rule = automatic._rule
+    assert rule.alike_since == 520
     learner.learn(40, callback=automatic, reset_num_timesteps=False)
-    assert automatic._decision is decision
+    assert automatic._rule is rule
     learner.learn(40, callback=automatic)
-    assert automatic._decision is not decision
-    assert automatic._decision.streak == 0
+    assert automatic._rule is not rule
+    assert automatic._rule.streak == 0
 
 
 def test_stored_features_have_the_length_of_their_batch(frozen: Model) -> None:

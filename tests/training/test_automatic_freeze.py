@@ -5,11 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from painted_run import CAPACITY, PROBE_EVERY, STEPS, finish, make_training
-from seer.core.freeze_rules import FreezeAt, FreezeRule, FreezeWhenSettled
+from seer.core.freeze_rules import FreezeAt, FreezeRule, StepMetrics
+from seer.core.freeze_when_settled import FreezeWhenSettled
 from seer.core.phase import Phase
 from seer.runs.folder import read_metrics
 from seer.runs.snapshots import list_snapshots, load_weights, read_snapshot
@@ -22,9 +24,17 @@ Record = dict[str, Any]
 FROZEN_AT = 160  # by `settled`, on painted frames
 
 
+class Listening(FreezeWhenSettled):
+    """Remembers what it was told."""
+
+    def on_step(self, metrics: StepMetrics) -> None:
+        super().on_step(metrics)
+        vars(self).setdefault("heard", []).append(metrics)
+
+
 def settled() -> FreezeRule:
     """Freezes as soon as scores have risen: any similarity will do, from step 80 on for as long again."""
-    return FreezeWhenSettled(threshold=0.0, patience=3, earliest=80)
+    return Listening(threshold=0.0, patience=3, earliest=80)
 
 
 def auto() -> TrainingState:
@@ -68,6 +78,26 @@ def test_it_freezes_and_says_why(frozen_run: tuple[Path, TrainingState, str]) ->
     assert (
         f"step {FROZEN_AT}: encoder frozen (features settled, similarity {summary['freeze']['similarity']:.3f})" in said
     )
+
+
+def test_the_rule_is_told_at_every_step_until_the_freeze_what_records_say(
+    frozen_run: tuple[Path, TrainingState, str],
+) -> None:
+    path, run, _ = frozen_run
+    heard: list[StepMetrics] = vars(run.freeze_rule)["heard"]
+    assert [metrics.step for metrics in heard] == list(range(1, FROZEN_AT + 1))
+    assert [metrics.updates for metrics in heard] == [max(0, step - 30) for step in range(1, FROZEN_AT + 1)]
+    episodes = [record for record in of_kind(path, "episode") if record["step"] <= FROZEN_AT]
+    assert [score for metrics in heard for score in metrics.episode_returns] == [
+        record["episode_return"] for record in episodes
+    ]
+    assert {metrics.step: (metrics.cka, metrics.svcca) for metrics in heard if metrics.cka is not None} == {
+        record["step"]: (record["cka"], record["svcca"]) for record in of_kind(path, "probe")
+    }
+    assert heard[29].losses == {}  # step 30 has the first update, which the rule hears of a step later
+    losses = [metrics.losses["loss"] for metrics in heard[30:51]]
+    assert np.mean(losses) == pytest.approx(of_kind(path, "train")[0]["loss"], rel=1e-5)
+    assert len(set(losses)) == len(losses)
 
 
 def test_probes_are_counted_and_cheap(frozen_run: tuple[Path, TrainingState, str]) -> None:
@@ -116,6 +146,8 @@ def test_a_stopped_run_goes_on_to_the_same_end(
         for key, value in module.state_dict().items():
             assert torch.equal(value, run.agent.modules()[name].state_dict()[key]), (name, key)
     assert run.freeze_rule.state_dict() == frozen_run[1].freeze_rule.state_dict()
+    heard, all_heard = (vars(rule).get("heard", []) for rule in (run.freeze_rule, frozen_run[1].freeze_rule))
+    assert heard == all_heard[step:]
 
 
 def test_until_the_freeze_automatic_is_as_never(frozen_run: tuple[Path, TrainingState, str], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def slow_returns(rewards: list[float], discount: float) -> list[float]:
 
 def test_returns_are_those_of_each_step_of_each_environment() -> None:
     rng = np.random.default_rng(0)
-    support, expected = ReturnSupport(-1, 1, discount=0.9, streams=2), []
+    support, expected = ReturnSupport(-1, 1, discount=0.9, num_envs=2), []
     for _ in range(20):
         episodes = [rng.normal(size=rng.integers(1, 9)).tolist() for _ in range(2)]
         for step in range(max(map(len, episodes))):
@@ -30,7 +30,7 @@ def test_returns_are_those_of_each_step_of_each_environment() -> None:
                 if step < len(episode):
                     support.add(stream, episode[step], over=step == len(episode) - 1)
         expected += [each for episode in episodes for each in slow_returns(episode, 0.9)]
-    found = support.figures()
+    found = support.metrics()
     assert found["discounted_return_min"] == pytest.approx(min(expected))
     assert found["discounted_return_max"] == pytest.approx(max(expected))
     assert found["outside_support"] == pytest.approx(np.mean(np.abs(expected) > 1))
@@ -65,7 +65,7 @@ def test_an_episode_without_end_is_looked_at() -> None:
     support = ReturnSupport(-10, 10, discount=0.99)
     for _ in range(LONGEST):
         support.add(0, 1.0, over=False)
-    assert support.figures()["discounted_return_max"] == pytest.approx(100, abs=1e-3)
+    assert support.metrics()["discounted_return_max"] == pytest.approx(100, abs=1e-3)
     line = support.warning()
     assert line is not None
     assert "--max-return 100 or more" in line
@@ -76,13 +76,13 @@ def test_only_the_newest_returns_count_and_a_state_goes_on() -> None:
     for reward, steps in ((100.0, 500), (1.0, NEWEST)):
         for _ in range(steps):
             support.add(0, reward, over=True)
-    assert support.figures()["outside_support"] == 0
+    assert support.metrics()["outside_support"] == 0
     support.add(0, 3.0, over=False)
     other.load_state_dict(support.state_dict())
     for each in (support, other):
         each.add(0, 8.0, over=True)
-    assert other.figures() == support.figures()
-    assert support.figures()["discounted_return_max"] == 8
+    assert other.metrics() == support.metrics()
+    assert support.metrics()["discounted_return_max"] == 8
 
 
 def test_rainbow_alone_is_watched_with_its_own_ends() -> None:

@@ -332,6 +332,17 @@ def test_no_update_of_a_step_goes_unwatched() -> None:
     invariants.check_losses()
 
 
+def test_the_newest_losses_are_numbers_that_a_checkpoint_keeps() -> None:
+    invariants, resumed = Invariants(), Invariants()
+    for loss in (3.0, 2.0):
+        invariants.on_update(7, {"loss": torch.tensor(loss)})
+    invariants.check_losses()
+    resumed.load_state_dict(json.loads(json.dumps(invariants.state_dict())))
+    assert invariants.losses == resumed.losses == {"loss": 2.0}
+    resumed.load_state_dict({"frozen": None})  # as older checkpoints have it
+    assert resumed.losses == {}
+
+
 def test_a_run_that_is_called_finished_has_its_last_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk fills up behind the summary, where only the agent's checkpoint is left to write."""
     folder, save = tmp_path / "run", journal.save_checkpoint

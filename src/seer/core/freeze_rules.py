@@ -1,167 +1,163 @@
-"""When to freeze the encoder. T_f counts training steps (agent decisions), as the authors' code does."""
+"""When to freeze the encoder: the interface of a rule, and the one place that reads `--freeze-at`.
 
-import math
-from collections import deque
-from collections.abc import Sequence
+T_f counts training steps (agent decisions), as the authors' code does.
+"""
+
+import inspect
+import pkgutil
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from seer.errors import SettingError
+from seer.errors import SettingError, shortened
 
-FLOOR_EPISODES = RECENT_EPISODES = 10
-"""Episodes at the start of a run, and newest ones, whose scores are compared."""
-
-STANDARD_ERRORS = 4.0
-"""By how many standard errors of their difference the newest scores must lie above the first ones. So many, and at
-several comparisons in a row, because a run looks often: of runs whose score never rises, fewer than 1 in 100 freeze."""
+RULES = {"auto": "seer.core.freeze_when_settled:FreezeWhenSettled"}
+"""Names that --freeze-at knows for rules; any other rule is given as package.module:Class."""
 
 
-LONG_ENOUGH = 2.0
-"""Features have settled when they have hardly changed from some step to so many times that step: those of an agent that
-is stuck look settled for a while, and a fixed number of steps says less the longer a run has lasted."""
+@dataclass(frozen=True)
+class StepMetrics:
+    """What is known at training step `step`, before its update.
+
+    Attributes:
+        updates: gradient steps so far.
+        episode_returns: scores of the training episodes that ended in this step.
+        losses: the agent's metrics at its newest update, by the names they have in metrics.jsonl.
+        cka, svcca: how alike the encoder's features are to those of the comparison before, in [0, 1] (or nan); None
+            where this step compared nothing.
+    """
+
+    step: int
+    updates: int = 0
+    episode_returns: Sequence[float] = ()
+    losses: Mapping[str, float] = field(default_factory=dict)
+    cka: float | None = None
+    svcca: float | None = None
 
 
 class FreezeRule:
-    """Decides the step of the freeze, and can say why.
+    """Decides the step of the freeze; a subclass sets `due_from` and `reason` in `on_step`.
+
+    Its constructor needs no arguments. Those of its keywords that are called threshold, patience, earliest or latest
+    are given --freeze-similarity, --freeze-patience, --freeze-earliest and --freeze-latest.
 
     Attributes:
-        mode: how the step is chosen, for the summary.
-        compares: whether it wants to hear how much the features still change.
-        reason, similarity: why it froze, or hasn't so far; and the last comparison, if there was one.
+        mode: how the step is chosen, for records: "never", a given "step", or "auto".
+        compares_features: whether it needs `cka` and `svcca`, every --probe-every steps.
+        due_from: the step from which on the freeze is due, once that is known.
+        reason: why it froze, or hasn't so far; for records.
+        similarity: of the last comparison, if there was one; for records.
     """
 
-    mode: str
-    compares: bool = False
-    reason: str
+    mode = "auto"
+    compares_features = False
+    due_from: int | None = None
+    reason = "nothing seen yet"
     similarity: float | None = None
 
-    def due(self, step: int) -> bool:
-        """Whether the freeze belongs to training step `step`."""
-        raise NotImplementedError
+    def on_step(self, metrics: StepMetrics) -> None:
+        """Weigh what a step brought; called once a step until the freeze."""
 
-    def scored(self, score: float) -> None:
-        """A training game has ended with this score."""
+    def is_due(self, step: int) -> bool:
+        """Tell whether a freeze that hasn't happened yet belongs to `step`."""
+        return self.due_from is not None and step >= self.due_from
 
-    def compared(self, step: int, similarity: float) -> None:
-        """How alike the features at `step` are to those of the comparison before; only where `compares`."""
+    def earliest_step(self, *, probe_every: int, first_update: int) -> int:  # noqa: ARG002
+        """Return the first step at which it can freeze, by the run's settings: a run that ends before is refused."""
+        return 1
 
     def account(self) -> dict[str, Any]:
-        """The decision, for records."""
+        """Return the decision, for records."""
         return {"mode": self.mode, "reason": self.reason, "similarity": self.similarity}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep."""
-        return {}
+        """Return what a checkpoint must keep; a subclass adds its own."""
+        return {"decided_at": self.due_from, "reason": self.reason, "similarity": self.similarity}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`."""
+        self.due_from, self.reason, self.similarity = state["decided_at"], state["reason"], state["similarity"]
 
 
 class FreezeAt(FreezeRule):
     """Freeze at training step `step` (SEER, algorithm 1: t == T_f), or never if it is None; 0 is before the first."""
 
     def __init__(self, step: int | None, *, reason: str = "given step") -> None:
-        self.step = step
+        self.due_from = step
         self.mode, self.reason = ("never", "not asked for") if step is None else ("step", reason)
 
-    def due(self, step: int) -> bool:
-        """Whether `step` is the one."""
-        return step == self.step
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the settings say it all."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on as the settings say."""
 
 
-class FreezeWhenSettled(FreezeRule):
-    """Freeze once the features have settled and the score has left its floor.
+@dataclass(frozen=True)
+class FreezeChoice:
+    """What `--freeze-at` says: a step, "never" (neither `step` nor `rule`), or a rule that finds the step on the way.
 
-    Settled: from some step to twice that step, and at `patience` comparisons in a row at least, none before step
-    `earliest`, the similarity was `threshold` or more. The score has left its floor once, at `patience` comparisons in
-    a row, the mean of the newest games lay four standard errors above that of the first ones (Welch's t): the
-    features of an agent that has learnt nothing yet settle as well, and would be frozen in that state. Step `latest`,
-    if there is one, freezes whatever the features and the score say.
+    `rule` is the place of its class, package.module:Class, which is imported by `make` alone.
     """
 
-    mode = "auto"
-    compares = True
+    text: str
+    step: int | None = None
+    rule: str | None = None
 
-    def __init__(
-        self,
-        *,
-        threshold: float = 0.985,
-        patience: int = 3,
-        earliest: int = 5000,
-        latest: int | None = None,
-    ) -> None:
-        self.threshold, self.patience = threshold, patience
-        self.earliest, self.latest = earliest, latest
-        self.reason = "no comparison yet"
-        self.streak = self.rises = 0  # comparisons in a row that found the features alike, the score risen
-        self.alike_since = 0  # step of the first of that streak
-        self.first_scores: list[float] = []
-        self.newest_scores: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self._decided_at: int | None = None
+    @property
+    def is_never(self) -> bool:
+        """Tell whether nothing is ever frozen."""
+        return self.step is None and self.rule is None
 
-    def scored(self, score: float) -> None:
-        """A training game has ended with this score; none counts on both sides."""
-        if len(self.first_scores) < FLOOR_EPISODES:
-            self.first_scores.append(score)
-        else:
-            self.newest_scores.append(score)
+    def __str__(self) -> str:
+        if self.is_never:
+            return "never frozen"
+        if self.step is not None:
+            return f"freeze at {self.step:,}"
+        return "automatic freeze" if self.text == "auto" else f"freeze by {self.text}"
 
-    def compared(self, step: int, similarity: float) -> None:
-        """Weigh the evidence; after this `due` knows."""
-        self.similarity = similarity
-        self.streak = self.streak + 1 if similarity >= self.threshold and step >= self.earliest else 0
-        if self.streak == 1:
-            self.alike_since = step
-        settled = self.streak >= self.patience and step >= LONG_ENOUGH * self.alike_since
-        if self.rises < self.patience:  # once it has left its floor, it has
-            self.rises = self.rises + 1 if has_risen(self.first_scores, self.newest_scores) else 0
-        if settled and self.rises >= self.patience:
-            self._decided_at, self.reason = step, "features settled"
-        else:
-            waiting = "features alike, not for long enough yet" if self.streak else "features still change"
-            self.reason = "score at its floor" if settled else waiting
-
-    def due(self, step: int) -> bool:
-        """Whether it belongs to `step`; from step `latest` on it does, at the first step asked about."""
-        if self.latest is not None and step >= self.latest and self._decided_at is None:
-            self._decided_at, self.reason = step, "latest step"
-        return step == self._decided_at
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep."""
-        return {
-            "streak": self.streak,
-            "alike_since": self.alike_since,
-            "rises": self.rises,
-            "similarity": self.similarity,
-            "reason": self.reason,
-            "first_scores": list(self.first_scores),
-            "newest_scores": list(self.newest_scores),
-            "decided_at": self._decided_at,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`.
+    def make(self, *, reason: str = "given step", **settings: Any) -> FreezeRule:
+        """Return a new rule; it gets those of the settings that it has a keyword for.
 
         Raises:
-            SettingError: it is of a time when another measure decided.
+            SettingError: its class can't be imported or made.
         """
-        if "alike_since" not in state:
-            raise SettingError("--freeze-at auto decided by SVCCA when this run began: resume it with the seer of then")
-        self.streak, self.alike_since, self.rises = state["streak"], state["alike_since"], state["rises"]
-        self.similarity, self.reason = state["similarity"], state["reason"]
-        self.first_scores = list(state["first_scores"])
-        self.newest_scores = deque(state["newest_scores"], maxlen=RECENT_EPISODES)
-        self._decided_at = state["decided_at"]
+        if self.rule is None:
+            return FreezeAt(self.step, reason=reason)
+        try:
+            rule = pkgutil.resolve_name(self.rule)
+            known = inspect.signature(rule).parameters
+            made = rule(**{name: value for name, value in settings.items() if name in known})
+        except Exception as error:  # whatever runs at import
+            raise SettingError(
+                f"the freeze rule {self.rule} can't be made ({shortened(error)}); name a subclass of "
+                "seer.FreezeRule as package.module:Class"
+            ) from error
+        if not isinstance(made, FreezeRule):
+            raise SettingError(f"{self.rule} makes a {type(made).__name__}: name a subclass of seer.FreezeRule")
+        return made
 
 
-def has_risen(first: Sequence[float], newest: Sequence[float]) -> bool:
-    """Whether the newest scores lie clearly above the first ones; False until there are enough of both."""
-    if len(first) < FLOOR_EPISODES or len(newest) < RECENT_EPISODES:
-        return False
-    before, now = _mean_and_square_error(first), _mean_and_square_error(newest)
-    return now[0] - before[0] > STANDARD_ERRORS * math.sqrt(before[1] + now[1])
+def parse_freeze_at(text: object, *, setting: str = "--freeze-at") -> FreezeChoice:
+    """Return what `--freeze-at` says: never, a whole number, a name of `RULES` or package.module:Class.
+
+    Raises:
+        SettingError: it is none of these.
+    """
+    words = str(text)
+    if words == "never":
+        return FreezeChoice(words)
+    if re.fullmatch(r"0|[1-9][0-9]{0,17}", words):
+        return FreezeChoice(words, step=int(words))
+    if names_rule(words):
+        return FreezeChoice(words, rule=RULES.get(words, words))
+    raise SettingError(
+        f"{setting} {text!r} is no step; give a whole number, {', '.join(RULES)}, never, or package.module:Class"
+    )
 
 
-def _mean_and_square_error(scores: Sequence[float]) -> tuple[float, float]:
-    mean = sum(scores) / len(scores)
-    return mean, sum((score - mean) ** 2 for score in scores) / (len(scores) - 1) / len(scores)
+def names_rule(text: object) -> bool:
+    """Tell whether `--freeze-at` names a rule that finds the step on the way; False where it makes no sense."""
+    return isinstance(text, str) and (text in RULES or re.fullmatch(r"(\w+\.)*\w+:\w+", text) is not None)

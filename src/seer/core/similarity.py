@@ -1,4 +1,4 @@
-"""How alike two layers are, from what both say about the same samples: SVCCA and linear CKA.
+"""How alike two layers are, by their activations on the same samples: SVCCA and linear CKA.
 
 Both ask whether one layer's activations are a linear map of the other's, so that neither the order of units nor their
 scale matters; they need nothing of the samples but their covariances, which are summed up chunk by chunk.
@@ -26,7 +26,7 @@ class Covariances:
         self._sums: list[Tensor] = []
 
     def add(self, left: Tensor, right: Tensor) -> None:
-        """Samples of both layers, [B, P] and [B, Q]: row by row the same ones."""
+        """Add samples of both layers, [B, P] and [B, Q]: row by row the same ones."""
         left, right = left.double(), right.double()
         if self._shift is None:
             self._shift = left.mean(0), right.mean(0)
@@ -36,7 +36,7 @@ class Covariances:
         self.count += len(left)
 
     def matrices(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Covariance of the left layer [P, P], of the right one [Q, Q], and of left and right [P, Q]."""
+        """Return the covariance of the left layer [P, P], of the right one [Q, Q], and of left and right [P, Q]."""
         left, right, *products = (total / self.count for total in self._sums)
         means = torch.outer(left, left), torch.outer(right, right), torch.outer(left, right)
         of_left, of_right, across = (product - mean for product, mean in zip(products, means, strict=True))
@@ -44,16 +44,17 @@ class Covariances:
 
 
 def linear_cka(covariances: Covariances) -> float:
-    """Linear CKA in [0, 1] (Kornblith et al. 2019, section 3); nan where a layer says the same about every sample.
+    """Return linear CKA in [0, 1] (Kornblith et al. 2019, section 3).
 
-    Nothing changes if a layer is rotated, shifted or scaled as a whole. Biased towards 1 by few samples.
+    It is nan where a layer is the same for every sample. Nothing changes if a layer is rotated, shifted or scaled as a
+    whole. Biased towards 1 by few samples.
     """
     of_left, of_right, across = covariances.matrices()
     return float(across.square().sum() / (of_left.norm() * of_right.norm()))
 
 
 def svcca(covariances: Covariances) -> float:
-    """SVCCA in [0, 1] (Raghu et al. 2017): mean canonical correlation of the two layers' main directions.
+    """Return SVCCA in [0, 1] (Raghu et al. 2017): mean canonical correlation of the two layers' main directions.
 
     Main are the fewest principal directions that explain 99 % of a layer's variance. Nothing changes if a layer is
     rotated, shifted or scaled as a whole; with no more samples than directions it is always 1. nan as for CKA.
@@ -67,20 +68,23 @@ def svcca(covariances: Covariances) -> float:
 
 
 def num_directions(covariances: Covariances) -> int:
-    """Principal directions of both layers together that SVCCA correlates; far more samples than that are needed."""
+    """Return how many principal directions of both layers SVCCA correlates; far more samples than that are needed."""
     of_left, of_right, _ = covariances.matrices()
     return _whitening(of_left).shape[1] + _whitening(of_right).shape[1]
 
 
 def effective_rank(activations: Tensor, *, kept: float = 0.99) -> int:
-    """Fewest singular values of activations [B, P] that sum to `kept` of all (srank, Kumar et al. 2021, section 3)."""
+    """Return how many singular values of activations [B, P] sum to `kept` of all (srank, Kumar et al. 2021, section 3).
+
+    The largest are taken first.
+    """
     values = torch.linalg.svdvals(activations.double())
     total = values.sum()
     return int((values.cumsum(0) < kept * total).sum()) + 1 if total > 0 else 0
 
 
 def dormant_share(activations: Tensor, *, threshold: float = 0.025) -> float:
-    """Share of units whose mean absolute activation is at most `threshold` of the layer's mean, of [B, P].
+    """Return the share of units whose mean absolute activation is at most `threshold` of the layer's mean, of [B, P].
 
     (Sokar et al. 2023, definition 3.1; a layer that is silent altogether is dormant.)
     """
@@ -89,7 +93,7 @@ def dormant_share(activations: Tensor, *, threshold: float = 0.025) -> float:
 
 
 def _whitening(covariance: Tensor) -> Tensor:
-    """[P, k]: maps centred samples to their k main principal directions, each of variance 1."""
+    """Return [P, k], which maps centred samples to their k main principal directions, each of variance 1."""
     varying = covariance.diagonal() > 0  # LAPACK may not converge where hundreds of units are dead
     variances, directions = torch.linalg.eigh(covariance[varying][:, varying])
     variances, directions = variances.flip(0).clamp(min=0), directions.flip(1)

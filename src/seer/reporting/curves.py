@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seer.agents.registry import agent_label
+from seer.core.freeze_rules import parse_freeze_at
 from seer.errors import SettingError
 from seer.runs.folder import CHANGEABLE, METRICS_FILE, Record, RunFolder, is_number, read_metrics, settings_of
 
@@ -80,8 +81,12 @@ def read_run(folder: Path) -> Run:
         raise SettingError(f"{folder}/config.json lacks {', '.join(sorted(missing))}: leave that run out")
     kinds = {"env": str, "agent": str, "seed": int, "freeze.at": str}
     wrong = [name for name, kind in kinds.items() if not isinstance(settings[name], kind)]
-    if wrong or not (settings["freeze.at"] in ("never", "auto") or settings["freeze.at"].isdecimal()):
-        raise SettingError(f"{folder}/config.json is damaged ({', '.join(wrong or ['freeze.at'])}): leave that run out")
+    try:
+        parse_freeze_at(settings["freeze.at"])
+    except SettingError:
+        wrong = wrong or ["freeze.at"]
+    if wrong:
+        raise SettingError(f"{folder}/config.json is damaged ({', '.join(wrong)}): leave that run out")
     run = Run(folder, settings, read_metrics(folder))
     _refuse_gaps(run)
     if not run.of_kind("eval"):
@@ -134,15 +139,11 @@ def by_environment(groups: Sequence[Group]) -> list[Group]:
 def label(settings: Mapping[str, Any]) -> str:
     """Name these settings for a reader: agent, and when its encoder was frozen."""
     agent = agent_label(settings["agent"])
-    at = settings["freeze.at"]
-    if at == "never":
-        return f"{agent}, never frozen"
-    if at == "auto":
-        return f"{agent} + SEER, automatic freeze"
-    if at == "0":
+    choice = parse_freeze_at(settings["freeze.at"])
+    if choice.step == 0:
         whose = "another run's" if settings.get("freeze.encoder_factory") is None else "your own"
         return f"{agent} + SEER, {whose} encoder"
-    return f"{agent} + SEER, freeze at {int(at):,}"
+    return f"{agent}{' + SEER' * (not choice.is_never)}, {choice}"
 
 
 def curve(group: Group, x: XAxis) -> Curve:

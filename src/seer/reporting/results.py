@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seer.core.freeze_rules import parse_freeze_at
 from seer.errors import SettingError
 from seer.reporting.aggregates import Aggregate, aggregate
 from seer.reporting.curves import Group, Run, XAxis, group_runs
@@ -112,7 +113,10 @@ class Results:
 
     def _never_freezes(self, label: str) -> bool:
         return all(
-            run.settings["freeze.at"] == "never" for group in self.groups if group.label == label for run in group.runs
+            parse_freeze_at(run.settings["freeze.at"]).is_never
+            for group in self.groups
+            if group.label == label
+            for run in group.runs
         )
 
 

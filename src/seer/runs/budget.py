@@ -60,8 +60,8 @@ class Budget:
 
 
 def disk_bytes(agent: Agent[Any], replay: int, *, new: int, compared: int) -> int:
-    """What checkpoints take at most, where `new` bytes of rows are stored between two of them, and guards compare with
-    `compared` observations.
+    """What checkpoints take at most, where `new` bytes of rows are stored between two of them, and the drift monitor
+    compares with `compared` observations.
 
     Two are kept while a third is written. They share the rows that didn't change; around the freeze they share nothing.
     """

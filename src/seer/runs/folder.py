@@ -23,6 +23,7 @@ from tensorboardX.event_file_writer import EventsWriter  # type: ignore[import-u
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
 from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
+from seer.core.freeze_rules import names_rule
 from seer.errors import RunError, SettingError
 from seer.runs.checkpoints import read_small, write_atomically
 from seer.runs.state_files import State
@@ -33,7 +34,7 @@ CHANGEABLE = frozenset({"out", "device", "threads", "checkpoint_every", "snapsho
 """Settings that say where and how a run is made, not what it is. Of its figures the last digits may depend on them;
 on another kind of device other random numbers are drawn as well."""
 AUTOMATIC = frozenset({"freeze.similarity", "freeze.patience", "freeze.earliest", "freeze.latest"})
-"""Settings that --freeze-at auto alone reads."""
+"""Settings that only a freeze rule reads which finds the step on the way."""
 
 PATIENCE = 1.0
 """Seconds that whoever wants to write a run waits for its lock."""
@@ -319,7 +320,7 @@ def is_number(value: Any) -> bool:
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a config.json by dotted name, without those that the run doesn't read."""
     settings = dict(flatten(config))
-    unread = frozenset() if settings.get("freeze.at") == "auto" else AUTOMATIC
+    unread = frozenset() if names_rule(settings.get("freeze.at")) else AUTOMATIC
     return {name: value for name, value in settings.items() if name not in unread}
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from seer.core.freeze_rules import parse_freeze_at
 from seer.errors import SettingError
 from seer.flags import read_settings
 from seer.registry import Settings
@@ -136,7 +137,7 @@ def make_grid(file: Path | None, *, envs: Sequence[str], seeds: Sequence[int], f
 
 
 def _freeze_name(step: str) -> str:
-    return step if step == "never" else f"freeze-{step}"
+    return step if parse_freeze_at(step).is_never else f"freeze-{step}"
 
 
 def parse_seeds(seeds: Any) -> list[int]:

@@ -59,7 +59,7 @@ class Planned:
     @property
     def is_bound(self) -> bool:
         """Tell whether the run finds out when to freeze, so that its cost can only be bounded."""
-        return self.config.freeze.at == "auto"
+        return self.config.freeze.choice.rule is not None
 
     def is_finished(self, root: Path) -> bool:
         """Tell whether it needs no more training, in the sweep's folder `root`."""
@@ -126,7 +126,7 @@ def _planned(trial: Trial, options: SweepOptions) -> Planned:
     after = Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=latent.num_bytes)
     budget = build_budget(config, environment, agent)
     flops, baseline = _flops(config, agent.cost, after=after, capacity=budget.replay // frame.num_bytes)
-    stores_latents = config.freeze.at != "never" and after is Phase.LATENTS
+    stores_latents = not config.freeze.choice.is_never and after is Phase.LATENTS
     return Planned(
         trial=trial,
         needs=Needs(
@@ -156,12 +156,14 @@ def _flops(config: Config, cost: Cost, *, after: Phase, capacity: int) -> tuple[
 
     never, total = at(config.freeze_step)
     freeze = config.freeze
-    if freeze.at != "auto":
+    if freeze.choice.rule is None:
         return total, never
+    rule = freeze.make_rule()
+    earliest = rule.earliest_step(probe_every=freeze.probe_every, first_update=first_update)
     # Linear in the moment between these, so the dearest freeze is at one of them, or there is none.
-    corners = {freeze.earliest, first_update, capacity, config.steps}
+    corners = {earliest, first_update, capacity, config.steps}
     dearest = max(never, *(at(corner)[1] for corner in corners if corner <= config.steps))
-    looked_at = 2 * freeze.probe_size * (config.steps // freeze.probe_every)
+    looked_at = 2 * freeze.probe_size * (config.steps // freeze.probe_every) if rule.compares_features else 0
     return dearest + looked_at * cost.encoder.multiply_adds, never
 
 

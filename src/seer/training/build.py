@@ -11,7 +11,6 @@ from seer.agents.registry import AGENTS
 from seer.allocator import keep_freed_memory
 from seer.config import Config
 from seer.core.flops import FlopsLedger
-from seer.core.freeze_rules import FreezeAt, FreezeRule, FreezeWhenSettled
 from seer.envs.base import PixelEnvironment
 from seer.envs.randomness import seed_shared
 from seer.errors import SettingError
@@ -63,7 +62,7 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
         environment=environment,
         others=others,
         evaluator=build_evaluator(config, games=games, seed=seeds[5]),
-        freeze_rule=build_freeze_rule(config),
+        freeze_rule=config.freeze.make_rule(),
         feature_stability=FeatureStability(observations=config.freeze.probe_size, every=config.freeze.probe_every),
         drift_monitor=DriftMonitor(observations=config.freeze.probe_size, every=config.freeze.probe_every),
         schedule=build_schedule(config),
@@ -75,16 +74,16 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
 
 
 def build_return_support(config: Config) -> ReturnSupport | None:
-    """What watches the returns of an agent whose values are distributions; None for others."""
+    """Return the check of returns for an agent whose values are distributions; None for others."""
     value = config.value
     if not (AGENTS[config.agent].has_distributions and value.distributional):
         return None
     ends = (value.min_return, value.max_return)
-    return ReturnSupport(*ends, discount=config.learning.discount, streams=config.num_envs)
+    return ReturnSupport(*ends, discount=config.learning.discount, num_envs=config.num_envs)
 
 
 def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | Streams) -> None:
-    if config.freeze.at != "auto":
+    if not config.freeze.make_rule().compares_features:
         return
     blank = torch.zeros(1, *replay.observation_shape, dtype=torch.uint8, device=agent.device)
     least = least_observations(agent, blank)
@@ -96,29 +95,14 @@ def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | Stre
     flag, looked_at = min(limits.items(), key=lambda limit: limit[1])
     if looked_at < least:
         raise SettingError(
-            f"{flag} {looked_at}: --freeze-at auto compares features of no more observations, and those of fewer than "
-            f"{least} are always alike; give {least} or more"
+            f"{flag} {looked_at}: --freeze-at {config.freeze.at} compares features of no more observations, and those "
+            f"of fewer than {least} are always alike; give {least} or more"
         )
 
 
 def fresh_seeds(seed: int, step: int) -> list[int]:
     """Seeds of an agent whose weights a reset at `step` takes; a run's first agent has others."""
     return [int(each) for each in np.random.SeedSequence([seed, step]).generate_state(4)]
-
-
-def build_freeze_rule(config: Config) -> FreezeRule:
-    """What decides the step of the freeze."""
-    freeze = config.freeze
-    if freeze.at == "auto":
-        return FreezeWhenSettled(
-            threshold=freeze.similarity,
-            patience=freeze.patience,
-            earliest=freeze.earliest,
-            latest=freeze.latest,
-        )
-    if config.freeze_step == 0:
-        return FreezeAt(0, reason=f"encoder of {freeze.encoder_from or freeze.encoder_factory}")
-    return FreezeAt(config.freeze_step)
 
 
 def build_evaluator(config: Config, *, games: int, seed: int) -> Evaluator:

@@ -1,7 +1,6 @@
-"""What the freeze changes, and whether it still holds good afterwards: the encoder for what the agent sees now, and the
-heads for learning.
+"""Whether the freeze still holds good: the encoder for what the agent sees now, and the heads for learning.
 
-DriftMonitor measure and warn; they change nothing, draw no random number and, like evaluation, count no FLOPs.
+The monitor measures and warns; it changes nothing, draws no random number and, like evaluation, counts no FLOPs.
 
 Axes: B observations, N latents per observation, L latent, A actions.
 """
@@ -33,14 +32,14 @@ still do, count as this far apart."""
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an agent makes of B observations: actions [B, ...], and values [B] of the online and the target network."""
+    """An agent's actions [B, ...] for B observations, and the values [B] of its online and its target network."""
 
     actions: Tensor
     values: Tensor
     target_values: Tensor
 
     def changes_to(self, after: "Judgement") -> dict[str, float]:
-        """For the record of the freeze; the change of actions is the share that differ or, of vectors, the mean."""
+        """Return the changes for the freeze's record; of actions the share that differ or, of vectors, the mean."""
         if len(self.values) == 0:
             return {}
         differences = (after.actions - self.actions).double().abs()
@@ -54,7 +53,7 @@ class Judgement:
 
 
 def judge(agent: Agent[Any], frames: Tensor) -> Judgement:
-    """What an agent makes of stacked frames [B, S, C, H, W] uint8, each network through its own encoder."""
+    """Return actions and values for stacked frames [B, S, C, H, W] uint8, each network through its own encoder."""
     if len(frames) == 0:
         return Judgement(*(torch.empty(0) for _ in range(3)))
     latents = encode_views(agent, agent.online.encoder, frames)
@@ -65,34 +64,36 @@ def judge(agent: Agent[Any], frames: Tensor) -> Judgement:
 
 @torch.no_grad()
 def encode_views(agent: Agent[Any], encoder: Encoder, frames: Tensor) -> Tensor:
-    """What the freeze freezes says, [B, N, L], of stacked frames [B, S, C, H, W] uint8 as acting sees them."""
+    """Return the latents [B, N, L] at the cut of stacked frames [B, S, C, H, W] uint8, as acting sees them."""
     chunks = agent.view(frames).split(CHUNK)
     return torch.cat([encoder.encode(encoder.inputs(chunk)) for chunk in chunks])
 
 
 def read_latents(agent: Agent[Any], replay: Replay | Streams, ids: NDArray[np.int64]) -> Tensor:
-    """Latents [B, N, L] of stored observations: the first crop's where those are stored, else of what acting sees."""
+    """Return latents [B, N, L] of stored observations: the first crop's where stored, else of what acting sees."""
     stored = replay.read(ids)
     return stored[:, 0] if replay.holds_latents else encode_views(agent, agent.online.encoder, stored)
 
 
 class DriftMonitor:
-    """Watches a frozen run.
+    """Compares a frozen run with itself at the freeze.
 
     Args:
-        observations: stored ones that are looked at each time.
+        observations: stored ones that are measured each time.
         every: steps over which those of now are spread.
+
+    Attributes:
+        at_freeze: the metrics at the freeze; empty before the first measurement.
     """
 
     def __init__(self, *, observations: int, every: int) -> None:
         self.observations, self.every = observations, every
         self._seen: Tensor | None = None  # latents [B, N * L] of observations from all over the replay, at the freeze
         self.at_freeze: dict[str, float] = {}
-        """How far the newest observations were from those then, and the like; empty before the first call."""
         self._warned: set[str] = set()
 
     def measure(self, agent: Agent[Any], replay: Replay | Streams) -> dict[str, float] | None:
-        """Figures of the newest observations, relative to the freeze where they have no unit of their own.
+        """Return metrics of the newest observations, relative to the freeze where they have no unit of their own.
 
         The first call, at the freeze or as soon as enough observations are stored, says what the others compare with;
         it returns None.
@@ -103,17 +104,17 @@ class DriftMonitor:
             if replay.size >= self.observations:
                 ids = replay.recent(self.observations, span=replay.size)
                 self._seen = read_latents(agent, replay, ids).flatten(1).clone()
-                self.at_freeze = self._figures(agent, now, same=torch.from_numpy(newest[:, None] == ids))
+                self.at_freeze = self._measure(agent, now, same=torch.from_numpy(newest[:, None] == ids))
             return None
-        figures = self._figures(agent, now)
+        metrics = self._measure(agent, now)
         norm, distance = self.at_freeze["feature_norm"], self.at_freeze["feature_distance"]
-        figures["feature_norm"] /= max(norm, 1e-12)
-        figures["feature_distance"] /= max(distance, NEAREST * norm, 1e-12)
-        return figures
+        metrics["feature_norm"] /= max(norm, 1e-12)
+        metrics["feature_distance"] /= max(distance, NEAREST * norm, 1e-12)
+        return metrics
 
-    def warnings(self, figures: dict[str, float]) -> list[str]:
-        """One line for each trouble that wasn't told before."""
-        distance, norm = figures["feature_distance"], figures["feature_norm"]
+    def warnings(self, metrics: dict[str, float]) -> list[str]:
+        """Return one line for each trouble that wasn't told before."""
+        distance, norm = metrics["feature_distance"], metrics["feature_norm"]
         troubles = {
             "distance": (
                 distance > DRIFT,
@@ -126,14 +127,14 @@ class DriftMonitor:
                 "freeze later, or fewer layers",
             ),
             "dormant": (
-                figures["dormant_share"] > max(DORMANT, self.at_freeze["dormant_share"] + RISE),
-                f"{figures['dormant_share']:.0%} of the heads' hidden units are dormant, so they may learn little "
+                metrics["dormant_share"] > max(DORMANT, self.at_freeze["dormant_share"] + RISE),
+                f"{metrics['dormant_share']:.0%} of the heads' hidden units are dormant, so they may learn little "
                 "more; --reset-heads-every gives them fresh weights",
             ),
             "rank": (
-                figures["effective_rank"] < RANK * self.at_freeze["effective_rank"],
+                metrics["effective_rank"] < RANK * self.at_freeze["effective_rank"],
                 f"the heads' effective rank fell from {self.at_freeze['effective_rank']:.0f} at the freeze to "
-                f"{figures['effective_rank']:.0f}, so they may learn little more; --reset-heads-every gives them fresh "
+                f"{metrics['effective_rank']:.0f}, so they may learn little more; --reset-heads-every gives them fresh "
                 "weights",
             ),
         }
@@ -141,8 +142,8 @@ class DriftMonitor:
         self._warned |= new.keys()
         return list(new.values())
 
-    def _figures(self, agent: Agent[Any], latents: Tensor, *, same: Tensor | None = None) -> dict[str, float]:
-        """Median distance to the nearest of those seen at the freeze, mean norm, and what the heads say.
+    def _measure(self, agent: Agent[Any], latents: Tensor, *, same: Tensor | None = None) -> dict[str, float]:
+        """Return the median distance to the nearest latents seen at the freeze, their mean norm, and the heads' health.
 
         `same` [B, seen] marks the pairs that are one observation, which is no neighbour of its own.
         """
@@ -161,7 +162,7 @@ class DriftMonitor:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep."""
+        """Return what a checkpoint must keep."""
         return {"seen": self._seen, "at_freeze": self.at_freeze, "warned": sorted(self._warned)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:

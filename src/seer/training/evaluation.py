@@ -55,13 +55,13 @@ class Evaluator:
         episodes: int,
         step: int,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
-        watch: Callable[[PixelEnvironment], None] | None = None,
-        given_up: Callable[[], bool] = lambda: False,
+        on_frame: Callable[[PixelEnvironment], None] | None = None,
+        stop_requested: Callable[[], bool] = lambda: False,
     ) -> Evaluation | None:
         """Play `episodes` games, whose starts depend on the seed and on `step`.
 
-        `progress` hears of games finished and games in all; `watch` sees the environment of the first game at its
-        start and after every step. `given_up` is asked before every step; once it says so, there is no evaluation.
+        `progress` hears of games finished and games in all; `on_frame` gets the environment of the first game at its
+        start and after every step. `stop_requested` is asked before every step; once it is so, the result is None.
 
         Raises:
             LearningError: a game goes on for ever.
@@ -72,8 +72,8 @@ class Evaluator:
         playing: dict[int, int] = {}  # environment -> episode
 
         def show(index: int) -> None:
-            if watch and playing[index] == 0:
-                watch(self.environments[index])
+            if on_frame and playing[index] == 0:
+                on_frame(self.environments[index])
 
         def start(index: int) -> None:
             if not waiting:
@@ -85,7 +85,7 @@ class Evaluator:
         for index in range(len(self.environments)):
             start(index)
         while playing:
-            if given_up():
+            if stop_requested():
                 return None
             indices = list(playing)
             # Observed together after all have advanced: pictures are drawn while others' simulators advance.
@@ -104,7 +104,7 @@ class Evaluator:
 
 
 def _play(environment: PixelEnvironment, action: Any) -> dict[str, Any] | None:
-    """One step; score and length of the game if it has ended."""
+    """Take one step; return score and length of the game if it has ended."""
     _, terminated, truncated, info = environment.advance(action)
     if terminated or truncated:
         episode: dict[str, Any] = info["episode"]

@@ -1,7 +1,8 @@
-"""How much the features of the layer at the cut still change: the newest observations, seen by now and by before.
+"""How much the features of the layer at the cut still change.
 
-`before` is a copy of what the freeze would freeze, taken at the last comparison. Both encode the same observations, so
-that only the encoder's change counts; the copy's weights are all that has to be kept.
+The newest observations are encoded by the encoder of now and by `before`, a copy of the layers below the cut
+from the last comparison. Both encode the same ones, so that only the encoder's change counts; the copy's weights are
+all that has to be kept.
 """
 
 import copy
@@ -23,7 +24,7 @@ CHUNK = 32  # observations encoded at a time, so that a comparison needs no more
 
 @dataclass(frozen=True)
 class Similarity:
-    """Of a layer with itself at two times, on so many observations; of several latents, that of the most changed."""
+    """How alike a layer is to itself at two times, on so many observations; of several latents, the most changed."""
 
     cka: float
     svcca: float
@@ -44,7 +45,7 @@ class FeatureStability:
         self._updates = 0
 
     def compare(self, agent: Agent[Any], replay: Replay | Streams) -> Similarity | None:
-        """How alike features now and at the last comparison are; None where there was none, or nothing learnt since."""
+        """Return how alike the features are to those of the last comparison; None without one or an update since."""
         encoder: Encoder = agent.online.encoder
         result = None
         if self._before is not None and agent.updates > self._updates:
@@ -55,11 +56,11 @@ class FeatureStability:
         return result
 
     def stop(self) -> None:
-        """The features are frozen: forget the copy."""
+        """Forget the copy: the features are frozen."""
         self._before = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep."""
+        """Return what a checkpoint must keep."""
         return {"before": None if self._before is None else self._before.state_dict(), "updates": self._updates}
 
     def load_state_dict(self, state: dict[str, Any], agent: Agent[Any]) -> None:
@@ -71,14 +72,14 @@ class FeatureStability:
 
 
 def least_observations(agent: Agent[Any], frames: Tensor) -> int:
-    """How many observations a comparison has to see to say anything; `frames` [1, S, C, H, W] are any one."""
+    """Return how many observations a comparison needs at least; `frames` [1, S, C, H, W] are any one."""
     encoder: Encoder = agent.online.encoder
     outputs = stage_outputs(encoder.base, encoder.pixels(agent.view(frames)))
     return max(math.ceil(SAMPLES_PER_UNIT * each.shape[1] / len(each)) for each in map(as_samples, outputs))
 
 
 def compare(before: nn.ModuleList, now: nn.ModuleList, pixels: Any, views: Tensor) -> Similarity:
-    """What two rows of stages say about `views` [B, S, C, h, w], which `pixels` prepares for them."""
+    """Return how alike two rows of stages encode `views` [B, S, C, h, w], which `pixels` prepares for them."""
     latents: list[Covariances] = []
     for chunk in views.split(CHUNK):
         prepared = pixels(chunk)

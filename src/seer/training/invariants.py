@@ -20,31 +20,37 @@ if TYPE_CHECKING:
 
 
 class Invariants:
-    """Watches one run; `state_dict` belongs in its checkpoints."""
+    """What must always hold in one run; `state_dict` belongs in its checkpoints.
+
+    Attributes:
+        losses: metrics of the newest update that was checked, as numbers.
+    """
 
     def __init__(self) -> None:
-        self._learnt: list[tuple[int, Mapping[str, Tensor]]] = []
+        self.losses: dict[str, float] = {}
+        self._unchecked: list[tuple[int, Mapping[str, Tensor]]] = []
         self._frozen: str | None = None  # digest of the frozen part, once there is one
 
-    def on_update(self, step: int, figures: Mapping[str, Tensor]) -> None:
-        """Losses and the like (0-d tensors) of an update, for `losses` to look at once they have been computed."""
-        self._learnt.append((step, figures))
+    def on_update(self, step: int, metrics: Mapping[str, Tensor]) -> None:
+        """Keep an update's metrics (0-d tensors), for `check_losses` to look at once they have been computed."""
+        self._unchecked.append((step, metrics))
 
     def check_losses(self) -> None:
-        """Look at the figures of the updates since the last time, which waits for them.
+        """Check the metrics of the updates since the last time, which waits for them.
 
         Raises:
             LearningError: one of them is nan or infinite.
         """
-        learnt, self._learnt = self._learnt, []
-        for step, figures in learnt:
-            bad = [f"{name} is {float(value)}" for name, value in figures.items() if not math.isfinite(value)]
+        unchecked, self._unchecked = self._unchecked, []
+        for step, metrics in unchecked:
+            self.losses = {name: float(value) for name, value in metrics.items()}
+            bad = [f"{name} is {value}" for name, value in self.losses.items() if not math.isfinite(value)]
             if bad:
                 remedy = "begin anew with a lower --learning-rate or --precision float32"
                 raise LearningError(f"in the update of step {step:,} {', '.join(bad)}; {remedy}")
 
     def check_agreement(self, run: "TrainingState") -> None:
-        """Phase, replay and agent agree.
+        """Check that phase, replay and agent agree.
 
         Raises:
             LearningError: they don't.
@@ -63,7 +69,7 @@ class Invariants:
         self._frozen = digest_of_frozen(run)
 
     def check_weights(self, run: "TrainingState") -> None:
-        """The frozen part is what it was at the freeze, it can't learn, and every weight is a number.
+        """Check that the frozen part is as it was at the freeze and can't learn, and that every weight is a number.
 
         Raises:
             LearningError: it isn't.
@@ -84,22 +90,22 @@ class Invariants:
             raise LearningError("the frozen part of the encoder isn't what it was at the freeze: a fault of seer")
 
     def check_all(self, run: "TrainingState") -> None:
-        """Everything above; before a checkpoint, which must hold nothing that went wrong."""
+        """Check everything, before a checkpoint, which must hold nothing that went wrong."""
         self.check_losses()
         self.check_agreement(run)
         self.check_weights(run)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep."""
-        return {"frozen": self._frozen}
+        """Return what a checkpoint must keep."""
+        return {"frozen": self._frozen, "losses": self.losses}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self._frozen = state["frozen"]
+        self._frozen, self.losses = state["frozen"], dict(state.get("losses", {}))  # older checkpoints have no losses
 
 
 def digest_of_frozen(run: "TrainingState") -> str:
-    """Of the bytes of both networks' frozen layers, in the order of their names."""
+    """Return the SHA-256 of the bytes of both networks' frozen layers, in the order of their names."""
     digest = hashlib.sha256()
     for encoder in (run.agent.online.encoder, run.agent.target.encoder):
         for stage in encoder.base:

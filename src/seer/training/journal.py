@@ -129,7 +129,7 @@ class Journal:
         stored = {"replay_size": replay.size, "replay_bytes": replay.num_bytes, "index_bytes": replay.index_bytes}
         resident = resident_bytes()
         if self.run.return_support is not None:
-            means |= self.run.return_support.figures()
+            means |= self.run.return_support.metrics()
         self._record("train", **means, **stored, updates=updates, updates_per_second=rate, rss_bytes=resident)
         self._warn_of_memory(resident)
         self._sums, self._counts, self._logged = {}, {}, (seconds, updates)

@@ -4,10 +4,11 @@ import time
 from typing import Any
 
 from seer.agents.agent import Update
+from seer.core.freeze_rules import StepMetrics
 from seer.core.phase import Phase
 from seer.envs.vector import play
 from seer.training.drift_monitor import judge
-from seer.training.evaluation import Evaluation
+from seer.training.feature_stability import Similarity
 from seer.training.journal import Journal
 from seer.training.state import Stage, TrainingState
 
@@ -30,17 +31,13 @@ def train(run: TrainingState, journal: Journal) -> None:
 
 
 def advance(run: TrainingState, journal: Journal) -> None:
-    """One training step, or what is left of it."""
+    """Take one training step, or what is left of it: act, freeze, learn, evaluate."""
     if run.stage is Stage.ACT:
-        if is_due(run.schedule.snapshot_every, run.step):
-            journal.snapshot()
+        snapshot_if_due(run, journal)
         run.step += 1
-        if is_due(len(run.environments), run.step):
-            for info in collect(run):
-                journal.on_step(info)
-            warn_of_returns(run, journal)
+        returns = act_if_due(run, journal)
         run.invariants.check_losses()
-        probe_if_due(run, journal)
+        observe_freeze(run, journal, returns)
         run.stage = Stage.LEARN
     if run.stage is Stage.LEARN:
         if run.freeze_is_due and journal.stop_requested:
@@ -48,40 +45,31 @@ def advance(run: TrainingState, journal: Journal) -> None:
         freeze_if_due(run, journal)
         learn_if_due(run, journal)
         run.stage = Stage.EVALUATE
-    conclude(run, journal)
-
-
-def conclude(run: TrainingState, journal: Journal) -> None:
-    """Evaluation, fresh heads and checkpoint, at their steps. The agent that the run leaves has learnt heads."""
-    schedule = run.schedule
-    last = run.step == schedule.steps
-    if last or is_due(schedule.eval_every, run.step):
-        with journal.paused():
-            evaluation = evaluate(run, journal)
-            if evaluation is None:
-                return
-            journal.on_evaluation(evaluation)
-    if not last:
-        reset_if_due(run, journal)
+    if not evaluate_if_due(run, journal):
+        return
+    reset_if_due(run, journal)
     run.stage = Stage.ACT
-    if is_due(schedule.checkpoint_every, run.step) and not last:
-        with journal.paused():
-            journal.checkpoint()
+    checkpoint_if_due(run, journal)
 
 
-def learn_if_due(run: TrainingState, journal: Journal) -> None:
-    """The updates of a step, and the record of the last ones."""
-    if run.step >= run.schedule.first_update:
-        for _ in range(run.schedule.updates_per_step):
-            journal.on_update(learn(run))
-    run.invariants.check_agreement(run)
-    if is_due(run.schedule.log_every, run.step):
-        run.invariants.check_weights(run)
-        journal.log()
+# Acting ----------------------------------------------------------------------------------------------------
+
+
+def act_if_due(run: TrainingState, journal: Journal) -> list[float]:
+    """Act in all environments, at every step of one, every second of two; return the scores of episodes that ended."""
+    if not is_due(len(run.environments), run.step):
+        return []
+    infos = collect(run)
+    for info in infos:
+        journal.on_step(info)
+    warning = None if run.return_support is None else run.return_support.warning()
+    if warning is not None:
+        journal.warn(warning)
+    return [info["episode"]["return"] for info in infos if "episode" in info]
 
 
 def collect(run: TrainingState) -> list[dict[str, Any]]:
-    """One step of every environment into the replay; returns the environments' infos.
+    """Put one step of every environment into the replay; return the environments' infos.
 
     The picture that the next action answers may still be drawn when this returns: an update goes on meanwhile.
     """
@@ -90,7 +78,9 @@ def collect(run: TrainingState) -> list[dict[str, Any]]:
     for other, (action, _) in zip(run.others, decisions[1:], strict=True):
         other.send(action)
     outcomes = [play(run.environment, decisions[0][0]), *(other.receive() for other in run.others)]
-    for stream, (action, row), outcome in zip(run.replay.streams, decisions, outcomes, strict=True):
+    for number, (stream, (action, row), outcome) in enumerate(
+        zip(run.replay.streams, decisions, outcomes, strict=True)
+    ):
         final_row = None if outcome.final is None else agent.row(outcome.final)
         stream.append(
             row,
@@ -100,73 +90,56 @@ def collect(run: TrainingState) -> list[dict[str, Any]]:
             truncated=outcome.truncated,
             final_row=final_row,
         )
-        if "episode" in outcome.info:
-            run.freeze_rule.scored(outcome.info["episode"]["return"])
         run.ledger.on_step(agent.phase)
-    if run.return_support is not None:
-        for number, outcome in enumerate(outcomes):
+        if run.return_support is not None:
             run.return_support.add(number, outcome.reward, over=outcome.terminated or outcome.truncated)
     return [outcome.info for outcome in outcomes]
 
 
-def warn_of_returns(run: TrainingState, journal: Journal) -> None:
-    """Say once that the returns leave what the agent's values can be."""
-    line = None if run.return_support is None else run.return_support.warning()
-    if line is not None:
-        journal.warn(line)
+# Freezing --------------------------------------------------------------------------------------------------
 
 
-def learn(run: TrainingState) -> Update:
-    """One update from one minibatch, and its new priorities."""
-    exponent = run.schedule.importance_exponent_at(run.step)
-    batch = run.replay.sample(run.schedule.batch_size, importance_exponent=exponent)
-    update = run.agent.update(batch)
-    run.invariants.on_update(run.step, update.metrics)
-    if update.priority is not None:
-        priority = update.priority.cpu().numpy()
-        run.invariants.check_losses()  # computed by now, as the priorities are; other agents' wait for the next step
-        run.replay.update_priorities(batch.index, priority)
-    run.ledger.on_update(run.agent.phase)
-    return update
-
-
-def evaluate(run: TrainingState, journal: Journal) -> Evaluation | None:
-    """Whole games without exploration; None where the journal is asked to stop meanwhile."""
-    return run.evaluator(
-        run.agent,
-        episodes=run.schedule.eval_episodes,
-        step=run.step,
-        progress=journal.on_evaluation_progress,
-        given_up=lambda: journal.stop_requested,
-    )
-
-
-def probe_if_due(run: TrainingState, journal: Journal) -> None:
-    """Before the freeze: how much the features still change, where that decides it. After it: whether it holds good."""
-    if not is_due(run.schedule.probe_every, run.step):
-        return
+def observe_freeze(run: TrainingState, journal: Journal, returns: list[float]) -> None:
+    """Before the freeze, tell its rule what this step brought; after it, check at times whether it holds good."""
     if run.agent.phase is not Phase.FRAMES:
-        figures = run.drift_monitor.measure(run.agent, run.replay)
-        if figures is not None:
-            journal.on_drift(figures, run.drift_monitor.warnings(figures))
-    elif run.freeze_rule.compares:
-        started = time.perf_counter()
-        similarity = run.feature_stability.compare(run.agent, run.replay)
-        if similarity is not None:
-            run.ledger.on_comparison(2 * similarity.observations)
-            run.freeze_rule.compared(run.step, similarity.cka)
-            journal.on_comparison(similarity, seconds=time.perf_counter() - started)
+        if is_due(run.schedule.probe_every, run.step):
+            measure_drift(run, journal)
+        return
+    started = time.perf_counter()
+    similarity = compare_features_if_due(run)
+    run.freeze_rule.on_step(
+        StepMetrics(
+            step=run.step,
+            updates=run.agent.updates,
+            episode_returns=returns,
+            losses=run.invariants.losses,
+            cka=None if similarity is None else similarity.cka,
+            svcca=None if similarity is None else similarity.svcca,
+        )
+    )
+    if similarity is not None:
+        journal.on_comparison(similarity, seconds=time.perf_counter() - started)
 
 
-def reset_if_due(run: TrainingState, journal: Journal) -> None:
-    """Fresh weights for the heads."""
-    if is_due(run.schedule.reset_every, run.step):
-        run.agent.reset(run.renew(run.step), encoder=run.schedule.reset_encoder)
-        journal.on_reset()
+def compare_features_if_due(run: TrainingState) -> Similarity | None:
+    """Return how much the features have changed since the last comparison, where the freeze rule asks for it."""
+    if not run.freeze_rule.compares_features or not is_due(run.schedule.probe_every, run.step):
+        return None
+    similarity = run.feature_stability.compare(run.agent, run.replay)
+    if similarity is not None:
+        run.ledger.on_comparison(2 * similarity.observations)
+    return similarity
+
+
+def measure_drift(run: TrainingState, journal: Journal) -> None:
+    """Measure how far observations and heads are from those at the freeze; record it, and warn."""
+    metrics = run.drift_monitor.measure(run.agent, run.replay)
+    if metrics is not None:
+        journal.on_drift(metrics, run.drift_monitor.warnings(metrics))
 
 
 def freeze_if_due(run: TrainingState, journal: Journal) -> None:
-    """The freeze, at its step; behind a checkpoint, as a conversion that was cut off can't be undone."""
+    """Freeze, at the step that the rule says; behind a checkpoint, as a conversion that was cut off can't be undone."""
     if run.freeze_is_due:
         with journal.paused():
             if run.replay.size:
@@ -191,6 +164,76 @@ def freeze(run: TrainingState, journal: Journal) -> None:
     journal.on_freeze(transcoding, before.changes_to(judge(agent, frames)))
 
 
+# Learning --------------------------------------------------------------------------------------------------
+
+
+def learn_if_due(run: TrainingState, journal: Journal) -> None:
+    """Make the updates of a step, and record the last ones at times."""
+    if run.step >= run.schedule.first_update:
+        for _ in range(run.schedule.updates_per_step):
+            journal.on_update(learn(run))
+    run.invariants.check_agreement(run)
+    if is_due(run.schedule.log_every, run.step):
+        run.invariants.check_weights(run)
+        journal.log()
+
+
+def learn(run: TrainingState) -> Update:
+    """Make one update from one minibatch, and give its samples new priorities."""
+    exponent = run.schedule.importance_exponent_at(run.step)
+    batch = run.replay.sample(run.schedule.batch_size, importance_exponent=exponent)
+    update = run.agent.update(batch)
+    run.invariants.on_update(run.step, update.metrics)
+    if update.priority is not None:
+        priority = update.priority.cpu().numpy()
+        run.invariants.check_losses()  # computed by now, as the priorities are; other agents' wait for the next step
+        run.replay.update_priorities(batch.index, priority)
+    run.ledger.on_update(run.agent.phase)
+    return update
+
+
+# Evaluating and saving -------------------------------------------------------------------------------------
+
+
+def evaluate_if_due(run: TrainingState, journal: Journal) -> bool:
+    """Play whole games without exploration; False where the journal was asked to stop meanwhile."""
+    schedule = run.schedule
+    if run.step != schedule.steps and not is_due(schedule.eval_every, run.step):
+        return True
+    with journal.paused():
+        evaluation = run.evaluator(
+            run.agent,
+            episodes=schedule.eval_episodes,
+            step=run.step,
+            progress=journal.on_evaluation_progress,
+            stop_requested=lambda: journal.stop_requested,
+        )
+        if evaluation is None:
+            return False
+        journal.on_evaluation(evaluation)
+    return True
+
+
+def reset_if_due(run: TrainingState, journal: Journal) -> None:
+    """Give the heads fresh weights, but not at the last step: the agent that the run leaves has learnt heads."""
+    if is_due(run.schedule.reset_every, run.step) and run.step != run.schedule.steps:
+        run.agent.reset(run.renew(run.step), encoder=run.schedule.reset_encoder)
+        journal.on_reset()
+
+
+def snapshot_if_due(run: TrainingState, journal: Journal) -> None:
+    """Keep the weights as they are before a step."""
+    if is_due(run.schedule.snapshot_every, run.step):
+        journal.snapshot()
+
+
+def checkpoint_if_due(run: TrainingState, journal: Journal) -> None:
+    """Save all that the run needs to go on; at the last step whoever called `train` does."""
+    if is_due(run.schedule.checkpoint_every, run.step) and run.step != run.schedule.steps:
+        with journal.paused():
+            journal.checkpoint()
+
+
 def is_due(every: int | None, step: int) -> bool:
-    """Whether something that happens every so many steps, or never, happens at this one."""
+    """Tell whether something that happens every so many steps, or never, happens at this one."""
     return every is not None and step % every == 0

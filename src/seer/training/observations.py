@@ -24,7 +24,7 @@ def play(
     skip: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """`count` observations [B, S, C, H, W] uint8, one in `every` of those that the exploring agent meets after `skip`.
+    """Return `count` observations [B, S, C, H, W] uint8, one in `every` that the exploring agent meets after `skip`.
 
     `progress` hears of steps played and steps in all.
     """

@@ -23,9 +23,9 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
     agent, environment = load_player(folder)
     evaluator = build_evaluator(config, games=min(episodes, PARALLEL_GAMES), seed=seed)
     terminal = Terminal()
-    with recording(video, frames_per_second=environment.metadata["render_fps"]) as watch:
+    with recording(video, frames_per_second=environment.metadata["render_fps"]) as on_frame:
         evaluation = evaluator(
-            agent, episodes=episodes, step=0, progress=partial(terminal.advance, "playing"), watch=watch
+            agent, episodes=episodes, step=0, progress=partial(terminal.advance, "playing"), on_frame=on_frame
         )
     assert evaluation is not None  # nobody gives it up
     terminal.table(

@@ -22,19 +22,19 @@ class ReturnSupport:
     Args:
         minimum, maximum: ends of the support, in discounted reward as the agent learns from it.
         discount: per step.
-        streams: number of environments.
+        num_envs: number of environments.
     """
 
-    def __init__(self, minimum: float, maximum: float, *, discount: float, streams: int = 1) -> None:
+    def __init__(self, minimum: float, maximum: float, *, discount: float, num_envs: int = 1) -> None:
         self.minimum, self.maximum, self.discount = minimum, maximum, discount
-        self._rewards: list[list[float]] = [[] for _ in range(streams)]  # of the episodes under way
+        self._rewards: list[list[float]] = [[] for _ in range(num_envs)]  # of the episodes under way
         self._returns: deque[float] = deque(maxlen=NEWEST)
         self._warned = False
         self._is_new = False  # there are returns that `warning` hasn't looked at
 
-    def add(self, stream: int, reward: float, *, over: bool) -> None:
+    def add(self, env: int, reward: float, *, over: bool) -> None:
         """Take a step's reward; `over` says that it ended the episode, truncated or not."""
-        rewards = self._rewards[stream]
+        rewards = self._rewards[env]
         rewards.append(reward)
         if over or len(rewards) == LONGEST:
             following = 0.0
@@ -44,7 +44,7 @@ class ReturnSupport:
             rewards.clear()
             self._is_new = True
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return the range of the newest returns and the share outside the support; nothing before the first."""
         if not self._returns:
             return {}
@@ -61,16 +61,16 @@ class ReturnSupport:
         if self._warned or not self._is_new or len(self._returns) < LEAST:
             return None
         self._is_new = False
-        figures = self.figures()
-        if figures["outside_support"] <= SHARE:
+        metrics = self.metrics()
+        if metrics["outside_support"] <= SHARE:
             return None
         self._warned = True
-        least, most = figures["discounted_return_min"], figures["discounted_return_max"]
+        least, most = metrics["discounted_return_min"], metrics["discounted_return_max"]
         remedies = [f"--min-return {_beyond(least)} or less"] * (least < self.minimum)
         remedies += [f"--max-return {_beyond(most)} or more"] * (most > self.maximum)
         seen = f"all {most:.4g}" if least == most else f"{least:.4g} to {most:.4g}"
         return (
-            f"{figures['outside_support']:.0%} of the last {len(self._returns):,} discounted returns, {seen}, lie "
+            f"{metrics['outside_support']:.0%} of the last {len(self._returns):,} discounted returns, {seen}, lie "
             f"outside the {self.minimum:g} to {self.maximum:g} that the agent's values can be, and are "
             f"learnt as if they ended there: begin anew with {' and '.join(remedies)}"
         )
@@ -91,6 +91,6 @@ class ReturnSupport:
 
 
 def _beyond(number: float) -> str:
-    """The next number of two digits away from 0: 23.4 as 24, -0.171 as -0.18."""
+    """Return the next number of two digits away from 0: 23.4 as 24, -0.171 as -0.18."""
     unit = 10.0 ** (math.floor(math.log10(abs(number))) - 1) if number else 1.0
     return f"{math.copysign(math.ceil(abs(number) / unit - 1e-9) * unit, number):g}"

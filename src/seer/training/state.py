@@ -1,4 +1,4 @@
-"""The made parts of a run, which the loop puts to work, and the schedule it follows."""
+"""Everything that a run is made of and where it stands: the loop changes it, checkpoints keep it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Schedule:
     snapshot_every: int | None = None
 
     def importance_exponent_at(self, step: int) -> float:
-        """Exponent of the importance weights: linear from its first value to 1 at the last step (Schaul 2016)."""
+        """Return the exponent of the importance weights: linear from its first value to 1 at the end (Schaul 2016)."""
         return self.importance_exponent + (1 - self.importance_exponent) * step / self.steps
 
 
@@ -52,13 +52,16 @@ class Stage(StrEnum):
 
 @dataclass
 class TrainingState:
-    """The made parts of a run and where it stands; an episode of `environment` is under way.
+    """What a run is made of and where it stands; an episode of `environment` is under way.
 
-    `renew` makes an agent of weights that depend on the run's seed and the given step alone, for resets.
-    `budget` is what the process may take of memory, in bytes. `lost_episode`: the environment couldn't be brought back
-    to where the checkpoint was taken, so that the episode under way was cut there. `others` are environments that step
-    together with `environment`; the replay has a stream for each of them too. `return_support` watches the returns
-    of an agent whose values are distributions.
+    Attributes:
+        renew: makes an agent whose weights depend on the run's seed and the given step alone, for resets.
+        budget: bytes of memory that the process may take.
+        frozen_at: step of the freeze, once it has happened.
+        lost_episode: whether the environment couldn't be brought back to where the checkpoint was taken, so that the
+            episode under way was cut there.
+        others: environments that act together with `environment`; the replay has a part for each of them too.
+        return_support: checks the returns of an agent whose values are distributions.
     """
 
     agent: Agent[Any]
@@ -82,22 +85,22 @@ class TrainingState:
 
     @property
     def environments(self) -> tuple[PixelEnvironment | EnvironmentProcess, ...]:
-        """All that act together, in the order of the replay's streams."""
+        """Return all that act together, in the order of the replay's parts."""
         return (self.environment, *self.others)
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do."""
+        """Tell whether nothing is left to do."""
         return self.step >= self.schedule.steps and self.stage is Stage.ACT
 
     @property
     def freeze_is_due(self) -> bool:
-        """Whether the freeze belongs to this step and hasn't happened yet."""
-        return self.agent.phase is Phase.FRAMES and self.freeze_rule.due(self.step)
+        """Tell whether the freeze belongs to this step and hasn't happened yet."""
+        return self.agent.phase is Phase.FRAMES and self.freeze_rule.is_due(self.step)
 
     @property
     def phase_after_freeze(self) -> Phase:
-        """What the freeze leads to, or has led to."""
+        """Return the phase that the freeze leads to, or has led to."""
         if self.agent.phase is not Phase.FRAMES:
             return self.agent.phase
         return Phase.after_freeze(frame_bytes=self.replay.row.num_bytes, latent_bytes=self.agent.latent.num_bytes)
@@ -108,7 +111,10 @@ class TrainingState:
             other.close()
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Named parts of a checkpoint: everything needed to continue exactly."""
+        """Return what a checkpoint keeps: everything needed to continue exactly.
+
+        Its names stay as they are, so that runs of older versions can be resumed.
+        """
         return {
             "agent": self.agent.state_dict(),
             "replay": self.replay.state_dict(),

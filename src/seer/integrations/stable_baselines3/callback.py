@@ -10,7 +10,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecMonitor
 
-from seer.core.freeze_rules import FreezeAt, FreezeRule, FreezeWhenSettled
+from seer.core.freeze_rules import FreezeRule, StepMetrics, parse_freeze_at
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut, Layers, choose_cut
@@ -32,13 +32,13 @@ class SeerCallback(BaseCallback):
     Args:
         freeze_at: the step of the freeze, counted as SB3 counts `num_timesteps`, over all environments; 0 is before
             the first. "auto": once features have settled and the score has left where it began, as
-            `seer train --freeze-at auto` decides.
+            `seer train --freeze-at auto` decides. "never"; or a `seer.FreezeRule` of your own, "package.module:Class".
         freeze_layers: "all" of the features extractor; or the "convolutions" of a `NatureCNN`, whose linear layer goes
             on learning. "auto": the convolutions where `net_arch` is empty, as in SB3's DQN with CnnPolicy, so that
             more than one linear layer goes on learning; else all.
         latent_dtype: what features are stored as: "float32", "float16", "bfloat16"; "auto" is float32 if that takes no
             more bytes than a row of images, else float16.
-        similarity, patience, earliest, latest, probe_every: of "auto", as for `seer train`.
+        similarity, patience, earliest, latest, probe_every: of "auto" and rules of your own, as for `seer train`.
         verbose: 0 for silence, 1 to print what the freeze does.
 
     Raises:
@@ -47,7 +47,7 @@ class SeerCallback(BaseCallback):
 
     def __init__(
         self,
-        freeze_at: int | Literal["auto"],
+        freeze_at: int | str,
         *,
         freeze_layers: Layers = "auto",
         latent_dtype: LatentDtype = "auto",
@@ -59,8 +59,7 @@ class SeerCallback(BaseCallback):
         verbose: int = 1,
     ) -> None:
         super().__init__(verbose)
-        if freeze_at != "auto" and (not _is_int(freeze_at) or freeze_at < 0):
-            raise SettingError(f"freeze_at is {freeze_at!r}: give a step, 0 or more, or 'auto'")
+        self._choice = parse_freeze_at(freeze_at, setting="freeze_at")
         if not 0 <= similarity <= 1:
             raise SettingError(f"similarity is {similarity!r}: give a number from 0 to 1")
         for name, number, least in (
@@ -76,9 +75,8 @@ class SeerCallback(BaseCallback):
                 raise SettingError(f"{name} is {value!r}: use one of {', '.join(known)}")
         self.freeze_at, self.freeze_layers, self.latent_dtype = freeze_at, freeze_layers, latent_dtype
         self.probe_every = probe_every
-        self._automatic = {"threshold": similarity, "patience": patience, "earliest": earliest}
-        self._latest = latest
-        self._decision: FreezeRule | None = None
+        self._settings = {"threshold": similarity, "patience": patience, "earliest": earliest, "latest": latest}
+        self._rule: FreezeRule | None = None
         self._decides_for: object = None
         self._stability = FeatureStability()
         self._probed_at = self._learnt = 0  # timesteps and updates at the last comparison
@@ -98,8 +96,8 @@ class SeerCallback(BaseCallback):
             raise SettingError(
                 "the replay buffer holds features but this model was never frozen: load the one saved with it"
             )
-        elif self._decision is None or self._decides_for is not model or model.num_timesteps < self._probed_at:
-            self._decision, self._decides_for = self._decide(model), model
+        elif self._rule is None or self._decides_for is not model or model.num_timesteps < self._probed_at:
+            self._rule, self._decides_for = self._make_rule(model), model
             self._stability, self._probed_at, self._learnt = FeatureStability(), 0, 0
 
     def _on_training_start(self) -> None:
@@ -107,28 +105,30 @@ class SeerCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         if frozen_at(self.model) is None:
-            self._listen()
+            self._observe()
             self._freeze_if_due()
         return True
 
     def _on_training_end(self) -> None:
-        if frozen_at(self.model) is None and self._decision is not None:
-            self._say(f"not frozen by step {self.num_timesteps}: {self._decision.reason}")
+        if frozen_at(self.model) is None and self._rule is not None:
+            self._say(f"not frozen by step {self.num_timesteps}: {self._rule.reason}")
 
-    def _decide(self, model: OffPolicyAlgorithm) -> FreezeRule:
-        """What decides the step, or why none can."""
-        if self.freeze_at == "auto":
-            if not has_monitor(self.training_env):
-                raise SettingError("freeze_at='auto' needs the scores of games: wrap the environment in Monitor")
-            self._refuse_untrained("latest", self._latest or 0, model)
-            needed, rows = num_observations(model.policy, self._cut()), self._buffer.buffer_size * model.n_envs
-            if rows < needed:
-                raise SettingError(
-                    f"freeze_at='auto' compares {needed:,} observations, but buffer_size is {rows:,}: give {needed:,}"
-                )
-            return FreezeWhenSettled(**self._automatic, latest=self._latest)  # type: ignore[arg-type]
-        self._refuse_untrained("freeze_at", self.freeze_at, model)
-        return FreezeAt(self.freeze_at, reason=f"freeze_at is {self.freeze_at}")
+    def _make_rule(self, model: OffPolicyAlgorithm) -> FreezeRule:
+        """Return the rule that decides the step, or refuse it where it can't."""
+        rule = self._choice.make(reason=f"freeze_at is {self.freeze_at}", **self._settings)
+        if self._choice.rule is None:
+            self._refuse_untrained("freeze_at", self._choice.step or 0, model)
+            return rule
+        asked = f"freeze_at={self.freeze_at!r}"
+        if not has_monitor(self.training_env):
+            raise SettingError(f"{asked} needs the scores of games: wrap the environment in Monitor")
+        self._refuse_untrained("latest", int(self._settings["latest"] or 0), model)
+        needed, rows = num_observations(model.policy, self._cut()), self._buffer.buffer_size * model.n_envs
+        if rule.compares_features and rows < needed:
+            raise SettingError(
+                f"{asked} compares {needed:,} observations, but buffer_size is {rows:,}: give {needed:,}"
+            )
+        return rule
 
     def _refuse_untrained(self, name: str, step: int, model: OffPolicyAlgorithm) -> None:
         if 0 < step <= model.learning_starts and model._n_updates == 0:
@@ -138,30 +138,34 @@ class SeerCallback(BaseCallback):
             )
 
     def _freeze_if_due(self) -> None:
-        decision = self._decision
-        if frozen_at(self.model) is not None or decision is None:
-            return
-        step = self.num_timesteps
-        late = isinstance(decision, FreezeAt) and decision.step is not None and step >= decision.step
-        if late or decision.due(step):  # steps come n_envs at a time, so the one asked for may be passed over
+        if frozen_at(self.model) is None and self._rule is not None and self._rule.is_due(self.num_timesteps):
             self._freeze()
 
-    def _listen(self) -> None:
-        """What an automatic decision rests on: scores, and from time to time how much the features change."""
-        decision = self._decision
-        if decision is None or not decision.compares:
-            return
-        for info in self.locals["infos"]:
-            if "episode" in info:
-                decision.scored(float(info["episode"]["r"]))
+    def _observe(self) -> None:
+        """Tell the freeze rule what this step brought."""
+        rule = self._rule
+        assert rule is not None
+        logged = self.logger.name_to_value.items()
+        rule.on_step(
+            StepMetrics(
+                step=self.num_timesteps,
+                updates=self.model._n_updates,
+                episode_returns=[float(info["episode"]["r"]) for info in self.locals["infos"] if "episode" in info],
+                losses={name.removeprefix("train/"): value for name, value in logged if name.startswith("train/")},
+                cka=self._compare_features() if rule.compares_features else None,
+            )
+        )
+
+    def _compare_features(self) -> float | None:
+        """Return how alike the features are to those of the last comparison, at every `probe_every` steps."""
         passed = self.num_timesteps // self.probe_every > self._probed_at // self.probe_every
         if not passed or self.model._n_updates == self._learnt:
-            return
+            return None
         self._probed_at, self._learnt = self.num_timesteps, self.model._n_updates
         similarity = self._stability.compare(self.model.policy, self._buffer, self._cut(), span=self.probe_every)
         if similarity is not None:
-            decision.compared(self.num_timesteps, similarity)
             self.logger.record("seer/similarity", similarity)
+        return similarity
 
     def _freeze(self) -> None:
         """The freeze, or what is left of it after loading."""

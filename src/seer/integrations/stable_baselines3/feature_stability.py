@@ -25,7 +25,7 @@ class FeatureStability:
     before: list[nn.Module] | None = None
 
     def compare(self, policy: nn.Module, buffer: SeerReplayBuffer, cut: Cut, *, span: int) -> float | None:
-        """Linear CKA with the features of the last comparison, if any, of the extractor that changed most."""
+        """Return the linear CKA with the features of the last comparison, if any, of the most changed extractor."""
         networks = online_networks(policy)
         modules = [cut.below(network.features_extractor) for network in networks]
         previous, self.before = self.before, copy.deepcopy(modules)
@@ -42,7 +42,7 @@ class FeatureStability:
 
 
 def num_observations(policy: nn.Module, cut: Cut) -> int:
-    """How many observations a comparison is of."""
+    """Return how many observations a comparison takes."""
     extractor = online_networks(policy)[0].features_extractor
     return max(FEWEST, SAMPLES_PER_UNIT * cut.size(extractor)) if cut.layers == "all" else FEWEST
 
