@@ -78,7 +78,7 @@ class Plan:
 
 
 FULL = Plan(15, 0.1, rows=(8000, 3000), played=(2500, 150), converted=(512, 64))
-QUICK = Plan(2, 1e-3, rows=(120, 60), played=(60, 20), converted=(40, 16), small=True)
+QUICK = Plan(1, 1e-3, rows=(120, 60), played=(60, 20), converted=(40, 16), small=True)
 
 
 @dataclass(frozen=True)
@@ -225,13 +225,13 @@ def _step(environment: PixelEnvironment) -> Callable[[], object]:
 # Measuring and writing -------------------------------------------------------------------------------------------
 
 
-def measure(config: Config, plan: Plan) -> dict[str, Measurement]:
+def measure(subject: Subject) -> dict[str, Measurement]:
     """Time the rows of one agent and those it is compared with, all interleaved."""
-    with prepared(config, plan) as subject:
-        peer = build_environment(config, training=True)
-        rows = seer_rows(subject) + sb3_rows(config, peer, subject.recording, rows=subject.of(plan.rows))
-        threads = config.threads or 1
-        return interleave(rows, rounds=plan.rounds, slice_seconds=plan.slice_seconds, threads=threads)
+    config, plan = subject.config, subject.plan
+    peer = build_environment(config, training=True)
+    rows = seer_rows(subject) + sb3_rows(config, peer, subject.recording, rows=subject.of(plan.rows))
+    threads = config.threads or 1
+    return interleave(rows, rounds=plan.rounds, slice_seconds=plan.slice_seconds, threads=threads)
 
 
 def report_of(configs: Sequence[Config], measured: Mapping[str, Measurement]) -> dict[str, Any]:
@@ -293,7 +293,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured: dict[str, Measurement] = {}
     configs = [speed_config(agent, plan, device=given.device, threads=given.threads) for agent in given.agents]
     for config in configs:
-        measured |= measure(config, plan)
+        with prepared(config, plan) as subject:
+            measured |= measure(subject)
     report = report_of(configs, measured)
     print(tables(report))
     if given.json:
