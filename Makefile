@@ -51,7 +51,7 @@ lint: $(DONE)  ## ruff: rules and formatting
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(DONE)  ## mypy --strict on src
+types: $(DONE)  ## mypy --strict on src and benchmarks
 	$(BIN)/mypy
 
 unit: $(DONE) $(DRAWS)  ## pytest, import floors among the tests

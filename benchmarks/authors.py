@@ -11,9 +11,7 @@ actor learns in every second. Their update gets crops as float32; ours crops and
 import argparse
 import importlib
 import json
-import statistics
 import sys
-import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,13 +24,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from report import number, table
 from seer.core.phase import Phase
 from seer.presets import preset
 from seer.replay import Batch
 from seer.training.build_agent import build_agent
 from seer.training.computing import settle_computing
+from timing import Row, interleave
 
 ACTIONS, ATARI_BATCH, CONTROL_BATCH, LATENT = 18, 32, 128, 576
+SLICE_SECONDS = 0.05
 CPU = torch.device("cpu")
 
 Call = Callable[[], object]
@@ -133,11 +134,10 @@ def ours(env: str, space: gymnasium.Space[Any], frame: tuple[int, int, int], cal
 
     def batch(latent: tuple[int, ...] | None) -> Batch:
         shape = (size, config.image.stack, *frame)
-        see = (
-            (lambda: torch.randint(0, 256, shape, dtype=torch.uint8))
-            if latent is None
-            else lambda: torch.randn(size, *latent)
-        )
+
+        def see() -> Tensor:
+            return torch.randint(0, 256, shape, dtype=torch.uint8) if latent is None else torch.randn(size, *latent)
+
         discrete = isinstance(space, gymnasium.spaces.Discrete)
         action = torch.randint(ACTIONS, (size,)) if discrete else torch.rand(size, 1)
         common = {"reward": torch.rand(size), "discount": torch.full((size,), 0.9), "weight": torch.ones(size)}
@@ -152,50 +152,33 @@ def ours(env: str, space: gymnasium.Space[Any], frame: tuple[int, int, int], cal
     )
 
 
-def interleaved(calls: dict[str, Call], *, per_call: int, rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of one update of each, measured in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds + 2):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if number >= 2:  # the first ones warm up
-                seconds[name].append((time.perf_counter() - start) / per_call)
-        print(f"\r{number + 1} of {rounds + 2} rounds", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return {name: 1e3 * statistics.median(each) for name, each in seconds.items()}
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("code", type=Path, help="folder of the authors' code")
     parser.add_argument("--rounds", type=int, default=30, help="measurements of each row (CURL: a third of it)")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
-    arguments = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write the medians to this file")
+    given = parser.parse_args()
     discrete, continuous = gymnasium.spaces.Discrete(ACTIONS), gymnasium.spaces.Box(-1, 1, (1,))
-    suites = (
-        ("rainbow", 1, 1, their_rainbow, ours("ALE/Alien-v5", discrete, (1, 84, 84), 1), arguments.rounds),
-        (
-            "curl",
-            2,
-            2,
-            their_curl,
-            ours("dm_control/cartpole-swingup-v0", continuous, (3, 100, 100), 2),
-            arguments.rounds // 3,
-        ),
+    alien = ours("ALE/Alien-v5", discrete, (1, 84, 84), 1)
+    cartpole = ours("dm_control/cartpole-swingup-v0", continuous, (3, 100, 100), 2)
+    suites = (  # name, threads, updates in a call, both codes' calls, rounds
+        ("rainbow", 1, 1, their_rainbow(given.code), alien, given.rounds),
+        ("curl", 2, 2, their_curl(given.code), cartpole, given.rounds // 3),
     )
-    figures: dict[str, dict[str, float]] = {}
-    for name, threads, per_call, theirs, mine, rounds in suites:
-        torch.set_num_threads(threads)
-        for row, their_call, our_call in zip(("frames", "latents"), theirs(arguments.code), mine, strict=True):
-            calls = {"authors": their_call, "seer": our_call}
-            figures[f"{name}/{row}"] = interleaved(calls, per_call=per_call, rounds=max(3, rounds))
-    print(f"{'update':16} {'authors, ms':>12} {'seer, ms':>10} {'seer / authors':>15}")
-    for row, each in figures.items():
-        print(f"{row:16} {each['authors']:12.1f} {each['seer']:10.1f} {each['seer'] / each['authors']:15.2f}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    found: dict[str, dict[str, float]] = {}
+    for name, threads, updates, theirs, mine, rounds in suites:
+        for phase, their_call, our_call in zip(("frames", "latents"), theirs, mine, strict=True):
+            rows = [Row("authors", their_call, updates), Row("seer", our_call, updates)]
+            measured = interleave(rows, rounds=max(3, rounds), slice_seconds=SLICE_SECONDS, threads=threads)
+            found[f"{name}/{phase}"] = {row: 1e3 * each.median for row, each in measured.items()}
+    lines = [
+        (name, number(each["authors"]), number(each["seer"]), number(each["seer"] / each["authors"]))
+        for name, each in found.items()
+    ]
+    print(table(("update", "authors, ms", "seer, ms", "seer / authors"), lines))
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.benchmark import Timer
 
 import seer
 from seer.pretrained import FrozenEncoder, channels_first
@@ -52,18 +54,19 @@ def resnet18() -> nn.Module:
 
 
 def updates_per_second(features: Callable[[], Tensor], size: int, updates: int) -> float:
-    """Of a two-layer head on `features` [B, size], after one update that isn't timed."""
+    """Train a two-layer head on `features` [B, size]; return its speed without the first updates."""
     torch.manual_seed(1)
     head = nn.Sequential(nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, 7))
     optimizer = torch.optim.Adam(head.parameters())
-    for number in range(updates + 1):
-        if number == 1:
-            started = time.perf_counter()
+
+    def update() -> None:
         loss = head(features()).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return updates / (time.perf_counter() - started)
+
+    timer = Timer("update()", globals={"update": update}, num_threads=torch.get_num_threads())
+    return 1 / timer.timeit(updates).mean
 
 
 def measure(*, stored: int, batch: int, updates: int, size: int, seed: int = 0) -> dict[str, Any]:
@@ -94,6 +97,9 @@ def measure(*, stored: int, batch: int, updates: int, size: int, seed: int = 0) 
         maps = torch.from_numpy(images[chosen]).flatten(0, 1)
         return torch.cat([backbone(maps).view(batch, -1), torch.from_numpy(joints[chosen])], 1)
 
+    def sampled(replay: seer.Replay) -> Tensor:
+        return replay.sample(batch).now.flatten(1)
+
     for dtype in ("float32", "float16"):
         encoder = FrozenEncoder(cameras, observe(), latent_dtype=dtype)
         width = encoder.row_format.shape[-1]
@@ -106,7 +112,7 @@ def measure(*, stored: int, batch: int, updates: int, size: int, seed: int = 0) 
         for _ in range(stored):
             replay.append(encoder.row(observe()), np.zeros(7, np.float32), 0.0, terminated=False)
         encoded = (time.perf_counter() - started) / stored
-        rate = updates_per_second(lambda replay=replay: replay.sample(batch).now.flatten(1), width, updates)
+        rate = updates_per_second(partial(sampled, replay), width, updates)
         rows[f"features stored once, {dtype}"] = {
             "bytes_per_observation": encoder.row_format.num_bytes,
             "updates_per_second": rate,

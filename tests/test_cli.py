@@ -40,7 +40,6 @@ COMMANDS = (
     "report",
     "flops",
     "memory",
-    "bench",
     "export",
     "analyze",
 )
@@ -538,7 +537,7 @@ def test_help(command: str, flag: str, capsys: Capture) -> None:
     assert f"usage: seer {command}" in text
     named = {
         "resume": "DIR", "eval": "--video", "plot": "--x", "reproduce": "--scale", "report": "--out",
-        "bench": "--markdown", "export": "--onnx", "analyze": "svcca RUN",
+        "export": "--onnx", "analyze": "svcca RUN",
     }.get(command, "--freeze-at")  # fmt: skip
     assert named in text or command == "resume"
     if command == "train":  # wrapped to the terminal, not where the docstring was

@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/usage.md", "docs/export.md", "docs/memory.md", "docs/performance.md", "results/README.md")
 CLASSES = {
     "resume": arguments.Resume, "eval": arguments.Evaluate, "export": arguments.Export, "plot": arguments.Plot,
-    "report": arguments.Report, "bench": arguments.Bench, "sweep": arguments.Sweep, "reproduce": arguments.Reproduce,
+    "report": arguments.Report, "sweep": arguments.Sweep, "reproduce": arguments.Reproduce,
     "analyze attention": arguments.Attention, "analyze svcca": arguments.Svcca,
 }  # fmt: skip
-OF_THE_COMMAND = {"--dry-run", "--measure"}  # of train and memory; the others' are in their classes
+OF_THE_COMMAND = {"--dry-run"}  # of train; the others' are in their classes
 
 
 def commands() -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ FLOORS = (
     {"cli", "worker"},
     {"arguments", "trainer", "dry_run"},
     {"paper"},
-    {"bench", "export"},  # bench builds what it measures
+    {"export"},
     {"reporting"},
     {"sweeps"},
     {"training"},

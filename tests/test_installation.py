@@ -83,7 +83,8 @@ def controls(home: Home) -> None:
 
 
 def benches(home: Home) -> None:
-    assert "Stable-Baselines3" in home.seer("bench", "--quick", "--agents", "rainbow", "--device", "cpu")
+    assert "sb3-dqn/update" in home.run(home.python, ROOT / "benchmarks/speed.py", "--quick", "--agents", "rainbow")
+    assert "Stable-Baselines3" in home.run(home.python, ROOT / "benchmarks/memory.py", "--quick")
 
 
 def trains_with_sb3(home: Home) -> None:

@@ -88,33 +88,6 @@ class Plot:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bench:
-    """Measure how fast this machine runs the agents, how near that is to what it can do, and what
-    Stable-Baselines3 needs for the same (with the extra seer-rl[bench])."""
-
-    agents: tuple[str, ...] = ("rainbow", "curl")
-    """Agents, at the paper's settings; Rainbow and DQN on Alien, CURL and SAC on cartpole-swingup."""
-
-    device: str = "auto"
-    """As seer train takes it."""
-
-    threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """CPU threads. Default: as seer train takes them, 1 on Atari, one per core elsewhere."""
-
-    quick: bool = False
-    """A few slices only: to see that everything runs, not to quote."""
-
-    scaling: Annotated[Path | None, tyro.conf.arg(metavar="PNG|None")] = None
-    """Measure cost against work too (stored observations, batch, crops, resolution), and draw it there."""
-
-    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE|None")] = None
-    """Write everything measured to this JSON file."""
-
-    markdown: Annotated[Path | None, tyro.conf.arg(metavar="FILE|None")] = None
-    """Write the tables to this Markdown file; if it exists, between its two lines <!-- seer bench: ... -->."""
-
-
-@dataclasses.dataclass(frozen=True)
 class Attention:
     """Show where each convolutional layer looks, over training, on real frames of the run's environment."""
 

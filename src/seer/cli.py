@@ -25,7 +25,6 @@ def main() -> None:
         "report": (report, "write an HTML page about runs"),
         "flops": (flops, "table of what a step costs before and after the freeze"),
         "memory": (memory, "table of what the replay holds before and after the freeze"),
-        "bench": (bench, "how fast this machine is, beside its limits and Stable-Baselines3"),
     }
     if "" not in sys.path:
         sys.path.append("")  # for --encoder-factory of a file in this folder; at the end, where it shadows nothing
@@ -186,25 +185,11 @@ def flops(arguments: Sequence[str]) -> None:
 
 
 def memory(arguments: Sequence[str]) -> None:
-    """`seer memory`: replay capacity; with `--measure`, resident bytes and sampling time beside other replays."""
-    does = "play real steps and measure resident bytes a step and sampling time, beside other replays"
-    arguments, measured = _without("--measure", arguments, does)
+    """`seer memory`: replay capacity."""
     config = parse_config("memory", arguments)
     from seer.training.cost import print_memory
 
     print_memory(config)
-    if measured:
-        from seer.bench.run import measure_memory
-
-        measure_memory(config)
-
-
-def bench(arguments: Sequence[str]) -> None:
-    """`seer bench`: speed on this machine."""
-    settings = parse(given.Bench, "bench", arguments)
-    from seer.bench.run import run_bench
-
-    run_bench(**vars(settings))
 
 
 def _without(flag: str, arguments: Sequence[str], does: str) -> tuple[list[str], bool]:
