@@ -154,16 +154,16 @@ def test_both_states_can_be_saved(channels: int, tmp_path: Path) -> None:
 
 
 def test_a_freeze_that_is_refused_changes_nothing() -> None:
-    """int8 has nothing to fit to, in one stream of two."""
+    """int8 has nothing to fit to, in one replay of two."""
     made = [make(frames=20)[1] for _ in range(2)]
-    streams = seer.Streams(made, np.random.default_rng(0))
-    encoder = seer.FreezableEncoder(make_module(), streams, latent_dtype="int8")
+    replay = seer.MultiEnvReplay(made, np.random.default_rng(0))
+    encoder = seer.FreezableEncoder(make_module(), replay, latent_dtype="int8")
     play(made[0], encoder, 10)
     for _ in range(2):
         with pytest.raises(seer.SettingError, match="int8"):
             encoder.freeze()
         assert all(weights.requires_grad for weights in encoder.module.parameters())
-        assert not streams.holds_latents
+        assert not replay.holds_latents
     play(made[1], encoder, 10)
     assert encoder.freeze().rows == sum(replay.size for replay in made)
 
@@ -301,12 +301,12 @@ def test_environments_side_by_side_have_a_replay_each() -> None:
     settings: dict[str, Any] = {"num_bytes": 20 * 144, "frame_shape": FRAME, "stack": STACK}
     spaces = {"action_space": gymnasium.spaces.Discrete(2)}
     parts = [seer.make_replay(**settings, **spaces, seed=env, number=env) for env in range(3)]
-    replay = seer.Streams(parts, rng)
+    replay = seer.MultiEnvReplay(parts, rng)
     encoder = seer.FreezableEncoder(make_module(), replay)
     for step in range(20):
         for env in range(3):
             observation = np.full((STACK, *FRAME), 80 * env + step, np.uint8)
-            replay.streams[env].append(encoder.row(observation), 0, float(env), terminated=False, truncated=False)
+            replay.replays[env].append(encoder.row(observation), 0, float(env), terminated=False, truncated=False)
     batch = replay.sample(64)
     assert {len(set((each // 80).flatten().tolist())) for each in batch.now} == {1}
     assert set((batch.now[:, -1, 0, 0, 0] // 80).tolist()) == {0, 1, 2}

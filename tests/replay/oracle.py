@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seer.replay import Arena, Batch, Padding, Piece, Replay, RowFormat, Sampler
+from seer.replay import Batch, MemoryBlock, Padding, Piece, Replay, RowFormat, Sampler
 
 FRAME = RowFormat((2, 5, 8), torch.uint8)  # 80 bytes
 SCALAR_ACTION = RowFormat((), torch.int64)
@@ -168,10 +168,10 @@ class Pair:
         number: int | None = None,
         padding: Padding = "repeat",
     ) -> None:
-        self.arena = Arena(capacity * FRAME.num_bytes + spare_bytes)
-        self.arena.block.fill_(255)  # what was never written must not look like a frame or an end
+        self.memory = MemoryBlock(capacity * FRAME.num_bytes + spare_bytes)
+        self.memory.bytes.fill_(255)  # what was never written must not look like a frame or an end
         self.fast = Replay(
-            arena=self.arena,
+            memory=self.memory,
             frame=FRAME,
             stack=stack,
             action=SCALAR_ACTION,
@@ -225,7 +225,7 @@ class Pair:
         self.encode = encode
         result = self.fast.transcode(encode, encode.latent, **options)
         if result.converted:
-            self.slow.transcode(self.arena.num_bytes // encode.latent.num_bytes)
+            self.slow.transcode(self.memory.num_bytes // encode.latent.num_bytes)
         else:
             self.encode = None
         return result

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seer.errors import SettingError
-from seer.replay import Arena, Batch, Prioritized, Replay, RowFormat, Uniform
+from seer.replay import Batch, MemoryBlock, Prioritized, Replay, RowFormat, Uniform
 
 from .oracle import ENDS, FRAME, SCALAR_ACTION, Encoder, Everything, Pair, paint, read, saved
 
@@ -60,7 +60,7 @@ def test_what_is_sampled_agrees_too(make: Any, n_step: int) -> None:
 
 def small_replay(n_step: int = 3, capacity: int = 20, action: RowFormat = SCALAR_ACTION) -> Replay:
     return Replay(
-        arena=Arena(capacity * FRAME.num_bytes),
+        memory=MemoryBlock(capacity * FRAME.num_bytes),
         frame=FRAME,
         stack=2,
         action=action,
@@ -210,7 +210,7 @@ def test_a_truncated_step_needs_its_final_row() -> None:
 
 def test_bytes_reported_are_bytes_allocated() -> None:
     pair = Pair(sampler=Uniform(), capacity=1000, spare_bytes=7)
-    assert pair.fast.num_bytes == pair.arena.block.untyped_storage().nbytes() == 80_007
+    assert pair.fast.num_bytes == pair.memory.bytes.untyped_storage().nbytes() == 80_007
     assert pair.fast.capacity == 1000
     per_row = 8 + 4 + 1 + 1 + 2 * 4  # action, reward, age, end, and the uniform sampler's two int32
     assert pair.fast.index_bytes == 1000 * per_row
@@ -267,7 +267,7 @@ def test_the_state_views_only_the_memory_in_use() -> None:
     memory = piece.read()
     assert memory.dtype == torch.uint8
     assert memory.shape == (10 * FRAME.num_bytes,)
-    assert memory.data_ptr() == pair.arena.block.data_ptr()
+    assert memory.data_ptr() == pair.memory.bytes.data_ptr()
 
 
 @pytest.mark.parametrize(

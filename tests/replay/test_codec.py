@@ -66,7 +66,7 @@ def test_what_is_read_is_what_was_encoded(dtype: str, crops: int, encoders: int,
     pair.add_all(EPISODES[:steps])
     result = convert(pair, dtype, crops=crops, encoders=encoders)
     assert pair.fast.row.dtype == LATENT_DTYPES[dtype]
-    assert pair.fast.capacity == pair.arena.num_bytes // (crops * encoders * 3 * LATENT_DTYPES[dtype].itemsize)
+    assert pair.fast.capacity == pair.memory.num_bytes // (crops * encoders * 3 * LATENT_DTYPES[dtype].itemsize)
     pair.check(pair.fast.sample(1))  # everything there is
     pair.add_all(EPISODES * 3)  # appended as float32, stored as before
     batch = pair.fast.sample(1)

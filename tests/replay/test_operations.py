@@ -121,7 +121,7 @@ class Life:
         other = self.make()
         other.fast.load_state_dict(state)
         assert_same_state(saved(other.fast), state)
-        self.pair.fast, self.pair.arena = other.fast, other.arena
+        self.pair.fast, self.pair.memory = other.fast, other.memory
 
 
 def assert_same_state(one: Any, other: Any) -> None:

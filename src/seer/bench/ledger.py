@@ -139,7 +139,7 @@ def _ours(
         freeze=dataclasses.replace(config.freeze, latent_dtype=dtype or "float32"),
     )
     num_bytes = len(recording) * recording[0].frame.nbytes
-    (replay,) = build_replay(config, environment, device, np.random.default_rng(0), num_bytes=num_bytes).streams
+    (replay,) = build_replay(config, environment, device, np.random.default_rng(0), num_bytes=num_bytes).replays
     for step in recording:
         replay.append(step.frame, step.action, step.reward, terminated=step.over)
     if dtype is not None:

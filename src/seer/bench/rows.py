@@ -59,7 +59,7 @@ def row_probes(subject: Subject) -> list[Probe]:
         probe("sample", lambda: before.replay.sample(batch, exponent)),
         probe("sample/latents", lambda: after.replay.sample(batch, exponent)),
         Probe(f"{agent}/transcode", _transcode(subject), size=CONVERTED[kind(subject.config)]),
-        probe("forward", _forward(after.agent, before.replay.streams[0], subject.config.view_size), size=CHUNK),
+        probe("forward", _forward(after.agent, before.replay.replays[0], subject.config.view_size), size=CHUNK),
     ]
     if subject.environment is not None:
         probes.append(probe("step", _step(subject.environment)))

@@ -23,7 +23,7 @@ from seer.envs import PixelEnvironment
 from seer.envs.base import Info, Pixels, State
 from seer.errors import SettingError
 from seer.presets import CONTROL, preset
-from seer.replay import Replay, Streams
+from seer.replay import MultiEnvReplay, Replay
 from seer.runs.folder import Metrics, RunFolder
 from seer.runs.terminal import Terminal
 from seer.training.build import build, build_environment
@@ -213,12 +213,14 @@ def record(environment: PixelEnvironment, steps: int, progress: Progress, *, see
     return recording
 
 
-def fill(replay: Replay | Streams, recording: Sequence[Step], rows: int, progress: Progress = no_progress) -> None:
+def fill(
+    replay: Replay | MultiEnvReplay, recording: Sequence[Step], rows: int, progress: Progress = no_progress
+) -> None:
     """Append `rows` steps, the recording again and again."""
     for done, step in enumerate(itertools.islice(itertools.cycle(recording), rows)):
         if done % 1000 == 0:
             progress(done, rows, "filling a replay")
-        replay.streams[0].append(step.frame, step.action, step.reward, terminated=step.over)
+        replay.replays[0].append(step.frame, step.action, step.reward, terminated=step.over)
     progress(rows, rows, "")
 
 

@@ -16,7 +16,7 @@ from seer.agents.activations import as_samples, stage_outputs
 from seer.agents.agent import Agent
 from seer.core.similarity import SAMPLES_PER_UNIT, Covariances, linear_cka, svcca
 from seer.networks.encoders import Encoder
-from seer.replay import Replay, Streams
+from seer.replay import MultiEnvReplay, Replay
 
 CHUNK = 32  # observations encoded at a time, so that a comparison needs no more memory than an update
 
@@ -43,7 +43,7 @@ class FeatureStability:
         self._before: nn.ModuleList | None = None
         self._updates = 0
 
-    def compare(self, agent: Agent[Any], replay: Replay | Streams) -> Similarity | None:
+    def compare(self, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> Similarity | None:
         """How alike features now and at the last comparison are; None where there was none, or nothing learnt since."""
         encoder: Encoder = agent.online.encoder
         result = None

@@ -22,19 +22,19 @@ class ReturnSupport:
     Args:
         minimum, maximum: ends of the support, in discounted reward as the agent learns from it.
         discount: per step.
-        streams: number of environments.
+        num_envs: number of environments.
     """
 
-    def __init__(self, minimum: float, maximum: float, *, discount: float, streams: int = 1) -> None:
+    def __init__(self, minimum: float, maximum: float, *, discount: float, num_envs: int = 1) -> None:
         self.minimum, self.maximum, self.discount = minimum, maximum, discount
-        self._rewards: list[list[float]] = [[] for _ in range(streams)]  # of the episodes under way
+        self._rewards: list[list[float]] = [[] for _ in range(num_envs)]  # of the episodes under way
         self._returns: deque[float] = deque(maxlen=NEWEST)
         self._warned = False
         self._is_new = False  # there are returns that `warning` hasn't looked at
 
-    def add(self, stream: int, reward: float, *, over: bool) -> None:
+    def add(self, env: int, reward: float, *, over: bool) -> None:
         """Take a step's reward; `over` says that it ended the episode, truncated or not."""
-        rewards = self._rewards[stream]
+        rewards = self._rewards[env]
         rewards.append(reward)
         if over or len(rewards) == LONGEST:
             following = 0.0

@@ -10,7 +10,7 @@ from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
 from seer.core.phase import Phase
 from seer.envs import EnvironmentProcess, PixelEnvironment
-from seer.replay import Replay, Streams
+from seer.replay import MultiEnvReplay, Replay
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
 from seer.training.feature_stability import FeatureStability
@@ -56,12 +56,12 @@ class TrainingState:
     `renew` makes an agent of weights that depend on the run's seed and the given step alone, for resets.
     `budget` is what the process may take of memory, in bytes. `lost_episode`: the environment couldn't be brought back
     to where the checkpoint was taken, so that the episode under way was cut there. `others` are environments that step
-    together with `environment`; the replay has a stream for each of them too. `return_support` watches the returns
+    together with `environment`; the replay has one for each of them too. `return_support` watches the returns
     of an agent whose values are distributions.
     """
 
     agent: Agent[Any]
-    replay: Replay | Streams
+    replay: Replay | MultiEnvReplay
     environment: PixelEnvironment
     evaluator: Evaluator
     freeze_rule: FreezeRule
@@ -81,7 +81,7 @@ class TrainingState:
 
     @property
     def environments(self) -> tuple[PixelEnvironment | EnvironmentProcess, ...]:
-        """All that act together, in the order of the replay's streams."""
+        """All that act together, in the order of `replay.replays`."""
         return (self.environment, *self.others)
 
     @property
@@ -139,12 +139,12 @@ class TrainingState:
         first, others = state["environment"], []
         if self.others:
             first, others = first["first"], first["others"]
-        for environment, stream, saved in zip(self.environments, self.replay.streams, [first, *others], strict=True):
+        for environment, replay, saved in zip(self.environments, self.replay.replays, [first, *others], strict=True):
             environment.load_state_dict(saved)
             if environment.is_lost:
                 self.lost_episode = True
-                if stream.is_open:
-                    stream.close(self.agent.row(environment.observe()))
+                if replay.is_open:
+                    replay.close(self.agent.row(environment.observe()))
                 environment.restart()
         freezing = state["freezing"]
         self.freeze_rule.load_state_dict(freezing["decision"])
