@@ -1,7 +1,6 @@
 """`import seer` for a loop of one's own: exports, the freezable encoder, the accounting, the example, the API page."""
 
 import copy
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -202,45 +201,6 @@ def test_state_dicts_continue_in_the_same_phase(channels: int) -> None:
 def test_bad_settings_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(seer.SettingError, match=words):
         make(**options)
-
-
-@pytest.mark.parametrize("options", [{"n_step": 0}, {"stack": 0}, {"discount": 1.5}])
-def test_a_replay_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
-    settings: dict[str, Any] = {"num_bytes": 10**5, "frame_shape": FRAME, "stack": 1} | options
-    with pytest.raises(seer.SettingError, match=f"{next(iter(options))} (is )?{next(iter(options.values()))}"):
-        seer.make_replay(**settings, action_space=gymnasium.spaces.Discrete(3))
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"num_bytes": "70MB"}, "num_bytes is '70MB': give a whole number"),
-        ({"num_bytes": 1e6}, r"num_bytes is 1000000\.0"),
-        ({"frame_shape": (84, 84), "stack": 4}, r"frame_shape is \(84, 84\): give \(C, H, W\)"),
-        ({"frame_shape": (0, 84, 84)}, "frame_shape is"),
-    ],
-)
-def test_what_is_no_size_is_refused(options: dict[str, Any], words: str) -> None:
-    settings: dict[str, Any] = {"num_bytes": 10**5, "frame_shape": FRAME, "stack": 1} | options
-    with pytest.raises(seer.SettingError, match=words):
-        seer.make_replay(**settings, action_space=gymnasium.spaces.Discrete(3))
-
-
-@pytest.mark.parametrize("reward", [math.nan, math.inf])
-def test_a_reward_that_is_no_number_is_refused(reward: float) -> None:
-    replay = seer.make_replay(num_bytes=10**5, frame_shape=FRAME, stack=1, action_space=gymnasium.spaces.Discrete(3))
-    frame = np.zeros(FRAME, np.uint8)
-    with pytest.raises(ValueError, match="must be a finite number"):
-        replay.append(frame, 0, reward, terminated=False)
-    assert replay.size == 0
-    replay.append(frame, 0, 1.0, terminated=True)
-    with pytest.raises(seer.SettingError, match="batch_size is 0"):
-        replay.sample(0)
-
-
-def test_spaces_that_cannot_be_stored_are_refused() -> None:
-    with pytest.raises(seer.SettingError, match="must be Discrete or Box"):
-        seer.make_replay(num_bytes=10**5, frame_shape=FRAME, stack=1, action_space=gymnasium.spaces.MultiBinary(3))
 
 
 def test_the_papers_costs() -> None:

@@ -15,9 +15,8 @@ from seer.errors import SettingError
 from seer.replay import LATENT_DTYPES, RowFormat, Uniform
 from seer.replay.codec import Codec, Int8Codec
 
-from .oracle import FRAME, Encoder, Everything, Pair
+from .oracle import EPISODES, FRAME, Encoder, Everything, Pair
 
-EPISODES = ["", "", "", "", "terminated", "", "", "truncated", "", "", "", "", "", "", "terminated"] * 8
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 TOLERANCE = {"float32": 0.0, "float16": 2**-11, "bfloat16": 2**-8}  # half of the last bit, relative
 

@@ -60,7 +60,7 @@ def play(mode: AutoresetMode, steps: int, freeze_at: int = 10**6) -> tuple[Any, 
     )
     encoder = seer.FreezableEncoder(Means(), replay)
     observations, _ = envs.reset(seed=0)
-    stores = seer.VectorSteps(envs, encoder, view=lambda stack: stack[:, None])
+    stores = seer.VectorSteps(envs, replay, encoder, view=lambda stack: stack[:, None])
     envs.action_space.seed(0)
     for step in range(steps):
         if step == freeze_at:
@@ -106,15 +106,15 @@ def test_every_step_played_is_sampled_and_nothing_else(mode: AutoresetMode, free
 def test_what_gymnasium_has_to_say_and_does_not_is_refused() -> None:
     envs, replay = play(AutoresetMode.SAME_STEP, 1)
     encoder = seer.FreezableEncoder(Means(), replay)
-    stores = seer.VectorSteps(envs, encoder, view=lambda stack: stack[:, None])
+    stores = seer.VectorSteps(envs, replay, encoder, view=lambda stack: stack[:, None])
     stacks, nothing = np.zeros((ENVS, STACK, *FRAME[1:]), np.uint8), np.zeros(ENVS, int)
     with pytest.raises(seer.SettingError, match="infos have no final_obs, though autoreset_mode is SAME_STEP"):
         stores.append(stacks, nothing, nothing, nothing == 1, nothing == 0, stacks, {})
-    with pytest.raises(seer.SettingError, match="the encoder has 1 replays for 2 environments"):
-        seer.VectorSteps(envs, seer.FreezableEncoder(Means(), replay.replays[0]))
+    with pytest.raises(seer.SettingError, match="replay is of 1 environments, envs of 2"):
+        seer.VectorSteps(envs, replay.replays[0], encoder)
     envs.metadata = {}
     with pytest.raises(seer.SettingError, match="autoreset_mode is None"):
-        seer.VectorSteps(envs, encoder)
+        seer.VectorSteps(envs, replay, encoder)
 
 
 @BOTH

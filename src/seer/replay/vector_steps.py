@@ -17,25 +17,22 @@ from seer.replay.multi_env import MultiEnvReplay
 
 
 class RowEncoder(Protocol):
-    """Makes the rows of its replay, as a `FreezableEncoder` does."""
-
-    @property
-    def replay(self) -> Replay | MultiEnvReplay:
-        """Return the replay that takes the rows."""
+    """Makes the rows of a replay, as a `FreezableEncoder` does."""
 
     def row(self, observation: NDArray[np.uint8]) -> Tensor:
         """Return what `Replay.append` takes for an observation `[S, C, H, W]`."""
 
 
 class VectorSteps:
-    """Stores the steps of a `gymnasium.vector.VectorEnv`: those of environment i in the i-th of an encoder's replays.
+    """Stores the steps of a `gymnasium.vector.VectorEnv`: those of environment i in the i-th replay.
 
     Where an episode has ended, Gymnasium's environments start the next by themselves (`AutoresetMode`): with the next
     step, which plays no action and isn't stored, or with the same one, whose last observation is in `infos`.
 
     Args:
         envs: already reset; its `metadata` names the mode. Don't reset it again.
-        encoder: makes the rows; its replay has one replay for each environment.
+        replay: of one replay for each environment.
+        encoder: makes the rows.
         view: an observation of one environment to `[S, C, H, W]` uint8, such as `lambda stack: stack[:, None]`.
 
     Attributes:
@@ -48,20 +45,21 @@ class VectorSteps:
     def __init__(
         self,
         envs: gymnasium.vector.VectorEnv[Any, Any, Any],
+        replay: Replay | MultiEnvReplay,
         encoder: RowEncoder,
         view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = np.asarray,
     ) -> None:
         mode = envs.metadata.get("autoreset_mode")
         if mode not in set(gymnasium.vector.AutoresetMode):
             raise SettingError(f"autoreset_mode is {mode!r}: set envs.metadata['autoreset_mode'] to an AutoresetMode")
-        if len(encoder.replay.replays) != envs.num_envs:
+        if len(replay.replays) != envs.num_envs:
             raise SettingError(
-                f"the encoder has {len(encoder.replay.replays)} replays for {envs.num_envs} environments: "
-                "give it a MultiEnvReplay of one each"
+                f"replay is of {len(replay.replays)} environments, envs of {envs.num_envs}: "
+                "give a MultiEnvReplay of one replay each"
             )
         self.starting = np.zeros(envs.num_envs, bool)
         self._mode = gymnasium.vector.AutoresetMode(mode)
-        self._encoder, self._view = encoder, view
+        self._replay, self._encoder, self._view = replay, encoder, view
 
     def append(  # noqa: PLR0917  # in the order of a loop
         self,
@@ -80,7 +78,7 @@ class VectorSteps:
         """
         for env in np.flatnonzero(~self.starting):
             cut = bool(truncated[env] and not terminated[env])
-            self._encoder.replay.replays[env].append(
+            self._replay.replays[env].append(
                 self._encoder.row(self._view(observations[env])),
                 actions[env],
                 float(rewards[env]),
