@@ -104,7 +104,7 @@ def _own(config: Config, environment: PixelEnvironment, dtype: LatentDtype | Non
         freeze=dataclasses.replace(config.freeze, latent_dtype=dtype or "float32"),
     )
     num_bytes = len(recording) * recording[0].frame.nbytes
-    (replay,) = build_replay(config, environment, device, np.random.default_rng(0), num_bytes=num_bytes).streams
+    (replay,) = build_replay(config, environment, device, np.random.default_rng(0), num_bytes=num_bytes).replays
     fill_replay(replay, recording, len(recording))
     if dtype is not None:
         agent = build_agent(config, environment, device)

@@ -136,7 +136,7 @@ def prepared(config: Config, plan: Plan) -> Iterator[Subject]:
 def _start(config: Config, recording: Sequence[Step], rows: int, folder: Path, files: ExitStack) -> Journal:
     """Make a run at its first update, with a filled replay and a logger that writes to a scratch folder."""
     run = build(config)
-    fill_replay(run.replay.streams[0], recording, rows)
+    fill_replay(run.replay.replays[0], recording, rows)
     run.step = run.schedule.first_update
     run.agent.decisions = config.sac.random_steps  # no random actions any more
     written = files.enter_context(RunFolder.create(folder, config_to_json(config)))
@@ -188,7 +188,7 @@ def _transcode(subject: Subject) -> Callable[[], object]:
     config = dataclasses.replace(config, replay=dataclasses.replace(config.replay, capacity=room))
     num_bytes = room * subject.recording[0].frame.nbytes
     replay = build_replay(config, run.environment, agent.device, np.random.default_rng(0), num_bytes=num_bytes)
-    fill_replay(replay.streams[0], subject.recording, rows)
+    fill_replay(replay.replays[0], subject.recording, rows)
     state = copy.deepcopy(replay.state_dict())
 
     def call() -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from painted import Episode, PaintedEnvironment
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
-from seer.replay import Arena, Prioritized, Replay, RowFormat
+from seer.replay import MemoryBlock, Prioritized, Replay, RowFormat
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import Metrics, RunFolder
 from seer.runs.terminal import Terminal
@@ -40,7 +40,7 @@ def make_training(
     """At its first step."""
     agent, playground = make_agent(num_actions=3), environment()
     replay = Replay(
-        arena=Arena(CAPACITY * 900),
+        memory=MemoryBlock(CAPACITY * 900),
         frame=RowFormat(FRAME_SHAPE, torch.uint8),
         stack=STACK,
         action=RowFormat((), torch.int64),

@@ -596,7 +596,7 @@ def test_the_flops_of_a_run_are_foretold(finished_run: Path, capsys: Capture) ->
 def test_memory_prints_capacities(capsys: Capture) -> None:
     assert seer("memory", *PONG, "--replay-capacity", "3000", "--steps", "6000", "--freeze-at", "4000") == 0
     rows = table_rows(capsys.readouterr().out)
-    assert rows["bytes of the arena"][:2] == ["21,168,000", "21,168,000"]
+    assert rows["bytes of the memory block"][:2] == ["21,168,000", "21,168,000"]
     assert rows["bytes per stored step"][:2] == ["7,056", "2,304"]
     assert rows["capacity in steps"] == ["3,000", "9,187", "3.062"]
     assert seer("memory", *PONG, "--replay-memory", "70MB", "--encoder", "canonical") == 0

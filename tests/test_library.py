@@ -1,7 +1,6 @@
 """`import seer` for a loop of one's own: exports, the freezable encoder, the accounting, the example, the API page."""
 
 import copy
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -154,16 +153,16 @@ def test_both_states_can_be_saved(channels: int, tmp_path: Path) -> None:
 
 
 def test_a_freeze_that_is_refused_changes_nothing() -> None:
-    """int8 has nothing to fit to, in one stream of two."""
+    """int8 has nothing to fit to, in one replay of two."""
     made = [make(frames=20)[1] for _ in range(2)]
-    streams = seer.Streams(made, np.random.default_rng(0))
-    encoder = seer.FreezableEncoder(make_module(), streams, latent_dtype="int8")
+    replay = seer.MultiEnvReplay(made, np.random.default_rng(0))
+    encoder = seer.FreezableEncoder(make_module(), replay, latent_dtype="int8")
     play(made[0], encoder, 10)
     for _ in range(2):
         with pytest.raises(seer.SettingError, match="int8"):
             encoder.freeze()
         assert all(weights.requires_grad for weights in encoder.module.parameters())
-        assert not streams.holds_latents
+        assert not replay.holds_latents
     play(made[1], encoder, 10)
     assert encoder.freeze().rows == sum(replay.size for replay in made)
 
@@ -202,45 +201,6 @@ def test_state_dicts_continue_in_the_same_phase(channels: int) -> None:
 def test_bad_settings_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(seer.SettingError, match=words):
         make(**options)
-
-
-@pytest.mark.parametrize("options", [{"n_step": 0}, {"stack": 0}, {"discount": 1.5}])
-def test_a_replay_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
-    settings: dict[str, Any] = {"num_bytes": 10**5, "frame_shape": FRAME, "stack": 1} | options
-    with pytest.raises(seer.SettingError, match=f"{next(iter(options))} (is )?{next(iter(options.values()))}"):
-        seer.make_replay(**settings, action_space=gymnasium.spaces.Discrete(3))
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"num_bytes": "70MB"}, "num_bytes is '70MB': give a whole number"),
-        ({"num_bytes": 1e6}, r"num_bytes is 1000000\.0"),
-        ({"frame_shape": (84, 84), "stack": 4}, r"frame_shape is \(84, 84\): give \(C, H, W\)"),
-        ({"frame_shape": (0, 84, 84)}, "frame_shape is"),
-    ],
-)
-def test_what_is_no_size_is_refused(options: dict[str, Any], words: str) -> None:
-    settings: dict[str, Any] = {"num_bytes": 10**5, "frame_shape": FRAME, "stack": 1} | options
-    with pytest.raises(seer.SettingError, match=words):
-        seer.make_replay(**settings, action_space=gymnasium.spaces.Discrete(3))
-
-
-@pytest.mark.parametrize("reward", [math.nan, math.inf])
-def test_a_reward_that_is_no_number_is_refused(reward: float) -> None:
-    replay = seer.make_replay(num_bytes=10**5, frame_shape=FRAME, stack=1, action_space=gymnasium.spaces.Discrete(3))
-    frame = np.zeros(FRAME, np.uint8)
-    with pytest.raises(ValueError, match="must be a finite number"):
-        replay.append(frame, 0, reward, terminated=False)
-    assert replay.size == 0
-    replay.append(frame, 0, 1.0, terminated=True)
-    with pytest.raises(seer.SettingError, match="batch_size is 0"):
-        replay.sample(0)
-
-
-def test_spaces_that_cannot_be_stored_are_refused() -> None:
-    with pytest.raises(seer.SettingError, match="must be Discrete or Box"):
-        seer.make_replay(num_bytes=10**5, frame_shape=FRAME, stack=1, action_space=gymnasium.spaces.MultiBinary(3))
 
 
 def test_the_papers_costs() -> None:
@@ -301,12 +261,12 @@ def test_environments_side_by_side_have_a_replay_each() -> None:
     settings: dict[str, Any] = {"num_bytes": 20 * 144, "frame_shape": FRAME, "stack": STACK}
     spaces = {"action_space": gymnasium.spaces.Discrete(2)}
     parts = [seer.make_replay(**settings, **spaces, seed=env, number=env) for env in range(3)]
-    replay = seer.Streams(parts, rng)
+    replay = seer.MultiEnvReplay(parts, rng)
     encoder = seer.FreezableEncoder(make_module(), replay)
     for step in range(20):
         for env in range(3):
             observation = np.full((STACK, *FRAME), 80 * env + step, np.uint8)
-            replay.streams[env].append(encoder.row(observation), 0, float(env), terminated=False, truncated=False)
+            replay.replays[env].append(encoder.row(observation), 0, float(env), terminated=False, truncated=False)
     batch = replay.sample(64)
     assert {len(set((each // 80).flatten().tolist())) for each in batch.now} == {1}
     assert set((batch.now[:, -1, 0, 0, 0] // 80).tolist()) == {0, 1, 2}

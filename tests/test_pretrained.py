@@ -148,6 +148,7 @@ def test_bad_settings_are_refused(changes: dict[str, Any], words: str) -> None:
         {"front": np.zeros((12, 16, 3), np.uint8)},
         {"front": np.zeros((16, 12, 3), np.float32)},
         {"joints": np.zeros(4)},
+        {"joints": np.array([0, np.nan, 0, 0, 0])},
     ],
 )
 def test_an_observation_unlike_the_example_is_refused(changes: dict[str, np.ndarray]) -> None:

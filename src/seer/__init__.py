@@ -22,35 +22,48 @@ if TYPE_CHECKING:
     from seer.core.phase import Phase
     from seer.core.similarity import Covariances, linear_cka
     from seer.errors import SettingError
-    from seer.library import FreezableEncoder, VectorSteps, cost_of, count_multiply_adds, make_replay
+    from seer.library import FreezableEncoder, cost_of, count_multiply_adds
     from seer.pretrained import FrozenEncoder, load_module
-    from seer.replay import Arena, Batch, LatentError, Prioritized, Replay, RowFormat, Streams, Transcoding, Uniform
+    from seer.replay import (
+        Batch,
+        LatentError,
+        MemoryBlock,
+        MultiEnvReplay,
+        Prioritized,
+        Replay,
+        RowFormat,
+        Transcoding,
+        Uniform,
+    )
+    from seer.replay.make import make_replay
+    from seer.replay.vector_steps import VectorSteps
 
 _HOMES = {
     "errors": ("SettingError",),
     "core.flops": ("Cost", "FlopsLedger", "Part", "Passes"),
     "core.freeze_rules": ("FreezeAt", "FreezeRule", "StepMetrics"),
     "core.freeze_when_settled": ("FreezeWhenSettled",),
-    "library": ("FreezableEncoder", "VectorSteps", "cost_of", "count_multiply_adds", "make_replay"),
+    "library": ("FreezableEncoder", "cost_of", "count_multiply_adds"),
     "core.phase": ("Phase",),
     "pretrained": ("FrozenEncoder", "load_module"),
     "replay": (
-        "Arena",
         "Batch",
         "LatentError",
+        "MemoryBlock",
+        "MultiEnvReplay",
         "Prioritized",
         "Replay",
         "RowFormat",
-        "Streams",
         "Transcoding",
         "Uniform",
     ),
+    "replay.make": ("make_replay",),
+    "replay.vector_steps": ("VectorSteps",),
     "core.similarity": ("Covariances", "linear_cka"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Arena",
     "Batch",
     "Cost",
     "Covariances",
@@ -61,6 +74,8 @@ __all__ = [
     "FreezeWhenSettled",
     "FrozenEncoder",
     "LatentError",
+    "MemoryBlock",
+    "MultiEnvReplay",
     "Part",
     "Passes",
     "Phase",
@@ -69,7 +84,6 @@ __all__ = [
     "RowFormat",
     "SettingError",
     "StepMetrics",
-    "Streams",
     "Transcoding",
     "Uniform",
     "VectorSteps",

@@ -1,4 +1,4 @@
-"""The replay, the freeze and the accounting for a training loop of one's own; `examples/dqn.py` shows them at work.
+"""The freeze and the accounting for a training loop of one's own; `examples/dqn.py` shows them at work.
 
 Axes: B batch, S stack, C channels of one frame, H, W, K crops, L latent.
 """
@@ -6,7 +6,6 @@ Axes: B batch, S stack, C channels of one frame, H, W, K crops, L latent.
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,92 +14,8 @@ from torch import Tensor, nn
 from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
 from seer.errors import SettingError
-from seer.replay import (
-    LATENT_DTYPES,
-    ActionFormat,
-    Arena,
-    Padding,
-    Prioritized,
-    Replay,
-    RowFormat,
-    Streams,
-    Transcoding,
-    Uniform,
-)
+from seer.replay import LATENT_DTYPES, MultiEnvReplay, Replay, RowFormat, Transcoding
 from seer.replay.transcode import Progress, refuse_unfitted
-
-
-def make_replay(
-    *,
-    num_bytes: int,
-    frame_shape: tuple[int, ...],
-    stack: int,
-    action_space: gymnasium.Space[Any],
-    n_step: int = 1,
-    discount: float = 0.99,
-    prioritized: bool = False,
-    device: torch.device | str = "cpu",
-    seed: int = 0,
-    number: int | None = None,
-    padding: Padding = "repeat",
-) -> Replay:
-    """A replay of one environment's frames, in a block of memory that `FreezableEncoder.freeze` fills with latents.
-
-    It takes each step for the next one of the same environment. Several environments get one each, sampled as one by
-    `Streams([make_replay(..., seed=i, number=i) for i in range(4)], np.random.default_rng(0))`; its
-    `streams[i].append` stores a step of the i-th, and `VectorSteps` those of a `gymnasium.vector.VectorEnv`.
-
-    Args:
-        num_bytes: of the block, for example `capacity * 84 * 84`. Actions, rewards and priorities lie beside it
-            (`Replay.index_bytes`).
-        frame_shape: (C, H, W) of the newest frame, uint8: the row of one step; any shape where `stack` is 1.
-        stack: S, frames that make an observation.
-        action_space: Discrete or Box.
-        n_step: steps folded into one transition.
-        discount: per step.
-        prioritized: proportional prioritised sampling (Schaul et al. 2016, exponent 0.5); otherwise uniform.
-        device: where the block lives.
-        seed: of sampling.
-        number: among those of `Streams`.
-        padding: what the agent sees before an episode's first frame, as `padding_type` of Gymnasium's
-            `FrameStackObservation`: that frame again ("repeat", there "reset"), or black ones ("zero"). `append` checks
-            it where it is given whole observations, as `FreezableEncoder.row` gives them.
-
-    Raises:
-        SettingError: the block is too small for one window, `num_bytes` or `frame_shape` is no such thing, or the
-            action space is of another kind.
-    """
-    if not isinstance(num_bytes, int | np.integer):
-        raise SettingError(f"num_bytes is {num_bytes!r}: give a whole number of bytes, such as 70_000_000")
-    if min(frame_shape, default=0) < 1 or (len(frame_shape) != 3 and stack > 1):
-        raise SettingError(f"frame_shape is {frame_shape}: give (C, H, W) of one frame, such as (1, 84, 84)")
-    return Replay(
-        arena=Arena(num_bytes, device),
-        frame=RowFormat(frame_shape, torch.uint8),
-        stack=stack,
-        action=action_format(action_space),
-        n_step=n_step,
-        discount=discount,
-        sampler=Prioritized() if prioritized else Uniform(),
-        rng=np.random.default_rng(seed),
-        number=number,
-        padding=padding,
-    )
-
-
-def action_format(action_space: gymnasium.Space[Any]) -> RowFormat:
-    """Return how the replay stores an action: int64 `()`, one of those of a Discrete space, or float32 of a Box.
-
-    Raises:
-        SettingError: the space is neither.
-    """
-    match action_space:
-        case gymnasium.spaces.Discrete():
-            start = int(action_space.start)
-            return ActionFormat((), torch.int64, range(start, start + int(action_space.n)))
-        case gymnasium.spaces.Box():
-            return RowFormat(action_space.shape, torch.float32)
-    raise SettingError(f"action_space {action_space} can't be stored: it must be Discrete or Box")
 
 
 def scaled(frames: Tensor) -> Tensor:
@@ -131,7 +46,7 @@ class FreezableEncoder:
     def __init__(
         self,
         module: nn.Module,
-        replay: Replay | Streams,
+        replay: Replay | MultiEnvReplay,
         *,
         latent_dtype: str = "float32",
         augment: Callable[[Tensor], Tensor] | None = None,
@@ -207,7 +122,7 @@ class FreezableEncoder:
         """
         if self.phase is not Phase.FRAMES:
             raise ValueError("the encoder is frozen already")
-        refuse_unfitted(self._dtype, [stream.size for stream in self.replay.streams])  # before anything has changed
+        refuse_unfitted(self._dtype, [each.size for each in self.replay.replays])  # before anything has changed
         for other in others:
             other.load_state_dict(self.module.state_dict())
         for module in (self.module, *others):
@@ -235,79 +150,6 @@ class FreezableEncoder:
 
     def _batch(self, observation: NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(observation[None])).to(self.replay.device)
-
-
-class VectorSteps:
-    """Stores the steps of a `gymnasium.vector.VectorEnv`: those of environment i in stream i of an encoder's replay.
-
-    Where an episode has ended, Gymnasium's environments start the next by themselves (`AutoresetMode`): with the next
-    step, which plays no action and isn't stored, or with the same one, whose last observation is in `infos`.
-
-    Args:
-        envs: already reset; its `metadata` names the mode. Don't reset it again.
-        encoder: makes the rows; its replay has as many streams as there are environments.
-        view: an observation of one environment to `[S, C, H, W]` uint8, such as `lambda stack: stack[:, None]`.
-
-    Attributes:
-        starting: `[E]` bool: the environments that play no action at the next step.
-
-    Raises:
-        SettingError: the mode is unknown, or there are more or fewer streams.
-    """
-
-    def __init__(
-        self,
-        envs: gymnasium.vector.VectorEnv[Any, Any, Any],
-        encoder: FreezableEncoder,
-        view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = np.asarray,
-    ) -> None:
-        mode = envs.metadata.get("autoreset_mode")
-        if mode not in set(gymnasium.vector.AutoresetMode):
-            raise SettingError(f"autoreset_mode is {mode!r}: set envs.metadata['autoreset_mode'] to an AutoresetMode")
-        if len(encoder.replay.streams) != envs.num_envs:
-            raise SettingError(
-                f"the replay has {len(encoder.replay.streams)} streams for {envs.num_envs} environments: "
-                "give Streams of one each"
-            )
-        self.starting = np.zeros(envs.num_envs, bool)
-        self._mode = gymnasium.vector.AutoresetMode(mode)
-        self._encoder, self._view = encoder, view
-
-    def append(  # noqa: PLR0917  # in the order of a loop
-        self,
-        observations: NDArray[np.uint8],
-        actions: NDArray[Any],
-        rewards: NDArray[Any],
-        terminated: NDArray[np.bool_],
-        truncated: NDArray[np.bool_],
-        following: NDArray[np.uint8],
-        infos: dict[str, Any],
-    ) -> None:
-        """Store what the environments played: `following` is the observations that `step` returned.
-
-        Raises:
-            SettingError: an episode was cut, but its last observation isn't in `infos`, where the mode puts it.
-        """
-        for env in np.flatnonzero(~self.starting):
-            cut = bool(truncated[env] and not terminated[env])
-            self._encoder.replay.streams[env].append(
-                self._encoder.row(self._view(observations[env])),
-                actions[env],
-                float(rewards[env]),
-                terminated=bool(terminated[env]),
-                truncated=cut,
-                final_row=self._encoder.row(self._view(self._last(env, following, infos))) if cut else None,
-            )
-        if self._mode is gymnasium.vector.AutoresetMode.NEXT_STEP:
-            self.starting = np.logical_or(terminated, truncated) & ~self.starting
-
-    def _last(self, env: np.intp, following: NDArray[np.uint8], infos: dict[str, Any]) -> NDArray[np.uint8]:
-        """Return the observation after the last step of an episode."""
-        if self._mode is not gymnasium.vector.AutoresetMode.SAME_STEP:
-            return np.asarray(following[env])
-        if "final_obs" not in infos:
-            raise SettingError("infos have no final_obs, though autoreset_mode is SAME_STEP: pass on those of step()")
-        return np.asarray(infos["final_obs"][env])
 
 
 def _features(module: nn.Module, inputs: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seer.errors import SettingError, shortened
-from seer.library import count_multiply_adds, make_replay
+from seer.library import count_multiply_adds
 from seer.replay import LATENT_DTYPES, Replay, RowFormat
+from seer.replay.make import make_replay
 
 Observation = Mapping[str, NDArray[Any]]
 

@@ -21,7 +21,7 @@ from seer.core.phase import Phase
 from seer.envs.base import Info, PixelEnvironment, Pixels, State
 from seer.networks.encoders import DATA_EFFICIENT, Convolution, ConvolutionForm
 from seer.networks.heads import Noise, ValueHead
-from seer.replay import Arena, Batch, Prioritized, Replay, RowFormat, Uniform
+from seer.replay import Batch, MemoryBlock, Prioritized, Replay, RowFormat, Uniform
 from seer.runs.checkpoints import load_checkpoint, save_checkpoint
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.feature_stability import FeatureStability
@@ -66,7 +66,7 @@ def observations(count: int, seed: int = 0) -> Pixels:
 def filled_replay() -> Replay:
     """A ring of 50 rows that has wrapped, with a terminated, a truncated and an open episode."""
     replay = Replay(
-        arena=Arena(50 * 900),
+        memory=MemoryBlock(50 * 900),
         frame=RowFormat(FRAME_SHAPE, torch.uint8),
         stack=STACK,
         action=RowFormat((), torch.int64),
@@ -555,7 +555,7 @@ def make_run(parts: dict[str, Any], layers: tuple[Convolution, ...]) -> Training
         make_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
     )  # fmt: skip
     replay = Replay(
-        arena=Arena(80 * 900),
+        memory=MemoryBlock(80 * 900),
         frame=RowFormat(FRAME_SHAPE, torch.uint8),
         stack=STACK,
         action=RowFormat((), torch.int64),

@@ -1,17 +1,17 @@
 """A slow and obvious twin of the replay: every row there ever was, in episodes kept as Python lists."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seer.replay import Arena, Batch, Padding, Piece, Replay, RowFormat, Sampler
+from seer.replay import Batch, MemoryBlock, Padding, Prioritized, Replay, RowFormat, Sampler, Uniform
 
 FRAME = RowFormat((2, 5, 8), torch.uint8)  # 80 bytes
 SCALAR_ACTION = RowFormat((), torch.int64)
@@ -168,10 +168,10 @@ class Pair:
         number: int | None = None,
         padding: Padding = "repeat",
     ) -> None:
-        self.arena = Arena(capacity * FRAME.num_bytes + spare_bytes)
-        self.arena.block.fill_(255)  # what was never written must not look like a frame or an end
+        self.memory = MemoryBlock(capacity * FRAME.num_bytes + spare_bytes)
+        self.memory.bytes.fill_(255)  # what was never written must not look like a frame or an end
         self.fast = Replay(
-            arena=self.arena,
+            memory=self.memory,
             frame=FRAME,
             stack=stack,
             action=SCALAR_ACTION,
@@ -225,10 +225,20 @@ class Pair:
         self.encode = encode
         result = self.fast.transcode(encode, encode.latent, **options)
         if result.converted:
-            self.slow.transcode(self.arena.num_bytes // encode.latent.num_bytes)
+            self.slow.transcode(self.memory.num_bytes // encode.latent.num_bytes)
         else:
             self.encode = None
         return result
+
+    def check_set(self, *, drawn: bool = True) -> None:
+        """Stored and sampleable rows are as many as in the twin; `drawn`, they are the same, and so is each of them."""
+        expected = [row.number for row in self.slow.sampleable()]
+        assert self.fast.size == len(self.slow.stored())
+        assert self.fast.num_sampleable == len(expected)
+        if expected and drawn:
+            batch = self.fast.sample(1)  # `Everything` gives all there are
+            assert sorted(batch.index.tolist()) == expected
+            self.check(batch)
 
     def check(self, batch: Batch) -> None:
         """Every transition of the batch is what the loops say."""
@@ -270,10 +280,24 @@ ENDS = st.lists(
     st.tuples(st.integers(1, 30), st.sampled_from(["terminated", "truncated", "jumped"])), min_size=1, max_size=8
 ).map(lambda episodes: [end for length, last in episodes for end in [""] * (length - 1) + [last]])
 
+EPISODES = ["", "", "", "", "terminated", "", "", "truncated", "", "", "", "", "", "", "terminated"] * 8
+SAMPLERS = pytest.mark.parametrize("make", [Uniform, Prioritized])
 
-def saved(replay: Replay) -> dict[str, Any]:
-    """A replay's state as a file keeps it: what happens to the replay later doesn't change it."""
-    state = replay.state_dict()
-    pieces = [(piece.name, piece.read().clone()) for piece in state.pop("memory")]
-    memory = [Piece(name, lambda content=content: content) for name, content in pieces]  # type: ignore[misc]
-    return copy.deepcopy(state) | {"memory": memory}
+
+def small_replay(n_step: int = 3, capacity: int = 20, action: RowFormat = SCALAR_ACTION) -> Replay:
+    return Replay(
+        memory=MemoryBlock(capacity * FRAME.num_bytes),
+        frame=FRAME,
+        stack=2,
+        action=action,
+        n_step=n_step,
+        discount=0.5,
+        sampler=Everything(),
+        rng=np.random.default_rng(0),
+    )
+
+
+def assert_same_batch(one: Batch, other: Batch) -> None:
+    assert np.array_equal(one.index, other.index)
+    for name in ("now", "action", "reward", "next", "discount", "weight"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name

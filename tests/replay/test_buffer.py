@@ -1,4 +1,5 @@
-import copy
+"""The replay beside its slow twin, and small episodes by hand."""
+
 from typing import Any
 
 import numpy as np
@@ -8,18 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seer.errors import SettingError
-from seer.replay import Arena, Batch, Prioritized, Replay, RowFormat, Uniform
+from seer.replay import Prioritized, RowFormat, Uniform
 
-from .oracle import ENDS, FRAME, SCALAR_ACTION, Encoder, Everything, Pair, paint, read, saved
-
-EPISODES = ["", "", "", "", "terminated", "", "", "truncated", "", "", "", "", "", "", "terminated"] * 8
-SAMPLERS = pytest.mark.parametrize("make", [Uniform, Prioritized])
-
-
-def assert_same_batch(one: Batch, other: Batch) -> None:
-    assert np.array_equal(one.index, other.index)
-    for name in ("now", "action", "reward", "next", "discount", "weight"):
-        assert torch.equal(getattr(one, name), getattr(other, name)), name
+from .oracle import ENDS, EPISODES, FRAME, SAMPLERS, Everything, Pair, assert_same_batch, paint, read, small_replay
 
 
 @given(
@@ -37,13 +29,7 @@ def test_agrees_with_episodes_kept_as_lists(
     pair = Pair(sampler=Everything(), stack=stack, n_step=n_step, capacity=capacity, spare_bytes=spare_bytes)
     for step, end in enumerate(ends):
         pair.add(end)
-        expected = [row.number for row in pair.slow.sampleable()]
-        assert pair.fast.size == len(pair.slow.stored())
-        assert pair.fast.num_sampleable == len(expected)
-        if expected and (step % 16 == 0 or step == len(ends) - 1):
-            batch = pair.fast.sample(1)
-            assert sorted(batch.index.tolist()) == expected
-            pair.check(batch)
+        pair.check_set(drawn=step % 16 == 0 or step == len(ends) - 1)
 
 
 @SAMPLERS
@@ -56,19 +42,6 @@ def test_what_is_sampled_agrees_too(make: Any, n_step: int) -> None:
             pair.check(pair.fast.sample(8))
     seen = {number for _ in range(100) for number in pair.fast.sample(32).index.tolist()}
     assert seen == {row.number for row in pair.slow.sampleable()}
-
-
-def small_replay(n_step: int = 3, capacity: int = 20, action: RowFormat = SCALAR_ACTION) -> Replay:
-    return Replay(
-        arena=Arena(capacity * FRAME.num_bytes),
-        frame=FRAME,
-        stack=2,
-        action=action,
-        n_step=n_step,
-        discount=0.5,
-        sampler=Everything(),
-        rng=np.random.default_rng(0),
-    )
 
 
 def test_a_terminated_episode_by_hand() -> None:
@@ -180,25 +153,17 @@ def test_nothing_to_sample_yet() -> None:
     assert replay.sample(4).index.tolist() == [0]
 
 
+def test_a_batch_of_nothing_is_refused() -> None:
+    replay = small_replay()
+    replay.append(paint(0), 0, 1.0, terminated=True)
+    with pytest.raises(SettingError, match="batch_size is 0"):
+        replay.sample(0)
+
+
 def test_memory_must_hold_a_window_and_its_stack() -> None:
     with pytest.raises(SettingError, match="replay memory is 400 bytes: n_step 3 and stack 2 need 480"):
         small_replay(capacity=5)
     assert small_replay(capacity=6).capacity == 6
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        np.zeros((1, *FRAME.shape[1:]), np.uint8),  # would broadcast
-        np.zeros(FRAME.shape, np.float32),  # would be cast
-        torch.zeros(FRAME.shape),
-    ],
-)
-def test_a_wrong_row_is_refused(row: Any) -> None:
-    replay = small_replay()
-    with pytest.raises(ValueError, match="row is"):
-        replay.append(row, 0, 0.0, terminated=False)
-    assert replay.size == 0
 
 
 def test_a_truncated_step_needs_its_final_row() -> None:
@@ -210,115 +175,10 @@ def test_a_truncated_step_needs_its_final_row() -> None:
 
 def test_bytes_reported_are_bytes_allocated() -> None:
     pair = Pair(sampler=Uniform(), capacity=1000, spare_bytes=7)
-    assert pair.fast.num_bytes == pair.arena.block.untyped_storage().nbytes() == 80_007
+    assert pair.fast.num_bytes == pair.memory.bytes.untyped_storage().nbytes() == 80_007
     assert pair.fast.capacity == 1000
     per_row = 8 + 4 + 1 + 1 + 2 * 4  # action, reward, age, end, and the uniform sampler's two int32
     assert pair.fast.index_bytes == 1000 * per_row
-
-
-def continue_both(one: Pair, other: Pair) -> None:
-    for end in EPISODES[40:100]:
-        for pair in (one, other):
-            pair.add(end)
-        first, second = one.fast.sample(8), other.fast.sample(8)
-        assert_same_batch(first, second)
-        one.check(first)
-        for pair, batch in ((one, first), (other, second)):
-            pair.fast.update_priorities(batch.index, np.linspace(0.1, 3, 8))
-
-
-@SAMPLERS
-@pytest.mark.parametrize("latents", [False, True])
-@pytest.mark.parametrize("steps", [19, 77])  # in mid-episode; the ring has not, or has, wrapped
-def test_a_loaded_replay_continues_identically(make: Any, latents: bool, steps: int) -> None:
-    one, other = Pair(sampler=make()), Pair(sampler=make())
-    one.add_all(EPISODES[:steps])
-    one.fast.update_priorities(one.fast.sample(8).index, np.linspace(0.5, 2, 8))
-    if latents:
-        one.transcode(Encoder(crops=2, encoders=1, latent=3, stack=3))
-        one.add_all(EPISODES[:37])
-    assert one.slow.rows[-1].end == ""
-    state = saved(one.fast)
-    other.fast.load_state_dict(state)
-    other.slow, other.encode = copy.deepcopy(one.slow), one.encode
-    assert other.fast.holds_latents is latents
-    assert (other.fast.row, other.fast.size, other.fast.capacity) == (
-        one.fast.row,
-        one.fast.size,
-        one.fast.capacity,
-    )
-    continue_both(one, other)
-
-
-def test_frames_loaded_in_mid_episode_can_be_transcoded() -> None:
-    one, other = Pair(sampler=Prioritized()), Pair(sampler=Prioritized())
-    one.add_all(EPISODES[:77])
-    other.fast.load_state_dict(saved(one.fast))
-    other.slow = copy.deepcopy(one.slow)
-    for pair in (one, other):
-        pair.transcode(Encoder(crops=2, encoders=1, latent=3, stack=3))
-    continue_both(one, other)
-
-
-def test_the_state_views_only_the_memory_in_use() -> None:
-    pair = Pair(sampler=Uniform(), capacity=40)
-    pair.add_all([""] * 10)
-    (piece,) = pair.fast.state_dict()["memory"]
-    memory = piece.read()
-    assert memory.dtype == torch.uint8
-    assert memory.shape == (10 * FRAME.num_bytes,)
-    assert memory.data_ptr() == pair.arena.block.data_ptr()
-
-
-@pytest.mark.parametrize(
-    ("changed", "complaint"),
-    [
-        ({"capacity": 41}, "replay memory in bytes is 3280 but the saved replay has 3200"),
-        ({"stack": 4}, "stack is 4 but the saved replay has 3"),
-        ({"n_step": 5}, "n_step is 5 but the saved replay has 3"),
-    ],
-)
-def test_a_state_of_other_settings_is_refused(changed: dict[str, int], complaint: str) -> None:
-    saved = Pair(sampler=Uniform())
-    saved.add_all(EPISODES[:20])
-    with pytest.raises(SettingError, match=complaint):
-        Pair(sampler=Uniform(), **changed).fast.load_state_dict(saved.fast.state_dict())
-
-
-@given(
-    ends=ENDS, stack=st.integers(1, 5), spare_rows=st.integers(0, 30), count=st.integers(1, 40), span=st.integers(1, 99)
-)
-def test_recent_observations_are_whole_and_as_episodes_say(
-    *, ends: list[str], stack: int, spare_rows: int, count: int, span: int
-) -> None:
-    """After every step: the newest ones, evenly spaced, none with part of its stack overwritten."""
-    pair = Pair(sampler=Everything(), stack=stack, n_step=1, capacity=stack + 2 + spare_rows)
-    for end in ends:
-        pair.add(end)
-        stored = pair.slow.stored()
-        ids = pair.fast.recent(count, span=span).tolist()
-        lost = 0 if len(pair.slow.rows) == len(stored) else stack - 1
-        within = [row.number for row in stored][lost:][-span:]
-        assert len(ids) == min(count, len(within))
-        assert set(ids) <= set(within)
-        assert ids == sorted(ids)
-        assert not ids or ids[-1] == within[-1] or count == 1
-        gaps = np.diff(ids)
-        assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
-        if ids:
-            observations = pair.fast.read(np.array(ids))
-            assert [read(o).tolist() for o in observations] == [pair.slow.stack_of(pair.slow.rows[i]) for i in ids]
-
-
-def test_ids_outlive_the_conversion_to_latents() -> None:
-    pair = Pair(sampler=Everything(), capacity=25)
-    pair.add_all(EPISODES)
-    ids = pair.fast.recent(9, span=20)
-    encode = Encoder(crops=2, encoders=1, latent=3, stack=3)
-    expected = encode(pair.fast.read(ids))
-    pair.transcode(encode)
-    assert torch.equal(pair.fast.read(ids), expected)
-    assert pair.fast.recent(9, span=20).tolist() == ids.tolist()
 
 
 def test_rows_before_an_episode_complete_its_first_stacks_and_are_not_drawn() -> None:

@@ -15,9 +15,8 @@ from seer.errors import SettingError
 from seer.replay import LATENT_DTYPES, RowFormat, Uniform
 from seer.replay.codec import Codec, Int8Codec
 
-from .oracle import FRAME, Encoder, Everything, Pair
+from .oracle import EPISODES, FRAME, Encoder, Everything, Pair
 
-EPISODES = ["", "", "", "", "terminated", "", "", "truncated", "", "", "", "", "", "", "terminated"] * 8
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 TOLERANCE = {"float32": 0.0, "float16": 2**-11, "bfloat16": 2**-8}  # half of the last bit, relative
 
@@ -66,7 +65,7 @@ def test_what_is_read_is_what_was_encoded(dtype: str, crops: int, encoders: int,
     pair.add_all(EPISODES[:steps])
     result = convert(pair, dtype, crops=crops, encoders=encoders)
     assert pair.fast.row.dtype == LATENT_DTYPES[dtype]
-    assert pair.fast.capacity == pair.arena.num_bytes // (crops * encoders * 3 * LATENT_DTYPES[dtype].itemsize)
+    assert pair.fast.capacity == pair.memory.num_bytes // (crops * encoders * 3 * LATENT_DTYPES[dtype].itemsize)
     pair.check(pair.fast.sample(1))  # everything there is
     pair.add_all(EPISODES * 3)  # appended as float32, stored as before
     batch = pair.fast.sample(1)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seer.errors import SettingError
-from seer.replay import Arena, RowFormat
-from seer.replay import memory as arena
+from seer.replay import MemoryBlock, RowFormat
+from seer.replay import memory as memory_module
 
 
 def test_a_row_has_the_bytes_of_its_elements() -> None:
@@ -16,31 +16,31 @@ def test_a_row_has_the_bytes_of_its_elements() -> None:
 
 
 def test_rows_of_any_format_share_the_bytes() -> None:
-    memory = Arena(50)
+    memory = MemoryBlock(50)
     frames, latents = memory.rows(RowFormat((2, 3), torch.uint8)), memory.rows(RowFormat((3,), torch.float32))
     assert frames.shape == (8, 2, 3)
     assert latents.shape == (4, 3)
     latents[1] = torch.tensor([1.5, -2.0, 3.25])
     assert frames[2:4].flatten().numpy().view(np.float32).tolist() == [1.5, -2.0, 3.25]
-    assert frames.data_ptr() == latents.data_ptr() == memory.block.data_ptr()
+    assert frames.data_ptr() == latents.data_ptr() == memory.bytes.data_ptr()
 
 
 @given(num_rows=st.integers(1, 40), shift=st.integers(0, 45), piece_rows=st.integers(1, 8), data=st.data())
 def test_rotate_is_torch_roll_in_place(num_rows: int, shift: int, piece_rows: int, data: st.DataObject) -> None:
     row = RowFormat((2, 3), torch.uint8)
     spare = data.draw(st.integers(0, row.num_bytes - 1))
-    memory = Arena(num_rows * row.num_bytes + spare)
-    memory.block[:] = torch.arange(memory.num_bytes) % 256
-    address, before = memory.block.data_ptr(), memory.block.clone()
+    memory = MemoryBlock(num_rows * row.num_bytes + spare)
+    memory.bytes[:] = torch.arange(memory.num_bytes) % 256
+    address, before = memory.bytes.data_ptr(), memory.bytes.clone()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arena, "_SWAP_BYTES", piece_rows * row.num_bytes)
+        patch.setattr(memory_module, "_SWAP_BYTES", piece_rows * row.num_bytes)
         memory.rotate(row, shift)
     used = num_rows * row.num_bytes
     assert torch.equal(memory.rows(row), before[:used].view(num_rows, 2, 3).roll(-shift, 0))
-    assert torch.equal(memory.block[used:], before[used:])
-    assert memory.block.data_ptr() == address
+    assert torch.equal(memory.bytes[used:], before[used:])
+    assert memory.bytes.data_ptr() == address
 
 
 def test_memory_must_be_positive() -> None:
     with pytest.raises(SettingError, match="replay memory is 0 bytes"):
-        Arena(0)
+        MemoryBlock(0)

@@ -1,5 +1,6 @@
 """The replay beside its slow twin through long random lives: append, end, truncate, sample, convert, save, load."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from seer.replay import Prioritized, Uniform
 from seer.replay import state as pieces
 
-from .oracle import FRAME, Encoder, Pair, saved
+from .oracle import FRAME, Encoder, Pair
 
 EXPONENT, SMALLEST = 0.5, 1e-8
 OPERATIONS = ("append", "end", "truncate", "sample", "convert", "save")
@@ -114,14 +115,14 @@ class Life:
 
     def save_and_load(self) -> None:
         """Into another replay, with the pieces that earlier saves have written; both agree, and the new one goes on."""
-        state = saved(self.pair.fast)
+        state = copy.deepcopy(self.pair.fast.state_dict())
         for piece in state["memory"]:
             content = piece.read().numpy()
             assert np.array_equal(self.files.setdefault(piece.name, content), content), piece.name
         other = self.make()
         other.fast.load_state_dict(state)
-        assert_same_state(saved(other.fast), state)
-        self.pair.fast, self.pair.arena = other.fast, other.arena
+        assert_same_state(other.fast.state_dict(), state)
+        self.pair.fast, self.pair.memory = other.fast, other.memory
 
 
 def assert_same_state(one: Any, other: Any) -> None:

@@ -6,32 +6,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seer.replay import Arena, Prioritized, Replay, RowFormat, Transcoding, Uniform
+from seer.replay import MemoryBlock, Prioritized, Replay, RowFormat, Transcoding, Uniform
 
-from .oracle import ENDS, FRAME, SCALAR_ACTION, Encoder, Everything, Pair
-
-EPISODES = ["", "", "", "", "terminated", "", "", "truncated", "", "", "", "", "", "", "terminated"] * 8
+from .oracle import ENDS, EPISODES, FRAME, SCALAR_ACTION, Encoder, Everything, Pair
 
 
 def assert_rows_are_encodings(pair: Pair) -> None:
     """Every surviving row holds `encode` of the frames of its observation, in order of age."""
     assert pair.encode is not None
     survivors = pair.slow.stored()
-    latents = pair.arena.rows(pair.encode.latent)
+    latents = pair.memory.rows(pair.encode.latent)
     assert pair.fast.size == len(survivors) > 0
     first = survivors[0].number
     assert [row.number for row in survivors] == list(range(first, first + len(survivors)))
     for place, row in enumerate(survivors):
         assert torch.equal(latents[place], pair.latents(row)), row.number
-
-
-def assert_all_transitions_agree(pair: Pair) -> None:
-    expected = [row.number for row in pair.slow.sampleable()]
-    assert pair.fast.num_sampleable == len(expected)
-    if expected:
-        batch = pair.fast.sample(1)
-        assert sorted(batch.index.tolist()) == expected
-        pair.check(batch)
 
 
 @settings(max_examples=50)
@@ -72,18 +61,18 @@ def test_latents_take_the_place_of_frames(
         spare_bytes=9,
     )
     pair.add_all(ends[:cut])
-    address, stored = pair.arena.block.data_ptr(), pair.fast.size
+    address, stored = pair.memory.bytes.data_ptr(), pair.fast.size
     result = pair.transcode(encode, chunk_rows=chunk_rows)
     assert result.rows + result.dropped == stored
-    assert pair.arena.block.data_ptr() == address
+    assert pair.memory.bytes.data_ptr() == address
     assert encode.largest_batch <= chunk_rows
     assert_rows_are_encodings(pair)
-    assert_all_transitions_agree(pair)
+    pair.check_set()
     for step, end in enumerate(more):
         pair.add(end)
         if step % 8 == 0:
-            assert_all_transitions_agree(pair)
-    assert_all_transitions_agree(pair)
+            pair.check_set()
+    pair.check_set()
 
 
 @pytest.mark.parametrize("crops", [1, 4])
@@ -98,7 +87,7 @@ def test_every_number_of_crops_and_encoders(crops: int, encoders: int, steps: in
     assert pair.fast.capacity == 36 * FRAME.num_bytes // encode.latent.num_bytes
     pair.add_all(EPISODES * 3)  # the ring of latents wraps as well
     assert pair.fast.size == pair.fast.capacity or crops * encoders < 4
-    assert_all_transitions_agree(pair)
+    pair.check_set()
 
 
 def test_rows_that_lost_their_stack_are_dropped() -> None:
@@ -119,7 +108,7 @@ def test_rows_that_lost_their_stack_are_dropped() -> None:
 
 def atari_sized(sampler: Any) -> Replay:
     return Replay(
-        arena=Arena(3000 * 7056),
+        memory=MemoryBlock(3000 * 7056),
         frame=RowFormat((1, 84, 84), torch.uint8),
         stack=4,
         action=SCALAR_ACTION,
@@ -148,7 +137,7 @@ def test_the_papers_sizes() -> None:
 def test_a_replay_never_shrinks() -> None:
     pair = Pair(sampler=Everything())
     pair.add_all(EPISODES)
-    before = pair.arena.block.clone()
+    before = pair.memory.bytes.clone()
     encode = Encoder(crops=1, encoders=1, latent=21, stack=3)  # 84 bytes; a frame has 80
     result = pair.transcode(encode)
     assert result == Transcoding(
@@ -161,12 +150,12 @@ def test_a_replay_never_shrinks() -> None:
         row_bytes_after=80,
     )
     assert encode.largest_batch == 0
-    assert torch.equal(pair.arena.block, before)
+    assert torch.equal(pair.memory.bytes, before)
     assert not pair.fast.holds_latents
     assert pair.fast.row == FRAME
-    assert_all_transitions_agree(pair)
+    pair.check_set()
     pair.add_all(EPISODES)
-    assert_all_transitions_agree(pair)
+    pair.check_set()
 
 
 def test_a_latent_row_as_large_as_a_frame_is_converted() -> None:

@@ -214,10 +214,10 @@ def test_the_same_bytes_hold_more_rows(algorithm: str, row_bytes: int) -> None:
     learner = model(algorithm, features=128, buffer_size=40)
     learner.learn(30, callback=SeerCallback(1000, verbose=0))
     buffer = learner.replay_buffer
-    block = buffer._streams[0].replay._arena.block.data_ptr()
+    block = buffer._streams[0].replay._ring.memory.bytes.data_ptr()
     assert (buffer.buffer_size, buffer.num_bytes) == (40, 40 * 84 * 84)
     learner.learn(60, callback=SeerCallback(25, verbose=0), reset_num_timesteps=False)
-    assert buffer._streams[0].replay._arena.block.data_ptr() == block
+    assert buffer._streams[0].replay._ring.memory.bytes.data_ptr() == block
     assert (buffer.row_bytes, buffer.num_bytes) == (row_bytes, 40 * 84 * 84)
     assert buffer.buffer_size == 40 * 84 * 84 // row_bytes
     assert buffer.pos > 40

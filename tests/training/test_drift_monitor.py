@@ -15,7 +15,7 @@ from seer.agents.agent import Agent
 from seer.core.phase import Phase
 from seer.core.similarity import Covariances, effective_rank, linear_cka, svcca
 from seer.presets import preset
-from seer.replay import Arena, Replay, RowFormat, Uniform
+from seer.replay import MemoryBlock, Replay, RowFormat, Uniform
 from seer.training.build_agent import build_agent
 from seer.training.drift_monitor import DriftMonitor, encode_views, judge
 from seer.training.feature_stability import FeatureStability
@@ -26,7 +26,7 @@ from small_sac import freeze as freeze_sac
 
 def make_rainbow(seed: int = 0) -> tuple[Agent[Any], Replay]:
     replay = Replay(
-        arena=Arena(120 * 900), frame=RowFormat(FRAME_SHAPE, torch.uint8), stack=STACK,
+        memory=MemoryBlock(120 * 900), frame=RowFormat(FRAME_SHAPE, torch.uint8), stack=STACK,
         action=RowFormat((), torch.int64), n_step=2, discount=0.9, sampler=Uniform(), rng=np.random.default_rng(0),
     )  # fmt: skip
     return make_agent(seed=seed), replay

@@ -26,9 +26,9 @@ def test_returns_are_those_of_each_step_of_each_environment() -> None:
     for _ in range(20):
         episodes = [rng.normal(size=rng.integers(1, 9)).tolist() for _ in range(2)]
         for step in range(max(map(len, episodes))):
-            for stream, episode in enumerate(episodes):
+            for env, episode in enumerate(episodes):
                 if step < len(episode):
-                    support.add(stream, episode[step], over=step == len(episode) - 1)
+                    support.add(env, episode[step], over=step == len(episode) - 1)
         expected += [each for episode in episodes for each in slow_returns(episode, 0.9)]
     found = support.metrics()
     assert found["discounted_return_min"] == pytest.approx(min(expected))

@@ -1,6 +1,6 @@
 """How a row's numbers are stored, and how they are read back.
 
-Axes: K crops, N encoders, L latent.
+Axes: B batch, K crops, N latents per observation, L latent size.
 """
 
 from collections.abc import Iterable
@@ -13,46 +13,46 @@ from torch import Tensor
 LATENT_DTYPES = {
     "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8,
 }  # fmt: skip
-"""What latents can be stored as, by name."""
+"""The dtypes that latents can be stored as, by name."""
 
 _LEVELS = 255  # steps between the lowest and the highest of the 256 values of an int8
 _HALF_MAX = torch.finfo(torch.float16).max
 
 
 class Codec:
-    """Stores numbers of dtype `plain` as `stored`: a cast, and nothing at all where the two are the same.
+    """Store numbers of dtype `plain` as `stored` by a cast, and unchanged where the two are the same.
 
     float16 ends at 65,504; numbers beyond it are stored as that.
     """
 
     clipped_share: float | None = None
-    """Of the numbers stored so far, the share outside the range that can be stored; None if there is no such range."""
+    """Share of the numbers stored so far that was outside the range of the codec; None if it has no range."""
 
     def __init__(self, plain: torch.dtype, stored: torch.dtype) -> None:
         self.plain, self.stored = plain, stored
 
     @property
     def is_exact(self) -> bool:
-        """Whether what is read is what was stored."""
+        """Return whether numbers are read back unchanged."""
         return self.plain == self.stored
 
     def encode(self, numbers: Tensor) -> Tensor:
-        """[..., N, L] as they are stored."""
+        """Return `numbers` `[..., N, L]` as they are stored."""
         if self.stored == torch.float16 and self.plain != torch.float16:
             numbers = numbers.clamp(-_HALF_MAX, _HALF_MAX)
         return numbers.to(self.stored)
 
     def decode(self, stored: Tensor) -> Tensor:
-        """Undo `encode`, as far as that can be done."""
+        """Return stored numbers `[..., N, L]` as `plain` ones."""
         return stored.to(self.plain)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_codec` needs beside the dtypes."""
+        """Return the state that `load_codec` needs beside the dtypes."""
         return {}
 
 
 class Int8Codec(Codec):
-    """Stores float32 latents as int8: each dimension's range, lowest to highest, in 255 equal steps.
+    """Store float32 latents as int8: each dimension's range, lowest to highest, in 255 equal steps.
 
     Numbers outside the range are stored as its ends, and counted. Where the lowest is 0, as it is of most rectified
     features, 0 is stored exactly.
@@ -69,7 +69,7 @@ class Int8Codec(Codec):
 
     @classmethod
     def fitted(cls, chunks: Iterable[Tensor]) -> Self:
-        """The codec whose ranges just hold `chunks` of latents `[B, K, N, L]`, of which there is at least one."""
+        """Return the codec whose ranges just hold `chunks` of latents `[B, K, N, L]`, at least one."""
         ends = [torch.aminmax(chunk.flatten(0, 1), dim=0) for chunk in chunks]
         low = torch.stack([low for low, _ in ends]).amin(0)
         high = torch.stack([high for _, high in ends]).amax(0)
@@ -77,12 +77,10 @@ class Int8Codec(Codec):
 
     @property
     def clipped_share(self) -> float:  # type: ignore[override]
-        """Of the numbers stored so far, the share outside the range."""
         stored, clipped = self._counts.tolist()
         return float(clipped / max(1, stored))
 
     def encode(self, numbers: Tensor) -> Tensor:
-        """float32 `[..., N, L]` as int8."""
         levels = ((numbers - self.low) / self.step).round()
         inside = levels.clamp(0, _LEVELS)
         self._counts[0] += levels.numel()
@@ -90,11 +88,9 @@ class Int8Codec(Codec):
         return (inside - 128).to(torch.int8)
 
     def decode(self, stored: Tensor) -> Tensor:
-        """int8 `[..., N, L]` as float32."""
         return torch.addcmul(self.low, stored.float() + 128, self.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Ranges and counts."""
         return {"low": self.low, "step": self.step, "counts": self._counts.clone()}
 
     def load_counts(self, counts: Tensor) -> None:
@@ -103,7 +99,7 @@ class Int8Codec(Codec):
 
 
 def load_codec(stored: torch.dtype, state: dict[str, Any], device: torch.device) -> Codec:
-    """The codec of latents that `state_dict` describes."""
+    """Return the codec of latents that `state` describes."""
     if stored != torch.int8:
         return Codec(torch.float32, stored)
     codec = Int8Codec(state["low"].to(device), state["step"].to(device))
@@ -113,12 +109,13 @@ def load_codec(stored: torch.dtype, state: dict[str, Any], device: torch.device)
 
 @dataclass(frozen=True)
 class LatentError:
-    """How far stored latents are from what the encoder gave.
+    """The distance of stored latents from the encoder's.
 
-    relative: root mean square of the errors, as a share of the latents' standard deviation. (Their own size would
-        flatter: features of one game differ little from observation to observation.)
-    largest: the largest error, in the latents' unit.
-    clipped_share: of all numbers, the share outside the range that can be stored; None if there is no such range.
+    Attributes:
+        relative: root mean square of the errors, as a share of the latents' standard deviation. (Their own size would
+            flatter: features of one game differ little from observation to observation.)
+        largest: the largest error, in the latents' unit.
+        clipped_share: see `Codec`.
     """
 
     relative: float
@@ -127,23 +124,23 @@ class LatentError:
 
 
 class ErrorMeter:
-    """Adds up the errors of a codec."""
+    """The errors of a codec, added up."""
 
     def __init__(self, latent_shape: tuple[int, ...], device: torch.device) -> None:
         self.count = 0  # latents of one crop
-        # Of each dimension [N, L]: sums of latents, of their squares, of the errors' squares.
+        # Sums for each dimension [N, L]: of latents, of their squares, of the errors' squares.
         self._sums = torch.zeros(3, *latent_shape[1:], dtype=torch.float64, device=device)
         self._largest = torch.zeros((), device=device)
 
     def add(self, latents: Tensor, decoded: Tensor) -> None:
-        """`decoded` is what is read of `latents`; both are `[B, K, N, L]`."""
+        """Add the errors of `decoded`, which is read where `latents` were stored; both are `[B, K, N, L]`."""
         exact, errors = latents.double().flatten(0, 1), (decoded - latents).double().flatten(0, 1)
         self.count += len(exact)
         self._sums += torch.stack([exact.sum(0), exact.square().sum(0), errors.square().sum(0)])
         self._largest = torch.maximum(self._largest, errors.abs().amax().float())
 
     def result(self, codec: Codec) -> LatentError:
-        """All so far; no error at all where nothing was added."""
+        """Return the errors so far; none at all where nothing was added."""
         sums, squares, errors = self._sums / max(1, self.count)
         variance = float((squares - sums.square()).sum())
         relative = (float(errors.sum()) / variance) ** 0.5 if variance > 0 else 0.0

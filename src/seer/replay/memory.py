@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seer.errors import SettingError
 
-_SWAP_BYTES = 4 * 2**20  # `Arena.rotate` holds at most two pieces of this size beside the block
+_SWAP_BYTES = 4 * 2**20  # `MemoryBlock.rotate` holds at most two pieces of this size beside the block
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,21 @@ class RowFormat:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of one row."""
+        """Return the bytes of one row."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-class Arena:
+class MemoryBlock:
     """The replay's memory: one uint8 tensor that is allocated once and never moves.
 
-    The block isn't initialised: on a CPU its pages become resident when they are first written.
+    It isn't initialised: on a CPU its pages become resident when they are first written.
 
     Args:
         num_bytes: size of the block in bytes.
         device: where the block lives.
+
+    Attributes:
+        bytes: the block, `[num_bytes]` uint8.
 
     Raises:
         SettingError: `num_bytes` isn't positive.
@@ -40,22 +43,22 @@ class Arena:
     def __init__(self, num_bytes: int, device: torch.device | str = "cpu") -> None:
         if num_bytes <= 0:
             raise SettingError(f"replay memory is {num_bytes} bytes: give it a positive size")
-        self.block = torch.empty(num_bytes, dtype=torch.uint8, device=device)
+        self.bytes = torch.empty(num_bytes, dtype=torch.uint8, device=device)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes allocated."""
-        return self.block.numel()
+        """Return the bytes allocated."""
+        return self.bytes.numel()
 
     @property
     def device(self) -> torch.device:
-        """Where the block lives."""
-        return self.block.device
+        """Return where the block lives."""
+        return self.bytes.device
 
     def rows(self, row: RowFormat) -> Tensor:
         """Return the block as `[num_bytes // row.num_bytes, *row.shape]`: a view of the same bytes."""
         num_rows = self.num_bytes // row.num_bytes
-        return self.block[: num_rows * row.num_bytes].view(row.dtype).view(num_rows, *row.shape)
+        return self.bytes[: num_rows * row.num_bytes].view(row.dtype).view(num_rows, *row.shape)
 
     def rotate(self, row: RowFormat, shift: int) -> None:
         """Move every row `shift` places towards the start, the first `shift` rows to the end, in place.

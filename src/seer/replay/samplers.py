@@ -1,4 +1,7 @@
-"""Which stored rows can be drawn, and with what probability. A place is a row's position in the arena."""
+"""Which stored rows can be drawn, and with what probability. A place is a row's position in the memory block.
+
+Axes: B batch.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -17,15 +20,15 @@ class Sampler(Protocol):
 
     @property
     def num_sampleable(self) -> int:
-        """Number of places that can be drawn."""
+        """Return the number of places that can be drawn."""
 
     @property
     def mass(self) -> float:
-        """A place's probability times this is what it weighs, also beside the places of other samplers."""
+        """Return the sum of the places' weights, by which samplers compare; probability = weight / mass."""
 
     @property
     def num_bytes(self) -> int:
-        """Bytes allocated."""
+        """Return the bytes allocated."""
 
     def rearrange(self, sources: NDArray[np.int64], capacity: int) -> None:
         """Grow to `capacity` places: place `i` takes over what `sources[i]` held, the rest are empty."""
@@ -53,7 +56,7 @@ class Sampler(Protocol):
 
 
 class Uniform:
-    """Every sampleable place with equal probability, at the same cost however many there are.
+    """Draws every sampleable place with equal probability, at the same cost however many there are.
 
     The sampleable places stand in a list without holes; one that leaves is replaced by the last.
     """
@@ -130,7 +133,7 @@ class Uniform:
 
 
 class Prioritized:
-    """Proportional prioritised sampling: probability in proportion to `priority ** exponent`.
+    """Draws places in proportion to `priority ** exponent`: proportional prioritised sampling.
 
     A place enters with the largest priority seen so far (1 at first). A batch of B is drawn stratified, one
     from each B-th of the total. Source: Schaul et al. 2016 (arXiv 1511.05952), section 3.3.
@@ -163,7 +166,7 @@ class Prioritized:
         return self._tree.num_bytes
 
     def enter_like(self, other: "Prioritized") -> None:
-        """From now on places enter both with the largest priority that either has seen."""
+        """Let places enter both samplers, from now on, with the largest priority that either has seen."""
         self._largest = other._largest
 
     def rearrange(self, sources: NDArray[np.int64], capacity: int) -> None:

@@ -1,10 +1,9 @@
-"""Pieces of the replay's memory, as checkpoints keep them: what hasn't changed isn't written again."""
+"""The replay's state as checkpoints keep it: its memory in pieces, so that unchanged ones aren't written again."""
 
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seer.errors import SettingError
+
 PIECE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes, uint8 [P], whose name says which they are: within one run, a name never stands for two contents.
+    """Bytes of the memory under a name that, within one run, never stands for two contents.
 
-    `read` gives the bytes, perhaps mapped to a file: copy them out, then let go of them. A pickled piece holds them, as
-    a mapping of its name to them, which `torch.load` reads by default.
+    It is pickled as a mapping of its name to its bytes, which `torch.load` reads by default.
+
+    Attributes:
+        read: returns the bytes, `[P]` uint8, perhaps mapped to a file: copy them out, then let go of them.
     """
 
     name: str
@@ -31,11 +34,8 @@ class Piece:
         return OrderedDict, ([(self.name, content)],)
 
     def __deepcopy__(self, _memo: object) -> "Piece":
-        return _holding(self.name, self.read().cpu().numpy().copy())
-
-
-def _holding(name: str, content: NDArray[np.uint8]) -> Piece:
-    return Piece(name, partial(torch.from_numpy, content))
+        content = self.read().to("cpu", copy=True)
+        return Piece(self.name, lambda: content)
 
 
 def _unpickled(content: Mapping[str, Tensor]) -> Piece:
@@ -44,11 +44,15 @@ def _unpickled(content: Mapping[str, Tensor]) -> Piece:
 
 
 class Pieces:
-    """The rows of an arena in pieces of about 16 MiB, and when each was last written to.
+    """A memory block cut into pieces of about 16 MiB, and when each was last written to.
 
     Args:
-        rows: `[R, ...]`, the arena as rows.
-        generation: names what rows hold, such as "frames".
+        rows: `[R, ...]`, the block as rows.
+        generation: begins the pieces' names, such as "frames".
+
+    Attributes:
+        rows: the number of rows in a piece.
+        written: `[pieces]` int64, the count of rows written when one was last written into the piece.
     """
 
     def __init__(self, rows: Tensor, *, generation: str) -> None:
@@ -60,11 +64,11 @@ class Pieces:
         self.written: NDArray[np.int64] = np.zeros(math.ceil(len(rows) / self.rows), np.int64)
 
     def write(self, place: int, count: int) -> None:
-        """The row at `place` was the `count`-th to be written."""
+        """Note that the row at `place` was the `count`-th to be written."""
         self.written[place // self.rows] = count
 
     def first(self, num_bytes: int) -> list[Piece]:
-        """The pieces that make up the first `num_bytes`."""
+        """Return the pieces that make up the first `num_bytes`."""
         return [
             Piece(f"{self._generation}-{index:06d}-{self.written[index]}", self._reader(index, num_bytes))
             for index in range(math.ceil(num_bytes / self._bytes))
@@ -88,3 +92,21 @@ class Pieces:
 
     def _reader(self, index: int, num_bytes: int) -> Callable[[], Tensor]:
         return lambda: self._block[index * self._bytes : min((index + 1) * self._bytes, num_bytes)]
+
+
+def refuse_other_settings(saved: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Raise SettingError for the first setting that the saved replay has otherwise."""
+    saved = {"padding": "repeat"} | saved  # which older states had, without saying so
+    for name, value in ours.items():
+        if saved[name] != value:
+            raise SettingError(f"{name} is {value} but the saved replay has {saved[name]}: set it to that")
+
+
+def as_tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state with tensors of the same memory for its arrays: `torch.load` trusts them by default."""
+    return {name: torch.from_numpy(each) if isinstance(each, np.ndarray) else each for name, each in state.items()}
+
+
+def as_arrays(state: dict[str, Any]) -> dict[str, Any]:
+    """Undo `as_tensors`; older states hold arrays."""
+    return {name: each.cpu().numpy() if isinstance(each, Tensor) else each for name, each in state.items()}

@@ -1,4 +1,7 @@
-"""Weights in an array, and a draw in proportion to them in a few vectorised steps."""
+"""Weights in an array, and a draw in proportion to them in a few vectorised steps.
+
+Axes: B batch.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,22 +28,22 @@ class SumTree:
 
     @property
     def leaves(self) -> NDArray[np.float64]:
-        """The weights, float64 `[num_leaves]`: a view, to read only."""
+        """Return the weights, `[num_leaves]` float64: a view, to read only."""
         return self._levels[0][: self.num_leaves]
 
     @property
     def total(self) -> float:
-        """Sum of all weights."""
+        """Return the sum of all weights."""
         self._refresh()
         return float(self._levels[-1].sum())
 
     @property
     def num_bytes(self) -> int:
-        """Bytes allocated, all levels together."""
+        """Return the bytes allocated, all levels together."""
         return sum(level.nbytes for level in self._levels)
 
     def set(self, leaves: NDArray[np.int64], weights: ArrayLike) -> None:
-        """Give `leaves`, int64 `[B]`, the `weights`: `[B]` or one for all, finite and not negative."""
+        """Give `leaves` `[B]` the `weights`: `[B]` or one for all, finite and not negative."""
         self._levels[0][leaves] = weights
         self._stale.extend(leaves.tolist())
 

@@ -1,6 +1,9 @@
-"""Turning stored frames into latents inside the memory that holds the frames."""
+"""Stored frames turned into latents, inside the memory that holds the frames.
 
-from collections.abc import Callable, Iterable, Sequence
+Axes: B batch, R rows, S stack, C channels, H height, W width, K crops, N latents per observation, L latent size.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,21 +12,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seer.errors import SettingError
-from seer.replay.codec import Codec, ErrorMeter, LatentError
+from seer.replay.codec import LATENT_DTYPES, Codec, ErrorMeter, Int8Codec, LatentError
+from seer.replay.layout import Layout
+from seer.replay.memory import RowFormat
+from seer.replay.ring import Ring
 
 Encode = Callable[[Tensor], Tensor]  # frames [B, S, C, H, W] uint8 -> latents [B, K, N, L]
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
+_FITTED_ROWS = 1024  # stored observations that the range of int8 is fitted to
+
 
 @dataclass(frozen=True)
 class Transcoding:
-    """What a transcoding did.
+    """The outcome of a transcoding.
 
-    `converted` is False where a latent row would have been larger than a frame row: the frames were kept.
-    Of `rows` rows the latents are stored now.
-    `dropped` rows had lost part of their stack to the write head and could no longer be encoded (or sampled).
-    `fitted` rows were encoded once more, before the others, to find the range of int8. `error` says how far the stored
-    latents are from the encoder's, None where they are the same.
+    Attributes:
+        converted: False where a latent row would have been larger than a frame row: the frames were kept.
+        rows: rows whose latents are stored now.
+        dropped: rows that had lost part of their stack to the write head and could no longer be encoded (or sampled).
+        fitted: rows that were encoded once more, before the others, to find the range of int8.
+        error: how far the stored latents are from the encoder's; None where they are the same.
     """
 
     converted: bool
@@ -38,6 +47,70 @@ class Transcoding:
 
 
 @torch.no_grad()
+def transcode(
+    ring: Ring, encode: Encode, latent: RowFormat, *, chunk_rows: int, progress: Progress | None
+) -> tuple[Transcoding, NDArray[np.int64]]:
+    """Turn the frames of `ring` into latents; return the outcome and where the kept rows were, oldest first.
+
+    See `Replay.transcode`.
+    """
+    if ring.holds_latents:
+        raise ValueError("the replay holds latents already")
+    if latent.dtype not in LATENT_DTYPES.values():
+        raise ValueError(f"latents can't be stored as {latent.dtype}, only as {', '.join(LATENT_DTYPES)}")
+    size, capacity, frame = ring.size, ring.capacity, ring.layout.row
+    places, fitted, error = np.empty(0, np.int64), 0, None
+    converted = latent.num_bytes <= frame.num_bytes
+    if converted:
+        codec, fitted = _fit(ring, encode, latent, chunk_rows)
+        meter = None if codec.is_exact else ErrorMeter(latent.shape, ring.memory.device)
+        places = ring.places(np.arange(ring.count - size, ring.count))
+        ring.memory.rotate(frame, int(places[0]) if size else 0)
+        dropped = transcode_rows(
+            ring.rows,
+            ring.memory.rows(latent),
+            ring.steps.age[places],
+            encode,
+            codec,
+            stack=ring.layout.stack,
+            black=ring.layout.padding == "zero",
+            chunk_rows=chunk_rows,
+            progress=progress,
+            meter=meter,
+        )
+        places = places[dropped:]
+        ring.use_latents(Layout.of_latents(latent, codec), places)
+        error = meter.result(codec) if meter is not None and meter.count else None
+    result = Transcoding(
+        converted=converted,
+        rows=len(places),
+        dropped=size - len(places) if converted else 0,
+        capacity_before=capacity,
+        capacity_after=ring.capacity,
+        row_bytes_before=frame.num_bytes,
+        row_bytes_after=ring.layout.row.num_bytes,
+        fitted=fitted,
+        error=error,
+    )
+    return result, places
+
+
+def _fit(ring: Ring, encode: Encode, latent: RowFormat, chunk_rows: int) -> tuple[Codec, int]:
+    """Return the codec that stores the latents, and how many observations were encoded to fit its range."""
+    if latent.dtype != torch.int8:
+        return Codec(torch.float32, latent.dtype), 0
+    ids = ring.recent(_FITTED_ROWS, span=ring.size)
+    refuse_unfitted(latent.dtype, [len(ids)])
+
+    def encoded() -> Iterator[Tensor]:
+        for part in np.split(ids, range(chunk_rows, len(ids), chunk_rows)):
+            latents = encode(ring.read(ring.places(part)))
+            _check_encoded(latents, (len(part), *latent.shape), torch.float32)
+            yield latents
+
+    return Int8Codec.fitted(encoded()), len(ids)
+
+
 def transcode_rows(
     frames: Tensor,
     latents: Tensor,
@@ -85,7 +158,7 @@ def transcode_rows(
         if black:
             stacks[torch.from_numpy(back > ages[start:stop, None]).to(frames.device)] = 0
         encoded = encode(stacks)
-        check_encoded(encoded, (stop - start, *latents.shape[1:]), codec.plain)
+        _check_encoded(encoded, (stop - start, *latents.shape[1:]), codec.plain)
         stored = codec.encode(encoded)
         latents[start - dropped : stop - dropped] = stored
         if meter is not None:
@@ -96,20 +169,20 @@ def transcode_rows(
     return dropped
 
 
-def check_encoded(encoded: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Refuse what assignment would silently broadcast or cast."""
+def _check_encoded(encoded: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Refuse latents that assignment would silently broadcast or cast."""
     if encoded.shape != shape or encoded.dtype != dtype:
         raise ValueError(f"encode returned {tuple(encoded.shape)} {encoded.dtype}, not {shape} {dtype}")
 
 
 def refuse_unfitted(dtype: torch.dtype, sizes: Iterable[int]) -> None:
-    """SettingError where latents are to be int8, but a replay among those of `sizes` rows is empty."""
+    """Raise SettingError where latents are to be int8, but a replay among those of `sizes` rows is empty."""
     if dtype == torch.int8 and not all(sizes):
         raise SettingError("latents can't be int8: no observation is stored to fit its range to; use float16")
 
 
 def together(results: Sequence[Transcoding]) -> Transcoding:
-    """What was done in several replays of the same rows; errors as the root mean square over rows."""
+    """Return the outcome of transcoding several replays of the same kind of row; errors as the root mean square."""
     rows = [result.rows for result in results]
     errors = [result.error for result in results if result.error is not None]
     error = None
@@ -133,7 +206,7 @@ def together(results: Sequence[Transcoding]) -> Transcoding:
 
 
 def weighted_mean(values: Sequence[float | None], weights: Sequence[int]) -> float | None:
-    """Weighted; None where there is nothing to average."""
+    """Return the mean of the `values` that aren't None; None where that is none of them."""
     known = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
     total = sum(weight for _, weight in known)
     return sum(value * weight for value, weight in known) / total if total else None

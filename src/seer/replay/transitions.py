@@ -1,4 +1,7 @@
-"""What is stored beside each observation: action, reward, and how the episode goes on."""
+"""The step stored beside each observation: action, reward, and how the episode goes on.
+
+Axes: B batch, S stack, A actions.
+"""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -26,7 +29,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class ActionFormat(RowFormat):
-    """How actions are stored: int64 `()`, of which there may be some only, or float32 `(A,)`.
+    """How actions are stored: int64 `()`, which may be limited to some, or float32 `(A,)`.
 
     Attributes:
         choices: the actions of a Discrete space; None where any can be stored.
@@ -56,7 +59,7 @@ def refuse_action(action: ArrayLike, wanted: RowFormat) -> None:
 
 
 class Steps:
-    """One column per quantity, one entry per place of the ring.
+    """Columns of steps: one per quantity, with one entry per place of the ring.
 
     Args:
         capacity: number of places.
@@ -74,7 +77,7 @@ class Steps:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes allocated, all columns together."""
+        """Return the bytes allocated, all columns together."""
         return sum(column.nbytes for column in self._columns().values())
 
     def write(self, place: int, *, action: ArrayLike, reward: float, age: int, end: End) -> None:

@@ -39,7 +39,7 @@ class Budget:
     """Bytes of a run at most.
 
     Attributes:
-        replay: the arena.
+        replay: the memory block.
         index: actions, rewards, ends and priorities of what it stores, before and after the freeze.
         rest: everything else.
     """

@@ -14,7 +14,7 @@ from seer.core.flops import FlopsLedger
 from seer.envs.base import PixelEnvironment
 from seer.envs.randomness import seed_shared
 from seer.errors import SettingError
-from seer.replay import Replay, Streams
+from seer.replay import MultiEnvReplay, Replay
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment, build_others
 from seer.training.build_replay import build_budget, build_replay, refuse_what_cannot_fit
@@ -82,7 +82,7 @@ def build_return_support(config: Config) -> ReturnSupport | None:
     return ReturnSupport(*ends, discount=config.learning.discount, num_envs=config.num_envs)
 
 
-def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | Streams) -> None:
+def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> None:
     if not config.freeze.make_rule().compares_features:
         return
     blank = torch.zeros(1, *replay.observation_shape, dtype=torch.uint8, device=agent.device)

@@ -11,8 +11,8 @@ from seer.agents.agent import Agent
 from seer.config import Config
 from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
-from seer.library import action_format
-from seer.replay import Arena, Prioritized, Replay, RowFormat, Streams, Uniform
+from seer.replay import MemoryBlock, MultiEnvReplay, Prioritized, Replay, RowFormat, Uniform
+from seer.replay.make import action_format
 from seer.runs.budget import Budget, budget_of
 from seer.system_info import free_bytes, own_bytes
 from seer.training.computing import pick_device
@@ -26,36 +26,40 @@ def build_replay(
     rng: np.random.Generator,
     *,
     num_bytes: int,
-) -> Replay | Streams:
-    """The replay, in an arena of `num_bytes` bytes; of several environments, one for each."""
-    settings, streams = config.replay, config.num_envs
+) -> Replay | MultiEnvReplay:
+    """Return the replay, in `num_bytes` bytes of memory; of several environments, one for each."""
+    settings, num_envs = config.replay, config.num_envs
     frame = RowFormat(environment.frame_shape, torch.uint8)
-    capacity = num_bytes // streams // frame.num_bytes
+    capacity = num_bytes // num_envs // frame.num_bytes
     needed = config.least_capacity
     if capacity < needed:
         asked = f"--replay-memory {settings.memory}" if settings.memory else f"--replay-capacity {settings.capacity}"
-        least = needed * streams
+        least = needed * num_envs
         megabytes = math.ceil(least * frame.num_bytes / 1e5) / 10
         raise SettingError(
-            f"{asked} holds {capacity} frames{' of each environment' * (streams > 1)}, less than batch size + n-step, "
+            f"{asked} holds {capacity} frames{' of each environment' * (num_envs > 1)}, less than batch size + n-step, "
             f"{needed}; give at least {f'{megabytes}MB' if settings.memory else least}"
         )
-    if streams == 1:
-        return _one_replay(config, environment, Arena(num_bytes, device), rng)
-    own = rng.spawn(streams)
-    arenas = [Arena(num_bytes // streams, device) for _ in own]
-    parts = [
-        _one_replay(config, environment, *each, number) for number, each in enumerate(zip(arenas, own, strict=True))
+    if num_envs == 1:
+        return _one_replay(config, environment, MemoryBlock(num_bytes, device), rng)
+    own = rng.spawn(num_envs)
+    blocks = [MemoryBlock(num_bytes // num_envs, device) for _ in own]
+    replays = [
+        _one_replay(config, environment, *each, number) for number, each in enumerate(zip(blocks, own, strict=True))
     ]
-    return Streams(parts, rng)
+    return MultiEnvReplay(replays, rng)
 
 
 def _one_replay(
-    config: Config, environment: PixelEnvironment, arena: Arena, rng: np.random.Generator, number: int | None = None
+    config: Config,
+    environment: PixelEnvironment,
+    memory: MemoryBlock,
+    rng: np.random.Generator,
+    number: int | None = None,
 ) -> Replay:
     settings = config.replay
     return Replay(
-        arena=arena,
+        memory=memory,
         frame=RowFormat(environment.frame_shape, torch.uint8),
         number=number,
         stack=environment.stack,
@@ -71,7 +75,7 @@ SPARE = 16  # for each so many rows there is room for one more: an episode that 
 
 
 def replay_bytes(config: Config, frame: RowFormat, latent: RowFormat) -> int:
-    """Bytes of the replay's arena; without a setting, of as many frames as there are training steps.
+    """Return the bytes of the replay's memory block; without a setting, of as many frames as there are training steps.
 
     Where the step of the freeze is known: of the frames until then, or of the latents of all steps if that is more.
     """
@@ -103,7 +107,7 @@ def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any
 def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device) -> None:
     """SettingError, with the size that would fit, where the replay and all else take more memory than is left."""
     free, needed = free_on(device), budget
-    if device.type == "cuda":  # where the arena lies; what a GPU needs besides is far less than it has
+    if device.type == "cuda":  # where the memory block is; what a GPU needs besides is far less than it has
         needed = dataclasses.replace(budget, index=0, rest=0)
     else:
         free += own_bytes()

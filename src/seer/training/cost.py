@@ -104,7 +104,7 @@ def memory_table(env: str, *, num_bytes: int, frame: RowFormat, latent: RowForma
     """Tabulate what a replay of `num_bytes` holds: frames before the freeze, latents [K, N, L] after it."""
     table, row = _before_and_after(f"Replay memory, {env}")
     kept = latent if latent.num_bytes <= frame.num_bytes else frame
-    row("bytes of the arena", num_bytes, num_bytes)
+    row("bytes of the memory block", num_bytes, num_bytes)
     row("bytes per stored step", frame.num_bytes, kept.num_bytes)
     row("capacity in steps", num_bytes // frame.num_bytes, num_bytes // kept.num_bytes)
     dtype = str(latent.dtype).removeprefix("torch.")

@@ -17,7 +17,7 @@ from seer.agents.activations import OUTPUT, head_activations
 from seer.agents.agent import Agent
 from seer.core.similarity import dormant_share, effective_rank
 from seer.networks.encoders import Encoder
-from seer.replay import Replay, Streams
+from seer.replay import MultiEnvReplay, Replay
 
 CHUNK = 32  # observations encoded at a time, so that a measurement needs no more memory than an update
 DRIFT, DORMANT, RISE, RANK = 2.0, 0.6, 0.25, 1 / 3
@@ -69,7 +69,7 @@ def encode_views(agent: Agent[Any], encoder: Encoder, frames: Tensor) -> Tensor:
     return torch.cat([encoder.encode(encoder.inputs(chunk)) for chunk in chunks])
 
 
-def read_latents(agent: Agent[Any], replay: Replay | Streams, ids: NDArray[np.int64]) -> Tensor:
+def read_latents(agent: Agent[Any], replay: Replay | MultiEnvReplay, ids: NDArray[np.int64]) -> Tensor:
     """Return latents [B, N, L] of stored observations: the first crop's where stored, else of what acting sees."""
     stored = replay.read(ids)
     return stored[:, 0] if replay.holds_latents else encode_views(agent, agent.online.encoder, stored)
@@ -92,7 +92,7 @@ class DriftMonitor:
         self.at_freeze: dict[str, float] = {}
         self._warned: set[str] = set()
 
-    def measure(self, agent: Agent[Any], replay: Replay | Streams) -> dict[str, float] | None:
+    def measure(self, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> dict[str, float] | None:
         """Return metrics of the newest observations, relative to the freeze where they have no unit of their own.
 
         The first call, at the freeze or as soon as enough observations are stored, says what the others compare with;

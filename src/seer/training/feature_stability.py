@@ -17,7 +17,7 @@ from seer.agents.activations import as_samples, stage_outputs
 from seer.agents.agent import Agent
 from seer.core.similarity import SAMPLES_PER_UNIT, Covariances, linear_cka, svcca
 from seer.networks.encoders import Encoder
-from seer.replay import Replay, Streams
+from seer.replay import MultiEnvReplay, Replay
 
 CHUNK = 32  # observations encoded at a time, so that a comparison needs no more memory than an update
 
@@ -44,7 +44,7 @@ class FeatureStability:
         self._before: nn.ModuleList | None = None
         self._updates = 0
 
-    def compare(self, agent: Agent[Any], replay: Replay | Streams) -> Similarity | None:
+    def compare(self, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> Similarity | None:
         """Return how alike the features are to those of the last comparison; None without one or an update since."""
         encoder: Encoder = agent.online.encoder
         result = None

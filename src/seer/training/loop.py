@@ -78,11 +78,11 @@ def collect(run: TrainingState) -> list[dict[str, Any]]:
     for other, (action, _) in zip(run.others, decisions[1:], strict=True):
         other.send(action)
     outcomes = [play(run.environment, decisions[0][0]), *(other.receive() for other in run.others)]
-    for number, (stream, (action, row), outcome) in enumerate(
-        zip(run.replay.streams, decisions, outcomes, strict=True)
+    for number, (replay, (action, row), outcome) in enumerate(
+        zip(run.replay.replays, decisions, outcomes, strict=True)
     ):
         final_row = None if outcome.final is None else agent.row(outcome.final)
-        stream.append(
+        replay.append(
             row,
             action,
             outcome.reward,

@@ -11,7 +11,7 @@ from seer.core.freeze_rules import FreezeRule
 from seer.core.phase import Phase
 from seer.envs.base import PixelEnvironment
 from seer.envs.vector import EnvironmentProcess
-from seer.replay import Replay, Streams
+from seer.replay import MultiEnvReplay, Replay
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
 from seer.training.feature_stability import FeatureStability
@@ -65,7 +65,7 @@ class TrainingState:
     """
 
     agent: Agent[Any]
-    replay: Replay | Streams
+    replay: Replay | MultiEnvReplay
     environment: PixelEnvironment
     evaluator: Evaluator
     freeze_rule: FreezeRule
@@ -146,12 +146,12 @@ class TrainingState:
         first, others = state["environment"], []
         if self.others:
             first, others = first["first"], first["others"]
-        for environment, stream, saved in zip(self.environments, self.replay.streams, [first, *others], strict=True):
+        for environment, replay, saved in zip(self.environments, self.replay.replays, [first, *others], strict=True):
             environment.load_state_dict(saved)
             if environment.is_lost:
                 self.lost_episode = True
-                if stream.is_open:
-                    stream.close(self.agent.row(environment.observe()))
+                if replay.is_open:
+                    replay.close(self.agent.row(environment.observe()))
                 environment.restart()
         freezing = state["freezing"]
         self.freeze_rule.load_state_dict(freezing["decision"])

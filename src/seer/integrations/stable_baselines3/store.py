@@ -15,7 +15,7 @@ from torch import Tensor
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3.rows import ObservationRows, Rows
 from seer.integrations.stable_baselines3.stream import EncodeOne, Stream
-from seer.replay import Arena, Replay, RowFormat, Uniform
+from seer.replay import MemoryBlock, Replay, RowFormat, Uniform
 
 
 class Steps(NamedTuple):
@@ -60,12 +60,12 @@ class Store:
         self.streams = [
             Stream(
                 Replay(
-                    arena=arena, frame=rows.row, stack=rows.stack, action=action, n_step=n_step, discount=discount,
+                    memory=memory, frame=rows.row, stack=rows.stack, action=action, n_step=n_step, discount=discount,
                     sampler=Uniform(), rng=rng,
                 ),
                 encode,
             )
-            for arena in allocate(capacity, rows.row.num_bytes, num_envs)
+            for memory in allocate(capacity, rows.row.num_bytes, num_envs)
         ]  # fmt: skip
         self._discount = discount
 
@@ -144,7 +144,7 @@ class Store:
         self._newest, self.num_added = state["newest"], state["num_added"]
 
 
-def allocate(rows: int, row_bytes: int, num_envs: int) -> list[Arena]:
+def allocate(rows: int, row_bytes: int, num_envs: int) -> list[MemoryBlock]:
     """Return a block of `rows` rows for each environment, of which only what is written to becomes resident.
 
     Warns, as SB3 does, where that is more than this machine has free.
@@ -158,9 +158,9 @@ def allocate(rows: int, row_bytes: int, num_envs: int) -> list[Arena]:
         f"{free / 1e9:.1f} GB are free: give at most {free // row_bytes:,}"
     )
     try:
-        arenas = [Arena(rows * row_bytes) for _ in range(num_envs)]
+        blocks = [MemoryBlock(rows * row_bytes) for _ in range(num_envs)]
     except (RuntimeError, MemoryError) as error:  # PyTorch's allocator raises the former
         raise SettingError(said) from error
     if total > free:
         warnings.warn(said, stacklevel=4)
-    return arenas
+    return blocks

@@ -54,13 +54,13 @@ def play(mode: AutoresetMode, steps: int, freeze_at: int = 10**6) -> tuple[Any, 
     )  # fmt: skip
     settings: dict[str, Any] = {"num_bytes": 300 * 144, "frame_shape": FRAME, "stack": STACK}
     space = envs.single_action_space
-    replay = seer.Streams(
+    replay = seer.MultiEnvReplay(
         [seer.make_replay(**settings, action_space=space, seed=each, number=each) for each in range(ENVS)],
         np.random.default_rng(0),
     )
     encoder = seer.FreezableEncoder(Means(), replay)
     observations, _ = envs.reset(seed=0)
-    stores = seer.VectorSteps(envs, encoder, view=lambda stack: stack[:, None])
+    stores = seer.VectorSteps(envs, replay, encoder, view=lambda stack: stack[:, None])
     envs.action_space.seed(0)
     for step in range(steps):
         if step == freeze_at:
@@ -99,27 +99,27 @@ def test_every_step_played_is_sampled_and_nothing_else(mode: AutoresetMode, free
     for env in range(ENVS):
         played = envs.envs[env].unwrapped.played
         assert found[env] == set(played[:-1]) or found[env] == set(played)  # the newest may have no row for its next
-        assert replay.streams[env].num_steps == len(played)
+        assert replay.replays[env].num_steps == len(played)
         assert sum(over for *_, over in found[env]) == sum(over for *_, over in played) > 2
 
 
 def test_what_gymnasium_has_to_say_and_does_not_is_refused() -> None:
     envs, replay = play(AutoresetMode.SAME_STEP, 1)
     encoder = seer.FreezableEncoder(Means(), replay)
-    stores = seer.VectorSteps(envs, encoder, view=lambda stack: stack[:, None])
+    stores = seer.VectorSteps(envs, replay, encoder, view=lambda stack: stack[:, None])
     stacks, nothing = np.zeros((ENVS, STACK, *FRAME[1:]), np.uint8), np.zeros(ENVS, int)
     with pytest.raises(seer.SettingError, match="infos have no final_obs, though autoreset_mode is SAME_STEP"):
         stores.append(stacks, nothing, nothing, nothing == 1, nothing == 0, stacks, {})
-    with pytest.raises(seer.SettingError, match="the replay has 1 streams for 2 environments"):
-        seer.VectorSteps(envs, seer.FreezableEncoder(Means(), replay.streams[0]))
+    with pytest.raises(seer.SettingError, match="replay is of 1 environments, envs of 2"):
+        seer.VectorSteps(envs, replay.replays[0], encoder)
     envs.metadata = {}
     with pytest.raises(seer.SettingError, match="autoreset_mode is None"):
-        seer.VectorSteps(envs, encoder)
+        seer.VectorSteps(envs, replay, encoder)
 
 
 @BOTH
 def test_the_loop_of_the_documentation_runs_in_both_modes(mode: AutoresetMode) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "usage.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "usage.md").read_text()
     script = page.partition("```python\n")[2].partition("```")[0].replace("range(1000)", "range(150)")
     assert '"vectorization_mode": "sync"}' in script
     script = script.replace('"sync"}', '"sync", "vector_kwargs": {"autoreset_mode": mode}}')

@@ -1,0 +1,90 @@
+"""A replay for a training loop of one's own.
+
+Axes: S stack, C channels, H height, W width, A actions.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from seer.errors import SettingError
+from seer.replay.buffer import Replay
+from seer.replay.layout import Padding
+from seer.replay.memory import MemoryBlock, RowFormat
+from seer.replay.samplers import Prioritized, Uniform
+from seer.replay.transitions import ActionFormat
+
+
+def make_replay(
+    *,
+    num_bytes: int,
+    frame_shape: tuple[int, ...],
+    stack: int,
+    action_space: gymnasium.Space[Any],
+    n_step: int = 1,
+    discount: float = 0.99,
+    prioritized: bool = False,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    number: int | None = None,
+    padding: Padding = "repeat",
+) -> Replay:
+    """Return a replay of one environment's frames, in a memory block that `FreezableEncoder.freeze` fills with latents.
+
+    It takes each step for the next one of the same environment. Several environments get one each, sampled as one by
+    `MultiEnvReplay([make_replay(..., seed=i, number=i) for i in range(4)], np.random.default_rng(0))`; its
+    `replays[i].append` stores a step of the i-th, and `VectorSteps` those of a `gymnasium.vector.VectorEnv`.
+
+    Args:
+        num_bytes: of the block, for example `capacity * 84 * 84`. Actions, rewards and priorities lie beside it
+            (`Replay.index_bytes`).
+        frame_shape: (C, H, W) of the newest frame, uint8: the row of one step; any shape where `stack` is 1.
+        stack: S, frames that make an observation.
+        action_space: Discrete or Box.
+        n_step: steps folded into one transition.
+        discount: per step.
+        prioritized: proportional prioritised sampling (Schaul et al. 2016, exponent 0.5); otherwise uniform.
+        device: where the block lives.
+        seed: of sampling.
+        number: among the replays of a `MultiEnvReplay`.
+        padding: what the agent sees before an episode's first frame, as `padding_type` of Gymnasium's
+            `FrameStackObservation`: that frame again ("repeat", there "reset"), or black ones ("zero"). `append` checks
+            it where it is given whole observations, as `FreezableEncoder.row` gives them.
+
+    Raises:
+        SettingError: the block is too small for one window, `num_bytes` or `frame_shape` is no such thing, or the
+            action space is of another kind.
+    """
+    if not isinstance(num_bytes, int | np.integer):
+        raise SettingError(f"num_bytes is {num_bytes!r}: give a whole number of bytes, such as 70_000_000")
+    if min(frame_shape, default=0) < 1 or (len(frame_shape) != 3 and stack > 1):
+        raise SettingError(f"frame_shape is {frame_shape}: give (C, H, W) of one frame, such as (1, 84, 84)")
+    return Replay(
+        memory=MemoryBlock(num_bytes, device),
+        frame=RowFormat(frame_shape, torch.uint8),
+        stack=stack,
+        action=action_format(action_space),
+        n_step=n_step,
+        discount=discount,
+        sampler=Prioritized() if prioritized else Uniform(),
+        rng=np.random.default_rng(seed),
+        number=number,
+        padding=padding,
+    )
+
+
+def action_format(action_space: gymnasium.Space[Any]) -> RowFormat:
+    """Return how the replay stores an action: int64 `()`, one of those of a Discrete space, or float32 of a Box.
+
+    Raises:
+        SettingError: the space is neither.
+    """
+    match action_space:
+        case gymnasium.spaces.Discrete():
+            start = int(action_space.start)
+            return ActionFormat((), torch.int64, range(start, start + int(action_space.n)))
+        case gymnasium.spaces.Box():
+            return RowFormat(action_space.shape, torch.float32)
+    raise SettingError(f"action_space {action_space} can't be stored: it must be Discrete or Box")
