@@ -26,7 +26,7 @@ class AgentInputs:
         num_crops: views of each observation whose latents are stored, K.
         action_space: Discrete from 0, or a Box of [-1, 1].
         precision: what layers compute in.
-        make_encoder: makes the encoder with so many projections above its convolutions; 0 for none.
+        make_encoder: makes the encoder; with `projections=N`, that many above its convolutions.
         brings_encoder: its first stage is a module of the user's, whose weights stay as they are.
         seeds: of weights (drawn from PyTorch's global generator, already seeded), noise or policy, exploration, views.
     """
@@ -40,7 +40,7 @@ class AgentInputs:
     action_space: spaces.Space[Any]
     device: torch.device
     precision: torch.dtype
-    make_encoder: Callable[[int], Encoder]
+    make_encoder: Callable[..., Encoder]
     brings_encoder: bool
     seeds: Sequence[int]
 

@@ -15,7 +15,7 @@ from seer.networks.heads import ValueHead
 def make_rainbow(inputs: AgentInputs) -> Rainbow:
     """Make Rainbow, or what is left of it when parts are off, such as DQN."""
     learning, value = inputs.learning, inputs.value
-    encoder = inputs.make_encoder(0)
+    encoder = inputs.make_encoder()
     head = ValueHead(
         latent_size=encoder.output_size,
         num_actions=inputs.num_actions,
@@ -54,7 +54,7 @@ def make_curl(inputs: AgentInputs) -> Curl:
 
 def _networks(inputs: AgentInputs) -> tuple[EncodedNetwork[TwinCritic], Actor, SacSettings]:
     learning, sac = inputs.learning, inputs.sac
-    encoder = inputs.make_encoder(2)
+    encoder = inputs.make_encoder(projections=2)
     shape: dict[str, Any] = {
         "latent_size": sac.latent_size,
         "action_size": inputs.action_size,

@@ -81,7 +81,7 @@ def _traits(config: Config) -> dict[str, Any]:
 
 
 def _kind(config: Config) -> str:
-    return f"{suite_of(config.env).label} ({shown_channels(config)})"
+    return f"{suite_of(config.env).label} ({shown_channels(config).replace('rgb', 'RGB')})"
 
 
 def _shapes(tensors: Weights) -> dict[str, Any]:

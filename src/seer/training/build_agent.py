@@ -77,7 +77,7 @@ def _refuse_too_many_actions(config: Config, count: int, device: torch.device) -
         )
 
 
-def build_encoder(config: Config, environment: PixelEnvironment, projections: int) -> Encoder:
+def build_encoder(config: Config, environment: PixelEnvironment, *, projections: int = 0) -> Encoder:
     """The encoder; with `projections` above its convolutions, one for each of critic and actor."""
     channels, *_ = environment.frame_shape
     shape = (channels, config.view_size, config.view_size)
