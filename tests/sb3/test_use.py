@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
+from seer.core.freeze_rules import FreezeRule, StepMetrics
 from seer.core.similarity import Covariances, linear_cka
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer
@@ -324,6 +325,32 @@ def test_automatic_freezing_freezes_when_features_have_settled_and_the_score_has
     learner = model("DQN", DummyVecEnv([lambda: Monitor(Rising(inner))]))
     learner.learn(1080, callback=quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1))
     assert learner.seer_frozen_at == 1040  # alike from the first comparison, at 520, on
+
+
+class AtTheFirstLoss(FreezeRule):
+    """Remembers what it was told, and freezes once it was told a loss."""
+
+    def __init__(self) -> None:
+        self.heard: list[StepMetrics] = []
+
+    def on_step(self, metrics: StepMetrics) -> None:
+        self.heard.append(metrics)
+        if "loss" in metrics.losses:
+            self.due_from = metrics.step
+
+
+def test_a_freeze_rule_of_ones_own_is_told_scores_updates_and_losses() -> None:
+    learner, callback = model("DQN"), quiet(f"{__name__}:AtTheFirstLoss")
+    learner.learn(60, callback=callback)
+    rule = callback._rule
+    assert isinstance(rule, AtTheFirstLoss)
+    assert learner.seer_frozen_at == rule.due_from
+    assert 20 < learner.seer_frozen_at < 40  # learning starts at 20
+    assert [metrics.step for metrics in rule.heard] == list(range(1, learner.seer_frozen_at + 1))
+    assert (rule.heard[0].updates, rule.heard[-1].updates > 0, rule.heard[-1].cka) == (0, True, None)
+    scores = [score for metrics in rule.heard for score in metrics.episode_returns]
+    assert 1 <= len(scores) < 5  # episodes last 9 and 14 steps
+    assert scores == [game["r"] for game in learner.ep_info_buffer][: len(scores)]
 
 
 def test_automatic_freezing_begins_anew_where_steps_are_counted_anew() -> None:

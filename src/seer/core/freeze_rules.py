@@ -18,7 +18,7 @@ RULES = {"auto": "seer.core.freeze_when_settled:FreezeWhenSettled"}
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What is known at training step `step`, before its update.
+    """The metrics of training step `step`, as far as they are known before its update.
 
     Attributes:
         updates: gradient steps so far.
@@ -57,7 +57,7 @@ class FreezeRule:
     similarity: float | None = None
 
     def on_step(self, metrics: StepMetrics) -> None:
-        """Weigh what a step brought; called once a step until the freeze."""
+        """Take in a step's metrics; called once a step until the freeze."""
 
     def is_due(self, step: int) -> bool:
         """Tell whether a freeze that hasn't happened yet belongs to `step`."""
@@ -97,7 +97,7 @@ class FreezeAt(FreezeRule):
 
 @dataclass(frozen=True)
 class FreezeChoice:
-    """What `--freeze-at` says: a step, "never" (neither `step` nor `rule`), or a rule that finds the step on the way.
+    """The meaning of `--freeze-at`: a step, never (neither `step` nor `rule`), or a rule that finds the step.
 
     `rule` is the place of its class, package.module:Class, which is imported by `make` alone.
     """
@@ -141,7 +141,7 @@ class FreezeChoice:
 
 
 def parse_freeze_at(text: object, *, setting: str = "--freeze-at") -> FreezeChoice:
-    """Return what `--freeze-at` says: never, a whole number, a name of `RULES` or package.module:Class.
+    """Read `--freeze-at`: never, a whole number, a name of `RULES` or package.module:Class.
 
     Raises:
         SettingError: it is none of these.

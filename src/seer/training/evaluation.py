@@ -27,12 +27,12 @@ class Evaluation:
 
     @property
     def mean(self) -> float:
-        """Mean score."""
+        """Return the mean score."""
         return float(np.mean(self.returns))
 
     @property
     def std(self) -> float:
-        """Standard deviation of the scores over the games (population)."""
+        """Return the standard deviation of the scores over the games (population)."""
         return float(np.std(self.returns))
 
 

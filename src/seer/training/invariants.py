@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Invariants:
-    """What must always hold in one run; `state_dict` belongs in its checkpoints.
+    """Checks of one run; `state_dict` belongs in its checkpoints.
 
     Attributes:
         losses: metrics of the newest update that was checked, as numbers.

@@ -37,7 +37,10 @@ def advance(run: TrainingState, journal: Journal) -> None:
         run.step += 1
         returns = act_if_due(run, journal)
         run.invariants.check_losses()
-        observe_freeze(run, journal, returns)
+        if run.agent.phase is Phase.FRAMES:
+            tell_freeze_rule(run, journal, returns)
+        else:
+            measure_drift_if_due(run, journal)
         run.stage = Stage.LEARN
     if run.stage is Stage.LEARN:
         if run.freeze_is_due and journal.stop_requested:
@@ -56,7 +59,7 @@ def advance(run: TrainingState, journal: Journal) -> None:
 
 
 def act_if_due(run: TrainingState, journal: Journal) -> list[float]:
-    """Act in all environments, at every step of one, every second of two; return the scores of episodes that ended."""
+    """Act in all N environments at every N-th step; return the scores of the episodes that ended."""
     if not is_due(len(run.environments), run.step):
         return []
     infos = collect(run)
@@ -99,12 +102,8 @@ def collect(run: TrainingState) -> list[dict[str, Any]]:
 # Freezing --------------------------------------------------------------------------------------------------
 
 
-def observe_freeze(run: TrainingState, journal: Journal, returns: list[float]) -> None:
-    """Before the freeze, tell its rule what this step brought; after it, check at times whether it holds good."""
-    if run.agent.phase is not Phase.FRAMES:
-        if is_due(run.schedule.probe_every, run.step):
-            measure_drift(run, journal)
-        return
+def tell_freeze_rule(run: TrainingState, journal: Journal, returns: list[float]) -> None:
+    """Tell the freeze rule this step's metrics, `returns` of episodes that ended among them."""
     started = time.perf_counter()
     similarity = compare_features_if_due(run)
     run.freeze_rule.on_step(
@@ -131,8 +130,10 @@ def compare_features_if_due(run: TrainingState) -> Similarity | None:
     return similarity
 
 
-def measure_drift(run: TrainingState, journal: Journal) -> None:
+def measure_drift_if_due(run: TrainingState, journal: Journal) -> None:
     """Measure how far observations and heads are from those at the freeze; record it, and warn."""
+    if not is_due(run.schedule.probe_every, run.step):
+        return
     metrics = run.drift_monitor.measure(run.agent, run.replay)
     if metrics is not None:
         journal.on_drift(metrics, run.drift_monitor.warnings(metrics))

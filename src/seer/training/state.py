@@ -1,4 +1,4 @@
-"""Everything that a run is made of and where it stands: the loop changes it, checkpoints keep it."""
+"""The parts of a run and where it stands: the loop changes them, checkpoints keep them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Schedule:
 
 
 class Stage(StrEnum):
-    """What comes next in a training step; a checkpoint can be taken before each."""
+    """The parts of a training step, by the one that comes next; a checkpoint can be taken before each."""
 
     ACT = "act"
     LEARN = "learn"  # with the freeze before it
@@ -52,7 +52,7 @@ class Stage(StrEnum):
 
 @dataclass
 class TrainingState:
-    """What a run is made of and where it stands; an episode of `environment` is under way.
+    """The parts of a run and where it stands; an episode of `environment` is under way.
 
     Attributes:
         renew: makes an agent whose weights depend on the run's seed and the given step alone, for resets.
