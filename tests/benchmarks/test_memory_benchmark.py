@@ -24,6 +24,8 @@ def test_measured_bytes_are_those_of_the_rows(tmp_path: Path, capsys: pytest.Cap
         assert 0.85 * count <= found[name]["bytes_per_step"] <= 1.15 * count + 600, name
     assert found["frames, each compressed, zstd 3"]["bytes_per_step"] < 0.1 * 7056  # a ball, two paddles
     assert sum(name.startswith("sb3-extra-buffers") for name in found) == 3
+    (copied,) = (store["bytes_per_step"] for name, store in found.items() if "copied" in name)
+    assert copied < 0.1 * 28_224
     assert all(store["milliseconds"] > 0 for store in found.values())
     assert content["steps"] == 400
     printed = capsys.readouterr().out
