@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import seer
-from seer.pretrained import FrozenEncoder, channels_first
+from seer.core.frozen_encoder import FrozenEncoder, channels_first
 
 
 class Block(nn.Module):
@@ -101,7 +101,9 @@ def measure(*, stored: int, batch: int, updates: int, size: int, seed: int = 0) 
             rate = updates_per_second(recomputed, width, updates)
             num_bytes = (images.nbytes + joints.nbytes) // stored
             rows["float32 images, recomputed"] = {"bytes_per_observation": num_bytes, "updates_per_second": rate}
-        replay = encoder.make_replay(num_bytes=stored * encoder.row_format.num_bytes, action_space=action_space)
+        replay = seer.make_replay(
+            num_bytes=stored * encoder.row_format.num_bytes, action_space=action_space, latent=encoder.row_format
+        )
         started = time.perf_counter()
         for _ in range(stored):
             replay.append(encoder.row(observe()), np.zeros(7, np.float32), 0.0, terminated=False)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from seer.pretrained import ModuleStage
 from torch import Tensor, nn
 
 import seer
@@ -21,7 +22,6 @@ from drawing import needs_drawing
 from seer.cli import parse_config
 from seer.config import AgentName
 from seer.presets import preset
-from seer.pretrained import ModuleStage
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
 from seer.training.build import build, build_agent

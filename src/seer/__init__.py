@@ -15,13 +15,14 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # type checkers take it for True, and `typing` needn't be imported
 if TYPE_CHECKING:
-    from seer.core.flops import Cost, FlopsLedger, Part, Passes
+    from seer.core.encoder import FreezableEncoder
+    from seer.core.flops import Cost, FlopsLedger, Part, Passes, cost_of, count_multiply_adds
     from seer.core.freeze_rules import FreezeAt, FreezeWhenSettled
+    from seer.core.frozen_encoder import FrozenEncoder
     from seer.core.phase import Phase
     from seer.core.similarity import Covariances, linear_cka
     from seer.errors import SettingError
-    from seer.library import FreezableEncoder, cost_of, count_multiply_adds
-    from seer.pretrained import FrozenEncoder, load_module
+    from seer.networks.own_module import load_module
     from seer.replay import (
         Batch,
         LatentError,
@@ -38,11 +39,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "errors": ("SettingError",),
-    "core.flops": ("Cost", "FlopsLedger", "Part", "Passes"),
+    "core.encoder": ("FreezableEncoder",),
+    "core.flops": ("Cost", "FlopsLedger", "Part", "Passes", "cost_of", "count_multiply_adds"),
     "core.freeze_rules": ("FreezeAt", "FreezeWhenSettled"),
-    "library": ("FreezableEncoder", "cost_of", "count_multiply_adds"),
+    "core.frozen_encoder": ("FrozenEncoder",),
     "core.phase": ("Phase",),
-    "pretrained": ("FrozenEncoder", "load_module"),
+    "networks.own_module": ("load_module",),
     "replay": (
         "Batch",
         "LatentError",

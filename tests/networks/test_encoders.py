@@ -8,24 +8,19 @@ import pytest
 import torch
 from torch import nn
 
+from seer.core.encoder import FreezableEncoder
 from seer.errors import SettingError
-from seer.networks.encoders import (
-    CANONICAL,
-    CONVOLUTIONS,
-    DATA_EFFICIENT,
-    Convolution,
-    Encoder,
-    Pooling,
-    convolution_stages,
-)
+from seer.networks.convolutions import CANONICAL, DATA_EFFICIENT, Convolution, convolution_stages
+from seer.networks.encoders import CONVOLUTIONS, assemble
 from seer.networks.heads import Noise, NoisyLinear, ValueHead
 from seer.networks.pixels import gather_squares, nested_squares
+from seer.networks.pooling import Pooling
 
 ATARI_FRAME = (1, 84, 84)
 
 
-def plain_encoder(stack: int, frame_shape: tuple[int, int, int], layers: tuple[Convolution, ...]) -> Encoder:
-    return Encoder(convolution_stages(frame_shape, stack=stack, layers=layers))
+def plain_encoder(stack: int, frame_shape: tuple[int, int, int], layers: tuple[Convolution, ...]) -> FreezableEncoder:
+    return assemble(convolution_stages(frame_shape, stack=stack, layers=layers))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -72,15 +67,15 @@ def test_sizes_of_other_images(frame_shape: tuple[int, int, int], stack: int) ->
 def test_pooling_averages_the_last_maps(side: int) -> None:
     """Against means taken position by position: bin i of 7 places in n covers floor(7i/n) to ceil(7(i+1)/n)."""
     stages = convolution_stages(ATARI_FRAME, stack=1, layers=CANONICAL)
-    pooled = Encoder([*stages, Pooling((64, 7, 7), side)])
+    pooled = assemble([*stages, Pooling((64, 7, 7), side)])
     frames = torch.randint(0, 256, (2, 1, *ATARI_FRAME), dtype=torch.uint8, generator=generator())
     (latent,) = pooled(pooled.pixels(frames))
-    (wide,) = Encoder(stages)(pooled.pixels(frames))
+    (wide,) = assemble(stages)(pooled.pixels(frames))
     maps, edges = wide.view(2, 64, 7, 7), [(7 * i // side, -(-7 * (i + 1) // side)) for i in range(side)]
     means = [maps[:, :, top:bottom, left:right].mean((2, 3)) for top, bottom in edges for left, right in edges]
     torch.testing.assert_close(latent, torch.stack(means, dim=2).flatten(1))
     assert pooled.output_size == latent.shape[1] == 64 * side**2
-    assert pooled.multiply_adds() == Encoder(stages).multiply_adds()
+    assert pooled.multiply_adds() == assemble(stages).multiply_adds()
 
 
 def test_encoding_is_convolutions_and_relu() -> None:
@@ -140,11 +135,11 @@ def test_products_on_patches_give_the_convolutions(stack: int, sides: tuple[int,
     """The same latents, stored numbers and gradients, whether four frames are packed or not, with and without a rim."""
     torch.manual_seed(0)
     stages = convolution_stages((1, *sides), stack=stack, layers=DATA_EFFICIENT)
-    direct = Encoder(stages, frozen_stages=frozen)
-    patches = Encoder(stages, frozen_stages=frozen, convolution="patches")
+    direct = assemble(stages, frozen_stages=frozen)
+    patches = assemble(stages, frozen_stages=frozen, convolution="patches")
     frames = torch.randint(256, (5, stack, 1, *sides), dtype=torch.uint8, generator=generator())
     pixels, squares = direct.inputs(frames), patches.inputs(frames)
-    assert (pixels.ndim, squares.ndim) == (4, 3)
+    assert (pixels.ndim, squares.ndim) == (4, 4 + frozen)
     close = {"rtol": 1e-5, "atol": 1e-6}
     torch.testing.assert_close(patches.encode(squares), direct.encode(pixels), **close)
     torch.testing.assert_close(patches.encode(patches.pixels(frames)), direct.encode(pixels), rtol=0, atol=0)
@@ -171,7 +166,7 @@ def test_squares_within_squares() -> None:
 
 
 def test_kernels_that_overlap_stay_convolutions() -> None:
-    encoder = Encoder(convolution_stages(ATARI_FRAME, stack=4, layers=CANONICAL), convolution="patches")
+    encoder = assemble(convolution_stages(ATARI_FRAME, stack=4, layers=CANONICAL), convolution="patches")
     frames = torch.zeros(1, 4, *ATARI_FRAME, dtype=torch.uint8)
     assert encoder.inputs(frames).shape == encoder.pixels(frames).shape
 

@@ -26,7 +26,6 @@ from seer.allocator import give_back_freed_memory
 from seer.bench.subject import Step, record
 from seer.bench.timing import no_progress
 from seer.config import Config, LatentDtype
-from seer.core.phase import Phase
 from seer.envs import PixelEnvironment
 from seer.system_info import resident_bytes
 from seer.training.build import build_agent, build_environment, build_replay, pick_device
@@ -144,8 +143,7 @@ def _ours(
         replay.append(step.frame, step.action, step.reward, terminated=step.over)
     if dtype is not None:
         agent = build_agent(config, environment, device)
-        agent.freeze(Phase.after_freeze(frame_bytes=replay.row.num_bytes, latent_bytes=agent.latent.num_bytes))
-        replay.transcode(agent.encode, agent.latent)
+        agent.freeze_and_transcode(replay)
         if replay.holds_latents:
             some = recording[:LATENTS_MADE]
             rows = [agent.row(stack) for stack in _stacks(some, environment.stack)]

@@ -134,8 +134,7 @@ def _filled(config: Config, phase: Phase, rows: int, progress: Progress = no_pro
     fill(run.replay, recording, rows if phase is Phase.FRAMES else FEW_ROWS, progress)
     if phase is Phase.LATENTS:
         some = run.replay.sample(RECORDED).now
-        run.agent.freeze(run.phase_after_freeze)
-        run.replay.transcode(run.agent.encode, run.agent.latent)
+        run.agent.freeze_and_transcode(run.replay)
         latents = run.agent.encode(some)
         encoded = [dataclasses.replace(step, frame=row) for step, row in zip(recording, latents, strict=True)]
         fill(run.replay, encoded, rows - run.replay.size, progress)

@@ -7,8 +7,9 @@ import torch
 
 from seer.agents.agent import Agent
 from seer.config import Config, config_from_json
+from seer.core.module_stage import ModuleStage
 from seer.errors import SettingError
-from seer.pretrained import ModuleStage, load_weights
+from seer.networks.own_module import load_weights
 from seer.runs.folder import RunFolder
 from seer.runs.snapshots import FOLDER, Weights, read_last, read_snapshot, step_of
 

@@ -18,8 +18,10 @@ from seer.agents.rainbow import Epsilon, Rainbow
 from seer.agents.sac import Generators, Sac, SacSettings
 from seer.allocator import keep_freed_memory
 from seer.config import Config
+from seer.core.encoder import FreezableEncoder
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeAt, FreezeRule, FreezeWhenSettled
+from seer.core.module_stage import ModuleStage
 from seer.envs import (
     EnvironmentProcess,
     PixelEnvironment,
@@ -30,19 +32,16 @@ from seer.envs import (
 )
 from seer.errors import SettingError
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
+from seer.networks.augment import center_crop, random_crop
 from seer.networks.encoders import (
-    CONVOLUTIONS,
     ConvolutionForm,
-    Encoder,
-    Pooling,
-    Projections,
-    convolution_stages,
-    impala_stages,
+    assemble,
+    encoder_stages,
 )
 from seer.networks.heads import ValueHead
+from seer.networks.own_module import load_module
 from seer.presets import CONTROL
-from seer.pretrained import ModuleStage, load_module
-from seer.replay import LATENT_DTYPES, MemoryBlock, MultiEnvReplay, Prioritized, Replay, RowFormat, Uniform
+from seer.replay import MemoryBlock, MultiEnvReplay, Prioritized, Replay, RowFormat, Uniform
 from seer.replay.make import action_format
 from seer.runs.budget import Budget, budget_of
 from seer.system_info import free_bytes, own_bytes, usable_cores
@@ -205,9 +204,7 @@ def build_agent(
         SettingError: the agent can't act in this environment, or its encoder doesn't fit the images.
     """
     torch.manual_seed(seeds[0])  # initial weights come from torch's global generator, and nothing else does
-    agent = _agent_for(config, environment, device, seeds)
-    agent.latent = RowFormat(agent.latent.shape, LATENT_DTYPES[config.freeze.latent_dtype])
-    return agent
+    return _agent_for(config, environment, device, seeds)
 
 
 def _agent_for(config: Config, environment: PixelEnvironment, device: torch.device, seeds: Sequence[int]) -> Agent[Any]:
@@ -240,29 +237,33 @@ def use_threads(config: Config) -> None:
         torch.set_num_threads(config.threads)
 
 
-def build_encoder(config: Config, environment: PixelEnvironment, *, projections: int) -> Encoder:
-    """The encoder; with `projections` above its convolutions, one for each of critic and actor."""
+def build_encoder(
+    config: Config, environment: PixelEnvironment, *, projections: int = 0, **options: Any
+) -> FreezableEncoder:
+    """The encoder; with `projections` above its convolutions, one for each of critic and actor.
+
+    `options` are `FreezableEncoder`'s own.
+    """
     channels, *_ = environment.frame_shape
-    shape = (channels, config.view_size, config.view_size)
-    stack, name = environment.stack, config.learning.encoder
-    precision, layers = pick_precision(config), config.freeze.layers
-    if config.freeze.encoder_factory is not None:
-        module = load_module(config.freeze.encoder_factory)
-        stages: list[torch.nn.Module] = [ModuleStage(module, (stack * channels, *shape[1:]))]
-        precision = torch.float32
-    elif name == "impala":
-        stages = impala_stages(shape, stack=stack)
-    else:
-        stages = convolution_stages(shape, stack=stack, layers=CONVOLUTIONS[name])
-    if config.freeze.latent_pool is not None:
-        stages.append(Pooling(stages[-1].output_shape, config.freeze.latent_pool))  # type: ignore[arg-type]
-    if config.freeze.encoder_factory is not None:
-        layers = str(len(stages))  # projections above it go on learning
-    if projections:
-        maps = stages[-1].output_shape
-        stages.append(Projections(maps, latents=projections, latent_size=config.sac.latent_size))  # type: ignore[arg-type]
-    frozen = None if layers == "all" else int(layers)
-    return Encoder(stages, frozen_stages=frozen, precision=precision, convolution=pick_convolution(config))
+    freeze = config.freeze
+    own = None if freeze.encoder_factory is None else load_module(freeze.encoder_factory)
+    stages = encoder_stages(
+        config.learning.encoder if own is None else own,
+        (channels, config.view_size, config.view_size),
+        stack=environment.stack,
+        pool=freeze.latent_pool,
+        projections=projections,
+        latent_size=config.sac.latent_size,
+    )
+    frozen = None if freeze.layers == "all" else int(freeze.layers)
+    return assemble(
+        stages,
+        frozen_stages=frozen if own is None else len(stages) - bool(projections),  # these go on learning
+        precision=pick_precision(config) if own is None else torch.float32,
+        convolution="direct" if projections else pick_convolution(config),
+        latent_dtype=freeze.latent_dtype,
+        **options,
+    )
 
 
 def pick_precision(config: Config) -> torch.dtype:
@@ -318,7 +319,7 @@ def build_rainbow(
 ) -> Rainbow:
     """Rainbow, or what is left of it when parts are off."""
     learning, value = config.learning, config.value
-    encoder = build_encoder(config, environment, projections=0)
+    encoder = build_encoder(config, environment)
     head = ValueHead(
         latent_size=encoder.output_size,
         num_actions=num_actions,
@@ -348,7 +349,19 @@ def build_sac(
 ) -> Sac:
     """SAC or CURL."""
     learning, sac = config.learning, config.sac
-    encoder = build_encoder(config, environment, projections=2)
+    generators = Generators(
+        policy=torch.Generator(device).manual_seed(seeds[1]),
+        actions=np.random.default_rng(seeds[2]),
+        crops=torch.Generator().manual_seed(seeds[3]),
+    )
+    encoder = build_encoder(
+        config,
+        environment,
+        projections=2,
+        view=functools.partial(center_crop, size=config.view_size),
+        augment=functools.partial(random_crop, size=config.view_size, generator=generators.crops),
+        num_crops=config.freeze.num_crops,
+    )
     shape: dict[str, Any] = {
         "latent_size": sac.latent_size,
         "action_size": action_size,
@@ -361,19 +374,12 @@ def build_sac(
         part.apply(initialize)
     settings = SacSettings(
         batch_size=learning.batch_size,
-        crop_size=config.view_size,
-        num_crops=config.freeze.num_crops,
         random_steps=sac.random_steps,
         initial_temperature=sac.initial_temperature,
         actor_every=sac.actor_every,
         target_every=learning.target_every,
         critic_tau=sac.critic_tau,
         encoder_tau=sac.encoder_tau,
-    )
-    generators = Generators(
-        policy=torch.Generator(device).manual_seed(seeds[1]),
-        actions=np.random.default_rng(seeds[2]),
-        crops=torch.Generator().manual_seed(seeds[3]),
     )
     similarity = Bilinear(sac.latent_size).to(device)
     curl = functools.partial(Curl, similarity=similarity, contrastive_steps=sac.contrastive_steps)
