@@ -18,7 +18,7 @@ from seer.agents.optimizers import clip_gradients, load_optimizer
 from seer.core.encoder import FreezableEncoder
 from seer.core.flops import Cost
 from seer.core.phase import Phase
-from seer.core.rows import FrameReplay, Progress, RowFormat, Transcoding
+from seer.core.rows import FrameReplay, Outcome_co, Progress, RowFormat
 from seer.replay import Batch
 
 Head = TypeVar("Head", bound=nn.Module)
@@ -145,9 +145,7 @@ class Agent(ABC, Generic[Head]):
         """Return what the replay stores for an observation: its newest frame [C, H, W], or its latents [K, N, L]."""
         return self._newest(self.online.encoder.row(observation))
 
-    def freeze_and_transcode(
-        self, replay: FrameReplay[Transcoding], *, progress: Progress | None = None
-    ) -> Transcoding:
+    def freeze_and_transcode(self, replay: FrameReplay[Outcome_co], *, progress: Progress | None = None) -> Outcome_co:
         """Freeze the encoder's base and turn the replay's frames into latents: see `FreezableEncoder`."""
         transcoding = self.online.encoder.freeze_and_transcode(replay, self.target.encoder, progress=progress)
         self._drop_optimizers()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seer.core.module_stage import ModuleStage
 from seer.core.phase import Phase
-from seer.core.rows import LATENT_DTYPES, FrameReplay, Progress, RowFormat, Transcoding, refuse_unfitted
+from seer.core.rows import LATENT_DTYPES, FrameReplay, Outcome_co, Progress, RowFormat, refuse_unfitted
 from seer.errors import SettingError
 
 Latents = tuple[Tensor, ...]
@@ -39,9 +39,9 @@ def unchanged(frames: Tensor) -> Tensor:
 class FreezableEncoder(nn.Module):
     """Stages in a row: `base`, the lower ones, learns until the freeze; what is `above` it goes on learning.
 
-    `encoder.embed(encoder.prepare(stored))` gives the N latents of what a replay samples, in every phase; a loss on them
-    needs to know nothing of the freeze. Before it they are computed from frames, with a gradient; after it from what
-    `base` gave, which the replay stored in the frames' place.
+    `encoder.embed(encoder.prepare(stored))` gives the N latents of what a replay samples, in every phase; a loss on
+    them needs to know nothing of the freeze. Before it they are computed from frames, with a gradient; after it from
+    what `base` gave, which the replay stored in the frames' place.
 
     Args:
         stages: a module, or several from the pixels up. One that doesn't say its `output_shape` and `multiply_adds()`
@@ -189,8 +189,8 @@ class FreezableEncoder(nn.Module):
     # The freeze -------------------------------------------------------------------------------------------------
 
     def freeze_and_transcode(
-        self, replay: FrameReplay[Transcoding], *targets: "FreezableEncoder", progress: Progress | None = None
-    ) -> Transcoding:
+        self, replay: FrameReplay[Outcome_co], *targets: "FreezableEncoder", progress: Progress | None = None
+    ) -> Outcome_co:
         """Freeze the base and turn the replay's frames into its latents, inside the same memory.
 
         Where latents would be larger than a frame the replay keeps its frames, and only the learning stops.
@@ -259,7 +259,7 @@ class FreezableEncoder(nn.Module):
     def own_parameters(self, latent: int) -> list[nn.Parameter]:
         """Return what only the latent of this number passes: its projection, where there are several."""
         last = self.stages[-1]
-        return last.own_parameters(latent) if _num_latents(last) > 1 else []  # type: ignore[operator, no-any-return]
+        return last.own_parameters(latent) if _num_latents(last) > 1 else []  # type: ignore[operator]
 
     def multiply_adds(self) -> tuple[int, int]:
         """Return the cost of one pass on one observation: of the base (E in the paper) and of what is above it."""

@@ -88,8 +88,8 @@ class Cameras(nn.Module):
 class FrozenEncoder(FreezableEncoder):
     """Turns an observation of cameras and vectors, such as joint angles, into one row of a replay, once.
 
-    A `FreezableEncoder` that is frozen before the first step; its replay is `seer.make_replay(latent=encoder.row_format,
-    ...)`.
+    A `FreezableEncoder` that is frozen before the first step; `seer.make_replay(latent=encoder.row_format, ...)` makes
+    its replay.
 
     Args:
         cameras: by name, the module that encodes the camera's images; the same one may serve several cameras. Modules
@@ -140,5 +140,5 @@ class FrozenEncoder(FreezableEncoder):
         return self.encode(observation)  # type: ignore[arg-type]
 
     def split(self, latents: Tensor) -> dict[str, Tensor]:
-        """Return the parts `[..., size]` of `latents` `[..., 1, L]`, as the replay samples them or as `row` made them."""
+        """Return the parts `[..., size]` of `latents` `[..., 1, L]`, as the replay samples or as `row` made them."""
         return dict(zip(self.sizes, latents.squeeze(-2).split(list(self.sizes.values()), dim=-1), strict=True))

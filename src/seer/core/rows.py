@@ -44,7 +44,7 @@ def refuse_unfitted(dtype: torch.dtype, sizes: Iterable[int]) -> None:
         raise SettingError("latents can't be int8: no observation is stored to fit its range to; use float16")
 
 
-Transcoding = TypeVar("Transcoding", covariant=True)
+Outcome_co = TypeVar("Outcome_co", covariant=True)
 """What a replay reports of a conversion."""
 
 
@@ -56,7 +56,7 @@ class Sized(Protocol):
         """Stored rows."""
 
 
-class FrameReplay(Protocol[Transcoding]):
+class FrameReplay(Protocol[Outcome_co]):
     """What the freeze asks of a replay."""
 
     @property
@@ -67,5 +67,5 @@ class FrameReplay(Protocol[Transcoding]):
     def replays(self) -> Sequence[Sized]:
         """Its parts."""
 
-    def transcode(self, encode: Encode, latent: RowFormat, *, progress: Progress | None = None) -> Transcoding:
+    def transcode(self, encode: Encode, latent: RowFormat, *, progress: Progress | None = None) -> Outcome_co:
         """Replace stored frames by rows `encode` [B, K, N, L] of them, unless those would be larger."""
