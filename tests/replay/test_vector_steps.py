@@ -127,4 +127,5 @@ def test_the_loop_of_the_documentation_runs_in_both_modes(mode: AutoresetMode) -
     exec(script, names)
     assert names["envs"].metadata["autoreset_mode"] is mode
     assert 250 < names["replay"].num_steps <= 300
-    assert names["encoder"](names["replay"].sample(8).now).shape == (8, 32 * 16 * 16)
+    encoder, batch = names["encoder"], names["replay"].sample(8)
+    assert encoder.embed(encoder.prepare(batch.now))[0].shape == (8, 32 * 16 * 16)

@@ -3,7 +3,6 @@
 Axes: B batch, S stack, C channels of one frame, H, W, K crops, N latents per observation, L latent size.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seer.core.module_stage import ModuleStage
+from seer.core.module_stage import ModuleStage, device_of
 from seer.core.phase import Phase
 from seer.core.rows import LATENT_DTYPES, FrameReplay, Outcome_co, Progress, RowFormat, refuse_unfitted
 from seer.errors import SettingError
@@ -269,8 +268,7 @@ class FreezableEncoder(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        weights = itertools.chain(self.parameters(), self.buffers())
-        return next((weight.device for weight in weights), torch.device("cpu"))
+        return device_of(self)
 
     def _complete(self, stages: Iterable[nn.Module], observation_shape: tuple[int, ...] | None) -> Iterable[nn.Module]:
         """Wrap each module that doesn't say its shape."""

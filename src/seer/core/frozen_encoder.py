@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seer.core.encoder import FreezableEncoder
 from seer.core.flops import count_multiply_adds
+from seer.core.module_stage import device_of
 from seer.core.phase import Phase
 from seer.errors import SettingError
 
@@ -81,8 +82,7 @@ class Cameras(nn.Module):
         image = np.ascontiguousarray(observation[name])
         if image.dtype != np.uint8:
             raise ValueError(f"the image of {name!r} is {image.dtype}, not uint8")
-        weights = [*self.parameters(), *self.buffers()]
-        return self.pixels(torch.from_numpy(image[None]).to(weights[0].device if weights else "cpu"))
+        return self.pixels(torch.from_numpy(image[None]).to(device_of(self)))
 
 
 class FrozenEncoder(FreezableEncoder):

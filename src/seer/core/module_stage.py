@@ -1,10 +1,18 @@
 """Any module as a stage of an encoder."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
 from seer.core.flops import count_multiply_adds, evaluation_mode
 from seer.errors import SettingError, shortened
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return where a module's weights are; the CPU where it has none."""
+    weights = itertools.chain(module.parameters(), module.buffers())
+    return next((weight.device for weight in weights), torch.device("cpu"))
 
 
 class ModuleStage(nn.Module):
@@ -22,7 +30,7 @@ class ModuleStage(nn.Module):
     def __init__(self, module: nn.Module, input_shape: tuple[int, ...], *, as_maps: bool = False) -> None:
         super().__init__()
         self.module = module
-        blank = torch.zeros(1, *input_shape)
+        blank = torch.zeros(1, *input_shape, device=device_of(module))
         try:
             with torch.no_grad(), evaluation_mode(module):
                 shape = module(blank).shape[1:]
