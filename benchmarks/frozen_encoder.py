@@ -116,7 +116,7 @@ def measure(*, stored: int, batch: int, updates: int, size: int, seed: int = 0) 
         }
     return {
         "seer": seer.__version__, "threads": torch.get_num_threads(), "stored": stored, "batch": batch, "image": size,
-        "multiply_adds_per_observation": encoder.multiply_adds, "rows": rows,
+        "multiply_adds_per_observation": encoder.multiply_adds()[0], "rows": rows,
     }  # fmt: skip
 
 
