@@ -36,7 +36,7 @@ def test_the_api_page_has_every_name(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "seer.html").read_text()
-    assert "Stop the encoder" in page
+    assert "Stop the base" in page
     for name in seer.__all__:
         assert f'id="{name}"' in page
 
