@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 import seer
-from seer.pretrained import FrozenEncoder, channels_first
+from seer.core.frozen_encoder import FrozenEncoder, channels_first
 
 
 class Block(nn.Module):
@@ -107,7 +107,9 @@ def measure(*, stored: int, batch: int, updates: int, size: int, seed: int = 0) 
             rate = updates_per_second(recomputed, width, updates)
             num_bytes = (images.nbytes + joints.nbytes) // stored
             rows["float32 images, recomputed"] = {"bytes_per_observation": num_bytes, "updates_per_second": rate}
-        replay = encoder.make_replay(num_bytes=stored * encoder.row_format.num_bytes, action_space=action_space)
+        replay = seer.make_replay(
+            num_bytes=stored * encoder.row_format.num_bytes, action_space=action_space, latent=encoder.row_format
+        )
         started = time.perf_counter()
         for _ in range(stored):
             replay.append(encoder.row(observe()), np.zeros(7, np.float32), 0.0, terminated=False)
@@ -120,7 +122,7 @@ def measure(*, stored: int, batch: int, updates: int, size: int, seed: int = 0) 
         }
     return {
         "seer": seer.__version__, "threads": torch.get_num_threads(), "stored": stored, "batch": batch, "image": size,
-        "multiply_adds_per_observation": encoder.multiply_adds, "rows": rows,
+        "multiply_adds_per_observation": encoder.multiply_adds()[0], "rows": rows,
     }  # fmt: skip
 
 

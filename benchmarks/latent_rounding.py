@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from seer.agents.agent import Agent
-from seer.replay.codec import LATENT_DTYPES, Codec, Int8Codec
+from seer.core.rows import LATENT_DTYPES
+from seer.replay.codec import Codec, Int8Codec
 from seer.runs.folder import RunFolder
 from seer.training.drift_monitor import encode_views
 from seer.training.load_run import load_player

@@ -22,45 +22,48 @@ env = gym.wrappers.AtariPreprocessing(game, terminal_on_life_loss=True)
 env = gym.wrappers.FrameStackObservation(env, 4)
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(4, 32, 5, 5), nn.ReLU(), nn.Conv2d(32, 64, 5, 5), nn.ReLU())
-head = nn.Sequential(nn.Linear(576, 256), nn.ReLU(), nn.Linear(256, int(env.action_space.n)))
-target_module, target_head = copy.deepcopy(module), copy.deepcopy(head)
-optimizer = torch.optim.Adam([*module.parameters(), *head.parameters()], lr=3e-4, eps=1.5e-4)
+encoder = seer.FreezableEncoder(module, (4, 1, 84, 84))
+head = nn.Sequential(nn.Linear(encoder.output_size, 256), nn.ReLU(), nn.Linear(256, int(env.action_space.n)))
+target_encoder, target_head = copy.deepcopy(encoder), copy.deepcopy(head)
+optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=3e-4, eps=1.5e-4)
 
 replay = seer.make_replay(
     num_bytes=CAPACITY * 84 * 84, frame_shape=(1, 84, 84), stack=4, action_space=env.action_space, n_step=10
 )
-encoder = seer.FreezableEncoder(module, replay)
-costs = [seer.count_multiply_adds(*pair) for pair in ((module, torch.zeros(1, 4, 84, 84)), (head, torch.zeros(1, 576)))]
-ledger = seer.FlopsLedger(seer.cost_of(encoder=costs[0], head=costs[1], batch_size=32))
+head_cost = seer.count_multiply_adds(head, torch.zeros(1, encoder.output_size))
+ledger = seer.FlopsLedger(seer.cost_of(encoder=encoder.multiply_adds()[0], head=head_cost, batch_size=32))
 
 observation, score, scores = env.reset(seed=0)[0][:, None], 0.0, []  # [S, C, H, W]
 for step in range(1, STEPS + 1):
-    greedy = int(head(encoder.act(observation)).argmax())
+    (features,), row = encoder.observe(observation)
+    greedy = int(head(features).argmax())
     action = greedy if torch.rand(()) > max(0.05, 1 - step / 1500) else env.action_space.sample()
-    following, reward, terminated, truncated, _ = env.step(action)
-    last = encoder.row(following[:, None]) if truncated else None
+    after, reward, terminated, truncated, _ = env.step(action)
+    last = encoder.row(after[:, None]) if truncated else None
     clipped = max(-1.0, min(1.0, float(reward)))
-    replay.append(encoder.row(observation), action, clipped, terminated=terminated, truncated=truncated, final_row=last)
-    observation, score = following[:, None], score + float(reward)
+    replay.append(row, action, clipped, terminated=terminated, truncated=truncated, final_row=last)
+    observation, score = after[:, None], score + float(reward)
     ledger.on_step(encoder.phase)
     if terminated or truncated:
         scores, score, observation = [*scores, score], 0.0, env.reset()[0][:, None]
     if step == FREEZE_AT:
-        done = encoder.freeze(target_module)
+        done = encoder.freeze_and_transcode(replay, target_encoder)
         ledger.on_freeze(done.rows + done.fitted)
         print(f"frozen: {done.row_bytes_before} -> {done.row_bytes_after} bytes a step, room for {done.capacity_after}")
     if step >= FIRST_UPDATE:
         batch = replay.sample(32)
-        values = head(encoder(batch.now)).gather(1, batch.action[:, None])[:, 0]
+        (now,) = encoder.embed(encoder.prepare(batch.now))
+        values = head(now).gather(1, batch.action[:, None])[:, 0]
         with torch.no_grad():
-            goal = batch.reward + batch.discount * target_head(encoder(batch.next, target_module)).amax(1)
+            (following,) = target_encoder.embed(encoder.prepare(batch.next))
+            goal = batch.reward + batch.discount * target_head(following).amax(1)
         loss = nn.functional.smooth_l1_loss(values, goal)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         ledger.on_update(encoder.phase)
     if step % 500 == 0:
-        target_module.load_state_dict(module.state_dict())
+        target_encoder.load_state_dict(encoder.state_dict())
         target_head.load_state_dict(head.state_dict())
         print(
             f"step {step}: {encoder.phase}, last lives {scores[-5:]}, {ledger.total / ledger.baseline:.0%} of the FLOPs"

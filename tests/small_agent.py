@@ -9,7 +9,8 @@ import torch
 from seer.agents.agent import EncodedNetwork
 from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, Rainbow
-from seer.networks.encoders import DATA_EFFICIENT, Convolution, ConvolutionForm, Encoder, convolution_stages
+from seer.networks.convolutions import DATA_EFFICIENT, Convolution, convolution_stages
+from seer.networks.encoders import ConvolutionForm, assemble
 from seer.networks.heads import ValueHead
 from seer.replay import Batch
 
@@ -44,7 +45,7 @@ def make_agent(
     """`options` are Rainbow's own."""
     torch.manual_seed(seed)
     stages = convolution_stages(frame_shape, stack=stack, layers=layers)
-    encoder = Encoder(stages, convolution=convolution)
+    encoder = assemble(stages, convolution=convolution)
     head = ValueHead(
         latent_size=encoder.output_size,
         num_actions=num_actions,

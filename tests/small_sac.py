@@ -63,10 +63,8 @@ def experience(agent: Sac, replay: Replay, steps: int, seed: int) -> None:
 
 
 def freeze(agent: Sac, replay: Replay) -> Phase:
-    phase = Phase.after_freeze(frame_bytes=replay.row.num_bytes, latent_bytes=agent.latent.num_bytes)
-    agent.freeze(phase)
-    replay.transcode(agent.encode, agent.latent)
-    return phase
+    agent.freeze_and_transcode(replay)
+    return agent.phase
 
 
 def cropped_batch(agent: Sac, crops: int) -> tuple[Batch, Batch]:

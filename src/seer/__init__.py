@@ -16,14 +16,15 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # type checkers take it for True, and `typing` needn't be imported
 if TYPE_CHECKING:
-    from seer.core.flops import Cost, FlopsLedger, Part, Passes
+    from seer.core.encoder import FreezableEncoder
+    from seer.core.flops import Cost, FlopsLedger, Part, Passes, cost_of, count_multiply_adds
     from seer.core.freeze_rules import FreezeAt, FreezeRule, StepMetrics
     from seer.core.freeze_when_settled import FreezeWhenSettled
+    from seer.core.frozen_encoder import FrozenEncoder
     from seer.core.phase import Phase
     from seer.core.similarity import Covariances, linear_cka
     from seer.errors import SettingError
-    from seer.library import FreezableEncoder, cost_of, count_multiply_adds
-    from seer.pretrained import FrozenEncoder, load_module
+    from seer.networks.own_module import load_module
     from seer.replay import (
         Batch,
         LatentError,
@@ -40,12 +41,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "errors": ("SettingError",),
-    "core.flops": ("Cost", "FlopsLedger", "Part", "Passes"),
+    "core.encoder": ("FreezableEncoder",),
+    "core.flops": ("Cost", "FlopsLedger", "Part", "Passes", "cost_of", "count_multiply_adds"),
+    "core.frozen_encoder": ("FrozenEncoder",),
     "core.freeze_rules": ("FreezeAt", "FreezeRule", "StepMetrics"),
     "core.freeze_when_settled": ("FreezeWhenSettled",),
-    "library": ("FreezableEncoder", "cost_of", "count_multiply_adds"),
     "core.phase": ("Phase",),
-    "pretrained": ("FrozenEncoder", "load_module"),
+    "networks.own_module": ("load_module",),
     "replay": (
         "Batch",
         "LatentError",

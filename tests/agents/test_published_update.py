@@ -209,8 +209,9 @@ def make_float64(name: str, contrastive_steps: int) -> Sac:
     ]
     for module in modules:
         module.double()  # the optimisers hold the same parameters
-    for module in (agent.online.encoder, agent.target.encoder):
-        module.precision = torch.float64
+    for encoder in (agent.online.encoder, agent.target.encoder):
+        for module in (encoder, encoder.pixels):
+            module.precision = torch.float64
     for perceptron in (
         agent.actor.layers,
         agent.online.head.first,

@@ -19,7 +19,8 @@ from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeAt
 from seer.core.phase import Phase
 from seer.envs.base import Info, PixelEnvironment, Pixels, State
-from seer.networks.encoders import DATA_EFFICIENT, Convolution, ConvolutionForm
+from seer.networks.convolutions import DATA_EFFICIENT, Convolution
+from seer.networks.encoders import ConvolutionForm
 from seer.networks.heads import Noise, ValueHead
 from seer.replay import Batch, MemoryBlock, Prioritized, Replay, RowFormat, Uniform
 from seer.runs.checkpoints import load_checkpoint, save_checkpoint

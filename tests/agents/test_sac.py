@@ -148,7 +148,8 @@ def test_the_actors_gradient_stops_before_the_convolutions() -> None:
     agent, replay = make(make_config("sac"))
     experience(agent, replay, 30, seed=0)
     batch = replay.sample(8)
-    losses = agent.actor_losses(agent.embed(agent.prepare(batch.now), agent.online))
+    encoder = agent.online.encoder
+    losses = agent.actor_losses(encoder.embed(encoder.prepare(batch.now)))
     torch.stack(list(losses.values())).sum().backward()
     *convolutions, projections = agent.online.encoder.stages
     assert all(p.grad is None for stage in convolutions for p in stage.parameters())
@@ -161,9 +162,10 @@ def test_losses_against_a_loop() -> None:
     agent, replay = make(make_config("sac"))
     experience(agent, replay, 30, seed=0)
     batch = replay.sample(8)
-    following = agent.prepare(batch.next)
-    now = agent.embed(agent.prepare(batch.now), agent.online)
-    next_actor, next_critic = agent.embed(following, agent.online)[ACTOR], agent.embed(following, agent.target)[CRITIC]
+    online, target = agent.online.encoder, agent.target.encoder
+    following = online.prepare(batch.next)
+    now = online.embed(online.prepare(batch.now))
+    next_actor, next_critic = online.embed(following)[ACTOR], target.embed(following)[CRITIC]
     agent.random.policy.manual_seed(3)
     loss, _ = agent.critic_loss(batch, now[CRITIC], next_actor, next_critic)
     agent.random.policy.manual_seed(3)

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import seer
 from seer.agents.rainbow import Rainbow
 from seer.core.flops import NO_PASSES, Cost, FlopsLedger, Part, Passes
 from seer.core.phase import Phase
@@ -194,3 +196,30 @@ def test_forward_passes_are_3_with_double_q_and_2_without() -> None:
     rainbow, single = (atari_sized("data-efficient", PARTS[name]).cost for name in ("rainbow", "single-q"))
     assert rainbow.encoder.passes[Phase.FRAMES] == rainbow.heads[0].passes[Phase.LATENTS] == Passes(3, 1)
     assert single.encoder.passes[Phase.FRAMES] == single.heads[0].passes[Phase.LATENTS] == Passes(2, 1)
+
+
+# For modules of one's own -------------------------------------------------------------------------------------------
+
+
+def test_the_papers_costs() -> None:
+    """E of the data-efficient encoder; a step of DQN before and after the freeze, by hand."""
+    norm = nn.BatchNorm2d(64)
+    module = nn.Sequential(nn.Conv2d(4, 32, 5, 5), nn.ReLU(), nn.Conv2d(32, 64, 5, 5), norm)
+    head = nn.Linear(576, 6)
+    encoder_cost = seer.count_multiply_adds(module, torch.zeros(1, 4, 84, 84))
+    head_cost = seer.count_multiply_adds(head, torch.zeros(1, 576))
+    assert (encoder_cost, head_cost) == (819_200 + 460_800, 576 * 6)
+    assert module.training
+    assert norm.num_batches_tracked == 0  # counting changes nothing
+    cost = seer.cost_of(encoder=encoder_cost, head=head_cost, batch_size=32, crops=4)
+    both = encoder_cost + head_cost
+    assert cost.step(seer.Phase.FRAMES) == 32 * 2 * both + 2 * 32 * both + both
+    assert cost.step(seer.Phase.LATENTS) == 32 * 2 * head_cost + 2 * 32 * head_cost + both + 4 * encoder_cost
+    assert cost.freeze(1000) == 4000 * encoder_cost
+
+
+def test_counting_leaves_what_was_in_evaluation_mode_there() -> None:
+    module = nn.Sequential(nn.Conv2d(2, 2, 4, 4), nn.ReLU()).train()
+    module[1].eval()
+    assert seer.count_multiply_adds(module, torch.zeros(1, 2, 12, 12)) == 2 * 9 * 2 * 16
+    assert [each.training for each in module.modules()] == [True, True, False]

@@ -58,13 +58,13 @@ def play(mode: AutoresetMode, steps: int, freeze_at: int = 10**6) -> tuple[Any, 
         [seer.make_replay(**settings, action_space=space, seed=each, number=each) for each in range(ENVS)],
         np.random.default_rng(0),
     )
-    encoder = seer.FreezableEncoder(Means(), replay)
+    encoder = seer.FreezableEncoder(Means(), replay.observation_shape)
     observations, _ = envs.reset(seed=0)
     stores = seer.VectorSteps(envs, replay, encoder, view=lambda stack: stack[:, None])
     envs.action_space.seed(0)
     for step in range(steps):
         if step == freeze_at:
-            encoder.freeze()
+            encoder.freeze_and_transcode(replay)
         actions = envs.action_space.sample()
         following, *results, infos = envs.step(actions)
         stores.append(observations, actions, *results, following, infos)
@@ -105,7 +105,7 @@ def test_every_step_played_is_sampled_and_nothing_else(mode: AutoresetMode, free
 
 def test_what_gymnasium_has_to_say_and_does_not_is_refused() -> None:
     envs, replay = play(AutoresetMode.SAME_STEP, 1)
-    encoder = seer.FreezableEncoder(Means(), replay)
+    encoder = seer.FreezableEncoder(Means(), replay.observation_shape)
     stores = seer.VectorSteps(envs, replay, encoder, view=lambda stack: stack[:, None])
     stacks, nothing = np.zeros((ENVS, STACK, *FRAME[1:]), np.uint8), np.zeros(ENVS, int)
     with pytest.raises(seer.SettingError, match="infos have no final_obs, though autoreset_mode is SAME_STEP"):
@@ -127,4 +127,5 @@ def test_the_loop_of_the_documentation_runs_in_both_modes(mode: AutoresetMode) -
     exec(script, names)
     assert names["envs"].metadata["autoreset_mode"] is mode
     assert 250 < names["replay"].num_steps <= 300
-    assert names["encoder"](names["replay"].sample(8).now).shape == (8, 32 * 16 * 16)
+    encoder, batch = names["encoder"], names["replay"].sample(8)
+    assert encoder.embed(encoder.prepare(batch.now))[0].shape == (8, 32 * 16 * 16)

@@ -20,7 +20,7 @@ FREEZE_AT, LATENTS = 200, 64  # the encoder's latent of frames of 30 x 30
 
 def make(dtype: str) -> TrainingState:
     run = make_training(FreezeAt(FREEZE_AT))
-    run.agent.latent = RowFormat(run.agent.latent.shape, LATENT_DTYPES[dtype])
+    run.agent.online.encoder.row_format = RowFormat(run.agent.latent.shape, LATENT_DTYPES[dtype])
     return run
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from seer.agents.agent import Agent
-from seer.networks.encoders import Encoder, Projections
+from seer.core.encoder import FreezableEncoder
+from seer.networks.projections import Projections
 
 OUTPUT = " output"
 """How the names of a head's outputs end; its other layers are hidden ones."""
@@ -25,7 +26,7 @@ Activations = dict[str, Tensor]
 @torch.no_grad()
 def encoder_activations(agent: Agent[Any], frames: Tensor) -> Activations:
     """Outputs of every stage of the online encoder for stacked frames [B, S, C, H, W] uint8 as acting sees them."""
-    encoder: Encoder = agent.online.encoder
+    encoder: FreezableEncoder = agent.online.encoder
     with _listening(_stages(encoder)) as found:
         encoder(encoder.pixels(agent.view(frames)))
     return found
@@ -42,7 +43,7 @@ def head_activations(agent: Agent[Any], latents: Tensor) -> Activations:
 @torch.no_grad()
 def all_activations(agent: Agent[Any], frames: Tensor) -> Activations:
     """`encoder_activations` and `head_activations` of the same frames, from one pass."""
-    encoder: Encoder = agent.online.encoder
+    encoder: FreezableEncoder = agent.online.encoder
     with _listening(_stages(encoder) | _head_layers(agent)) as found:
         agent.judge(encoder.encode(encoder.pixels(agent.view(frames))), agent.online)
     return found
@@ -50,7 +51,7 @@ def all_activations(agent: Agent[Any], frames: Tensor) -> Activations:
 
 def frozen_layers(agent: Agent[Any]) -> set[str]:
     """Names, as in `encoder_activations`, of the layers that the freeze freezes or would freeze."""
-    encoder: Encoder = agent.online.encoder
+    encoder: FreezableEncoder = agent.online.encoder
     names: list[str] = []
     for number, stage in enumerate(encoder.base, start=1):
         names += PROJECTIONS if isinstance(stage, Projections) else [f"encoder {number}"]
@@ -71,7 +72,7 @@ def as_samples(activations: Tensor) -> Tensor:
     return activations.movedim(1, -1).flatten(0, -2)
 
 
-def _stages(encoder: Encoder) -> dict[str, nn.Module]:
+def _stages(encoder: FreezableEncoder) -> dict[str, nn.Module]:
     """Stages that learn, from the pixels up; an average that --latent-pool takes doesn't."""
     stages = {f"encoder {number}": stage for number, stage in enumerate(encoder.stages, start=1)}
     return {name: stage for name, stage in stages.items() if any(True for _ in stage.parameters())}

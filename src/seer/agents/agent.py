@@ -1,6 +1,6 @@
 """The seam: what the training loop and the replay know about an agent, and what all agents share.
 
-Axes: B batch, S stack, C channels, H, W, K crops, N encoders (latents per crop), L latent.
+Axes: B batch, S stack, C channels, H, W, K crops, N latents per observation, L latent size.
 """
 
 import copy
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seer.agents.optimizers import clip_gradients, load_optimizer
+from seer.core.encoder import FreezableEncoder
 from seer.core.flops import Cost
 from seer.core.phase import Phase
-from seer.networks.encoders import Encoder
-from seer.replay import Batch, RowFormat
+from seer.core.rows import FrameReplay, Outcome_co, Progress, RowFormat
+from seer.replay import Batch
 
 Head = TypeVar("Head", bound=nn.Module)
 RandomGenerator = torch.Generator | np.random.Generator
@@ -35,7 +36,7 @@ class Update:
 class EncodedNetwork(nn.Module, Generic[Head]):
     """An encoder, whose base is frozen at T_f, and the head above it, which always learns."""
 
-    def __init__(self, encoder: Encoder, head: Head) -> None:
+    def __init__(self, encoder: FreezableEncoder, head: Head) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -48,8 +49,6 @@ class Agent(ABC, Generic[Head]):
     Attributes:
         optimizers: by name; those in `ends_at_freeze` learn only what the freeze freezes, and are dropped there.
         online, target: the networks; the target starts as a copy and never gets gradients.
-        phase: what learns and what the replay holds.
-        latent: one row of the replay after the freeze, [K, N, L]; float32 unless it is set to what is smaller.
         updates, decisions: gradient steps and exploring actions so far.
     """
 
@@ -57,14 +56,22 @@ class Agent(ABC, Generic[Head]):
     optimizers: dict[str, Optimizer]
     ends_at_freeze: tuple[str, ...] = ("encoder",)
 
-    def __init__(self, network: EncodedNetwork[Head], *, num_crops: int) -> None:
+    def __init__(self, network: EncodedNetwork[Head]) -> None:
         self.online, self.target = network, copy.deepcopy(network)
         self.target.requires_grad_(False)
         self.device = next(network.parameters()).device
-        self.latent = RowFormat((num_crops, *network.encoder.latent_shape), torch.float32)
-        self.phase = Phase.FRAMES
         self.updates = 0
         self.decisions = 0
+
+    @property
+    def phase(self) -> Phase:
+        """What learns and what the replay holds."""
+        return self.online.encoder.phase
+
+    @property
+    def latent(self) -> RowFormat:
+        """One row of the replay after the freeze, [K, N, L]."""
+        return self.online.encoder.row_format
 
     @abstractmethod
     def decide(self, observation: np.ndarray) -> tuple[Any, Tensor]:
@@ -73,10 +80,6 @@ class Agent(ABC, Generic[Head]):
     @abstractmethod
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Actions [B, ...] without exploration for observations [B, S, C, H, W] uint8."""
-
-    @abstractmethod
-    def encode(self, frames: Tensor) -> Tensor:
-        """Latents [B, K, N, L] float32 of stacked frames [B, S, C, H, W] uint8."""
 
     @abstractmethod
     def judge(
@@ -101,9 +104,13 @@ class Agent(ABC, Generic[Head]):
     def generators(self) -> Mapping[str, RandomGenerator]:
         """Every source of random numbers."""
 
+    def encode(self, frames: Tensor) -> Tensor:
+        """Return rows of latents [B, K, N, L] float32 of stacked frames [B, S, C, H, W] uint8."""
+        return self.online.encoder.encode_rows(frames)
+
     def view(self, frames: Tensor) -> Tensor:
-        """What acting sees of stacked frames [B, S, C, H, W]: [B, S, C, h, w]."""
-        return frames
+        """Return what acting sees of stacked frames [B, S, C, H, W]: [B, S, C, h, w]."""
+        return self.online.encoder.view(frames)
 
     def heads(self) -> dict[str, nn.Module]:
         """What learns above the encoder, by name."""
@@ -135,20 +142,22 @@ class Agent(ABC, Generic[Head]):
         return pairs
 
     def row(self, observation: np.ndarray) -> Tensor:
-        """What the replay stores for an observation: its newest frame [C, H, W], or its latents [K, N, L]."""
-        if self.phase is Phase.LATENTS:
-            return self.encode(self._to_device(observation[None]))[0]
-        return torch.from_numpy(observation[-1])
+        """Return what the replay stores for an observation: its newest frame [C, H, W], or its latents [K, N, L]."""
+        return self._newest(self.online.encoder.row(observation))
+
+    def freeze_and_transcode(self, replay: FrameReplay[Outcome_co], *, progress: Progress | None = None) -> Outcome_co:
+        """Freeze the encoder's base and turn the replay's frames into latents: see `FreezableEncoder`."""
+        transcoding = self.online.encoder.freeze_and_transcode(replay, self.target.encoder, progress=progress)
+        self._drop_optimizers()
+        return transcoding
 
     def freeze(self, phase: Phase) -> None:
         """Stop the learning of the encoder's base for good: one base for both networks, no gradient, no optimiser.
 
         `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
         """
-        self.online.encoder.freeze_base(self.target.encoder)
-        for name in self.ends_at_freeze:
-            self.optimizers.pop(name, None)
-        self.phase = phase
+        self._drop_optimizers()
+        self.online.encoder.freeze(phase, self.target.encoder)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to continue exactly: networks, optimisers, generators, phase, counters."""
@@ -195,6 +204,14 @@ class Agent(ABC, Generic[Head]):
         for optimizer in stepped:
             optimizer.step()
         return norm
+
+    def _drop_optimizers(self) -> None:
+        for name in self.ends_at_freeze:
+            self.optimizers.pop(name, None)
+
+    def _newest(self, row: Tensor) -> Tensor:
+        """Return latents as they are, of frames [S, C, H, W] the newest: an episode begins with one frame repeated."""
+        return row if self.phase is Phase.LATENTS else row[-1]
 
     def _to_device(self, observations: np.ndarray) -> Tensor:
         return torch.from_numpy(observations).to(self.device)

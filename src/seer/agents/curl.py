@@ -59,7 +59,7 @@ class Curl(Sac):
     def improve_encoder(self, batch: Batch, queries: Tensor) -> Metrics:
         """Take the steps of CURL's loss on the critic's latents [B, L] (Srinivas et al. 2020, eq. 4)."""
         with torch.no_grad():
-            keys = self.embed_one(self.prepare(batch.now), self.target, CRITIC)
+            keys = self.target.encoder.embed_one(self.online.encoder.prepare(batch.now), CRITIC)
         loss = info_nce(self.similarity(queries, keys))
         # Of "critic" only layers above a cut have gradients here; its heads have none and stay.
         others = ("critic", "encoder") if self.contrastive_steps == 2 else ()

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from seer.agents.optimizers import Adam
 from seer.agents.settings import LearningConfig, OwnSettings, SacConfig, ValueConfig
-from seer.networks.encoders import Encoder
+from seer.core.encoder import FreezableEncoder
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class AgentInputs:
         num_crops: views of each observation whose latents are stored, K.
         action_space: Discrete from 0, or a Box of [-1, 1].
         precision: what layers compute in.
-        make_encoder: makes the encoder; with `projections=N`, that many above its convolutions.
+        make_encoder: makes the encoder; with `projections=N`, that many above its convolutions; other keywords are
+            those of `FreezableEncoder`.
         brings_encoder: its first stage is a module of the user's, whose weights stay as they are.
         seeds: of weights (drawn from PyTorch's global generator, already seeded), noise or policy, exploration, views.
     """
@@ -40,7 +41,7 @@ class AgentInputs:
     action_space: spaces.Space[Any]
     device: torch.device
     precision: torch.dtype
-    make_encoder: Callable[..., Encoder]
+    make_encoder: Callable[..., FreezableEncoder]
     brings_encoder: bool
     seeds: Sequence[int]
 

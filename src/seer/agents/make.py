@@ -1,5 +1,6 @@
 """Rainbow, DQN, SAC and CURL, made from settings."""
 
+import functools
 from typing import Any
 
 from seer.agents.agent import EncodedNetwork
@@ -9,6 +10,7 @@ from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, Rainbow
 from seer.agents.sac import Generators, Sac, SacSettings
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
+from seer.networks.augment import center_crop, random_crop
 from seer.networks.heads import ValueHead
 
 
@@ -42,19 +44,28 @@ def make_rainbow(inputs: AgentInputs) -> Rainbow:
 
 def make_sac(inputs: AgentInputs) -> Sac:
     """Make SAC."""
-    return Sac(*_networks(inputs), **_rest(inputs))
+    return Sac(**_parts(inputs))
 
 
 def make_curl(inputs: AgentInputs) -> Curl:
     """Make CURL."""
-    networks = _networks(inputs)
+    parts = _parts(inputs)
     similarity = Bilinear(inputs.sac.latent_size).to(inputs.device)
-    return Curl(*networks, similarity=similarity, contrastive_steps=inputs.sac.contrastive_steps, **_rest(inputs))
+    return Curl(**parts, similarity=similarity, contrastive_steps=inputs.sac.contrastive_steps)
 
 
-def _networks(inputs: AgentInputs) -> tuple[EncodedNetwork[TwinCritic], Actor, SacSettings]:
+def _parts(inputs: AgentInputs) -> dict[str, Any]:
+    """Make everything that SAC is made of."""
     learning, sac = inputs.learning, inputs.sac
-    encoder = inputs.make_encoder(projections=2)
+    generators = Generators(
+        policy=inputs.policy_generator(), actions=inputs.exploration_generator(), crops=inputs.view_generator()
+    )
+    encoder = inputs.make_encoder(
+        projections=2,
+        view=functools.partial(center_crop, size=inputs.view_size),
+        augment=functools.partial(random_crop, size=inputs.view_size, generator=generators.crops),
+        num_crops=inputs.num_crops,
+    )
     shape: dict[str, Any] = {
         "latent_size": sac.latent_size,
         "action_size": inputs.action_size,
@@ -64,26 +75,19 @@ def _networks(inputs: AgentInputs) -> tuple[EncodedNetwork[TwinCritic], Actor, S
     network, actor = EncodedNetwork(encoder, TwinCritic(**shape)), Actor(**shape)
     for part in (*list(encoder.stages)[inputs.brings_encoder :], network.head, actor):
         part.apply(initialize)
-    settings = SacSettings(
-        batch_size=learning.batch_size,
-        crop_size=inputs.view_size,
-        num_crops=inputs.num_crops,
-        random_steps=sac.random_steps,
-        initial_temperature=sac.initial_temperature,
-        actor_every=sac.actor_every,
-        target_every=learning.target_every,
-        critic_tau=sac.critic_tau,
-        encoder_tau=sac.encoder_tau,
-    )
-    return network.to(inputs.device), actor.to(inputs.device), settings
-
-
-def _rest(inputs: AgentInputs) -> dict[str, Any]:
-    learning, sac = inputs.learning, inputs.sac
     return {
+        "network": network.to(inputs.device),
+        "actor": actor.to(inputs.device),
+        "settings": SacSettings(
+            batch_size=learning.batch_size,
+            random_steps=sac.random_steps,
+            initial_temperature=sac.initial_temperature,
+            actor_every=sac.actor_every,
+            target_every=learning.target_every,
+            critic_tau=sac.critic_tau,
+            encoder_tau=sac.encoder_tau,
+        ),
         "make_optimizer": adam(learning.learning_rate, eps=learning.adam_epsilon),
         "make_temperature_optimizer": adam(sac.temperature_learning_rate, betas=(0.5, 0.999)),
-        "generators": Generators(
-            policy=inputs.policy_generator(), actions=inputs.exploration_generator(), crops=inputs.view_generator()
-        ),
+        "generators": generators,
     }

@@ -3,7 +3,7 @@
 Which parts are on is decided by what the agent is made of: the head (dueling, noisy), the value (categorical or
 scalar), `double`, `epsilon`; n-step returns and priorities are the replay's.
 
-Axes: B batch, S stack, C channels, H, W, K crops (1), N encoders (1), L latent, A actions, Z atoms.
+Axes: B batch, S stack, C channels, H, W, K crops (1), N latents per observation (1), L latent, A actions, Z atoms.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -62,7 +62,7 @@ class Rainbow(Agent[ValueHead]):
         generator: torch.Generator,
         rng: np.random.Generator,
     ) -> None:
-        super().__init__(network, num_crops=1)
+        super().__init__(network)
         self.value, self.double, self.target_every = value, double, target_every
         self.max_gradient_norm, self.epsilon = max_gradient_norm, epsilon
         self.generator, self.rng = generator, rng
@@ -78,21 +78,20 @@ class Rainbow(Agent[ValueHead]):
     @torch.no_grad()
     def decide(self, observation: np.ndarray) -> tuple[int, Tensor]:
         """Exploring action for one observation [S, C, H, W] uint8, and the row the replay stores for it."""
-        latents = self.encode(self._to_device(observation[None]))  # [1, K, N, L]
-        action = int(self._greedy(latents, self.online.head.draw_noise(self.generator)))
+        (features,), row = self.online.encoder.observe(observation)
+        action = int(self._greedy(features, self.online.head.draw_noise(self.generator)))
         if self.rng.random() < self.epsilon.at(self.decisions):
             action = int(self.rng.integers(self.online.head.num_actions))
         self.decisions += 1
-        stores_latents = self.phase is Phase.LATENTS
-        return action, latents[0] if stores_latents else torch.from_numpy(observation[-1])
+        return action, self._newest(row)
 
     @torch.no_grad()
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Greedy actions [B] int64 for observations [B, S, C, H, W] uint8, without noise."""
-        return self._greedy(self.encode(self._to_device(observations))).cpu().numpy()
+        (features,) = self.online.encoder.finish(self.encode(self._to_device(observations))[:, 0])
+        return self._greedy(features).cpu().numpy()
 
-    def _greedy(self, latents: Tensor, noises: Sequence[Noise] = ()) -> Tensor:
-        (features,) = self.online.encoder.finish(latents[:, 0])
+    def _greedy(self, features: Tensor, noises: Sequence[Noise] = ()) -> Tensor:
         return self.value.expected(self.online.head(features, noises)).argmax(-1)
 
     @torch.no_grad()
@@ -106,12 +105,6 @@ class Rainbow(Agent[ValueHead]):
         (features,) = network.encoder.finish(latents)
         value, action = self.value.expected(network.head(features)).max(-1)
         return action, value
-
-    @torch.no_grad()
-    def encode(self, frames: Tensor) -> Tensor:
-        """Latents [B, 1, 1, L] float32 of stacked frames [B, S, C, H, W] uint8."""
-        encoder = self.online.encoder
-        return encoder.encode(encoder.inputs(frames))[:, None]
 
     # Learning --------------------------------------------------------------------------------------------------
 
@@ -129,21 +122,16 @@ class Rainbow(Agent[ValueHead]):
         return Update(metrics, priority=self.value.priority(error))
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents [B, L] of `now` (online), `next` (online) and `next` (target): all that knows the phase."""
+        """Return latents [B, L] of `now` (online), `next` (online) and `next` (target).
+
+        Without double Q-learning the second is the third.
+        """
         online, target = self.online.encoder, self.target.encoder
-        if self.phase is Phase.FRAMES:
-            (now,) = online(online.inputs(batch.now))
-            with torch.no_grad():
-                following = online.inputs(batch.next)
-                (next_target,) = target(following)
-                (next_online,) = online(following) if self.double else (next_target,)
-        else:
-            stored, following = batch.now, batch.next
-            if self.phase is Phase.FROZEN_FRAMES:
-                stored, following = self.encode(stored)[:, 0], self.encode(following)[:, 0]
-            (now,) = online.finish(stored)
-            with torch.no_grad():
-                (next_online,), (next_target,) = online.finish(following), target.finish(following)
+        (now,) = online.embed(online.prepare(batch.now))
+        with torch.no_grad():
+            following = online.prepare(batch.next)
+            (next_target,) = target.embed(following)
+            (next_online,) = online.embed(following) if self.double else (next_target,)
         return now, next_online, next_target
 
     def loss(

@@ -18,7 +18,6 @@ from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
 from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
 from seer.networks.actor_critic import Actor, Temperature, TwinCritic
-from seer.networks.augment import center_crop, random_crop
 from seer.replay import Batch
 
 Metrics = dict[str, Tensor]
@@ -30,13 +29,10 @@ CRITIC, ACTOR = 0, 1  # which of an observation's N latents is whose
 class SacSettings:
     """Numbers of SAC; see the table of settings in `presets.py`.
 
-    crop_size: side in pixels of what the encoder sees; random crops in training, the centre one for acting.
-    random_steps: uniformly random actions at first. num_crops: K.
+    random_steps: uniformly random actions at first.
     """
 
     batch_size: int
-    crop_size: int
-    num_crops: int
     random_steps: int
     initial_temperature: float
     actor_every: int
@@ -82,7 +78,7 @@ class Sac(Agent[TwinCritic]):
         make_temperature_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         generators: Generators,
     ) -> None:
-        super().__init__(network, num_crops=settings.num_crops)
+        super().__init__(network)
         self.actor, self.settings, self.random = actor, settings, generators
         self.temperature = Temperature(settings.initial_temperature).to(self.device)
         self.optimizers = self._make_optimizers(make_optimizer, make_temperature_optimizer)
@@ -92,30 +88,20 @@ class Sac(Agent[TwinCritic]):
 
     @torch.no_grad()
     def decide(self, observation: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """Exploring action [A] for one observation [S, C, H, W] uint8, and the row the replay stores for it.
-
-        The acting view and, where latents are stored, the K crops go through the encoder in one batch.
-        """
-        frames = self._to_device(observation[None])
-        views = [center_crop(frames, self.settings.crop_size)]
-        if self.phase is Phase.LATENTS:
-            views.append(self._crops(frames))
-        encoder = self.online.encoder
-        latents = encoder.encode(encoder.pixels(torch.cat(views)))  # [1 + K, N, L]
-        action, _ = self.actor.sample(encoder.finish(latents[:1])[ACTOR], self.random.policy)
+        """Exploring action [A] for one observation [S, C, H, W] uint8, and the row the replay stores for it."""
+        latents, row = self.online.encoder.observe(observation)
+        action, _ = self.actor.sample(latents[ACTOR], self.random.policy)
         self.decisions += 1
         if self.decisions <= self.settings.random_steps:
             uniform = self.random.actions.uniform(-1, 1, self.actor.action_size)
             action = torch.from_numpy(uniform[None].astype(np.float32))
-        stores_latents = self.phase is Phase.LATENTS
-        return action[0].cpu().numpy(), latents[1:] if stores_latents else torch.from_numpy(observation[-1])
+        return action[0].cpu().numpy(), self._newest(row)
 
     @torch.no_grad()
     def act(self, observations: np.ndarray) -> np.ndarray:
         """The policy's mean actions [B, A] for observations [B, S, C, H, W] uint8."""
         encoder = self.online.encoder
-        views = center_crop(self._to_device(observations), self.settings.crop_size)
-        mean, _ = self.actor(encoder(encoder.pixels(views))[ACTOR])
+        mean, _ = self.actor(encoder(encoder.inputs(encoder.view(self._to_device(observations))))[ACTOR])
         return torch.tanh(mean).cpu().numpy()
 
     @torch.no_grad()
@@ -129,19 +115,9 @@ class Sac(Agent[TwinCritic]):
         action = torch.tanh(self.actor(self.online.encoder.finish(latents)[ACTOR])[0]) if actions is None else actions
         return action, network.head(network.encoder.finish(latents)[CRITIC], action).amin(0)
 
-    def view(self, frames: Tensor) -> Tensor:
-        """The centre crop."""
-        return center_crop(frames, self.settings.crop_size)
-
     def heads(self) -> dict[str, nn.Module]:
         """Actor and critics."""
         return {"actor": self.actor, "critic": self.online.head}
-
-    @torch.no_grad()
-    def encode(self, frames: Tensor) -> Tensor:
-        """Latents [B, K, N, L] float32 of K random crops of stacked frames [B, S, C, H, W] uint8."""
-        encoder = self.online.encoder
-        return encoder.encode(encoder.pixels(self._crops(frames))).view(len(frames), *self.latent.shape)
 
     # Learning --------------------------------------------------------------------------------------------------
 
@@ -151,46 +127,26 @@ class Sac(Agent[TwinCritic]):
         Actor and temperature learn in every `actor_every`th update, the target moves in every `target_every`th.
         """
         actor_due = self.updates % self.settings.actor_every == 0
-        now, following = self.prepare(batch.now), self.prepare(batch.next)
+        encoder = self.online.encoder
+        now, following = encoder.prepare(batch.now), encoder.prepare(batch.next)
         metrics = self.improve_critic(batch, now, following)
         if actor_due:  # on a fresh pass, as the critic's step has changed the encoder
-            latents = self.embed(now, self.online)
+            latents = encoder.embed(now)
             metrics |= self.improve_actor(latents)
         if self.updates % self.settings.target_every == 0:
             self.update_target()
         if self.has_auxiliary_loss:
-            queries = latents[CRITIC] if actor_due else self.embed_one(now, self.online, CRITIC)
+            queries = latents[CRITIC] if actor_due else encoder.embed_one(now, CRITIC)
             metrics |= self.improve_encoder(batch, queries)
         self.updates += 1
         return Update(metrics, priority=None)
 
-    def prepare(self, observations: Tensor) -> Tensor:
-        """Return what `embed` reads of a batch: pixels of random crops while the encoder learns, later its latents."""
-        if self.phase is Phase.LATENTS:
-            return observations
-        encoder = self.online.encoder
-        pixels = encoder.pixels(self._crop(observations))
-        if self.phase is Phase.FRAMES:
-            return pixels
-        with torch.no_grad():
-            return encoder.encode(pixels)
-
-    def embed(self, prepared: Tensor, network: EncodedNetwork[TwinCritic]) -> tuple[Tensor, ...]:
-        """Return the critic's and the actor's latent, each [B, L], as `network`, online or target, sees them now."""
-        encoder = network.encoder
-        return encoder(prepared) if self.phase is Phase.FRAMES else encoder.finish(prepared)
-
-    def embed_one(self, prepared: Tensor, network: EncodedNetwork[TwinCritic], latent: int) -> Tensor:
-        """Return the critic's or the actor's latent alone, for less work."""
-        encoder = network.encoder
-        return encoder.one(prepared, latent) if self.phase is Phase.FRAMES else encoder.finish(prepared)[latent]
-
     def improve_critic(self, batch: Batch, now: Tensor, following: Tensor) -> Metrics:
         """Take one step of the critics and of the encoder below them; `now`, `following` as `prepare` gives them."""
+        online, target = self.online.encoder, self.target.encoder
         with torch.no_grad():
-            next_actor = self.embed_one(following, self.online, ACTOR)
-            next_critic = self.embed_one(following, self.target, CRITIC)
-        loss, value = self.critic_loss(batch, self.embed_one(now, self.online, CRITIC), next_actor, next_critic)
+            next_actor, next_critic = online.embed_one(following, ACTOR), target.embed_one(following, CRITIC)
+        loss, value = self.critic_loss(batch, online.embed_one(now, CRITIC), next_actor, next_critic)
         self._descend(loss, optimizers=("critic", "encoder"))
         return {"critic_loss": loss.detach(), "q_mean": value}
 
@@ -298,16 +254,9 @@ class Sac(Agent[TwinCritic]):
                 Part(above, dict.fromkeys(Phase, afterwards) | {Phase.FRAMES: learning}),
             ),
             batch_size=self.settings.batch_size,
-            crops=self.settings.num_crops,
+            crops=self.latent.shape[0],
             encoders=self.latent.shape[1],
         )
-
-    def _crop(self, frames: Tensor) -> Tensor:
-        return random_crop(frames, self.settings.crop_size, self.random.crops)
-
-    def _crops(self, frames: Tensor) -> Tensor:
-        """K random crops of each observation, [B * K, S, C, h, w]."""
-        return self._crop(frames.repeat_interleave(self.settings.num_crops, 0))
 
 
 @contextmanager

@@ -4,8 +4,12 @@ One multiply-add counts as one FLOP and a backward pass as two forward passes. O
 products count; activations, noise, optimisers and rendering do not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
 
 from seer.core.phase import Phase
 
@@ -126,3 +130,49 @@ class FlopsLedger:
         """Continue from `state_dict`."""
         self.total, self.baseline = state["total"], state["baseline"]
         self.freeze, self.probe = state["freeze"], state["probe"]
+
+
+def cost_of(
+    *, encoder: int, head: int, batch_size: int, forwards: float = 2, backwards: float = 1, crops: int = 1
+) -> Cost:
+    """Return the paper's costs (SEER, section 5) of an encoder and what is above it; feed them to `FlopsLedger`.
+
+    Args:
+        encoder, head: multiply-adds of one forward pass on one observation, E and M: see `count_multiply_adds`.
+        batch_size: b, samples per update.
+        forwards, backwards: F and B, passes per sample and update. DQN: 2 (the network and its target) and 1.
+        crops: K, views of an observation that are stored after the freeze.
+    """
+    passes = Passes(forwards, backwards)
+    frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
+    return Cost(
+        encoder=Part(encoder, {Phase.FRAMES: passes} | frozen),
+        heads=(Part(head, dict.fromkeys(Phase, passes)),),
+        batch_size=batch_size,
+        crops=crops,
+    )
+
+
+@torch.no_grad()
+def count_multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
+    """Count the multiply-adds of one forward pass on `inputs`: convolutions, matrix products and attention.
+
+    The paper calls each of them one FLOP. Give one sample.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with evaluation_mode(module), FlopCounterMode(display=False) as counter:
+        module(*inputs)
+    return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode for a while; parts of it may have been there before, and stay."""
+    training = [each for each in module.modules() if each.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for each in training:
+            each.training = True

@@ -1,6 +1,6 @@
 """From bytes of frames to what an encoder's first stage reads, in the memory order that is cheapest there.
 
-Axes: B batch, C channels of the whole stack, H height, W width, P squares.
+Axes: B batch, S stack, C channels of the whole stack, H height, W width, P squares.
 """
 
 import math
@@ -9,7 +9,48 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class Pixels(nn.Module):
+    """Frames [B, S, C, H, W] uint8 to pixels [B, S*C, H, W] in [0, 1], laid out channels-last.
+
+    Attributes:
+        precision: dtype of the pixels.
+    """
+
+    def __init__(self, precision: torch.dtype) -> None:
+        super().__init__()
+        self.precision = precision
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return the pixels."""
+        # Transposed as bytes, then converted: the cheapest order on the CPU.
+        return channels_last(frames.flatten(1, 2)).to(self.precision).mul_(1 / 255)
+
+
+class Squares(nn.Module):
+    """Frames to the squares of pixels that kernels read which lie side by side, squares within squares.
+
+    Of one layer [B, h, w, kernel^2, S*C]; of two [B, h, w, kernel^2, kernel^2, S*C], those of the higher layer first.
+    h and w are the outputs of the highest. So the outputs of a layer are what one square of the next holds.
+    """
+
+    order: Tensor
+
+    def __init__(self, precision: torch.dtype, height: int, width: int, kernels: Sequence[int]) -> None:
+        super().__init__()
+        self.precision, self.kernels = precision, list(kernels)
+        size = math.prod(kernels)
+        self.outputs = height // size, width // size
+        self.register_buffer("order", nested_squares(height, width, kernels), persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return the squares, in [0, 1]."""
+        planes = frames.flatten(1, 2)
+        squares = gather_squares(planes, self.order, self.kernels[0]).to(self.precision).mul_(1 / 255)
+        nested = [kernel**2 for kernel in reversed(self.kernels)]
+        return squares.view(len(planes), *self.outputs, *nested, planes.shape[1])
 
 
 def channels_last(planes: Tensor) -> Tensor:

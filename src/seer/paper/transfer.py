@@ -8,9 +8,10 @@ import torch
 from seer.agents.agent import Agent
 from seer.agents.registry import AGENTS
 from seer.config import Config, config_from_json
+from seer.core.module_stage import ModuleStage
 from seer.envs.registry import suite_of
 from seer.errors import SettingError
-from seer.pretrained import ModuleStage, load_weights
+from seer.networks.own_module import load_weights
 from seer.runs.folder import RunFolder
 from seer.runs.snapshots import FOLDER, Weights, read_last, read_snapshot, step_of
 from seer.training.build_environment import shown_channels

@@ -1,10 +1,11 @@
 """The replay: a ring of observations in one fixed block of memory, as frames first and as latents later."""
 
+from seer.core.rows import LATENT_DTYPES, RowFormat
 from seer.replay.batch import Batch
 from seer.replay.buffer import Replay
-from seer.replay.codec import LATENT_DTYPES, LatentError
+from seer.replay.codec import LatentError
 from seer.replay.layout import Padding
-from seer.replay.memory import MemoryBlock, RowFormat
+from seer.replay.memory import MemoryBlock
 from seer.replay.multi_env import MultiEnvReplay
 from seer.replay.samplers import Prioritized, Sampler, Uniform
 from seer.replay.state import Piece

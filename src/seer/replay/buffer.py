@@ -10,14 +10,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from seer.core.rows import Encode, Progress, RowFormat
 from seer.errors import SettingError
 from seer.replay.batch import Batch
 from seer.replay.layout import Layout, Padding, refuse_other_padding
-from seer.replay.memory import MemoryBlock, RowFormat
+from seer.replay.memory import MemoryBlock
 from seer.replay.ring import Ring
 from seer.replay.samplers import Sampler
 from seer.replay.state import as_arrays, as_tensors, refuse_other_settings
-from seer.replay.transcode import Encode, Progress, Transcoding, transcode
+from seer.replay.transcode import Transcoding, transcode
 from seer.replay.transitions import FLOAT32_MAX, End, refuse_action
 
 

@@ -10,11 +10,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-LATENT_DTYPES = {
-    "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8,
-}  # fmt: skip
-"""The dtypes that latents can be stored as, by name."""
-
 _LEVELS = 255  # steps between the lowest and the highest of the 256 values of an int8
 _HALF_MAX = torch.finfo(torch.float16).max
 

@@ -9,9 +9,9 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from seer.core.rows import RowFormat
 from seer.errors import SettingError
 from seer.replay.codec import Codec
-from seer.replay.memory import RowFormat
 
 Padding = Literal["repeat", "zero"]
 """What fills the stack of an episode's first steps: its first frame, or black ones."""

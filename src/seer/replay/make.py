@@ -8,11 +8,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from torch import Tensor
 
+from seer.core.rows import RowFormat
 from seer.errors import SettingError
 from seer.replay.buffer import Replay
 from seer.replay.layout import Padding
-from seer.replay.memory import MemoryBlock, RowFormat
+from seer.replay.memory import MemoryBlock
 from seer.replay.samplers import Prioritized, Uniform
 from seer.replay.transitions import ActionFormat
 
@@ -20,9 +22,10 @@ from seer.replay.transitions import ActionFormat
 def make_replay(
     *,
     num_bytes: int,
-    frame_shape: tuple[int, ...],
-    stack: int,
     action_space: gymnasium.Space[Any],
+    frame_shape: tuple[int, ...] = (),
+    stack: int = 1,
+    latent: RowFormat | None = None,
     n_step: int = 1,
     discount: float = 0.99,
     prioritized: bool = False,
@@ -31,7 +34,7 @@ def make_replay(
     number: int | None = None,
     padding: Padding = "repeat",
 ) -> Replay:
-    """Return a replay of one environment's frames, in a memory block that `FreezableEncoder.freeze` fills with latents.
+    """Return a replay of one environment's frames, in a memory block that the freeze fills with latents.
 
     It takes each step for the next one of the same environment. Several environments get one each, sampled as one by
     `MultiEnvReplay([make_replay(..., seed=i, number=i) for i in range(4)], np.random.default_rng(0))`; its
@@ -40,9 +43,10 @@ def make_replay(
     Args:
         num_bytes: of the block, for example `capacity * 84 * 84`. Actions, rewards and priorities lie beside it
             (`Replay.index_bytes`).
+        action_space: Discrete or Box.
         frame_shape: (C, H, W) of the newest frame, uint8: the row of one step; any shape where `stack` is 1.
         stack: S, frames that make an observation.
-        action_space: Discrete or Box.
+        latent: rows of latents from the first step on, in place of frames: `FrozenEncoder.row_format`.
         n_step: steps folded into one transition.
         discount: per step.
         prioritized: proportional prioritised sampling (Schaul et al. 2016, exponent 0.5); otherwise uniform.
@@ -59,9 +63,11 @@ def make_replay(
     """
     if not isinstance(num_bytes, int | np.integer):
         raise SettingError(f"num_bytes is {num_bytes!r}: give a whole number of bytes, such as 70_000_000")
+    if latent is not None:
+        frame_shape = (latent.num_bytes,)
     if min(frame_shape, default=0) < 1 or (len(frame_shape) != 3 and stack > 1):
         raise SettingError(f"frame_shape is {frame_shape}: give (C, H, W) of one frame, such as (1, 84, 84)")
-    return Replay(
+    replay = Replay(
         memory=MemoryBlock(num_bytes, device),
         frame=RowFormat(frame_shape, torch.uint8),
         stack=stack,
@@ -73,6 +79,13 @@ def make_replay(
         number=number,
         padding=padding,
     )
+    if latent is not None:
+        replay.transcode(_nothing_to_encode, latent)  # a freeze before the first step
+    return replay
+
+
+def _nothing_to_encode(_frames: Tensor) -> Tensor:
+    raise AssertionError("an empty replay has nothing to encode")
 
 
 def action_format(action_space: gymnasium.Space[Any]) -> RowFormat:

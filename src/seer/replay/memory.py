@@ -1,27 +1,12 @@
 """One block of bytes, allocated once, that can be read as rows of any format."""
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from seer.core.rows import RowFormat
 from seer.errors import SettingError
 
 _SWAP_BYTES = 4 * 2**20  # `MemoryBlock.rotate` holds at most two pieces of this size beside the block
-
-
-@dataclass(frozen=True)
-class RowFormat:
-    """Shape and dtype of one stored row."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-    @property
-    def num_bytes(self) -> int:
-        """Return the bytes of one row."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class MemoryBlock:

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seer.core.rows import Encode, Progress, RowFormat, refuse_unfitted
 from seer.errors import SettingError
 from seer.replay.batch import Batch
 from seer.replay.buffer import Replay
-from seer.replay.memory import RowFormat
 from seer.replay.samplers import Prioritized
-from seer.replay.transcode import Encode, Progress, Transcoding, refuse_unfitted, together, weighted_mean
+from seer.replay.transcode import Transcoding, together, weighted_mean
 
 
 class MultiEnvReplay:

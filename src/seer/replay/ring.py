@@ -12,9 +12,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from seer.replay.codec import LATENT_DTYPES, load_codec
+from seer.core.rows import LATENT_DTYPES, RowFormat
+from seer.replay.codec import load_codec
 from seer.replay.layout import Layout
-from seer.replay.memory import MemoryBlock, RowFormat
+from seer.replay.memory import MemoryBlock
 from seer.replay.state import Pieces, as_arrays, as_tensors
 from seer.replay.transitions import End, Steps
 

@@ -3,7 +3,7 @@
 Axes: B batch, R rows, S stack, C channels, H height, W width, K crops, N latents per observation, L latent size.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seer.errors import SettingError
-from seer.replay.codec import LATENT_DTYPES, Codec, ErrorMeter, Int8Codec, LatentError
+from seer.core.rows import LATENT_DTYPES, Encode, Progress, RowFormat, refuse_unfitted
+from seer.replay.codec import Codec, ErrorMeter, Int8Codec, LatentError
 from seer.replay.layout import Layout
-from seer.replay.memory import RowFormat
 from seer.replay.ring import Ring
-
-Encode = Callable[[Tensor], Tensor]  # frames [B, S, C, H, W] uint8 -> latents [B, K, N, L]
-Progress = Callable[[int, int], None]  # rows done, rows in all
 
 _FITTED_ROWS = 1024  # stored observations that the range of int8 is fitted to
 
@@ -173,12 +169,6 @@ def _check_encoded(encoded: Tensor, shape: tuple[int, ...], dtype: torch.dtype) 
     """Refuse latents that assignment would silently broadcast or cast."""
     if encoded.shape != shape or encoded.dtype != dtype:
         raise ValueError(f"encode returned {tuple(encoded.shape)} {encoded.dtype}, not {shape} {dtype}")
-
-
-def refuse_unfitted(dtype: torch.dtype, sizes: Iterable[int]) -> None:
-    """Raise SettingError where latents are to be int8, but a replay among those of `sizes` rows is empty."""
-    if dtype == torch.int8 and not all(sizes):
-        raise SettingError("latents can't be int8: no observation is stored to fit its range to; use float16")
 
 
 def together(results: Sequence[Transcoding]) -> Transcoding:

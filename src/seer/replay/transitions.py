@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from seer.replay.memory import RowFormat
+from seer.core.rows import RowFormat
 
 
 class End(IntEnum):

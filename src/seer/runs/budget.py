@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from seer.agents.agent import Agent
-from seer.networks.encoders import ResidualSection
+from seer.networks.impala import ResidualSection
 from seer.replay import RowFormat
 
 REST = 900_000_000

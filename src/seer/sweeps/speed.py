@@ -73,8 +73,7 @@ def measure_seconds(config: Config) -> tuple[float, float]:
         return (time.perf_counter() - started) / TIMED_UPDATES
 
     before = seconds_per_step()
-    run.agent.freeze(run.phase_after_freeze)
-    run.replay.transcode(run.agent.encode, run.agent.latent)
+    run.agent.freeze_and_transcode(run.replay)
     return before, seconds_per_step()
 
 

@@ -11,18 +11,11 @@ from seer.agents.agent import Agent
 from seer.agents.inputs import AgentInputs
 from seer.agents.registry import AGENTS, refuse_other_actions
 from seer.config import Config
+from seer.core.encoder import FreezableEncoder
 from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
-from seer.networks.encoders import (
-    CONVOLUTIONS,
-    Encoder,
-    Pooling,
-    Projections,
-    convolution_stages,
-    impala_stages,
-)
-from seer.pretrained import ModuleStage, load_module
-from seer.replay import LATENT_DTYPES, RowFormat
+from seer.networks.encoders import assemble, encoder_stages
+from seer.networks.own_module import load_module
 from seer.system_info import own_bytes
 from seer.training.build_replay import free_on
 from seer.training.computing import pick_convolution, pick_precision
@@ -60,9 +53,7 @@ def build_agent(
         brings_encoder=config.freeze.encoder_factory is not None,
         seeds=seeds,
     )
-    agent = spec.build(inputs)
-    agent.latent = RowFormat(agent.latent.shape, LATENT_DTYPES[config.freeze.latent_dtype])
-    return agent
+    return spec.build(inputs)
 
 
 def _refuse_too_many_actions(config: Config, count: int, device: torch.device) -> None:
@@ -77,26 +68,30 @@ def _refuse_too_many_actions(config: Config, count: int, device: torch.device) -
         )
 
 
-def build_encoder(config: Config, environment: PixelEnvironment, *, projections: int = 0) -> Encoder:
-    """The encoder; with `projections` above its convolutions, one for each of critic and actor."""
+def build_encoder(
+    config: Config, environment: PixelEnvironment, *, projections: int = 0, **options: Any
+) -> FreezableEncoder:
+    """Make the encoder; with `projections` above its convolutions, one for each of critic and actor.
+
+    `options` are `FreezableEncoder`'s own.
+    """
     channels, *_ = environment.frame_shape
-    shape = (channels, config.view_size, config.view_size)
-    stack, name = environment.stack, config.learning.encoder
-    precision, layers = pick_precision(config), config.freeze.layers
-    if config.freeze.encoder_factory is not None:
-        module = load_module(config.freeze.encoder_factory)
-        stages: list[torch.nn.Module] = [ModuleStage(module, (stack * channels, *shape[1:]))]
-        precision = torch.float32
-    elif name == "impala":
-        stages = impala_stages(shape, stack=stack)
-    else:
-        stages = convolution_stages(shape, stack=stack, layers=CONVOLUTIONS[name])
-    if config.freeze.latent_pool is not None:
-        stages.append(Pooling(stages[-1].output_shape, config.freeze.latent_pool))  # type: ignore[arg-type]
-    if config.freeze.encoder_factory is not None:
-        layers = str(len(stages))  # projections above it go on learning
-    if projections:
-        maps = stages[-1].output_shape
-        stages.append(Projections(maps, latents=projections, latent_size=config.sac.latent_size))  # type: ignore[arg-type]
-    frozen = None if layers == "all" else int(layers)
-    return Encoder(stages, frozen_stages=frozen, precision=precision, convolution=pick_convolution(config))
+    freeze = config.freeze
+    own = None if freeze.encoder_factory is None else load_module(freeze.encoder_factory)
+    stages = encoder_stages(
+        config.learning.encoder if own is None else own,
+        (channels, config.view_size, config.view_size),
+        stack=environment.stack,
+        pool=freeze.latent_pool,
+        projections=projections,
+        latent_size=config.sac.latent_size,
+    )
+    frozen = None if freeze.layers == "all" else int(freeze.layers)
+    return assemble(
+        stages,
+        frozen_stages=frozen if own is None else len(stages) - bool(projections),  # these go on learning
+        precision=pick_precision(config) if own is None else torch.float32,
+        convolution="direct" if projections else pick_convolution(config),
+        latent_dtype=freeze.latent_dtype,
+        **options,
+    )

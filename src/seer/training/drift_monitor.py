@@ -15,8 +15,8 @@ from torch import Tensor
 
 from seer.agents.activations import OUTPUT, head_activations
 from seer.agents.agent import Agent
+from seer.core.encoder import FreezableEncoder
 from seer.core.similarity import dormant_share, effective_rank
-from seer.networks.encoders import Encoder
 from seer.replay import MultiEnvReplay, Replay
 
 CHUNK = 32  # observations encoded at a time, so that a measurement needs no more memory than an update
@@ -63,7 +63,7 @@ def judge(agent: Agent[Any], frames: Tensor) -> Judgement:
 
 
 @torch.no_grad()
-def encode_views(agent: Agent[Any], encoder: Encoder, frames: Tensor) -> Tensor:
+def encode_views(agent: Agent[Any], encoder: FreezableEncoder, frames: Tensor) -> Tensor:
     """Return the latents [B, N, L] at the cut of stacked frames [B, S, C, H, W] uint8, as acting sees them."""
     chunks = agent.view(frames).split(CHUNK)
     return torch.cat([encoder.encode(encoder.inputs(chunk)) for chunk in chunks])

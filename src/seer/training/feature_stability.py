@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from seer.agents.activations import as_samples, stage_outputs
 from seer.agents.agent import Agent
+from seer.core.encoder import FreezableEncoder
 from seer.core.similarity import SAMPLES_PER_UNIT, Covariances, linear_cka, svcca
-from seer.networks.encoders import Encoder
 from seer.replay import MultiEnvReplay, Replay
 
 CHUNK = 32  # observations encoded at a time, so that a comparison needs no more memory than an update
@@ -46,7 +46,7 @@ class FeatureStability:
 
     def compare(self, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> Similarity | None:
         """Return how alike the features are to those of the last comparison; None without one or an update since."""
-        encoder: Encoder = agent.online.encoder
+        encoder: FreezableEncoder = agent.online.encoder
         result = None
         if self._before is not None and agent.updates > self._updates:
             frames = replay.read(replay.recent(self.observations, span=self.every))
@@ -73,7 +73,7 @@ class FeatureStability:
 
 def least_observations(agent: Agent[Any], frames: Tensor) -> int:
     """Return how many observations a comparison needs at least; `frames` [1, S, C, H, W] are any one."""
-    encoder: Encoder = agent.online.encoder
+    encoder: FreezableEncoder = agent.online.encoder
     outputs = stage_outputs(encoder.base, encoder.pixels(agent.view(frames)))
     return max(math.ceil(SAMPLES_PER_UNIT * each.shape[1] / len(each)) for each in map(as_samples, outputs))
 

@@ -154,8 +154,7 @@ def freeze(run: TrainingState, journal: Journal) -> None:
     agent, replay = run.agent, run.replay
     frames = replay.read(replay.recent(JUDGED, span=run.drift_monitor.every))
     before = judge(agent, frames)
-    agent.freeze(run.phase_after_freeze)
-    transcoding = replay.transcode(agent.encode, agent.latent, progress=journal.on_conversion_progress)
+    transcoding = agent.freeze_and_transcode(replay, progress=journal.on_conversion_progress)
     if transcoding.converted:
         run.ledger.on_freeze(min(run.step, transcoding.capacity_before) + transcoding.fitted)
     run.frozen_at = run.step

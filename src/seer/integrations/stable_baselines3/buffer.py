@@ -15,13 +15,14 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+from seer.core.rows import Progress
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3.extractors import FrozenExtractors, StoredFeatures
 from seer.integrations.stable_baselines3.rows import Observation, ObservationRows, complete_last, has_image
 from seer.integrations.stable_baselines3.store import Store
 from seer.integrations.stable_baselines3.stream import Stream
 from seer.replay import RowFormat, Transcoding
-from seer.replay.transcode import Progress, together
+from seer.replay.transcode import together
 
 CHUNK = 64  # observations encoded at a time at the freeze
 ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")  # of SB3's buffer

@@ -25,10 +25,9 @@ class Cut:
         part: nn.Module = extractor.cnn if self.layers == "convolutions" else extractor
         return part
 
-    def above(self, extractor: Any) -> nn.Module:
-        """What goes on learning: what is stored to features."""
-        part: nn.Module = extractor.linear if self.layers == "convolutions" else nn.Identity()
-        return part
+    def above(self, extractor: Any) -> list[nn.Module]:
+        """Return what goes on learning: what is stored to features."""
+        return [extractor.linear] if self.layers == "convolutions" else []
 
     def size(self, extractor: Any) -> int:
         """L, numbers that are stored."""

@@ -13,6 +13,8 @@ import torch
 from stable_baselines3.common.policies import BaseModel
 from torch import Tensor, nn
 
+from seer.core.encoder import FreezableEncoder
+from seer.core.phase import Phase
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3.cut import Cut
 from seer.integrations.stable_baselines3.rows import Observation
@@ -29,25 +31,55 @@ class StoredFeatures:
         return len(self.features)
 
 
-class FrozenExtractor:
-    """What learns no more of one features extractor, with the network it belongs to."""
+class Below(nn.Module):
+    """The part of a network's features extractor that is frozen, as the base of a `FreezableEncoder`.
 
-    def __init__(self, number: int, network: BaseModel, cut: Cut) -> None:
-        self.number = number
-        self.network = network
-        self.module = cut.below(network.features_extractor)
-        self.size = cut.size(network.features_extractor)
+    From images as SB3's networks take them, which the network prepares itself, to what is stored, [B, L].
+    """
+
+    def __init__(self, network: BaseModel, cut: Cut) -> None:
+        super().__init__()
+        self.module, self.output_shape = cut.below(network.features_extractor), (cut.size(network.features_extractor),)
+        self.__dict__["network"] = network  # of which this is a part, not the other way round
+
+    def forward(self, observation: Observation) -> Tensor:
+        """Return what is stored, [B, L]."""
+        return extract(self.network, self.module, observation)  # type: ignore[arg-type]
+
+
+def make_encoder(network: BaseModel, cut: Cut) -> FreezableEncoder:
+    """Return the encoder of a network: its extractor below and above the cut."""
+    return FreezableEncoder([Below(network, cut), *cut.above(network.features_extractor)], frozen_stages=1)
+
+
+class FrozenExtractor:
+    """The frozen base of one features extractor, and what it gave last.
+
+    Args:
+        number: of its latent among the N stored.
+        encoder: frozen.
+    """
+
+    def __init__(self, number: int, encoder: FreezableEncoder) -> None:
+        self.number, self.encoder = number, encoder
         self.remembers = False
         self._seen: tuple[Observation, Tensor] | None = None
 
-    def features(self, observation: Observation) -> Tensor:
-        """Features [B, L] of images; the newest ones are remembered, so that acting and storing share one pass."""
+    @property
+    def module(self) -> nn.Module:
+        """What learns no more."""
+        below = self.encoder.base[0]
+        assert isinstance(below, Below)
+        return below.module
+
+    def encode(self, observation: Observation) -> Tensor:
+        """Return what is stored, [B, 1, L]; the newest is remembered, so that acting and storing share one pass."""
         if self._seen is not None and _same(self._seen[0], observation):
             return self._seen[1]
-        features = extract(self.network, self.module, observation)
+        latents = self.encoder.encode(observation)
         if self.remembers:
-            self._seen = _copy(observation), features  # SB3's tensors share the environment's memory
-        return features
+            self._seen = _copy(observation), latents  # SB3's tensors share the environment's memory
+        return latents
 
 
 class FromReplayOrPixels:
@@ -55,19 +87,18 @@ class FromReplayOrPixels:
 
     Args:
         extractor: images to what is stored.
-        rest: what is stored to the network's features.
+        encoder: the network's own, for what is above the cut.
     """
 
-    def __init__(self, extractor: FrozenExtractor, rest: nn.Module) -> None:
-        self.extractor = extractor
-        self.rest = rest
+    def __init__(self, extractor: FrozenExtractor, encoder: FreezableEncoder) -> None:
+        self.extractor, self.encoder = extractor, encoder
 
     def __call__(self, observation: Observation, features_extractor: nn.Module | None = None) -> Tensor:  # noqa: ARG002
         if isinstance(observation, StoredFeatures):
-            stored = observation.features[:, self.extractor.number]
+            stored = observation.features[:, self.extractor.number, None]
         else:
-            stored = self.extractor.features(observation)
-        features: Tensor = self.rest(stored)
+            stored = self.extractor.encode(observation)
+        (features,) = self.encoder.finish(stored)
         return features
 
 
@@ -85,7 +116,7 @@ class FrozenExtractors:
 
     def encode(self, observation: Observation) -> Tensor:
         """Features [B, N, L] float32 of images [B, ...]: tensors, as SB3's networks take them."""
-        return torch.stack([extractor.features(observation).float() for extractor in self._extractors], dim=1)
+        return torch.cat([extractor.encode(observation) for extractor in self._extractors], dim=1)
 
     def remember(self) -> None:
         """From now on keep the newest features: the replay stores what acting has computed."""
@@ -148,25 +179,31 @@ def frozen_extractors(policy: nn.Module) -> FrozenExtractors | None:
 def freeze(policy: nn.Module, cut: Cut) -> FrozenExtractors:
     """Stop what is below the cut from learning for good, and give targets that of the network they follow.
 
+    The encoders' phase says only that they are frozen: SB3 calls a network with images when it acts and with
+    `StoredFeatures` in updates, so the kind of observation tells what the replay holds.
+
     Frozen weights become buffers: a saved model still has them under their names, but nothing that goes over
     `parameters()` sees them any more, neither gradient clipping nor the target's moving average. Optimisers keep their
     places for them, so that a saved optimiser fits a new model; without a gradient they leave them alone.
     """
     parts = networks(policy)
-    numbers = {id(network.features_extractor): n for n, network in enumerate(online_networks(policy))}
-    extractors: dict[int, FrozenExtractor] = {}
-    learned = [p for network in parts.values() for p in cut.below(network.features_extractor).parameters()]
-    for name, network in parts.items():
-        online = parts.get(name.removesuffix("_target"), network)
-        number = numbers[id(online.features_extractor)]
-        network.features_extractor = cut.share(online.features_extractor, network.features_extractor)
-        extractor = extractors.setdefault(number, FrozenExtractor(number, online, cut))
-        rest = cut.above(network.features_extractor)
-        network.extract_features = FromReplayOrPixels(extractor, rest)  # type: ignore[method-assign, assignment]
-    for extractor in extractors.values():
-        _hold_as_buffers(extractor.module)
+    encoders = {name: make_encoder(network, cut) for name, network in parts.items()}
+    learned = [parameter for encoder in encoders.values() for parameter in encoder.base_parameters()]
+    found = []
+    for number, network in enumerate(online_networks(policy)):
+        extractor = network.features_extractor
+        followed = {name: parts.get(name.removesuffix("_target"), part) for name, part in parts.items()}
+        names = [name for name, online in followed.items() if online.features_extractor is extractor]
+        first = next(name for name in names if parts[name] is network)
+        encoders[first].freeze(Phase.FROZEN_FRAMES, *(encoders[name] for name in names if name != first))
+        found.append(FrozenExtractor(number, encoders[first]))
+        for name in names:
+            parts[name].features_extractor = cut.share(extractor, parts[name].features_extractor)
+            stand = FromReplayOrPixels(found[-1], encoders[name])
+            parts[name].extract_features = stand  # type: ignore[method-assign, assignment]
+        _hold_as_buffers(found[-1].module)
     _forget(learned, [policy, *parts.values()])
-    return _together([extractors[number] for number in sorted(extractors)])
+    return _together(found)
 
 
 @torch.no_grad()
@@ -178,7 +215,7 @@ def extract(network: BaseModel, module: nn.Module, observation: Observation) -> 
 
 
 def _together(extractors: list[FrozenExtractor]) -> FrozenExtractors:
-    sizes = {extractor.size for extractor in extractors}
+    sizes = {extractor.encoder.latent_shape[1] for extractor in extractors}
     if len(sizes) > 1:
         raise SettingError(
             f"the policy's features extractors have sizes {sorted(sizes)}: give all the same features_dim"
@@ -200,12 +237,10 @@ def _hold_as_buffers(module: nn.Module) -> None:
 
 
 def _forget(parameters: list[nn.Parameter], owners: list[nn.Module]) -> None:
-    """No gradient is left behind that an optimiser would act on, and no moments that take memory."""
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-        parameter.grad = None
-        for owner in owners:
-            if isinstance(optimizer := getattr(owner, "optimizer", None), torch.optim.Optimizer):
+    """Leave no moments of these parameters in the owners' optimisers: they would only take memory."""
+    for owner in owners:
+        if isinstance(optimizer := getattr(owner, "optimizer", None), torch.optim.Optimizer):
+            for parameter in parameters:
                 optimizer.state.pop(parameter, None)
 
 

@@ -1,16 +1,13 @@
-"""Frozen encoders of one's own: rows of several cameras and vectors, and modules by name."""
+"""Modules of one's own by name, as the encoder of a run."""
 
 import dataclasses
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -19,16 +16,13 @@ from torch import Tensor, nn
 import seer
 from drawing import needs_drawing
 from seer.cli import parse_config
+from seer.networks.encoders import own_stage
 from seer.presets import preset
-from seer.pretrained import ModuleStage
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
 from seer.training.build import build
 from seer.training.build_agent import build_agent
 from tiny_run import seer as seer_command
-
-ROOT = Path(__file__).parents[1]
-ARM = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
 
 
 def make_module(seed: int = 0) -> nn.Sequential:
@@ -66,115 +60,21 @@ def fails() -> nn.Module:
     raise KeyError("a file that isn't there")
 
 
-class Two(nn.Module):
-    """A module whose features are two tensors."""
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return images, images
-
-
-def observation(number: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(number)
-    images = {name: rng.integers(0, 256, (16, 12, 3)).astype(np.uint8) for name in ("front", "wrist")}
-    return {"joints": rng.normal(size=5), **images}  # float64, and not last in the row's order
-
-
-def by_hand(modules: dict[str, nn.Module], number: int) -> torch.Tensor:
-    """Features of an observation, one camera at a time."""
-    seen, found = observation(number), []
-    for name in ("front", "wrist"):
-        pixels = torch.tensor(seen[name].transpose(2, 0, 1)[None] / 255.0, dtype=torch.float32)
-        with torch.no_grad():
-            found.append(modules[name](pixels).flatten())
-    return torch.cat([*found, torch.tensor(seen["joints"], dtype=torch.float32)])
-
-
-@pytest.mark.parametrize(("dtype", "row_bytes"), [("float32", 52), ("float16", 26), ("bfloat16", 26)])
-def test_what_is_sampled_is_what_the_modules_say(dtype: str, row_bytes: int) -> None:
-    modules: dict[str, nn.Module] = {"front": make_module(1), "wrist": make_module(2)}
-    encoder = seer.FrozenEncoder(modules, observation(0), latent_dtype=dtype)
-    assert not any(module.training for module in modules.values())
-    assert encoder.sizes == {"front": 4, "wrist": 4, "joints": 5}
-    assert encoder.row_format.num_bytes == row_bytes
-    replay = encoder.make_replay(num_bytes=30 * row_bytes + 7, action_space=ARM)
-    assert (replay.capacity, replay.holds_latents) == (30, True)
-    for number in range(50):  # the ring wraps; episodes of ten, every other one cut by a time limit
-        last, cut = number % 10 == 9, number % 20 == 9
-        final_row = encoder.row(observation(1000)) if cut else None
-        row = encoder.row(observation(number))
-        action = np.full(2, number, np.float32)
-        replay.append(row, action, 0.0, terminated=last and not cut, truncated=cut, final_row=final_row)
-    batch = replay.sample(64)
-    tolerance = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}[dtype]
-    for now, after, action, discount in zip(batch.now, batch.next, batch.action, batch.discount, strict=True):
-        number = int(action[0])
-        torch.testing.assert_close(now[0], by_hand(modules, number), rtol=tolerance, atol=tolerance)
-        if discount:
-            following = 1000 if number % 20 == 9 else number + 1
-            torch.testing.assert_close(after[0], by_hand(modules, following), rtol=tolerance, atol=tolerance)
-    parts = encoder.split(batch.now)
-    assert {name: part.shape for name, part in parts.items()} == {"front": (64, 4), "wrist": (64, 4), "joints": (64, 5)}
-    assert torch.equal(torch.cat(list(parts.values()), -1), batch.now[:, 0])
-
-
-def test_one_module_may_serve_two_cameras_and_counts_twice() -> None:
-    module = make_module()
-    one = seer.FrozenEncoder({"front": module}, {"front": observation(0)["front"]})
-    two = seer.FrozenEncoder({"front": module, "wrist": module}, observation(0))
-    assert one.multiply_adds == 4 * 3 * 4 * 3 * 16  # 4 x 3 places, 4 channels of 3, 4 x 4 kernels
-    assert two.multiply_adds == 2 * one.multiply_adds
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"example": {"front": np.zeros((16, 12, 3), np.uint8)}}, "no image of wrist"),
-        ({"example": observation(0) | {"depth": np.zeros((4, 4))}}, "'depth' is \\(4, 4\\)"),
-        ({"latent_dtype": "int8"}, "latent_dtype 'int8'"),
-        ({"cameras": {}}, "no image of any camera"),
-        ({"cameras": {"front": Two(), "wrist": Two()}}, "gives a tuple"),
-    ],
-)
-def test_bad_settings_are_refused(changes: dict[str, Any], words: str) -> None:
-    module = make_module()
-    given = {"cameras": {"front": module, "wrist": module}, "example": observation(0)} | changes
-    with pytest.raises(seer.SettingError, match=words):
-        seer.FrozenEncoder(**given)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"front": np.zeros((12, 16, 3), np.uint8)},
-        {"front": np.zeros((16, 12, 3), np.float32)},
-        {"joints": np.zeros(4)},
-        {"joints": np.array([0, np.nan, 0, 0, 0])},
-    ],
-)
-def test_an_observation_unlike_the_example_is_refused(changes: dict[str, np.ndarray]) -> None:
-    module = make_module()
-    encoder = seer.FrozenEncoder({"front": module, "wrist": module}, observation(0))
-    with pytest.raises(ValueError, match=f"'{next(iter(changes))}'"):
-        encoder.row(observation(1) | changes)
-    with pytest.raises(ValueError, match="joints"):
-        encoder.row({name: part for name, part in observation(1).items() if name != "joints"})
-
-
 def test_a_module_by_name_with_its_weights(tmp_path: Path) -> None:
     expected, file = make_module(7), tmp_path / "weights.safetensors"
     save_file(expected.state_dict(), file)
-    loaded = seer.load_module("test_pretrained:make_module", file)
+    loaded = seer.load_module("test_own_module:make_module", file)
     assert all(torch.equal(part, loaded.state_dict()[name]) for name, part in expected.state_dict().items())
-    assert not torch.equal(seer.load_module("test_pretrained:make_module").state_dict()["0.weight"], expected[0].weight)
+    assert not torch.equal(seer.load_module("test_own_module:make_module").state_dict()["0.weight"], expected[0].weight)
 
 
-@pytest.mark.parametrize("factory", ["", "nowhere:make", "test_pretrained", "test_pretrained:make", "..x:y"])
+@pytest.mark.parametrize("factory", ["", "nowhere:make", "test_own_module", "test_own_module:make", "..x:y"])
 def test_a_factory_that_is_none_is_refused(factory: str) -> None:
     with pytest.raises(seer.SettingError, match=r"package.module:callable"):
         seer.load_module(factory)
 
 
-@pytest.mark.parametrize("factory", ["math:pi", "torch.nn:Linear", "test_pretrained:fails"])
+@pytest.mark.parametrize("factory", ["math:pi", "torch.nn:Linear", "test_own_module:fails"])
 def test_a_factory_that_fails_is_one_line(factory: str) -> None:
     with pytest.raises(seer.SettingError, match=f"{factory!r} failed"):
         seer.load_module(factory)
@@ -187,25 +87,25 @@ def test_a_module_that_checks_its_images_is_one_line() -> None:
             return images
 
     with pytest.raises(seer.SettingError, match="AssertionError: 224 only"):
-        ModuleStage(Strict(), (4, 84, 84))
+        own_stage(Strict(), (1, 84, 84), stack=4)
 
 
 def test_other_products_and_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(seer.SettingError, match="makes a int"):
-        seer.load_module("test_pretrained:not_a_module")
+        seer.load_module("test_own_module:not_a_module")
     other, broken = tmp_path / "other.safetensors", tmp_path / "broken.safetensors"
     save_file({"x": torch.zeros(3)}, other)
     broken.write_bytes(b"no tensors")
     for file in (other, broken, tmp_path / "missing.safetensors"):
         with pytest.raises(seer.SettingError, match=f"{file.name} doesn't fit"):
-            seer.load_module("test_pretrained:make_module", file)
+            seer.load_module("test_own_module:make_module", file)
 
 
 @pytest.mark.parametrize("agent", ["curl", "sac"])
 def test_a_module_of_ones_own_keeps_its_weights_in_control(agent: str) -> None:
     """Without --encoder-weights too: the factory may have loaded them. Only seer's own layers are made anew."""
     config = preset("dm_control/cartpole-swingup-v0", agent, transfer=True)
-    freeze = dataclasses.replace(config.freeze, encoder_factory="test_pretrained:make_control_bare")
+    freeze = dataclasses.replace(config.freeze, encoder_factory="test_own_module:make_control_bare")
     actions = gymnasium.spaces.Box(-1, 1, (1,))
     environment: Any = SimpleNamespace(frame_shape=(3, 100, 100), stack=3, action_space=actions)
     made = build_agent(dataclasses.replace(config, freeze=freeze), environment, torch.device("cpu"), [0, 1, 2, 3])
@@ -215,17 +115,7 @@ def test_a_module_of_ones_own_keeps_its_weights_in_control(agent: str) -> None:
     assert not any(layer.bias.any() for layer in projections.modules() if isinstance(layer, nn.Linear))
 
 
-def test_the_benchmark_runs() -> None:
-    flags = ["--updates", "1", "--stored", "4", "--batch", "2", "--size", "32"]
-    command = [sys.executable, "-W", "error", ROOT / "benchmarks/frozen_encoder.py", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    images, whole, half = json.loads(done.stdout)["rows"].values()
-    assert images["bytes_per_observation"] == 2 * 3 * 32 * 32 * 4 + 28
-    assert whole["bytes_per_observation"] == (2 * 512 + 7) * 4 == 2 * half["bytes_per_observation"]
-
-
-FACTORY = ("--encoder-factory", "test_pretrained:make_atari_module")
+FACTORY = ("--encoder-factory", "test_own_module:make_atari_module")
 SHORT = (
     *("--env", "ALE/Pong-v5", "--steps", "160", "--replay-capacity", "100", "--first-update", "60", "--n-step", "3"),
     *("--batch-size", "8", "--hidden-units", "16", "--eval-every", "160", "--eval-episodes", "1", "--threads", "1"),
@@ -246,11 +136,11 @@ def test_training_on_a_module_of_ones_own(tmp_path: Path) -> None:
     assert summary["frozen_at"] == 0
     assert summary["replay"]["row_bytes_after"] == 8 * 10 * 10 * 4
     (freeze,) = [record for record in read_metrics(folder) if record["kind"] == "freeze"]
-    assert (freeze["step"], freeze["reason"]) == (0, "encoder of test_pretrained:make_atari_module")
+    assert (freeze["step"], freeze["reason"]) == (0, "encoder of test_own_module:make_atari_module")
 
 
 def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
-    flags = ("--encoder-factory", "test_pretrained:make_thumbnails")
+    flags = ("--encoder-factory", "test_own_module:make_thumbnails")
     assert seer_command("train", *SHORT, *flags, "--out", tmp_path / "run") == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["replay"]["row_bytes_after"] == 4 * 7 * 7 * 4
@@ -263,7 +153,7 @@ def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
     ("flags", "words"),
     [
         (["--encoder-factory", "nowhere:make"], "package.module:callable"),
-        (["--encoder-factory", "test_pretrained:make_module"], "doesn't take images [B, 4, 84, 84]"),
+        (["--encoder-factory", "test_own_module:make_module"], "doesn't take images [B, 4, 84, 84]"),
         ([*FACTORY, "--freeze-at", "50"], "--freeze-at 50"),
         ([*FACTORY, "--encoder-from", "x"], "give one"),
         ([*FACTORY, "--freeze-layers", "2"], "--freeze-layers 2"),
@@ -284,7 +174,7 @@ def test_projections_above_a_module_go_on_learning(capsys: pytest.CaptureFixture
     """CURL: the row is the module's 100 features of each of 4 crops, not the projections' two latents."""
     needs_drawing()
     env = ("--env", "dm_control/cartpole-swingup-v0", "--replay-capacity", "1000")
-    assert seer_command("memory", *env, "--encoder-factory", "test_pretrained:make_control_module") == 0
+    assert seer_command("memory", *env, "--encoder-factory", "test_own_module:make_control_module") == 0
     assert "1,600" in capsys.readouterr().out
 
 
@@ -294,7 +184,7 @@ def test_projections_above_a_module_go_on_learning(capsys: pytest.CaptureFixture
 def test_a_pooled_module_is_frozen_and_what_is_above_it_learns(env: str, maps: str) -> None:
     if env.startswith("dm_control"):
         needs_drawing()
-    factory = ["--encoder-factory", f"test_pretrained:make_{maps}"]
+    factory = ["--encoder-factory", f"test_own_module:make_{maps}"]
     encoders = [
         build(parse_config("train", ["--env", env, *factory, *flags])).agent.online.encoder
         for flags in ([], ["--latent-pool", "3"])

@@ -1,0 +1,332 @@
+"""The freeze: an encoder whose lower stages learn at first and are then replaced by what they gave, stored in a replay.
+
+Axes: B batch, S stack, C channels of one frame, H, W, K crops, N latents per observation, L latent size.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seer.core.module_stage import ModuleStage, device_of
+from seer.core.phase import Phase
+from seer.core.rows import LATENT_DTYPES, FrameReplay, Outcome_co, Progress, RowFormat, refuse_unfitted
+from seer.errors import SettingError
+
+Latents = tuple[Tensor, ...]
+"""The N latents of observations, [B, L] float32 each. A tuple, so that a loss on one leaves the others' gradients None,
+not zeros that Adam would act on."""
+
+Frames = Callable[[Tensor], Tensor]
+"""From frames [B, S, C, H, W] uint8."""
+
+
+def scaled(frames: Tensor) -> Tensor:
+    """Return what most encoders read: frames [B, S, C, H, W] uint8 as [B, S*C, H, W] float32 in [0, 1]."""
+    return frames.flatten(1, 2).float() / 255
+
+
+def unchanged(frames: Tensor) -> Tensor:
+    """Return the frames."""
+    return frames
+
+
+class FreezableEncoder(nn.Module):
+    """Stages in a row: `base`, the lower ones, learns until the freeze; what is `above` it goes on learning.
+
+    `encoder.embed(encoder.prepare(stored))` gives the N latents of what a replay samples, in every phase; a loss on
+    them needs to know nothing of the freeze. Before it they are computed from frames, with a gradient; after it from
+    what `base` gave, which the replay stored in the frames' place.
+
+    Args:
+        stages: a module, or several from the pixels up. One that doesn't say its `output_shape` and `multiply_adds()`
+            is run once to learn them. The last may give N latents, `num_latents`, and then has `one` and
+            `own_parameters` (see `networks/projections.py`).
+        observation_shape: (S, C, H, W), for the lowest stage to be run on.
+        frozen_stages: how many stages the freeze freezes; all by default.
+        pixels: from frames to what the lowest stage reads.
+        inputs: the same in a form that is cheaper for the stages, if there is one.
+        view: from frames to what acting sees of them; all by default.
+        augment: from frames to augmented ones, for learning and for what is stored; `view` by default.
+        num_crops: K, augmented views of each observation that are stored (SEER: 4 random crops).
+        latent_dtype: what latents are stored as: float32, float16, bfloat16 or int8.
+        precision: what the stages above the cut compute in.
+
+    Attributes:
+        phase: what learns and what the replay holds.
+        row_format: one row of the replay after the freeze, [K, N, L].
+        latent_shape: of what `encode` gives, (N, L at the cut).
+        output_size: L of the N latents.
+
+    Raises:
+        SettingError: a setting that can't be.
+    """
+
+    def __init__(
+        self,
+        stages: nn.Module | Sequence[nn.Module],
+        observation_shape: tuple[int, ...] | None = None,
+        *,
+        frozen_stages: int | None = None,
+        pixels: Frames = scaled,
+        inputs: Frames | None = None,
+        view: Frames = unchanged,
+        augment: Frames | None = None,
+        num_crops: int = 1,
+        latent_dtype: str = "float32",
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if latent_dtype not in LATENT_DTYPES:
+            raise SettingError(f"latent_dtype {latent_dtype!r} is unknown: use one of {', '.join(LATENT_DTYPES)}")
+        if num_crops < 1 or (num_crops > 1 and augment is None):
+            raise SettingError(f"num_crops is {num_crops}: it must be 1 or, with augment, more")
+        self.pixels, self.inputs = pixels, pixels if inputs is None else inputs
+        self.view, self.augment = view, augment
+        self.precision = precision
+        given = [stages] if isinstance(stages, nn.Module) else stages
+        self.stages = nn.ModuleList(self._complete(given, observation_shape))
+        self.frozen_stages = len(self.stages) if frozen_stages is None else frozen_stages
+        if not 1 <= self.frozen_stages <= len(self.stages):
+            raise SettingError(f"frozen_stages is {frozen_stages}: the encoder has {len(self.stages)}, give 1 or more")
+        self.phase = Phase.FRAMES
+        self._cut_shape = _shape(self.base[-1])
+        self.latent_shape = _flat(self.base[-1])
+        self.output_size = _flat(self.stages[-1])[1]
+        self.row_format = RowFormat((num_crops, *self.latent_shape), LATENT_DTYPES[latent_dtype])
+
+    @property
+    def base(self) -> Sequence[nn.Module]:
+        """The stages that the freeze freezes."""
+        return list(self.stages)[: self.frozen_stages]
+
+    @property
+    def above(self) -> Sequence[nn.Module]:
+        """The stages that go on learning."""
+        return list(self.stages)[self.frozen_stages :]
+
+    # What a loss sees of a sample, in every phase ---------------------------------------------------------------
+
+    def prepare(self, stored: Tensor) -> Tensor:
+        """Return what `embed` reads of observations as a replay samples them; this and `embed` know the phase.
+
+        Augmented inputs while the encoder learns, later latents [B, N, L] without a gradient. Several passes, of the
+        online and of the target encoder, may share it.
+        """
+        if self.phase is Phase.LATENTS:
+            return stored
+        inputs = self.inputs(self._augmented(stored))
+        if self.phase is Phase.FRAMES:
+            return inputs
+        with torch.no_grad():
+            return self.encode(inputs)
+
+    def embed(self, prepared: Tensor) -> Latents:
+        """Return the N latents [B, L] of prepared observations."""
+        return self(prepared) if self.phase is Phase.FRAMES else self.finish(prepared)
+
+    def embed_one(self, prepared: Tensor, latent: int) -> Tensor:
+        """Return one of the N latents alone, for less work."""
+        return self.one(prepared, latent) if self.phase is Phase.FRAMES else self.finish(prepared)[latent]
+
+    # Passes -----------------------------------------------------------------------------------------------------
+
+    def forward(self, inputs: Tensor) -> Latents:
+        """Return the N latents [B, L] of `inputs` or `pixels`, from all stages."""
+        return _as_latents(_run(self.stages, inputs))
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Return what `base` gives of `inputs` or `pixels`, [B, *latent_shape] float32."""
+        return torch.stack(_as_latents(_run(self.base, inputs)), dim=1)
+
+    def finish(self, latents: Tensor) -> Latents:
+        """Return the N latents [B, L] of what `encode` gave or a replay stored, [B, *latent_shape]."""
+        if not self.above:
+            return latents.unbind(1)
+        return _as_latents(_run(self.above, latents.view(-1, *self._cut_shape).to(self.precision)))
+
+    def one(self, inputs: Tensor, latent: int) -> Tensor:
+        """Return the latent [B, L] of this number of `inputs` or `pixels`, without what only the others pass."""
+        *below, last = self.stages
+        if _num_latents(last) == 1:
+            return self(inputs)[latent]  # type: ignore[no-any-return]
+        return last.one(_run(below, inputs), latent)  # type: ignore[operator, no-any-return]
+
+    # Acting and storing -----------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def observe(self, observation: NDArray[np.uint8]) -> tuple[Latents, Tensor]:
+        """Return the N latents [1, L] to act on, and the `row` to store, of one observation [S, C, H, W] uint8.
+
+        Both come from one pass.
+        """
+        frames = self._to_device(observation)
+        views = [self.view(frames)]
+        stores_latents = self.phase is Phase.LATENTS
+        if stores_latents and self.augment is not None:
+            views.append(self._crops(frames))
+        latents = self.encode(self.inputs(torch.cat(views)))
+        row = latents[len(latents) - self.row_format.shape[0] :] if stores_latents else _as_tensor(observation)
+        return self.finish(latents[:1]), row
+
+    @torch.no_grad()
+    def row(self, observation: NDArray[np.uint8]) -> Tensor:
+        """Return what `Replay.append` takes for an observation [S, C, H, W] uint8: its frames, or latents [K, N, L]."""
+        if self.phase is Phase.LATENTS:
+            return self.encode_rows(self._to_device(observation))[0]
+        return _as_tensor(observation)
+
+    @torch.no_grad()
+    def encode_rows(self, frames: Tensor) -> Tensor:
+        """Return rows of latents [B, K, N, L] float32 of frames [B, S, C, H, W] uint8."""
+        return self.encode(self.inputs(self._crops(frames))).view(len(frames), *self.row_format.shape)
+
+    # The freeze -------------------------------------------------------------------------------------------------
+
+    def freeze_and_transcode(
+        self, replay: FrameReplay[Outcome_co], *targets: "FreezableEncoder", progress: Progress | None = None
+    ) -> Outcome_co:
+        """Freeze the base and turn the replay's frames into its latents, inside the same memory.
+
+        Where latents would be larger than a frame the replay keeps its frames, and only the learning stops.
+
+        Args:
+            replay: of frames.
+            targets: encoders that follow this one, such as a target network's: see `freeze`.
+            progress: called with the rows done and the rows in all.
+
+        Raises:
+            ValueError: the encoder is frozen already.
+            SettingError: nothing is stored yet that the range of int8 could be fitted to.
+        """
+        if self.phase is not Phase.FRAMES:
+            raise ValueError("the encoder is frozen already")
+        refuse_unfitted(self.row_format.dtype, [part.size for part in replay.replays])  # before anything has changed
+        phase = Phase.after_freeze(frame_bytes=replay.row.num_bytes, latent_bytes=self.row_format.num_bytes)
+        self.freeze(phase, *targets)
+        return replay.transcode(self.encode_rows, self.row_format, progress=progress)
+
+    def freeze(self, phase: Phase, *targets: "FreezableEncoder") -> None:
+        """Stop the base's learning for good, and give every target the same base.
+
+        Its last gradient is cleared: left in place it would count in a clipped norm for ever. It goes to evaluation
+        mode and stays there. An optimiser may keep its parameters: without gradients it passes over them.
+
+        Args:
+            phase: what the replay holds from now on, LATENTS or FROZEN_FRAMES.
+            targets: encoders of the same stages.
+        """
+        for index, stage in enumerate(self.base):
+            stage.eval().requires_grad_(False).zero_grad()
+            for target in targets:
+                target.stages[index] = stage
+        for encoder in (self, *targets):
+            encoder.phase = phase
+
+    def train(self, mode: bool = True) -> "FreezableEncoder":
+        """Set the mode of what still learns: running statistics are part of what is frozen."""
+        super().train(mode)
+        for stage in self.base if self.phase is not Phase.FRAMES else ():
+            stage.eval()
+        return self
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return phase and weights, for `restore`; the replay has a `state_dict` of its own."""
+        return {"phase": str(self.phase), "weights": self.state_dict()}
+
+    def restore(self, state: dict[str, Any], *targets: "FreezableEncoder") -> None:
+        """Continue from `checkpoint`; where that is of a frozen encoder, freeze this one and its targets too."""
+        phase = Phase(state["phase"])
+        if phase is not Phase.FRAMES:
+            self.freeze(phase, *targets)
+        self.load_state_dict(state["weights"])
+
+    # What optimisers and accounts ask ---------------------------------------------------------------------------
+
+    def base_parameters(self) -> list[nn.Parameter]:
+        """Return what stops learning at the freeze."""
+        return [parameter for stage in self.base for parameter in stage.parameters()]
+
+    def above_parameters(self) -> list[nn.Parameter]:
+        """Return what goes on learning."""
+        return [parameter for stage in self.above for parameter in stage.parameters()]
+
+    def own_parameters(self, latent: int) -> list[nn.Parameter]:
+        """Return what only the latent of this number passes: its projection, where there are several."""
+        last = self.stages[-1]
+        return last.own_parameters(latent) if _num_latents(last) > 1 else []  # type: ignore[operator]
+
+    def multiply_adds(self) -> tuple[int, int]:
+        """Return the cost of one pass on one observation: of the base (E in the paper) and of what is above it."""
+        costs = [int(stage.multiply_adds()) for stage in self.stages]  # type: ignore[operator]
+        return sum(costs[: self.frozen_stages]), sum(costs[self.frozen_stages :])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return device_of(self)
+
+    def _complete(self, stages: Iterable[nn.Module], observation_shape: tuple[int, ...] | None) -> Iterable[nn.Module]:
+        """Wrap each module that doesn't say its shape."""
+        shape: tuple[int, ...] | None = None
+        for stage in stages:
+            made = stage
+            if not hasattr(stage, "output_shape"):
+                if shape is None:
+                    shape = self._input_shape(observation_shape)
+                made = ModuleStage(stage, shape)
+            shape = _shape(made)
+            yield made
+
+    def _input_shape(self, observation_shape: tuple[int, ...] | None) -> tuple[int, ...]:
+        if observation_shape is None:
+            raise SettingError("observation_shape is missing: give (S, C, H, W), such as (4, 1, 84, 84)")
+        black = torch.zeros(1, *observation_shape, dtype=torch.uint8)
+        return tuple(self.pixels(self.view(black)).shape[1:])
+
+    def _augmented(self, frames: Tensor) -> Tensor:
+        return (self.view if self.augment is None else self.augment)(frames)
+
+    def _crops(self, frames: Tensor) -> Tensor:
+        """Return K augmented views of each observation, [B * K, S, C, h, w]."""
+        crops = self.row_format.shape[0]
+        return self._augmented(frames if self.augment is None else frames.repeat_interleave(crops, 0))
+
+    def _to_device(self, observation: NDArray[np.uint8]) -> Tensor:
+        return _as_tensor(observation)[None].to(self.device)
+
+
+def _as_tensor(observation: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(observation))
+
+
+def _run(stages: Iterable[nn.Module], inputs: Tensor) -> Any:
+    """Return the last stage's outputs: maps [B, C, H, W], features, or N latents [B, L]."""
+    outputs: Any = inputs
+    for stage in stages:
+        outputs = stage(outputs)
+    return outputs
+
+
+def _as_latents(outputs: Tensor | Latents) -> Latents:
+    if not isinstance(outputs, Tensor):
+        return outputs
+    return (outputs.to(torch.promote_types(outputs.dtype, torch.float32)).flatten(1),)
+
+
+def _shape(stage: nn.Module) -> tuple[int, ...]:
+    return tuple(stage.output_shape)  # type: ignore[arg-type]
+
+
+def _num_latents(stage: nn.Module) -> int:
+    return int(getattr(stage, "num_latents", 1))
+
+
+def _flat(stage: nn.Module) -> tuple[int, int]:
+    """Return (N, L) of a stage's outputs."""
+    latents = _num_latents(stage)
+    return latents, math.prod(_shape(stage)) // latents

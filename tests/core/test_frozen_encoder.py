@@ -1,0 +1,127 @@
+"""Frozen encoders of one's own: rows of several cameras and vectors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seer
+
+ROOT = Path(__file__).parents[2]
+ARM = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+
+def make_module(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.BatchNorm2d(4), nn.Tanh(), nn.AdaptiveAvgPool2d(1))
+
+
+class Two(nn.Module):
+    """A module whose features are two tensors."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return images, images
+
+
+def observation(number: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(number)
+    images = {name: rng.integers(0, 256, (16, 12, 3)).astype(np.uint8) for name in ("front", "wrist")}
+    return {"joints": rng.normal(size=5), **images}  # float64, and not last in the row's order
+
+
+def by_hand(modules: dict[str, nn.Module], number: int) -> torch.Tensor:
+    """Features of an observation, one camera at a time."""
+    seen, found = observation(number), []
+    for name in ("front", "wrist"):
+        pixels = torch.tensor(seen[name].transpose(2, 0, 1)[None] / 255.0, dtype=torch.float32)
+        with torch.no_grad():
+            found.append(modules[name](pixels).flatten())
+    return torch.cat([*found, torch.tensor(seen["joints"], dtype=torch.float32)])
+
+
+@pytest.mark.parametrize(("dtype", "row_bytes"), [("float32", 52), ("float16", 26), ("bfloat16", 26)])
+def test_what_is_sampled_is_what_the_modules_say(dtype: str, row_bytes: int) -> None:
+    modules: dict[str, nn.Module] = {"front": make_module(1), "wrist": make_module(2)}
+    encoder = seer.FrozenEncoder(modules, observation(0), latent_dtype=dtype)
+    assert not any(module.training for module in modules.values())
+    assert encoder.sizes == {"front": 4, "wrist": 4, "joints": 5}
+    assert encoder.row_format.num_bytes == row_bytes
+    replay = seer.make_replay(num_bytes=30 * row_bytes + 7, action_space=ARM, latent=encoder.row_format)
+    assert (replay.capacity, replay.holds_latents) == (30, True)
+    for number in range(50):  # the ring wraps; episodes of ten, every other one cut by a time limit
+        last, cut = number % 10 == 9, number % 20 == 9
+        final_row = encoder.row(observation(1000)) if cut else None
+        row = encoder.row(observation(number))
+        action = np.full(2, number, np.float32)
+        replay.append(row, action, 0.0, terminated=last and not cut, truncated=cut, final_row=final_row)
+    batch = replay.sample(64)
+    tolerance = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}[dtype]
+    for now, after, action, discount in zip(batch.now, batch.next, batch.action, batch.discount, strict=True):
+        number = int(action[0])
+        torch.testing.assert_close(now[0], by_hand(modules, number), rtol=tolerance, atol=tolerance)
+        if discount:
+            following = 1000 if number % 20 == 9 else number + 1
+            torch.testing.assert_close(after[0], by_hand(modules, following), rtol=tolerance, atol=tolerance)
+    parts = encoder.split(batch.now)
+    assert {name: part.shape for name, part in parts.items()} == {"front": (64, 4), "wrist": (64, 4), "joints": (64, 5)}
+    assert torch.equal(torch.cat(list(parts.values()), -1), batch.now[:, 0])
+
+
+def test_one_module_may_serve_two_cameras_and_counts_twice() -> None:
+    module = make_module()
+    one = seer.FrozenEncoder({"front": module}, {"front": observation(0)["front"]})
+    two = seer.FrozenEncoder({"front": module, "wrist": module}, observation(0))
+    assert one.multiply_adds() == (4 * 3 * 4 * 3 * 16, 0)  # 4 x 3 places, 4 channels of 3, 4 x 4 kernels
+    assert two.multiply_adds()[0] == 2 * one.multiply_adds()[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"example": {"front": np.zeros((16, 12, 3), np.uint8)}}, "no image of wrist"),
+        ({"example": observation(0) | {"depth": np.zeros((4, 4))}}, "'depth' is \\(4, 4\\)"),
+        ({"latent_dtype": "int8"}, "latent_dtype 'int8'"),
+        ({"cameras": {}}, "no image of any camera"),
+        ({"cameras": {"front": Two(), "wrist": Two()}}, "gives a tuple"),
+    ],
+)
+def test_bad_settings_are_refused(changes: dict[str, Any], words: str) -> None:
+    module = make_module()
+    given = {"cameras": {"front": module, "wrist": module}, "example": observation(0)} | changes
+    with pytest.raises(seer.SettingError, match=words):
+        seer.FrozenEncoder(**given)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"front": np.zeros((12, 16, 3), np.uint8)},
+        {"front": np.zeros((16, 12, 3), np.float32)},
+        {"joints": np.zeros(4)},
+        {"joints": np.array([0, np.nan, 0, 0, 0])},
+    ],
+)
+def test_an_observation_unlike_the_example_is_refused(changes: dict[str, np.ndarray]) -> None:
+    module = make_module()
+    encoder = seer.FrozenEncoder({"front": module, "wrist": module}, observation(0))
+    with pytest.raises(ValueError, match=f"'{next(iter(changes))}'"):
+        encoder.row(observation(1) | changes)
+    with pytest.raises(ValueError, match="joints"):
+        encoder.row({name: part for name, part in observation(1).items() if name != "joints"})
+
+
+def test_the_benchmark_runs() -> None:
+    flags = ["--updates", "1", "--stored", "4", "--batch", "2", "--size", "32"]
+    command = [sys.executable, "-W", "error", ROOT / "benchmarks/frozen_encoder.py", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    images, whole, half = json.loads(done.stdout)["rows"].values()
+    assert images["bytes_per_observation"] == 2 * 3 * 32 * 32 * 4 + 28
+    assert whole["bytes_per_observation"] == (2 * 512 + 7) * 4 == 2 * half["bytes_per_observation"]
