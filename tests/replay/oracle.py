@@ -144,15 +144,6 @@ class Everything:
     def sample(self, batch_size: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         return np.array(sorted(self.places)), np.full(len(self.places), 1 / len(self.places))
 
-    def update(self, places: NDArray[np.int64], priority: NDArray[np.float64]) -> None:
-        raise NotImplementedError
-
-    def state_dict(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def load_state_dict(self, state: dict[str, Any], capacity: int) -> None:
-        raise NotImplementedError
-
 
 class Pair:
     """A replay and its slow twin, fed the same steps: frame i is painted with i, action and reward follow."""

@@ -79,7 +79,7 @@ class Replay:
         self._rng = rng
         self._pending = 0  # newest rows, all of the open episode, whose window isn't complete
         self._ring = Ring(memory, Layout.of_frames(frame, stack, padding), action, number=number)
-        self._settings = {  # a saved state must agree with these
+        self._settings: dict[str, Any] = {  # a saved state must agree with these
             "replay memory in bytes": memory.num_bytes,
             "frame shape": list(frame.shape),
             "stack": stack,
@@ -252,7 +252,7 @@ class Replay:
     def batch(self, places: NDArray[np.int64], weight: NDArray[np.float64]) -> Batch:
         """Return the transitions at `places` `[B]` with these weights `[B]`."""
         ring = self._ring
-        reward, discount, following = ring.fold(places, self._discounts)
+        reward, discount, following = ring.steps.fold(places, self._discounts, self._settings["stack"])
         now, after = ring.gather(np.stack([places, following]), self._rng)
         rewards, discounts, weights = ring.to_device(np.stack([reward, discount, weight], dtype=np.float32))
         return Batch(

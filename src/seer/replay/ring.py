@@ -108,12 +108,6 @@ class Ring:
         if end is End.JUMPED:
             self.age = 0
 
-    def fold(
-        self, places: NDArray[np.int64], discounts: NDArray[np.floating]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """Return rewards, discounts and next places of the n-step windows at `places`: see `Steps.fold`."""
-        return self.steps.fold(places, discounts, self._frames.stack)
-
     def recent(self, count: int, *, span: int) -> NDArray[np.int64]:
         """Return the ids of up to `count` observations, evenly spaced over the newest `span` rows, oldest first."""
         incomplete = 0 if self.count == self.size else self.layout.stack - 1  # have lost part of their stack

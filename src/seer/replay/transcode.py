@@ -3,7 +3,7 @@
 Axes: B batch, R rows, S stack, C channels, H height, W width, K crops, N latents per observation, L latent size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,17 +62,8 @@ def transcode(
         meter = None if codec.is_exact else ErrorMeter(latent.shape, ring.memory.device)
         places = ring.places(np.arange(ring.count - size, ring.count))
         ring.memory.rotate(frame, int(places[0]) if size else 0)
-        dropped = transcode_rows(
-            ring.rows,
-            ring.memory.rows(latent),
-            ring.steps.age[places],
-            encode,
-            codec,
-            stack=ring.layout.stack,
-            black=ring.layout.padding == "zero",
-            chunk_rows=chunk_rows,
-            progress=progress,
-            meter=meter,
+        dropped = _convert(
+            ring, latent, ring.steps.age[places], encode, codec, chunk_rows=chunk_rows, progress=progress, meter=meter
         )
         places = places[dropped:]
         ring.use_latents(Layout.of_latents(latent, codec), places)
@@ -97,50 +88,32 @@ def _fit(ring: Ring, encode: Encode, latent: RowFormat, chunk_rows: int) -> tupl
         return Codec(torch.float32, latent.dtype), 0
     ids = ring.recent(_FITTED_ROWS, span=ring.size)
     refuse_unfitted(latent.dtype, [len(ids)])
-
-    def encoded() -> Iterator[Tensor]:
-        for part in np.split(ids, range(chunk_rows, len(ids), chunk_rows)):
-            latents = encode(ring.read(ring.places(part)))
-            _check_encoded(latents, (len(part), *latent.shape), torch.float32)
-            yield latents
-
-    return Int8Codec.fitted(encoded()), len(ids)
+    chunks = np.split(ring.places(ids), range(chunk_rows, len(ids), chunk_rows))
+    return Int8Codec.fitted(_encoded(encode, ring.read(places), latent) for places in chunks), len(ids)
 
 
-def transcode_rows(
-    frames: Tensor,
-    latents: Tensor,
+def _convert(
+    ring: Ring,
+    latent: RowFormat,
     ages: NDArray[np.uint8],
     encode: Encode,
     codec: Codec,
     *,
-    stack: int,
-    black: bool = False,
     chunk_rows: int,
-    progress: Progress | None = None,
-    meter: ErrorMeter | None = None,
+    progress: Progress | None,
+    meter: ErrorMeter | None,
 ) -> int:
-    """Encode stored observations, oldest first, and return how many at the start had to be dropped.
+    """Encode the rows of `ring`, oldest first in its memory, and return how many at the start had to be dropped.
 
-    `frames` and `latents` are views of the same bytes, and a latent row is no larger than a frame row: the
-    write point stays behind the read point, except for the last frames of a chunk that the next chunk's
-    stacks reach back to, which are carried along.
+    Frames and latents share their bytes, and a latent row is no larger than a frame row: the write point stays behind
+    the read point, except for the last frames of a chunk that the next chunk's stacks reach back to, which are
+    carried along. Row i becomes the latents of observation `dropped + i`.
 
     Args:
-        frames: `[R or more, C, H, W]` uint8, oldest first.
-        latents: `[R or more, K, N, L]`; row i becomes the latents of observation `dropped + i`.
-        ages: `[R]`, each row's predecessors in its episode, stored or not, capped at `stack - 1`.
-        encode: frames `[B, S, C, H, W]` to latents `[B, K, N, L]`.
-        codec: from those to what `latents` stores.
-        stack: S.
-        black: frames before an episode are black; otherwise its first frame is repeated.
-        chunk_rows: observations encoded at a time.
-        progress: called after every chunk.
+        ages: `[R]`, each row's predecessors in its episode, stored or not, S - 1 at most.
         meter: is told of every row and of what is read of it.
-
-    Raises:
-        ValueError: `encode` returned another shape than the latent rows', or another dtype than the codec's.
     """
+    frames, latents, stack = ring.rows, ring.memory.rows(latent), ring.layout.stack
     num_rows = len(ages)
     back = np.arange(stack - 1, -1, -1)
     dropped = int(np.count_nonzero(ages > np.arange(num_rows)))  # their stack reaches back before row 0
@@ -151,10 +124,9 @@ def transcode_rows(
         places = np.arange(start, stop)[:, None] - np.minimum(back, ages[start:stop, None])  # [B, S]
         index = torch.from_numpy(places - (stop - len(held))).to(frames.device)
         stacks = held.index_select(0, index.flatten()).view(*index.shape, *frames.shape[1:])
-        if black:
+        if ring.layout.padding == "zero":
             stacks[torch.from_numpy(back > ages[start:stop, None]).to(frames.device)] = 0
-        encoded = encode(stacks)
-        _check_encoded(encoded, (stop - start, *latents.shape[1:]), codec.plain)
+        encoded = _encoded(encode, stacks, latent)
         stored = codec.encode(encoded)
         latents[start - dropped : stop - dropped] = stored
         if meter is not None:
@@ -165,10 +137,12 @@ def transcode_rows(
     return dropped
 
 
-def _check_encoded(encoded: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Refuse latents that assignment would silently broadcast or cast."""
-    if encoded.shape != shape or encoded.dtype != dtype:
-        raise ValueError(f"encode returned {tuple(encoded.shape)} {encoded.dtype}, not {shape} {dtype}")
+def _encoded(encode: Encode, stacks: Tensor, latent: RowFormat) -> Tensor:
+    """Return the latents of `stacks`, unless assigning them would silently broadcast or cast."""
+    encoded, shape = encode(stacks), (len(stacks), *latent.shape)
+    if encoded.shape != shape or encoded.dtype != torch.float32:
+        raise ValueError(f"encode returned {tuple(encoded.shape)} {encoded.dtype}, not {shape} {torch.float32}")
+    return encoded
 
 
 def together(results: Sequence[Transcoding]) -> Transcoding:
