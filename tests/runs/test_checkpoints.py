@@ -29,7 +29,10 @@ from seer.runs import checkpoints as checkpoint
 from seer.runs import state_files
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 
-TORCH_DTYPES = list(state_files.DTYPE_CODES)
+TORCH_DTYPES = [
+    torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+    torch.bool, torch.int8, torch.int16, torch.int32, torch.int64,
+]  # fmt: skip
 NUMPY_DTYPES = ["bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))]
 NUMPY_DTYPES += ["float16", "float32", "float64"]
 
