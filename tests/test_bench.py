@@ -117,10 +117,10 @@ def test_the_two_runs_are_before_and_after_the_freeze(rainbow: Subject) -> None:
 
 @pytest.mark.parametrize("half", ["before", "after"])
 def test_the_loop_is_the_training_loop(rainbow: Subject, half: str) -> None:
-    journal = getattr(rainbow, half)
-    run = journal.run
+    events = getattr(rainbow, half)
+    run = events.run
     step, updates, size = run.step, run.agent.updates, run.replay.size
-    assert _loop(journal)(7) > 0
+    assert _loop(events)(7) > 0
     assert (run.step, run.agent.updates, run.replay.size) == (step + 7, updates + 7, size + 7)
 
 

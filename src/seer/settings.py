@@ -8,7 +8,7 @@ from seer.config import Config
 from seer.presets import preset
 from seer.validation import validate
 
-Value = str | int | float | bool | None
+Value = str | int | float | bool | tuple[str, ...] | None
 Settings = Mapping[str, Value]
 """Such as {"steps": 100_000, "freeze.at": "never"}."""
 
@@ -80,5 +80,5 @@ def flags_of(config: Config) -> list[str]:
         if isinstance(value, bool):
             flags.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            flags += [f"--{flag}", str(value)]
+            flags += [f"--{flag}", *(value if isinstance(value, tuple) else [str(value)])]
     return flags

@@ -4,6 +4,7 @@ import re
 
 from seer.config import Config, FreezeConfig, ValueConfig
 from seer.errors import SettingError
+from seer.runs.outputs import refuse_unknown
 
 
 def parse_memory(text: str, *, flag: str = "--replay-memory") -> int:
@@ -56,6 +57,7 @@ def validate(config: Config, *, new: bool = True) -> Config:
         f"--steps {config.steps} is no multiple of --num-envs {config.num_envs}, which act together; give "
         f"{config.steps - over + config.num_envs}",
     )
+    refuse_unknown(config.log)
     _validate_pictures(config)
     _validate_replay(config)
     _validate_freeze(config)

@@ -16,13 +16,14 @@ import torch
 from seer.agents.agent import Agent
 from seer.bench.ceilings import Ceiling, convolutions
 from seer.bench.floors import Counter, Work, learned_numbers, numbers
-from seer.bench.subject import CountingJournal, Subject, fill, kind, period
+from seer.bench.subject import CountingEvents, Subject, fill, kind, period
 from seer.bench.timing import Probe, Timing, synchronize, timed
 from seer.core.phase import Phase
 from seer.envs import PixelEnvironment
 from seer.replay import Replay
 from seer.training.build import build_replay
 from seer.training.loop import learn, train
+from seer.training.saving import Checkpointer
 from seer.training.state import TrainingState
 
 CONVERTED = {"atari": 512, "control": 64}
@@ -63,9 +64,9 @@ def row_probes(subject: Subject) -> list[Probe]:
     ]
     if subject.environment is not None:
         probes.append(probe("step", _step(subject.environment)))
-        for phase, journal in (("frames", subject.before), ("latents", subject.after)):
-            probes.append(Probe(f"{agent}/loop/{phase}", _loop(journal), cycle))
-            probes.append(Probe(f"{agent}/overhead/{phase}", _overhead(journal), cycle))
+        for phase, events in (("frames", subject.before), ("latents", subject.after)):
+            probes.append(Probe(f"{agent}/loop/{phase}", _loop(events), cycle))
+            probes.append(Probe(f"{agent}/overhead/{phase}", _overhead(events), cycle))
     return probes
 
 
@@ -170,34 +171,35 @@ def _forward(agent: Agent[Any], replay: Replay, view_size: int) -> Callable[[], 
 # Whole training steps --------------------------------------------------------------------------------------------
 
 
-def _loop(journal: CountingJournal) -> Callable[[int], float]:
-    """`train` itself, with a real journal: acting, environment, replay, update, records."""
-    run = journal.run
-    return lambda steps: _train(run, journal, steps)
+def _loop(events: CountingEvents) -> Callable[[int], float]:
+    """`train` itself, with real events: acting, environment, replay, update, records."""
+    run = events.run
+    return lambda steps: _train(run, events, steps)
 
 
-def _overhead(journal: CountingJournal) -> Callable[[int], float]:
+def _overhead(events: CountingEvents) -> Callable[[int], float]:
     """The same, less the time inside `agent.update`, `agent.decide` and the environment: all that is the loop's own."""
-    run = journal.run
+    run = events.run
 
     def measure(steps: int) -> float:
         others = (run.agent, "update"), (run.agent, "decide"), *((run.environment, name) for name in ENVIRONMENT)
         with watched(*others, device=run.agent.device) as inside:
-            return _train(run, journal, steps) - inside()
+            return _train(run, events, steps) - inside()
 
     return measure
 
 
-def _train(run: TrainingState, journal: CountingJournal, steps: int) -> float:
-    journal.steps_left, journal.stop_requested = steps, False
+def _train(run: TrainingState, events: CountingEvents, steps: int) -> float:
+    events.steps_left, events.stop.requested = steps, False
+    checkpointer = Checkpointer(run, events.folder, events)
     device = run.agent.device
-    with journal:
+    with events.stop:
         synchronize(device)
         start = time.perf_counter()
-        train(run, journal)
+        train(run, events, checkpointer, events.stop)
         synchronize(device)
         seconds = time.perf_counter() - start
-    if journal.steps_left > 0:  # Ctrl-C, which a journal takes for itself
+    if events.steps_left > 0:  # Ctrl-C, which the stop signal takes for itself
         raise KeyboardInterrupt
     return seconds
 

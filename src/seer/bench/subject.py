@@ -7,7 +7,7 @@ import dataclasses
 import io
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from seer.envs.base import Info, Pixels, State
 from seer.errors import SettingError
 from seer.presets import CONTROL, preset
 from seer.replay import Replay, Streams
-from seer.runs.folder import Metrics, RunFolder
+from seer.runs.folder import RunFolder
+from seer.runs.logger import Logger, run_logger
+from seer.runs.stop_signal import StopSignal
 from seer.runs.terminal import Terminal
 from seer.training.build import build, build_environment
-from seer.training.journal import Journal
+from seer.training.events import Events
 from seer.training.loop import freeze
 from seer.training.state import TrainingState
 from seer.validation import validate
@@ -49,16 +51,20 @@ class Step:
     over: bool
 
 
-class CountingJournal(Journal):
-    """The journal of a real run, which stops the loop after so many steps."""
+class CountingEvents(Events):
+    """The events of a real run, which stop the loop after so many steps."""
 
     steps_left = 0
 
+    def __init__(self, run: TrainingState, folder: RunFolder, logger: Logger) -> None:
+        super().__init__(run, folder, logger)
+        self.stop = StopSignal(logger.say)
+
     def on_step(self, info: Info) -> None:
-        """As a run's; the last step asks the loop to stop."""
+        """Ask the loop to stop at the last step."""
         super().on_step(info)
         self.steps_left -= 1
-        self.stop_requested |= self.steps_left == 0
+        self.stop.requested |= self.steps_left == 0
 
 
 @dataclass(frozen=True)
@@ -66,15 +72,15 @@ class Subject:
     """One agent, made twice from the same seed.
 
     Attributes:
-        before, after: journals, writing to a scratch folder, of a run before the freeze and of one after it.
+        before, after: events, writing to a scratch folder, of a run before the freeze and of one after it.
         recording: the steps that fill the replays.
         environment: one more of the kind, to be stepped alone; None where it can't be made.
         missing: why it can't.
     """
 
     config: Config
-    before: CountingJournal
-    after: CountingJournal
+    before: CountingEvents
+    after: CountingEvents
     recording: Sequence[Step]
     environment: PixelEnvironment | None
     missing: str | None
@@ -165,7 +171,7 @@ def stand_in(config: Config) -> StandIn:
 
 @contextmanager
 def prepared(config: Config, plan: Plan, scratch: Path, progress: Progress) -> Iterator[Subject]:
-    """Play, fill two replays, freeze one of the two agents; the journals are closed in the end."""
+    """Play, fill two replays, freeze one of the two agents; their loggers are closed in the end."""
     environment, missing = _environment(config)
     recording = record(environment or stand_in(config), plan.recorded[kind(config)], progress)
     with ExitStack() as files:
@@ -173,7 +179,7 @@ def prepared(config: Config, plan: Plan, scratch: Path, progress: Progress) -> I
             _start(config, environment, recording, plan=plan, folder=scratch / name, files=files)
             for name in ("before", "after")
         )
-        freeze(after.run, after)
+        freeze(after.run, after, after.stop)
         yield Subject(config, before, after, recording, environment, missing)
 
 
@@ -185,15 +191,15 @@ def _start(
     plan: Plan,
     folder: Path,
     files: ExitStack,
-) -> CountingJournal:
-    """A run at its first update, with a filled replay and a journal."""
+) -> CountingEvents:
+    """A run at its first update, with a filled replay and a logger."""
     run = build(config, None if environment else stand_in(config))
     fill(run.replay, recording, plan.rows[kind(config)])
     run.step = run.schedule.first_update
     run.agent.decisions = config.sac.random_steps
     written = files.enter_context(RunFolder.create(folder, config_to_json(config)))
-    metrics = files.enter_context(closing(Metrics(folder)))
-    return CountingJournal(run, written, metrics, _silent_terminal())
+    logger = files.enter_context(run_logger(written, _silent_terminal()))
+    return CountingEvents(run, written, logger)
 
 
 def record(environment: PixelEnvironment, steps: int, progress: Progress, *, seed: int = 0) -> list[Step]:

@@ -39,7 +39,7 @@ PIECE = "piece"  # the tensor's name in a piece's file
 
 
 def take_apart(state: State, name: str) -> tuple[Tree, dict[str, Block], list[Piece]]:
-    """The JSON tree of a state, its tensors and arrays by the names the tree gives them, and its pieces.
+    """Return a state as a JSON tree, its tensors and arrays by the names that the tree gives them, and its pieces.
 
     Raises:
         TypeError: naming, by a path that starts at `name`, the first leaf or key that can't be stored.
@@ -63,7 +63,7 @@ def put_together(tree: Tree, file: Path) -> Any:
 
 
 def piece_file(name: str) -> str:
-    """The file of a piece, in the folder of its checkpoint.
+    """Return the name of a piece's file, in the folder of its checkpoint.
 
     Raises:
         ValueError: a name that could lead out of it.
@@ -74,7 +74,7 @@ def piece_file(name: str) -> str:
 
 
 def piece_names(tree: Tree) -> Iterator[str]:
-    """Of all pieces in a tree."""
+    """Give the names of all pieces in a tree."""
     match tree:
         case {"$piece": str(name)}:
             yield name
