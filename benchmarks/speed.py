@@ -15,7 +15,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,16 @@ from sb3_rows import NEVER, ROW_OF, peer_name, sb3_rows
 from seer.config import Config, config_to_json
 from seer.envs.base import PixelEnvironment
 from seer.presets import preset
-from seer.runs.folder import Metrics, RunFolder
+from seer.runs.folder import RunFolder
+from seer.runs.logger import run_logger
+from seer.runs.stop_signal import StopSignal
 from seer.runs.terminal import Terminal
 from seer.training.build import build
 from seer.training.build_environment import build_environment
 from seer.training.build_replay import build_replay
-from seer.training.journal import Journal
+from seer.training.events import Events
 from seer.training.loop import advance, freeze, learn
+from seer.training.saving import Checkpointer
 from seer.training.state import TrainingState
 from seer.validation import validate
 from timing import CLOCK, Row, interleave, milliseconds
@@ -92,8 +95,8 @@ class Subject:
 
     config: Config
     plan: Plan
-    before: Journal
-    after: Journal
+    before: Events
+    after: Events
     recording: Sequence[Step]
     environment: PixelEnvironment
 
@@ -129,19 +132,25 @@ def prepared(config: Config, plan: Plan) -> Iterator[Subject]:
         scratch = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="seer-speed-")))
         rows = _of_kind(config, plan.rows)
         before, after = (_start(config, recording, rows, scratch / name, files) for name in ("before", "after"))
-        freeze(after.run, after)
+        freeze(after.run, after, StopSignal(after.logger.say))
         yield Subject(config, plan, before, after, recording, environment)
 
 
-def _start(config: Config, recording: Sequence[Step], rows: int, folder: Path, files: ExitStack) -> Journal:
+def _start(config: Config, recording: Sequence[Step], rows: int, folder: Path, files: ExitStack) -> Events:
     """Make a run at its first update, with a filled replay and a logger that writes to a scratch folder."""
     run = build(config)
     fill_replay(run.replay.replays[0], recording, rows)
     run.step = run.schedule.first_update
     run.agent.decisions = config.sac.random_steps  # no random actions any more
     written = files.enter_context(RunFolder.create(folder, config_to_json(config)))
-    metrics = files.enter_context(closing(Metrics(folder)))
-    return Journal(run, written, metrics, Terminal(Console(file=io.StringIO()), quiet_seconds=float("inf")))
+    terminal = Terminal(Console(file=io.StringIO()), quiet_seconds=float("inf"))
+    return Events(run, written, files.enter_context(run_logger(written, terminal)))
+
+
+def _training_step(events: Events) -> Callable[[], object]:
+    """Return a whole training step."""
+    stop, checkpointer = StopSignal(events.logger.say), Checkpointer(events.run, events.folder, events)
+    return lambda: advance(events.run, events, checkpointer, stop)
 
 
 def _of_kind(config: Config, figures: tuple[int, int]) -> int:
@@ -174,8 +183,8 @@ def seer_rows(subject: Subject) -> list[Row]:
         Row("transcode", _transcode(subject), subject.of(subject.plan.converted)),
         Row("forward", _forward(before, after, config.view_size), CHUNK),
         Row("step", _step(subject.environment)),
-        Row("loop/frames", again(lambda: advance(before, subject.before)), cycle),
-        Row("loop/latents", again(lambda: advance(after, subject.after)), cycle),
+        Row("loop/frames", again(_training_step(subject.before)), cycle),
+        Row("loop/latents", again(_training_step(subject.after)), cycle),
     ]
     return [dataclasses.replace(row, name=f"{config.agent}/{row.name}") for row in rows]
 

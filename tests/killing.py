@@ -21,9 +21,11 @@ from unittest.mock import patch
 from seer.cli import main
 from seer.envs.rendering import choose_backend
 from seer.runs import checkpoints as checkpoint
-from seer.runs import folder as run
+from seer.runs.outputs.jsonl import JsonlOutput
+from seer.runs.outputs.tensorboard import TensorBoardOutput
 from seer.training import evaluation, loop
-from seer.training.journal import Journal
+from seer.training.events import Events
+from seer.training.saving import Checkpointer
 from seer.training.state import TrainingState
 
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
@@ -44,11 +46,11 @@ def calls(owner: Any, name: str, fire: Callable[[], None]) -> contextlib.Abstrac
 SITES: dict[str, tuple[Any, str]] = {
     "act": (loop, "collect"),
     "learn": (loop, "learn"),
-    "convert": (Journal, "converting"),
+    "convert": (Events, "on_conversion_progress"),
     "evaluate": (evaluation, "_play"),
-    "record": (run.Metrics, "_mirror"),  # the record is written, TensorBoard's isn't
+    "record": (TensorBoardOutput, "record"),  # metrics.jsonl has the record, TensorBoard hasn't
     "load": (TrainingState, "load_state_dict"),
-    "end": (Journal, "finish"),
+    "end": (Checkpointer, "finish"),
 }
 """What is called when a run comes there; "tear", in the middle of a record, and "write" are made below."""
 
@@ -63,29 +65,28 @@ def under_fire(site: str, number: int) -> contextlib.AbstractContextManager[Any]
             os.kill(os.getpid(), SIGNALS[kind])
 
     if place == "tear":
-        return patch.object(run.Metrics, "record", torn(run.Metrics.record, fire))
+        return patch.object(JsonlOutput, "record", torn(JsonlOutput.record, fire))
     if place == "write":
-        return patch.object(Journal, "checkpoint", writing(Journal.checkpoint, fire))
+        return patch.object(Checkpointer, "save", writing(Checkpointer.save, fire))
     return calls(*SITES[place], fire)
 
 
-def torn(record: Callable[..., Any], fire: Callable[[], None]) -> Callable[..., Any]:
-    def call(self: run.Metrics, *arguments: Any, **options: Any) -> Any:
+def torn(record: Callable[..., None], fire: Callable[[], None]) -> Callable[..., None]:
+    def call(self: JsonlOutput, written: dict[str, Any]) -> None:
         before = os.fstat(self._file.fileno()).st_size
-        written = record(self, *arguments, **options)
+        record(self, written)
         os.truncate(self._file.name, (before + os.fstat(self._file.fileno()).st_size) // 2)
         fire()
         os.truncate(self._file.name, before)
         self._file.write(json.dumps(written, allow_nan=False).encode() + b"\n")
-        return written
 
     return call
 
 
-def writing(save: Callable[[Journal], None], fire: Callable[[], None]) -> Callable[[Journal], None]:
+def writing(save: Callable[[Checkpointer], None], fire: Callable[[], None]) -> Callable[[Checkpointer], None]:
     """Of everything that changes the disk during a checkpoint, each is one call."""
 
-    def call(self: Journal) -> None:
+    def call(self: Checkpointer) -> None:
         with contextlib.ExitStack() as stack:
             for owner, name in WRITES:
                 stack.enter_context(calls(owner, name, fire))

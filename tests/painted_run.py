@@ -1,4 +1,4 @@
-"""A whole run in small, in this process: Rainbow on the painted environment, by the real loop, journal and files."""
+"""A whole run in small, in this process: Rainbow on the painted environment, by the real loop, logger and files."""
 
 import io
 from collections.abc import Callable
@@ -14,13 +14,16 @@ from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
 from seer.replay import MemoryBlock, Prioritized, Replay, RowFormat
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
-from seer.runs.folder import Metrics, RunFolder
+from seer.runs.folder import RunFolder
+from seer.runs.logger import run_logger
+from seer.runs.stop_signal import StopSignal
 from seer.runs.terminal import Terminal
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
+from seer.training.events import Events
 from seer.training.feature_stability import FeatureStability
-from seer.training.journal import Journal
 from seer.training.loop import train
+from seer.training.saving import EVENTS, Checkpointer
 from seer.training.state import Schedule, TrainingState
 from small_agent import FRAME_SHAPE, STACK, make_agent
 
@@ -69,14 +72,15 @@ def make_training(
     )
 
 
-class Stopping(Journal):
+class Stopping(Events):
     """Asks for a stop at a step, as a signal would."""
 
-    stop_at = 0
+    stop_at: int
+    stop: StopSignal
 
     def on_step(self, info: dict[str, Any]) -> None:
         super().on_step(info)
-        self.stop_requested |= self.run.step == self.stop_at
+        self.stop.requested |= self.run.step == self.stop_at
 
 
 def finish(make: Callable[[], TrainingState], path: Path, *, stop_at: int = 0) -> tuple[TrainingState, str]:
@@ -85,22 +89,24 @@ def finish(make: Callable[[], TrainingState], path: Path, *, stop_at: int = 0) -
     terminal = Terminal(Console(file=said, width=1000))
     config = {"env": "painted", "agent": "rainbow", "seed": 0, "freeze": {"at": "auto"}}
     with RunFolder.create(path, config) as folder:
-        run = make()
+        run, state = make(), None
         if stop_at:
-            journal = Stopping(run, folder, Metrics(path), terminal)
-            journal.stop_at = stop_at
-            with journal:
-                train(run, journal)
-            journal.checkpoint()
-            journal.metrics.close()
+            with run_logger(folder, terminal) as logger, StopSignal(logger.say) as stop:
+                stopping = Stopping(run, folder, logger)
+                stopping.stop_at, stopping.stop = stop_at, stop
+                checkpointer = Checkpointer(run, folder, stopping)
+                train(run, stopping, checkpointer, stop)
+                checkpointer.save()
             run = make()
-            state = load_checkpoint(latest_checkpoint(folder.checkpoints))
-            run.load_state_dict(state)
-        journal = Journal(run, folder, Metrics(path), terminal)
-        if stop_at:
-            journal.load_state_dict(state["journal"])
-        with journal:
-            train(run, journal)
-        journal.finish()
-        journal.metrics.close()
+            checkpoint = load_checkpoint(latest_checkpoint(folder.checkpoints))
+            run.load_state_dict(checkpoint)
+            state = checkpoint[EVENTS]
+        with run_logger(folder, terminal, None if state is None else state["metrics"]) as logger:
+            events = Events(run, folder, logger)
+            if state is not None:
+                events.load_state_dict(state)
+            checkpointer = Checkpointer(run, folder, events)
+            with StopSignal(logger.say) as stop:
+                train(run, events, checkpointer, stop)
+            checkpointer.finish(events.summary())
     return run, said.getvalue()

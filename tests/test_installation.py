@@ -4,14 +4,17 @@ A release of somebody else's that breaks seer shows here. Slow: each environment
 index. The table at the end (conftest.py) says which versions pip chose.
 """
 
+import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Callable
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
@@ -112,8 +115,25 @@ def films(home: Home) -> None:
     assert (home.path / "game.mp4").stat().st_size > 10_000
 
 
+def logs_to_wandb(home: Home) -> None:
+    home.variables["WANDB_MODE"] = "offline"
+    home.seer("train", *ATARI, "--log", "wandb", "--out", "wandb-run")
+    (file,) = (home.path / "wandb-run" / "wandb").glob("offline-run-*/*.wandb")
+    assert b"train/loss" in file.read_bytes()
+
+
+def logs_to_trackio(home: Home) -> None:
+    home.variables["TRACKIO_DIR"] = str(home.path / "trackio")
+    home.seer("train", *ATARI, "--log", "trackio", "--out", "trackio-run")
+    with closing(sqlite3.connect(home.path / "trackio" / "seer.db")) as database:
+        rows = database.execute("select step from metrics").fetchall()
+    records = (home.path / "trackio-run" / "metrics.jsonl").read_text().splitlines()
+    assert [step for (step,) in rows] == [json.loads(record)["step"] for record in records]
+
+
 JOBS: dict[str, Callable[[Home], None]] = {
     "dm-control": controls, "bench": benches, "sb3": trains_with_sb3, "export": exports, "ray": sweeps, "video": films,
+    "wandb": logs_to_wandb, "trackio": logs_to_trackio,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from seer.runs.outputs import OUTPUTS
 from seer.sweeps.options import SweepOptions
 
 
@@ -30,6 +31,9 @@ class Resume:
 
     snapshot_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
     """Steps between snapshots of the weights. Default: as before."""
+
+    log: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="|".join((*OUTPUTS, "MODULE:CLASS", "none")))] = None
+    """Where records go too; none: nowhere else. Default: as before."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,6 +75,8 @@ def resume(arguments: Sequence[str]) -> None:
     from seer.trainer import resume_run
 
     changes = {name: value for name, value in vars(settings).items() if name != "folder" and value is not None}
+    if settings.log == ("none",):
+        changes["log"] = ()
     resume_run(settings.folder, changes)
 
 

@@ -15,6 +15,7 @@ from seer.agents.registry import AGENTS
 from seer.agents.settings import LearningConfig, OwnSettings, SacConfig, ValueConfig
 from seer.core.freeze_rules import FreezeChoice, FreezeRule, parse_freeze_at
 from seer.errors import SettingError
+from seer.runs.outputs import OUTPUTS
 
 LatentDtype = Literal["float32", "float16", "bfloat16", "int8"]
 ImageChannels = Literal["auto", "grey", "rgb"]
@@ -189,6 +190,10 @@ class Config:
     log_every: int = 1000
     """Steps between training records."""
 
+    log: Annotated[tuple[str, ...], tyro.conf.arg(metavar="|".join((*OUTPUTS, "MODULE:CLASS")))] = ()
+    """Where records go beside metrics.jsonl, TensorBoard and the terminal: wandb, trackio (each with its extra), or a
+    subclass of seer.runs.outputs.Output of your own."""
+
     device: str = "auto"
     """Where networks and replay live: cpu, cuda, cuda:1; auto takes a GPU if there is one."""
 
@@ -237,7 +242,10 @@ class Config:
 def config_to_json(config: Config) -> dict[str, Any]:
     """The config as nested JSON objects, for `config.json`; without `own` where the agent has none of its own."""
     record = dataclasses.asdict(config)
-    return record if record["own"] else {name: value for name, value in record.items() if name != "own"}
+    log = list(record.pop("log"))
+    if not record["own"]:
+        del record["own"]
+    return record | ({"log": log} if log else {})  # seers of before, which know no such setting, read most runs
 
 
 def config_from_json(record: dict[str, Any]) -> Config:
@@ -255,7 +263,7 @@ def config_from_json(record: dict[str, Any]) -> Config:
         groups = {f.name: f.default_factory for f in dataclasses.fields(Config) if callable(f.default_factory)}
         built = {name: group(**record[name]) for name, group in groups.items() if name != "own"}
         built["own"] = spec.own_settings(record.get("own"))
-        config = Config(**(record | built))
+        config = Config(**(record | built | {"log": tuple(record.get("log", ()))}))
     except (TypeError, KeyError) as error:
         raise SettingError(f"config.json doesn't fit this version of seer: {error}; start a new run") from None
     for part in (config, *(getattr(config, name) for name in groups)):
@@ -274,6 +282,8 @@ def _refuse_wrong_types(part: Any) -> None:
 
 
 def _is_of(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is tuple:
+        return all(type(each) is str for each in value)
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_args(kind):  # int | None

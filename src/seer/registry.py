@@ -19,7 +19,7 @@ from seer.errors import SettingError, shortened
 Actions = Literal["discrete", "continuous"]
 """What an agent can take, and an environment asks for."""
 
-Value = str | int | float | bool | None
+Value = str | int | float | bool | tuple[str, ...] | None
 Settings = Mapping[str, Value]
 """Changes to settings by dotted name of the field in `Config`: {"steps": 100_000, "freeze.at": "never"}."""
 

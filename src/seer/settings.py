@@ -71,5 +71,5 @@ def flags_of(config: Config) -> list[str]:
         if isinstance(value, bool):
             flags.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            flags += [f"--{flag}", str(value)]
+            flags += [f"--{flag}", *(value if isinstance(value, tuple) else [str(value)])]
     return flags

@@ -17,14 +17,18 @@ from seer.paper.transfer import adopt_encoder, adopt_weights
 from seer.reporting.plots import plot_runs
 from seer.runs.budget import disk_bytes
 from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_checkpoint
-from seer.runs.folder import METRICS_FILE, SUMMARY_FILE, Metrics, RunFolder, read_metrics, refuse_used
-from seer.runs.terminal import Terminal, human_bytes
+from seer.runs.folder import METRICS_FILE, SUMMARY_FILE, RunFolder, read_metrics, refuse_used
+from seer.runs.logger import run_logger
+from seer.runs.outputs import make_outputs
+from seer.runs.stop_signal import Interrupted, StopSignal
+from seer.runs.terminal import Terminal, closing_table, human_bytes
 from seer.training.build import build
 from seer.training.computing import describe_computing, settle_computing
 from seer.training.evaluation import LONGEST_GAME
-from seer.training.journal import Interrupted, Journal
+from seer.training.events import Events
 from seer.training.load_run import config_of, fitting, refuse_other_settings
 from seer.training.loop import train
+from seer.training.saving import EVENTS, Checkpointer
 from seer.training.state import TrainingState
 from seer.validation import validate
 
@@ -36,8 +40,9 @@ def start_run(config: Config) -> None:
     out, config = _new_folder(config), settle_computing(config)
     terminal = Terminal()
     run = _ready(config, out, terminal)
-    with RunFolder.create(out, config_to_json(config)) as folder, _metrics(folder) as metrics:
-        _train_to_the_end(Journal(run, folder, metrics, terminal))
+    with RunFolder.create(out, config_to_json(config)) as folder, run_logger(folder, terminal) as logger:
+        events = Events(run, folder, logger)
+        train_to_the_end(events, Checkpointer(run, folder, events), terminal)
 
 
 def try_run(config: Config) -> None:
@@ -50,6 +55,7 @@ def try_run(config: Config) -> None:
 def _ready(config: Config, out: Path, terminal: Terminal) -> TrainingState:
     """Build a run before its first step, once nothing is known that speaks against it."""
     refuse_used(out)
+    make_outputs(config.log, out, {})  # while nothing is written: their packages may be missing
     run = build(config)
     _refuse_unclear_pictures(run, config)
     _refuse_full_disk(out, run)
@@ -74,24 +80,24 @@ def resume_run(path: Path, changes: Mapping[str, Any]) -> None:
         begun_with, terminal = config_of(folder), Terminal()
         config = validate(dataclasses.replace(begun_with, **changes), new=False)
         run = build(config)
-        begun = _has_begun(folder)
-        if begun:
+        state, checkpoint = None, None
+        if _has_begun(folder):
             checkpoint = latest_checkpoint(folder.checkpoints)
-            figures = _load(run, checkpoint, folder.config)
+            state = _load(run, checkpoint, folder.config)
         else:
             _adopt(run, config, terminal)
         folder.change(changes)
-        with _metrics(folder) as metrics:
-            journal = Journal(run, folder, metrics, terminal)
-            if begun:
-                journal.load_state_dict(figures, checkpoint)
+        with run_logger(folder, terminal, None if state is None else state["metrics"]) as logger:
+            events = Events(run, folder, logger)
+            if state is not None:
+                events.load_state_dict(state)
             terminal.say(f"resuming {path} at step {run.step:,}")
             if run.lost_episode:
                 terminal.say(
                     "the environment did not go the same way again: its episode was cut there, a new one begins"
                 )
             _clear_failure(path)
-            _train_to_the_end(journal)
+            train_to_the_end(events, Checkpointer(run, folder, events, last=checkpoint), terminal)
 
 
 def _has_begun(folder: RunFolder) -> bool:
@@ -113,12 +119,8 @@ def _adopt(run: TrainingState, config: Config, terminal: Terminal) -> None:
         adopt_weights(run.agent, Path(config.freeze.encoder_weights))
 
 
-def _metrics(folder: RunFolder) -> closing[Metrics]:
-    return closing(Metrics(folder.path))
-
-
 def _load(run: TrainingState, checkpoint: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Bring a run to its checkpoint; returns the journal's part of it.
+    """Bring a run to its checkpoint, and return the part of it that is its events'.
 
     A function of its own, so that nothing holds the checkpoint's mapped memory once it is copied.
     """
@@ -126,11 +128,11 @@ def _load(run: TrainingState, checkpoint: Path, config: dict[str, Any]) -> dict[
     with fitting(checkpoint):
         refuse_other_settings(checkpoint, state["settings"], config)
         run.load_state_dict(state)
-        return state["journal"]
+        return state[EVENTS]
 
 
 def _refuse_full_disk(out: Path, run: TrainingState) -> None:
-    """Now, not after hours: SettingError where the checkpoints won't fit."""
+    """Raise SettingError where the checkpoints won't fit, before the first step and not after hours."""
     try:
         place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
         if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
@@ -147,23 +149,25 @@ def _refuse_full_disk(out: Path, run: TrainingState) -> None:
         )
 
 
-def _train_to_the_end(journal: Journal) -> None:
-    run = journal.run
-    _introduce(run, config_of(journal.folder), journal.terminal)
-    folder = journal.folder.path
-    with journal, _explaining(journal), closing(run):
-        if journal.saved_at is None:
-            journal.checkpoint()  # so that there is always one to go on from
+def train_to_the_end(events: Events, checkpointer: Checkpointer, terminal: Terminal) -> None:
+    """Train a run from where it stands; save and close it, however it ends."""
+    run, folder = events.run, events.folder
+    _introduce(run, config_of(folder), terminal)
+    with StopSignal(terminal.say) as stop, terminal, _explaining(checkpointer), closing(run):
+        if checkpointer.last is None:
+            checkpointer.save()  # so that there is always one to go on from
         with suppress(Interrupted):
-            train(run, journal)
-            with journal.paused():
-                journal.checkpoint()  # at the end too: what a summary calls finished must have its agent
+            train(run, events, checkpointer, stop)
+            with events.stopwatch.paused():
+                checkpointer.save()  # at the end too: what a summary calls finished must have its agent
     if not run.finished:
-        journal.terminal.say(f"stopped at step {run.step:,}; go on with: seer resume {folder}")
+        terminal.say(f"stopped at step {run.step:,}; go on with: seer resume {folder.path}")
         raise SystemExit(130)
-    journal.finish()
-    picture = plot_runs([folder], x="steps", out=folder / "learning_curve.png")
-    journal.terminal.say(f"learning curve: {picture}\nrun folder: {folder}")
+    summary = events.summary()
+    checkpointer.finish(summary)
+    terminal.table(f"{summary['env']}, {summary['agent']}, seed {summary['seed']}", closing_table(summary))
+    picture = plot_runs([folder.path], x="steps", out=folder.path / "learning_curve.png")
+    terminal.say(f"learning curve: {picture}\nrun folder: {folder.path}")
 
 
 def _introduce(run: TrainingState, config: Config, terminal: Terminal) -> None:
@@ -182,17 +186,17 @@ def _introduce(run: TrainingState, config: Config, terminal: Terminal) -> None:
 
 
 @contextmanager
-def _explaining(journal: Journal) -> Iterator[None]:
+def _explaining(checkpointer: Checkpointer) -> Iterator[None]:
     """Make one line of what stops a run, with the step and the way on; the traceback is left in the folder."""
     try:
         yield
     except Exception as error:
-        folder, step = journal.folder.path, journal.run.step
+        folder, step = checkpointer.folder.path, checkpointer.run.step
         what = f"stopped in step {step:,}: {error if isinstance(error, SettingError) else shortened(error)}"
         if not folder.is_dir():  # nothing is left to go on from
             raise SettingError(what) from error
-        if journal.saved_at is not None and not isinstance(error, LearningError):
-            what += f"; go on from step {journal.saved_at:,} with: seer resume {folder}"
+        if checkpointer.last_step is not None and not isinstance(error, LearningError):
+            what += f"; go on from step {checkpointer.last_step:,} with: seer resume {folder}"
         try:
             (folder / FAILURE_FILE).write_text(traceback.format_exc())
             what += f" (traceback: {folder / FAILURE_FILE})"

@@ -7,6 +7,7 @@ from seer.agents.settings import ValueConfig
 from seer.config import Config, FreezeConfig
 from seer.envs.registry import suite_of
 from seer.errors import SettingError
+from seer.runs.outputs import refuse_unknown
 
 
 def parse_memory(text: str, *, flag: str = "--replay-memory") -> int:
@@ -59,6 +60,7 @@ def validate(config: Config, *, new: bool = True) -> Config:
         f"--steps {config.steps} is no multiple of --num-envs {config.num_envs}, which act together; give "
         f"{config.steps - over + config.num_envs}",
     )
+    refuse_unknown(config.log)
     _validate_pictures(config)
     _validate_replay(config)
     _validate_freeze(config)

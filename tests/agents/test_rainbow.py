@@ -24,9 +24,10 @@ from seer.networks.encoders import ConvolutionForm
 from seer.networks.heads import Noise, ValueHead
 from seer.replay import Batch, MemoryBlock, Prioritized, Replay, RowFormat, Uniform
 from seer.runs.checkpoints import load_checkpoint, save_checkpoint
+from seer.runs.stop_signal import StopSignal
 from seer.training.drift_monitor import DriftMonitor
+from seer.training.events import Events
 from seer.training.feature_stability import FeatureStability
-from seer.training.journal import Journal
 from seer.training.loop import collect, freeze, learn
 from seer.training.state import Schedule, TrainingState
 from small_agent import ACTIONS, ALL_ON, FRAME_SHAPE, PARTS, STACK, make_agent, make_batch
@@ -542,7 +543,7 @@ def accuracy(run: TrainingState) -> float:
 
 
 class Silent:
-    """A journal that keeps nothing."""
+    """Events that nobody records."""
 
     def on_freeze_start(self) -> None: ...
     def on_conversion_progress(self, done: int, total: int) -> None: ...
@@ -605,7 +606,7 @@ def test_it_learns_before_the_freeze_and_learns_anew_after_it(
     run = make_run(PARTS[name], layers)
     train(run, 200)
     assert accuracy(run) == 1
-    freeze(run, cast(Journal, Silent()))
+    freeze(run, cast(Events, Silent()), StopSignal(print))
     assert run.agent.phase is phase
     assert run.replay.holds_latents == (phase is Phase.LATENTS)
     assert accuracy(run) == 1  # the freeze forgets nothing
@@ -619,6 +620,6 @@ def test_it_learns_before_the_freeze_and_learns_anew_after_it(
 def test_it_learns_from_latents_of_an_encoder_that_never_did(name: str) -> None:
     run = make_run(PARTS[name], DATA_EFFICIENT)
     train(run, 19)
-    freeze(run, cast(Journal, Silent()))
+    freeze(run, cast(Events, Silent()), StopSignal(print))
     train(run, 400)
     assert accuracy(run) == 1

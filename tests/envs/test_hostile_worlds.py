@@ -25,10 +25,12 @@ from seer.envs import timeout as patience
 from seer.envs.base import Drawing, Info
 from seer.errors import LearningError, RunError, SettingError
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
-from seer.runs.folder import Metrics, RunFolder, read_metrics
+from seer.runs.folder import RunFolder, read_metrics
+from seer.runs.logger import run_logger
 from seer.runs.terminal import Terminal
 from seer.training import evaluation
-from seer.training.journal import Journal
+from seer.training.events import Events
+from seer.training.saving import Checkpointer
 from seer.training.state import TrainingState
 from tiny_run import FLAGS, stop_in_step
 
@@ -75,25 +77,23 @@ class World(PaintedEnvironment):
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[[TrainingState], Journal]:
-    """Train a run as `seer train` does, with a checkpoint every 60 steps; returns its journal."""
+def start(tmp_path: Path) -> Callable[[TrainingState], Events]:
+    """Train a run as `seer train` does, with a checkpoint every 60 steps; returns its events."""
     path = tmp_path / "run"
     config = config_to_json(Config(env="ALE/Pong-v5"))
 
-    def train(run: TrainingState) -> Journal:
+    def train(run: TrainingState) -> Events:
         object.__setattr__(run.schedule, "checkpoint_every", 60)
-        with RunFolder.create(path, config) as folder:
-            journal = Journal(run, folder, Metrics(path), Terminal())
-            try:
-                trainer._train_to_the_end(journal)
-            finally:
-                journal.metrics.close()
-        return journal
+        terminal = Terminal()
+        with RunFolder.create(path, config) as folder, run_logger(folder, terminal) as logger:
+            events = Events(run, folder, logger)
+            trainer.train_to_the_end(events, Checkpointer(run, folder, events), terminal)
+        return events
 
     return train
 
 
-def stops(start: Callable[[TrainingState], Journal], run: TrainingState, tmp_path: Path) -> str:
+def stops(start: Callable[[TrainingState], Events], run: TrainingState, tmp_path: Path) -> str:
     """The line with which a run stops, having saved only what is right."""
     with pytest.raises(SettingError) as caught:
         start(run)
@@ -112,7 +112,7 @@ def stops(start: Callable[[TrainingState], Journal], run: TrainingState, tmp_pat
     return line
 
 
-def test_a_folder_deleted_under_the_run_stops_it(start: Callable[[TrainingState], Journal], tmp_path: Path) -> None:
+def test_a_folder_deleted_under_the_run_stops_it(start: Callable[[TrainingState], Events], tmp_path: Path) -> None:
     """Within a checkpoint's time, without a word of going on from what is lost."""
     run = make_training(FreezeAt(40))
     advance, seen = run.environment._advance, []
@@ -144,7 +144,7 @@ def test_a_folder_deleted_under_the_run_stops_it(start: Callable[[TrainingState]
     ],
 )
 def test_a_world_that_breaks_stops_the_run(
-    fault: str, said: str, start: Callable[[TrainingState], Journal], tmp_path: Path
+    fault: str, said: str, start: Callable[[TrainingState], Events], tmp_path: Path
 ) -> None:
     run = make_training(FreezeAt(40))
     run.environment = World(fault)
@@ -183,20 +183,20 @@ def test_a_limit_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize("episode", [Episode(1), Episode(1, truncated=True), Episode(10**9)], ids=str)
 def test_episodes_of_one_step_or_without_end_are_learnt_from(
-    episode: Episode, start: Callable[[TrainingState], Journal], tmp_path: Path
+    episode: Episode, start: Callable[[TrainingState], Events], tmp_path: Path
 ) -> None:
     run = make_training(FreezeAt(40))
     run.environment.episodes = (episode,)  # type: ignore[attr-defined]
     run.environment.reset(seed=0)
     object.__setattr__(run.schedule, "steps", 90)
-    journal = start(run)
+    events = start(run)
     assert run.finished
-    assert journal.updates["after"] > 0
+    assert events.stopwatch.updates["after"] > 0
     assert len([record for record in read_metrics(tmp_path / "run") if record["kind"] == "episode"]) in (0, 1, 90)
 
 
 def test_an_evaluation_without_end_stops_the_run(
-    start: Callable[[TrainingState], Journal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[[TrainingState], Events], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "LONGEST_GAME", 500)
     run = make_training(FreezeAt(40))
@@ -207,7 +207,7 @@ def test_an_evaluation_without_end_stops_the_run(
 
 
 def test_what_nobody_foresaw_stops_the_run_in_one_line(
-    start: Callable[[TrainingState], Journal], tmp_path: Path
+    start: Callable[[TrainingState], Events], tmp_path: Path
 ) -> None:
     run = make_training(FreezeAt(40))
     update = run.agent.update
@@ -224,7 +224,7 @@ def test_what_nobody_foresaw_stops_the_run_in_one_line(
 
 @pytest.mark.parametrize("device_waits", [True, False])
 def test_losses_that_are_no_numbers_stop_the_run(
-    device_waits: bool, start: Callable[[TrainingState], Journal], tmp_path: Path
+    device_waits: bool, start: Callable[[TrainingState], Events], tmp_path: Path
 ) -> None:
     """Whether the update is looked at once (it gives priorities) or in the next step."""
     run = make_training(FreezeAt(40))
@@ -248,7 +248,7 @@ def test_losses_that_are_no_numbers_stop_the_run(
 
 
 def frozen_run(
-    start: Callable[[TrainingState], Journal], meddle: Callable[[TrainingState], None], tmp_path: Path
+    start: Callable[[TrainingState], Events], meddle: Callable[[TrainingState], None], tmp_path: Path
 ) -> str:
     run = make_training(FreezeAt(40))
     learn = run.agent.update
@@ -262,7 +262,7 @@ def frozen_run(
         return stops(start, run, tmp_path)
 
 
-def test_a_frozen_layer_that_moves_is_noticed(start: Callable[[TrainingState], Journal], tmp_path: Path) -> None:
+def test_a_frozen_layer_that_moves_is_noticed(start: Callable[[TrainingState], Events], tmp_path: Path) -> None:
     def move(run: TrainingState) -> None:
         with torch.no_grad():
             run.agent.online.encoder.base_parameters()[0][0, 0, 0, 0] += 1e-6
@@ -270,7 +270,7 @@ def test_a_frozen_layer_that_moves_is_noticed(start: Callable[[TrainingState], J
     assert "isn't what it was at the freeze" in frozen_run(start, move, tmp_path)
 
 
-def test_a_frozen_layer_that_could_learn_is_noticed(start: Callable[[TrainingState], Journal], tmp_path: Path) -> None:
+def test_a_frozen_layer_that_could_learn_is_noticed(start: Callable[[TrainingState], Events], tmp_path: Path) -> None:
     def thaw(run: TrainingState) -> None:
         run.agent.online.encoder.base_parameters()[0].requires_grad_(True)
 
@@ -278,7 +278,7 @@ def test_a_frozen_layer_that_could_learn_is_noticed(start: Callable[[TrainingSta
 
 
 def test_a_phase_that_disagrees_with_the_replay_is_noticed(
-    start: Callable[[TrainingState], Journal], tmp_path: Path
+    start: Callable[[TrainingState], Events], tmp_path: Path
 ) -> None:
     def forget(run: TrainingState) -> None:
         run.frozen_at = None

@@ -1,34 +1,20 @@
-"""Run folders: nothing is overwritten, one process writes, and a resumed run repeats no record."""
+"""Run folders: nothing is overwritten, one process writes, and only whole records are read."""
 
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seer.errors import RunError, SettingError
-from seer.runs.folder import Metrics, RunFolder, lock, read_metrics
+from seer.runs.folder import RunFolder, lock, read_metrics
 
 CONFIG = {"env": "ALE/Pong-v5", "agent": "rainbow", "seed": 0, "freeze": {"at": "never"}}
-
-
-def record(metrics: Metrics, step: int, **figures: Any) -> dict[str, Any]:
-    return metrics.record("train", step=step, frames=4 * step, flops=10 * step, **figures)
-
-
-def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    return [(event.step, event.value) for event in events.Scalars(tag)]
 
 
 # Folders ---------------------------------------------------------------------------------------------------
@@ -149,114 +135,6 @@ def test_a_summary_is_written_whole(tmp_path: Path) -> None:
 
 
 # Metrics ---------------------------------------------------------------------------------------------------
-
-
-def test_a_record_is_one_line_of_plain_json(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path)
-    written = record(
-        metrics, np.int64(5), loss=np.float32(0.5), q=torch.tensor(2.0), bad=math.nan, worse=-math.inf,
-        returns=[np.float64(1), math.nan], converted=True, phase="latents", none=None,
-    )  # fmt: skip
-    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()  # on the disk before close
-    assert json.loads(line, parse_constant=pytest.fail) == written == read_metrics(tmp_path)[0]
-    assert list(written)[:5] == ["kind", "step", "frames", "flops", "wall_seconds"]
-    assert written | {"wall_seconds": 0} == {
-        "kind": "train", "step": 5, "frames": 20, "flops": 50, "wall_seconds": 0, "loss": 0.5, "q": 2.0,
-        "bad": None, "worse": None, "returns": [1.0, None], "converted": True, "phase": "latents",
-        "none": None,
-    }  # fmt: skip
-    metrics.close()
-
-
-def test_tensorboard_has_the_figures_at_once(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path)
-    for step in (1, 2):
-        record(metrics, step, loss=step / 2, bad=math.nan, converted=True, phase="latents", returns=[1.0])
-    metrics.record("eval", step=2, frames=8, flops=20, mean=7)
-    assert scalars(tmp_path, "train/loss") == [(1, 0.5), (2, 1.0)]
-    assert scalars(tmp_path, "eval/mean") == [(2, 7.0)]
-    events = EventAccumulator(str(tmp_path))
-    events.Reload()
-    assert sorted(events.Tags()["scalars"]) == ["eval/mean", "train/loss"]
-    metrics.close()
-
-
-def test_resuming_drops_what_was_recorded_after_the_checkpoint(tmp_path: Path) -> None:
-    lost = Metrics(tmp_path)
-    for step in range(1, 6):
-        record(lost, step, loss=step)
-    state = json.loads(json.dumps(lost.state_dict()))
-    kept = read_metrics(tmp_path)
-    for step in range(6, 9):
-        record(lost, step, loss=-step)
-    lost.close()  # for the test's sake; every record is on the disk already
-    with (tmp_path / "metrics.jsonl").open("ab") as file:
-        file.write(b'{"kind": "train", "st')
-    assert len(read_metrics(tmp_path)) == 8
-
-    for _ in range(2):  # killed again before its next checkpoint
-        metrics = Metrics(tmp_path)
-        metrics.load_state_dict(state)
-        assert read_metrics(tmp_path) == kept
-        for step in range(6, 11):
-            record(metrics, step, loss=step)
-        metrics.close()
-
-    records = read_metrics(tmp_path)
-    assert [entry["step"] for entry in records] == list(range(1, 11))
-    assert [entry["loss"] for entry in records] == list(range(1, 11))
-    seconds = [entry["wall_seconds"] for entry in records]
-    assert seconds == sorted(seconds)
-    assert scalars(tmp_path, "train/loss") == [(step, step) for step in range(1, 11)]
-
-
-def test_wall_seconds_go_on_from_the_checkpoint(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path)
-    state = metrics.state_dict() | {"wall_seconds": 1000.0}
-    metrics.load_state_dict(state)
-    assert 1000 <= record(metrics, 1)["wall_seconds"] < 1010
-    assert 1000 <= metrics.state_dict()["wall_seconds"] < 1010
-    metrics.close()
-
-
-def test_resuming_from_before_the_first_record(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path)
-    state = metrics.state_dict()
-    record(metrics, 1)
-    metrics.load_state_dict(state)
-    assert read_metrics(tmp_path) == []
-    metrics.close()
-
-
-def test_resuming_survives_a_torn_event_file(tmp_path: Path) -> None:
-    lost = Metrics(tmp_path)
-    record(lost, 1, loss=1)
-    state = lost.state_dict()
-    record(lost, 2, loss=-2)
-    lost.close()
-    (events,) = tmp_path.glob("events.out.*")
-    os.truncate(events, events.stat().st_size - 3)
-    metrics = Metrics(tmp_path)
-    metrics.load_state_dict(state)
-    record(metrics, 2, loss=2)
-    metrics.close()
-    assert scalars(tmp_path, "train/loss") == [(1, 1.0), (2, 2.0)]
-
-
-@pytest.mark.parametrize("change", [lambda content: content[:-20], lambda content: b"x" + content, lambda content: b""])
-def test_a_checkpoint_and_metrics_that_disagree_are_refused(tmp_path: Path, change: Any) -> None:
-    metrics = Metrics(tmp_path)
-    record(metrics, 1)
-    state = metrics.state_dict()
-    metrics.close()
-    file = tmp_path / "metrics.jsonl"
-    changed = change(file.read_bytes())
-    file.write_bytes(changed)
-    metrics = Metrics(tmp_path)
-    with pytest.raises(SettingError, match=r"metrics\.jsonl is damaged"):
-        metrics.load_state_dict(state)
-    metrics.close()
-    assert file.read_bytes() == changed
 
 
 def test_only_a_torn_last_line_is_overlooked(tmp_path: Path) -> None:

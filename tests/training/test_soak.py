@@ -9,19 +9,22 @@ import painted_run
 from painted_run import CAPACITY, make_training
 from seer.core.freeze_rules import FreezeAt
 from seer.replay import Replay
-from seer.runs.folder import Metrics, RunFolder
+from seer.runs.folder import RunFolder
+from seer.runs.logger import run_logger
+from seer.runs.stop_signal import StopSignal
 from seer.runs.terminal import Terminal
 from seer.system_info import resident_bytes
-from seer.training.journal import Journal
+from seer.training.events import Events
 from seer.training.loop import train
+from seer.training.saving import Checkpointer
 from seer.training.state import TrainingState
 
 
-class Measuring(Journal):
+class Measuring(Events):
     """Notes the process's resident memory and open files at every log."""
 
-    def log(self) -> None:
-        super().log()
+    def on_log(self) -> None:
+        super().on_log()
         self.resident = [*getattr(self, "resident", []), resident_bytes()]
         self.handles = [*getattr(self, "handles", []), psutil.Process().num_fds()]
 
@@ -39,23 +42,22 @@ def soak(
 
     monkeypatch.setattr(painted_run, "Schedule", longer)
     run = make_training(FreezeAt(40))
-    with RunFolder.create(folder, {"env": "painted", "agent": "rainbow", "seed": 0}) as place:
-        journal = Measuring(run, place, Metrics(folder), Terminal())
-        with journal:
-            train(run, journal)
-        journal.metrics.close()
-    return run, journal
+    config = {"env": "painted", "agent": "rainbow", "seed": 0}
+    with RunFolder.create(folder, config) as place, run_logger(place, Terminal()) as logger:
+        events = Measuring(run, place, logger)
+        train(run, events, Checkpointer(run, place, events), StopSignal(print))
+    return run, events
 
 
-def check_flat(run: TrainingState, journal: Measuring, *, most: float) -> None:
+def check_flat(run: TrainingState, events: Measuring, *, most: float) -> None:
     """No more at the end than after the first fifth, when everything has happened once."""
     replay: Replay = run.replay
     assert replay.holds_latents
     assert replay.size == replay.capacity > CAPACITY // 2
-    early = len(journal.resident) // 5
-    assert max(journal.resident[-early:]) - max(journal.resident[: 2 * early]) < most
-    assert max(journal.handles[-early:]) <= max(journal.handles[: 2 * early])
-    assert len(list(journal.folder.checkpoints.glob("step-*"))) <= 2
+    early = len(events.resident) // 5
+    assert max(events.resident[-early:]) - max(events.resident[: 2 * early]) < most
+    assert max(events.handles[-early:]) <= max(events.handles[: 2 * early])
+    assert len(list(events.folder.checkpoints.glob("step-*"))) <= 2
 
 
 def test_a_thousand_steps_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +66,6 @@ def test_a_thousand_steps_take_no_memory(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.torture
 def test_three_hundred_thousand_steps_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, journal = soak(tmp_path / "run", monkeypatch, steps=300_000, log_every=1000)
-    print([round(value / 1e6, 1) for value in journal.resident[::15]], journal.handles[::30])
-    check_flat(run, journal, most=5e6)
+    run, events = soak(tmp_path / "run", monkeypatch, steps=300_000, log_every=1000)
+    print([round(value / 1e6, 1) for value in events.resident[::15]], events.handles[::30])
+    check_flat(run, events, most=5e6)

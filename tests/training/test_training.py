@@ -16,7 +16,7 @@ from seer.config import Config
 from seer.errors import RunError, SettingError
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
-from seer.training import journal
+from seer.training import saving
 from seer.training.build_environment import build_environment
 from seer.training.evaluation import Evaluation, Evaluator
 from seer.training.invariants import Invariants
@@ -247,9 +247,11 @@ from pathlib import Path
 import numpy as np
 from seer.training.build import build
 from seer.config import Config, FreezeConfig, ReplayConfig, config_to_json
-from seer.training.journal import Journal
+from seer.training.events import Events
 from seer.training.loop import freeze, learn
-from seer.runs.folder import Metrics, RunFolder
+from seer.runs.folder import RunFolder
+from seer.runs.logger import run_logger
+from seer.runs.stop_signal import StopSignal
 from seer.runs.terminal import Terminal
 
 config = Config(env="ALE/Pong-v5", steps=20_000, freeze=FreezeConfig(at="20000"), eval_episodes=1, threads=1,
@@ -260,8 +262,8 @@ for step in range(20_000):
     run.replay.append(frames[step % 50], 0, 0.0, terminated=False)
 for _ in range(3):
     learn(run)
-with RunFolder.create(Path(sys.argv[1]), config_to_json(config)) as folder:
-    freeze(run, Journal(run, folder, Metrics(folder.path), Terminal()))
+with RunFolder.create(Path(sys.argv[1]), config_to_json(config)) as folder, run_logger(folder, Terminal()) as logger:
+    freeze(run, Events(run, folder, logger), StopSignal(print))
 """
 
 
@@ -345,14 +347,14 @@ def test_the_newest_losses_are_numbers_that_a_checkpoint_keeps() -> None:
 
 def test_a_run_that_is_called_finished_has_its_last_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk fills up behind the summary, where only the agent's checkpoint is left to write."""
-    folder, save = tmp_path / "run", journal.save_checkpoint
+    folder, save = tmp_path / "run", saving.save_checkpoint
 
     def full(root: Path, step: int, parts: Any, *, keep: int = 2, before: Path | None = None) -> Path:
         if keep == 1:
             raise SettingError("no space")
         return save(root, step, parts, before=before)
 
-    monkeypatch.setattr(journal, "save_checkpoint", full)
+    monkeypatch.setattr(saving, "save_checkpoint", full)
     flags = ("--steps", 150, "--freeze-at", 100, "--first-update", 50, "--eval-every", 150)
     assert seer("train", *FLAGS, *flags, "--out", folder) == 2
     assert (folder / "summary.json").exists()

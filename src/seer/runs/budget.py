@@ -1,4 +1,4 @@
-"""What a run takes at most of memory and disk, known before it starts.
+"""The most memory and disk that a run takes, known before it starts.
 
 Resident memory stays within the replay's memory, what its index takes, and `REST`: measured peaks beside the replay are
 0.5 to 0.7 GB for Rainbow on Atari and for CURL on cartpole-swingup.
@@ -50,20 +50,24 @@ class Budget:
 
     @property
     def total(self) -> int:
-        """Of all of it."""
+        """Return the sum of all three."""
         return self.replay + self.index + self.rest
 
     def replay_within(self, free: int) -> int:
-        """The largest replay that fits `free` bytes, 0 if none does."""
+        """Return the bytes of the largest replay that fits `free` bytes, 0 if none does."""
         share = 1 + self.index / self.replay
         return max(0, int((free - self.rest) / share))
 
 
 def disk_bytes(agent: Agent[Any], replay: int, *, new: int, compared: int) -> int:
-    """What checkpoints take at most, where `new` bytes of rows are stored between two of them, and the drift monitor
-    compares with `compared` observations.
+    """Return the bytes that checkpoints take at most.
 
     Two are kept while a third is written. They share the rows that didn't change; around the freeze they share nothing.
+
+    Args:
+        replay: bytes of the replay.
+        new: bytes of rows that are stored between two checkpoints.
+        compared: observations that the drift monitor compares with.
     """
     numbers = sum(weight.numel() for module in agent.modules().values() for weight in module.state_dict().values())
     moments = 2 * sum(weight.numel() for module in agent.modules().values() for weight in module.parameters())
@@ -75,7 +79,7 @@ def disk_bytes(agent: Agent[Any], replay: int, *, new: int, compared: int) -> in
 def budget_of(
     agent: Agent[Any], *, on_gpu: bool, batch_size: int, replay: int, frame: RowFormat, stack: int, action: RowFormat
 ) -> Budget:
-    """What a run of this agent takes with a replay of so many bytes, on a GPU or not."""
+    """Return the memory of a run of this agent with a replay of so many bytes, on a GPU or not."""
     rows = replay // frame.num_bytes
     if agent.latent.num_bytes <= frame.num_bytes:
         rows += replay // agent.latent.num_bytes  # the freeze holds both indices for a moment
@@ -87,6 +91,6 @@ def budget_of(
 
 
 def _activations(stage: nn.Module) -> int:
-    """Numbers that a stage gives for one observation; a residual section's convolutions together."""
+    """Count the numbers that a stage gives for one observation; a residual section's convolutions together."""
     size = math.prod(stage.output_shape)  # type: ignore[arg-type]
     return size * 10 if isinstance(stage, ResidualSection) else size

@@ -81,7 +81,7 @@ def save_checkpoint(
 
 
 def latest_checkpoint(root: Path) -> Path:
-    """The folder that `root/latest` names or, where that is gone, the newest complete one.
+    """Return the folder that `root/latest` names or, where that is gone, the newest complete one.
 
     Raises:
         SettingError: there is none.
@@ -97,7 +97,7 @@ def latest_checkpoint(root: Path) -> Path:
 
 
 def holds_checkpoint(root: Path) -> bool:
-    """Whether there is a complete one."""
+    """Tell whether there is a complete one."""
     return bool(_complete_folders(root))
 
 
@@ -109,7 +109,7 @@ def _read_pointer(pointer: Path) -> str:
 
 
 def load_checkpoint(path: Path) -> dict[str, State]:
-    """The parts of the checkpoint folder `path`, after checking every byte of it against its sha256.
+    """Return the parts of the checkpoint folder `path`, after checking every byte of it against its sha256.
 
     Tensors above 16 MiB stay mapped to their file: copy them out in chunks, then let go of them.
 
@@ -124,7 +124,7 @@ def load_checkpoint(path: Path) -> dict[str, State]:
 
 
 def read_small(file: Path, most: int) -> bytes:
-    """The content of a file that should be small.
+    """Return the content of a file that should be small.
 
     Raises:
         OSError: there is none, or something else that might never end.
@@ -174,7 +174,7 @@ def _write_parts(folder: Path, step: int, parts: Mapping[str, State], stored: Ma
 
 
 def _stored_files(checkpoint: Path) -> dict[Path, Stored]:
-    """The files of a checkpoint that are there in their size; none, where it has gone or can't be read."""
+    """Return the files of a checkpoint that are there in their size; none, where it has gone or can't be read."""
     try:
         files: dict[str, Stored] = _read_state_file(checkpoint / STATE_FILE)["files"]
     except SettingError:
@@ -193,7 +193,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _move_into_place(unfinished: Path, final: Path) -> None:
-    """Rename; a folder of the same step steps aside, under a name that `_complete_folders` still finds."""
+    """Rename a folder; one of the same step steps aside, under a name that `_complete_folders` still finds."""
     if final.exists():
         aside = final.with_name(f".replaced-{final.name}")
         if aside.exists():
@@ -232,7 +232,7 @@ def _remove(folder: Path) -> None:
 
 
 def _complete_folders(root: Path) -> list[Path]:
-    """Oldest first. A folder that stepped aside counts as long as its replacement isn't there."""
+    """List complete folders, oldest first. One that stepped aside counts as long as its replacement isn't there."""
     aside = {_step(folder): folder for folder in root.glob(".replaced-step-*") if _is_complete(folder)}
     proper = {
         _step(folder): folder
@@ -251,7 +251,7 @@ def _step(folder: Path) -> int:
 
 
 def _way_on(path: Path) -> str:
-    """The remedy for the unreadable checkpoint `path`: the newest other one that loads, if there is one."""
+    """Return the remedy for the unreadable checkpoint `path`: the newest other one that loads, if there is one."""
     for other in reversed(_complete_folders(path.parent)):
         if other.name == path.name:
             continue
@@ -283,7 +283,7 @@ def _load(path: Path) -> dict[str, State]:
 
 
 def _refuse_missing(content: dict[str, Any]) -> None:
-    """Every part's file, and every piece's, is among those that were checked."""
+    """Refuse a checkpoint where a file of a part, or of a piece, isn't among those that were checked."""
     for name, tree in content["parts"].items():
         for file in (f"{name}.safetensors", *map(piece_file, piece_names(tree))):
             if file not in content["files"]:
@@ -326,14 +326,14 @@ def _check_file(file: Path, *, size: int, sha256: str) -> None:
 
 
 def _seal(content: dict[str, Any]) -> bytes:
-    """JSON of `content` behind the sha256 of that JSON."""
+    """Return JSON of `content` behind the sha256 of that JSON."""
     body = json.dumps(content, allow_nan=False)
     digest = hashlib.sha256(body.encode()).hexdigest()
     return f'{{"sha256": "{digest}",\n"content": {body}}}\n'.encode()
 
 
 def _unseal(sealed: bytes) -> dict[str, Any]:
-    """The content that `_seal` sealed; ValueError where that changed, {} for JSON of another kind."""
+    """Return the content that `_seal` sealed; ValueError where that changed, {} for JSON of another kind."""
     outer = json.loads(sealed)
     if not isinstance(outer, dict) or not isinstance(outer.get("content"), dict):
         return {}

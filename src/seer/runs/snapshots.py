@@ -42,19 +42,19 @@ def save_snapshot(run: Path, step: int, agent: Agent[Any]) -> Path:
 
 
 def list_snapshots(run: Path) -> dict[int, Path]:
-    """The snapshots of a run by step, oldest first."""
+    """Return the snapshots of a run by step, oldest first."""
     found = {step_of(path): path for path in sorted((run / FOLDER).glob("step-*.safetensors"))}
     return {step: path for step, path in found.items() if step is not None}
 
 
 def step_of(snapshot: Path) -> int | None:
-    """The step in a snapshot's name; None where it is no snapshot's."""
+    """Return the step in a snapshot's name; None where it is no snapshot's."""
     found = re.fullmatch(r"step-(\d{9,18})\.safetensors", snapshot.name)
     return int(found[1]) if found else None
 
 
 def read_snapshot(path: Path) -> Weights:
-    """The weights in one snapshot.
+    """Return the weights in one snapshot.
 
     Raises:
         SettingError: the file is none or damaged.
@@ -69,7 +69,7 @@ def read_snapshot(path: Path) -> Weights:
 
 
 def read_last(run: Path) -> tuple[int, Weights]:
-    """Step and weights of a run's last checkpoint, as a snapshot has them.
+    """Return step and weights of a run's last checkpoint, as a snapshot has them.
 
     Raises:
         SettingError: there is none, or it is damaged.
@@ -79,7 +79,7 @@ def read_last(run: Path) -> tuple[int, Weights]:
 
 
 def acting_weights(modules: dict[str, Weights]) -> Weights:
-    """Of the modules in an agent's state, those that act."""
+    """Return the weights of those modules in an agent's state that act."""
     chosen = {name: modules[name] for name in ACTING if name in modules}
     return {f"{name}.{key}": weight for name, weights in chosen.items() for key, weight in weights.items()}
 

@@ -1,8 +1,5 @@
 """A state in two halves: a JSON tree, and a safetensors file with the tensors and arrays that the tree names.
 
-The file is written here, chunk by chunk, because the library's writer wants every byte in memory at once. The
-library reads it. Its layout: the header's length in 8 bytes (little-endian), a JSON header, raw data.
-
 A plain JSON value stands for itself. What JSON can't say is an object with one key that starts with "$":
 
     {"$tensor": name}, {"$array": name}                   in the safetensors file
@@ -19,11 +16,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, TensorSpec, safe_open, serialize_file
 
 from seer.replay import Piece
 
@@ -35,20 +32,14 @@ Block = torch.Tensor | np.ndarray
 CHUNK_BYTES = 8 << 20
 SMALL_BYTES = 16 << 20  # a tensor up to this size is copied when read; a larger one stays mapped to its file
 
-METADATA = "__metadata__"
+METADATA, SEAL = "__metadata__", "sha256"
 MOST_HEADER_BYTES = 16 << 20
 PIECE_NAME = re.compile(r"[a-z]+(-[0-9]+)+")
 PIECE = "piece"  # the tensor's name in a piece's file
 
-DTYPE_CODES = {
-    torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32", torch.float64: "F64",
-    torch.uint8: "U8", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64", torch.bool: "BOOL",
-    torch.int8: "I8", torch.int16: "I16", torch.int32: "I32", torch.int64: "I64",
-}  # fmt: skip
-
 
 def take_apart(state: State, name: str) -> tuple[Tree, dict[str, Block], list[Piece]]:
-    """The JSON tree of a state, its tensors and arrays by the names the tree gives them, and its pieces.
+    """Return a state as a JSON tree, its tensors and arrays by the names that the tree gives them, and its pieces.
 
     Raises:
         TypeError: naming, by a path that starts at `name`, the first leaf or key that can't be stored.
@@ -72,7 +63,7 @@ def put_together(tree: Tree, file: Path) -> Any:
 
 
 def piece_file(name: str) -> str:
-    """The file of a piece, in the folder of its checkpoint.
+    """Return the name of a piece's file, in the folder of its checkpoint.
 
     Raises:
         ValueError: a name that could lead out of it.
@@ -83,7 +74,7 @@ def piece_file(name: str) -> str:
 
 
 def piece_names(tree: Tree) -> Iterator[str]:
-    """Of all pieces in a tree."""
+    """Give the names of all pieces in a tree."""
     match tree:
         case {"$piece": str(name)}:
             yield name
@@ -96,25 +87,33 @@ def piece_names(tree: Tree) -> Iterator[str]:
 
 
 def write_blocks(path: Path, blocks: Mapping[str, Block], *, sealed: bool = False) -> dict[str, int | str]:
-    """Write a safetensors file without a second copy of any contiguous block; returns its size and sha256.
+    """Write a safetensors file and return its size and sha256; no contiguous block in main memory is copied.
 
-    A `sealed` one says in its own header what sha256 the rest of it has, for `check_seal`.
+    A `sealed` file says in its own header what sha256 the rest of it has, for `check_seal`.
 
     Raises:
         TypeError: a block's dtype or layout can't be stored.
+        OSError: the disk is full or forbidden.
     """
-    # The widest items first: then every block starts at a multiple of its item size, mapped ones too.
     tensors = {name: _as_tensor(block, name) for name, block in blocks.items()}
-    tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].element_size()))
-    digest, size = hashlib.sha256(), 0
-    with path.open("wb", buffering=0) as file:
-        seal = _seal(tensors) if sealed else None
-        for chunk in _chunks(tensors, seal):
-            digest.update(chunk)
-            _write_all(file, chunk)
-            size += len(chunk)
+    _serialize(path, tensors)
+    if sealed:  # the header comes first in the file, so the rest is written once to be known
+        _serialize(path, tensors, {SEAL: _seal(path)[1]})
+    with path.open("r+b") as file:
         os.fsync(file.fileno())
-    return {"size": size, "sha256": digest.hexdigest()}
+        digest = hashlib.file_digest(file, "sha256")
+    return {"size": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def check_seal(path: Path) -> None:
+    """Refuse a `sealed` file that isn't as it was written.
+
+    Raises:
+        ValueError: it isn't, or was never sealed.
+    """
+    declared, found = _seal(path)
+    if declared != found:
+        raise ValueError("its bytes don't match their sha256")
 
 
 def _encode(value: Any, path: str, blocks: dict[str, Block], pieces: list[Piece]) -> Tree:
@@ -202,76 +201,54 @@ def _own_if_small(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _as_tensor(block: Block, name: str) -> torch.Tensor:
-    """The same memory as a tensor; an array that PyTorch can't view (read-only, odd strides) is copied."""
+    """Return a block as a contiguous tensor in main memory; one that is such a tensor already is not copied."""
     tensor = block
     if isinstance(tensor, np.ndarray):
         try:
             tensor = torch.from_numpy(np.require(tensor, requirements=("C", "W")))
         except (TypeError, ValueError):  # dtypes that only NumPy has: strings, objects, other byte orders
             raise TypeError(f"state {name!r} has dtype {block.dtype}, which can't be stored") from None
-    if tensor.dtype not in DTYPE_CODES or tensor.layout != torch.strided:
+    if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
         raise TypeError(f"state {name!r} is {tensor.dtype}, {tensor.layout}; only dense real tensors can be stored")
-    return tensor
+    return tensor.detach().cpu().contiguous()
 
 
-def check_seal(path: Path) -> None:
-    """That a `sealed` file is as it was written.
+def _serialize(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write through safetensors' own writer, from the tensors' memory; its `save_file` refuses tied weights."""
+    specs = {
+        name: TensorSpec(
+            dtype=str(tensor.dtype).removeprefix("torch."),
+            shape=tensor.shape,
+            data_ptr=tensor.data_ptr(),
+            data_len=tensor.nbytes,
+        )
+        for name, tensor in tensors.items()
+    }
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        serialize_file(specs, path, metadata)
+    except SafetensorError as error:  # which has no errno of its own
+        if system := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(system[1]), os.strerror(int(system[1]))) from error
+        raise
+    path.chmod(mode)  # the writer's file is a temporary one that it renames, readable by its owner alone
+
+
+def _seal(path: Path) -> tuple[str | None, str]:
+    """Return the sha256 that a file's header gives, and that of the rest: the header without it, and the data.
 
     Raises:
-        ValueError: it isn't.
+        ValueError: the file has no header of JSON.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MOST_HEADER_BYTES:
             raise ValueError("its header is too long")
-        text = file.read(length)
-        header = json.loads(text)
-        digest = hashlib.sha256()
-        seal = header.pop(METADATA)["sha256"]
-        if _pad(json.dumps({METADATA: {"sha256": seal}} | header)) != text:
-            raise ValueError("its header isn't one of seer's")
-        digest.update(_pad(json.dumps(header)))
+        header = json.loads(file.read(length))
+        declared = header.pop(METADATA, {}).get(SEAL)
+        text = json.dumps(header).encode()
+        digest = hashlib.sha256(text + b" " * (-len(text) % 8))
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
-    if digest.hexdigest() != seal:
-        raise ValueError("its bytes don't match their sha256")
-
-
-def _seal(tensors: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    chunks = _chunks(tensors)
-    digest.update(next(chunks)[8:])  # without its length, which the seal itself changes
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _chunks(tensors: Mapping[str, torch.Tensor], seal: str | None = None) -> Iterator[memoryview]:
-    """The whole file: views of the tensors' own memory, or one chunk's copy at a time from another device."""
-    yield memoryview(_header(tensors, seal))
-    for tensor in tensors.values():
-        if tensor.numel() == 0:
-            continue
-        raw = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-        for start in range(0, raw.numel(), CHUNK_BYTES):
-            yield raw[start : start + CHUNK_BYTES].cpu().numpy().data
-
-
-def _header(tensors: Mapping[str, torch.Tensor], seal: str | None) -> bytes:
-    header: dict[str, Any] = {} if seal is None else {METADATA: {"sha256": seal}}
-    end = 0
-    for name, tensor in tensors.items():
-        start, end = end, end + tensor.nbytes
-        code, shape = DTYPE_CODES[tensor.dtype], list(tensor.shape)
-        header[name] = {"dtype": code, "shape": shape, "data_offsets": [start, end]}
-    text = _pad(json.dumps(header))
-    return len(text).to_bytes(8, "little") + text
-
-
-def _pad(text: str) -> bytes:
-    return text.encode() + b" " * (-len(text.encode()) % 8)
-
-
-def _write_all(file: BinaryIO, chunk: memoryview) -> None:
-    while chunk:  # an unbuffered write may stop early, at a signal for one
-        chunk = chunk[file.write(chunk) :]
+    return declared, digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live line, one line per event, a table at the end."""
+"""The terminal: a live line, one line per event, a table at the end."""
 
 import sys
 import time
@@ -9,9 +9,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from seer.runs.outputs.base import Output
 
-class Terminal:
-    """A progress bar on a terminal; where output goes to a file, a plain line every `quiet_seconds` seconds."""
+
+class Terminal(Output):
+    """Show a progress bar on a terminal; where output goes to a file, a plain line every `quiet_seconds` seconds.
+
+    Inside `with`, or between `start` and `stop`, the live line is there.
+    """
+
+    name = "terminal"
 
     def __init__(self, console: Console | None = None, *, quiet_seconds: float = 20.0) -> None:
         self.console = console or Console(stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -36,6 +43,13 @@ class Terminal:
         """Remove the live line, so that what follows is printed plainly."""
         self._progress.stop()
 
+    def __enter__(self) -> "Terminal":
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
     def advance(self, task: str, done: int, total: int, status: str = "") -> None:
         """Show how far `task` is; a finished task disappears."""
         if self.console.is_terminal:
@@ -49,11 +63,11 @@ class Terminal:
             self.console.print(f"{task} {done:,}/{total:,}  {status}", markup=False)
 
     def say(self, line: str) -> None:
-        """One line that stays, as it is: [brackets] are no markup."""
+        """Print one line that stays, as it is: [brackets] are no markup."""
         self.console.print(line, markup=False)
 
     def table(self, title: str, rows: Mapping[str, str]) -> None:
-        """A closing table of name and value."""
+        """Print a table of name and value."""
         table = Table(title=title, show_header=False, title_justify="left")
         for name, value in rows.items():
             table.add_row(name, value)
@@ -61,7 +75,7 @@ class Terminal:
 
 
 def closing_table(summary: dict[str, Any]) -> dict[str, str]:
-    """A finished run in a few lines: score, FLOPs, bytes, time."""
+    """Return a finished run in a few lines: score, FLOPs, bytes, time."""
     flops, replay, rates = summary["flops"], summary["replay"], summary["updates_per_second"]
     last = summary["evaluation"][-1]
     games = f"{last['episodes']} episode{'s' * (last['episodes'] != 1)}"
@@ -87,7 +101,7 @@ def closing_table(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def human_bytes(count: float) -> str:
-    """A size in decimal units: 705600000 -> '705.6 MB'."""
+    """Return a size in decimal units: 705600000 -> '705.6 MB'."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

@@ -15,7 +15,7 @@ HEIGHT = 480
 
 @contextmanager
 def recording(path: Path | None, *, frames_per_second: float) -> Iterator[Callable[[PixelEnvironment], None] | None]:
-    """As `filming`, of what an environment shows."""
+    """Give a function that appends what an environment shows, as `filming` does for pictures."""
     with filming(path, frames_per_second=frames_per_second) as append:
         yield None if append is None else lambda environment: append(environment.render())
 

@@ -7,17 +7,19 @@ from seer.agents.agent import Update
 from seer.core.freeze_rules import StepMetrics
 from seer.core.phase import Phase
 from seer.envs.vector import play
+from seer.runs.stop_signal import StopSignal
 from seer.training.drift_monitor import judge
+from seer.training.events import Events
 from seer.training.feature_stability import Similarity
-from seer.training.journal import Journal
+from seer.training.saving import Checkpointer
 from seer.training.state import Stage, TrainingState
 
 JUDGED = 64
 """Newest observations whose values and actions before and after the freeze are compared."""
 
 
-def train(run: TrainingState, journal: Journal) -> None:
-    """Train to the last step of the schedule, or until the journal is asked to stop (SEER, algorithm 1).
+def train(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: StopSignal) -> None:
+    """Train to the last step of the schedule, or until it is asked to stop (SEER, algorithm 1).
 
     Asked to stop in an evaluation, it gives that up: going on, the run begins with it.
 
@@ -25,49 +27,50 @@ def train(run: TrainingState, journal: Journal) -> None:
         Interrupted: asked to stop in the conversion, of which half would be no use; the checkpoint before it is.
         RunError: the run can't go on.
     """
-    freeze_if_due(run, journal)  # before the first step, where the encoder is another run's
-    while not run.finished and not journal.stop_requested:
-        advance(run, journal)
+    events.stopwatch.start()
+    freeze_if_due(run, events, checkpointer, stop)  # before the first step, where the encoder is another run's
+    while not run.finished and not stop.requested:
+        advance(run, events, checkpointer, stop)
 
 
-def advance(run: TrainingState, journal: Journal) -> None:
+def advance(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: StopSignal) -> None:
     """Take one training step, or what is left of it: act, freeze, learn, evaluate."""
     if run.stage is Stage.ACT:
-        snapshot_if_due(run, journal)
+        snapshot_if_due(run, checkpointer)
         run.step += 1
-        returns = act_if_due(run, journal)
+        returns = act_if_due(run, events)
         run.invariants.check_losses()
         if run.agent.phase is Phase.FRAMES:
-            tell_freeze_rule(run, journal, returns)
+            tell_freeze_rule(run, events, returns)
         else:
-            measure_drift_if_due(run, journal)
+            measure_drift_if_due(run, events)
         run.stage = Stage.LEARN
     if run.stage is Stage.LEARN:
-        if run.freeze_is_due and journal.stop_requested:
+        if run.freeze_is_due and stop.requested:
             return
-        freeze_if_due(run, journal)
-        learn_if_due(run, journal)
+        freeze_if_due(run, events, checkpointer, stop)
+        learn_if_due(run, events)
         run.stage = Stage.EVALUATE
-    if not evaluate_if_due(run, journal):
+    if not evaluate_if_due(run, events, stop):
         return
-    reset_if_due(run, journal)
+    reset_if_due(run, events)
     run.stage = Stage.ACT
-    checkpoint_if_due(run, journal)
+    checkpoint_if_due(run, events, checkpointer)
 
 
 # Acting ----------------------------------------------------------------------------------------------------
 
 
-def act_if_due(run: TrainingState, journal: Journal) -> list[float]:
+def act_if_due(run: TrainingState, events: Events) -> list[float]:
     """Act in all N environments at every N-th step; return the scores of the episodes that ended."""
     if not is_due(len(run.environments), run.step):
         return []
     infos = collect(run)
     for info in infos:
-        journal.on_step(info)
+        events.on_step(info)
     warning = None if run.return_support is None else run.return_support.warning()
     if warning is not None:
-        journal.warn(warning)
+        events.on_warning(warning)
     return [info["episode"]["return"] for info in infos if "episode" in info]
 
 
@@ -102,7 +105,7 @@ def collect(run: TrainingState) -> list[dict[str, Any]]:
 # Freezing --------------------------------------------------------------------------------------------------
 
 
-def tell_freeze_rule(run: TrainingState, journal: Journal, returns: list[float]) -> None:
+def tell_freeze_rule(run: TrainingState, events: Events, returns: list[float]) -> None:
     """Tell the freeze rule this step's metrics, `returns` of episodes that ended among them."""
     started = time.perf_counter()
     similarity = compare_features_if_due(run)
@@ -117,7 +120,7 @@ def tell_freeze_rule(run: TrainingState, journal: Journal, returns: list[float])
         )
     )
     if similarity is not None:
-        journal.on_comparison(similarity, seconds=time.perf_counter() - started)
+        events.on_comparison(similarity, seconds=time.perf_counter() - started)
 
 
 def compare_features_if_due(run: TrainingState) -> Similarity | None:
@@ -130,52 +133,57 @@ def compare_features_if_due(run: TrainingState) -> Similarity | None:
     return similarity
 
 
-def measure_drift_if_due(run: TrainingState, journal: Journal) -> None:
+def measure_drift_if_due(run: TrainingState, events: Events) -> None:
     """Measure how far observations and heads are from those at the freeze; record it, and warn."""
     if not is_due(run.schedule.probe_every, run.step):
         return
     metrics = run.drift_monitor.measure(run.agent, run.replay)
     if metrics is not None:
-        journal.on_drift(metrics, run.drift_monitor.warnings(metrics))
+        events.on_drift(metrics, run.drift_monitor.warnings(metrics))
 
 
-def freeze_if_due(run: TrainingState, journal: Journal) -> None:
+def freeze_if_due(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: StopSignal) -> None:
     """Freeze, at the step that the rule says; behind a checkpoint, as a conversion that was cut off can't be undone."""
     if run.freeze_is_due:
-        with journal.paused():
+        with events.stopwatch.paused():
             if run.replay.size:
-                journal.checkpoint()
-            freeze(run, journal)
+                checkpointer.save()
+            freeze(run, events, stop)
 
 
-def freeze(run: TrainingState, journal: Journal) -> None:
+def freeze(run: TrainingState, events: Events, stop: StopSignal) -> None:
     """Freeze the encoder and turn the replay into latents, or keep its frames where latents would be larger."""
-    journal.on_freeze_start()
+
+    def progress(done: int, total: int) -> None:
+        events.on_conversion_progress(done, total)
+        stop.raise_if_requested()
+
+    events.on_freeze_start()
     agent, replay = run.agent, run.replay
     frames = replay.read(replay.recent(JUDGED, span=run.drift_monitor.every))
     before = judge(agent, frames)
-    transcoding = agent.freeze_and_transcode(replay, progress=journal.on_conversion_progress)
+    transcoding = agent.freeze_and_transcode(replay, progress=progress)
     if transcoding.converted:
         run.ledger.on_freeze(min(run.step, transcoding.capacity_before) + transcoding.fitted)
     run.frozen_at = run.step
     run.invariants.on_freeze(run)
     run.feature_stability.stop()
     run.drift_monitor.measure(agent, replay)
-    journal.on_freeze(transcoding, before.changes_to(judge(agent, frames)))
+    events.on_freeze(transcoding, before.changes_to(judge(agent, frames)))
 
 
 # Learning --------------------------------------------------------------------------------------------------
 
 
-def learn_if_due(run: TrainingState, journal: Journal) -> None:
+def learn_if_due(run: TrainingState, events: Events) -> None:
     """Make the updates of a step, and record the last ones at times."""
     if run.step >= run.schedule.first_update:
         for _ in range(run.schedule.updates_per_step):
-            journal.on_update(learn(run))
+            events.on_update(learn(run))
     run.invariants.check_agreement(run)
     if is_due(run.schedule.log_every, run.step):
         run.invariants.check_weights(run)
-        journal.log()
+        events.on_log()
 
 
 def learn(run: TrainingState) -> Update:
@@ -195,43 +203,43 @@ def learn(run: TrainingState) -> Update:
 # Evaluating and saving -------------------------------------------------------------------------------------
 
 
-def evaluate_if_due(run: TrainingState, journal: Journal) -> bool:
-    """Play whole games without exploration; False where the journal was asked to stop meanwhile."""
+def evaluate_if_due(run: TrainingState, events: Events, stop: StopSignal) -> bool:
+    """Play whole games without exploration; False where the run was asked to stop meanwhile."""
     schedule = run.schedule
     if run.step != schedule.steps and not is_due(schedule.eval_every, run.step):
         return True
-    with journal.paused():
+    with events.stopwatch.paused():
         evaluation = run.evaluator(
             run.agent,
             episodes=schedule.eval_episodes,
             step=run.step,
-            progress=journal.on_evaluation_progress,
-            stop_requested=lambda: journal.stop_requested,
+            progress=events.on_evaluation_progress,
+            stop_requested=lambda: stop.requested,
         )
         if evaluation is None:
             return False
-        journal.on_evaluation(evaluation)
+        events.on_evaluation(evaluation)
     return True
 
 
-def reset_if_due(run: TrainingState, journal: Journal) -> None:
+def reset_if_due(run: TrainingState, events: Events) -> None:
     """Give the heads fresh weights, but not at the last step: the agent that the run leaves has learnt heads."""
     if is_due(run.schedule.reset_every, run.step) and run.step != run.schedule.steps:
         run.agent.reset(run.renew(run.step), encoder=run.schedule.reset_encoder)
-        journal.on_reset()
+        events.on_reset()
 
 
-def snapshot_if_due(run: TrainingState, journal: Journal) -> None:
+def snapshot_if_due(run: TrainingState, checkpointer: Checkpointer) -> None:
     """Keep the weights as they are before a step."""
     if is_due(run.schedule.snapshot_every, run.step):
-        journal.snapshot()
+        checkpointer.save_snapshot()
 
 
-def checkpoint_if_due(run: TrainingState, journal: Journal) -> None:
+def checkpoint_if_due(run: TrainingState, events: Events, checkpointer: Checkpointer) -> None:
     """Save all that the run needs to go on; at the last step whoever called `train` does."""
     if is_due(run.schedule.checkpoint_every, run.step) and run.step != run.schedule.steps:
-        with journal.paused():
-            journal.checkpoint()
+        with events.stopwatch.paused():
+            checkpointer.save()
 
 
 def is_due(every: int | None, step: int) -> bool:

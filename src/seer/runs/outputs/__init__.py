@@ -1,0 +1,48 @@
+"""Outputs of a run's logger, one class each; a new one is such a class and its line in `OUTPUTS`."""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from seer.errors import SettingError
+from seer.runs.outputs.base import Output, Record, State, scalars
+from seer.runs.outputs.trackio import TrackioOutput
+from seer.runs.outputs.wandb import WandbOutput
+
+__all__ = ["OUTPUTS", "Output", "Record", "State", "make_outputs", "refuse_unknown", "scalars"]
+
+OUTPUTS: dict[str, type[Output]] = {"trackio": TrackioOutput, "wandb": WandbOutput}
+"""Those that `--log` knows by name, beside metrics.jsonl, TensorBoard and the terminal, which every run has. It takes
+any other as package.module:Class."""
+
+
+def refuse_unknown(names: Iterable[str]) -> None:
+    """Refuse a name that is no output's and no place of a class; nothing is imported.
+
+    Raises:
+        SettingError: saying which there are.
+    """
+    for name in names:
+        if name not in OUTPUTS and ":" not in name:
+            raise SettingError(f"--log {name}: use {', '.join(sorted(OUTPUTS))}, or package.module:Class")
+
+
+def make_outputs(names: Iterable[str], folder: Path, config: Mapping[str, Any]) -> list[Output]:
+    """Return the outputs of a run in `folder` with these settings (JSON); nothing is written yet.
+
+    Raises:
+        SettingError: the package of one isn't installed, or there is no such class.
+    """
+    return [(OUTPUTS.get(name) or _imported(name))(folder, config) for name in names]
+
+
+def _imported(place: str) -> type[Output]:
+    module, _, name = place.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError(f"--log {place} can't be imported ({error}): give package.module:Class") from None
+    if not (isinstance(found, type) and issubclass(found, Output)):
+        raise SettingError(f"--log {place} is no subclass of seer.runs.outputs.Output: give one")
+    return found

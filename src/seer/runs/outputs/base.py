@@ -1,0 +1,99 @@
+"""The common part of a logger's outputs."""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from seer.errors import SettingError
+
+Record = dict[str, Any]
+State = dict[str, Any]
+MOMENT = ("step", "frames", "flops", "wall_seconds")
+"""Keys of every record, beside its kind and its metrics."""
+
+
+class Output:
+    """A place that a run's records go to; a subclass overrides what its place needs.
+
+    Calls come in this order: `open`, then `record`, `say`, `advance` and `state_dict` in any order, then `close`.
+
+    Args:
+        folder: the run's.
+        config: its settings, as JSON.
+    """
+
+    name: ClassVar[str]
+    """Its key in checkpoints and, for those in `OUTPUTS`, its name in `--log`."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self.folder, self.config = folder, config
+
+    def open(self, state: State, *, after: int | None) -> None:
+        """Begin to write a new run (`after` is None), or go on with one from `state`, as `state_dict` gave it.
+
+        Forget what was recorded after that state. `state` is empty where the run had no such output before.
+
+        Args:
+            after: the step of the last record that stays.
+
+        Raises:
+            SettingError: the place can't be written, or holds another run.
+        """
+
+    def record(self, record: Record) -> None:
+        """Write one record: plain JSON values by name, the keys "kind" and `MOMENT` among them."""
+
+    def say(self, line: str) -> None:
+        """Show one line to whoever watches."""
+
+    def advance(self, task: str, done: int, total: int, status: str = "") -> None:
+        """Show how far a task is."""
+
+    def state_dict(self) -> State:
+        """Return what a checkpoint must keep for `open`, once all records so far are safe."""
+        return {}
+
+    def summary(self) -> dict[str, Any]:
+        """Return what belongs in summary.json."""
+        return {}
+
+    def close(self) -> None:
+        """Finish writing, also where `open` failed."""
+
+
+def scalars(record: Record) -> dict[str, float]:
+    """Return a record's own numbers by tag: {"train/loss": 0.5}."""
+    return {
+        f"{record['kind']}/{name}": value
+        for name, value in record.items()
+        if name not in MOMENT and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+@contextmanager
+def writing(file: str | Path) -> Iterator[None]:
+    """Make one line of a disk that is full or forbidden."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingError(f"{file} can't be written ({error.strerror}): make room there") from error
+
+
+def import_extra(name: str) -> ModuleType:
+    """Return the package that an output writes through; it comes with the extra of the same name.
+
+    Raises:
+        SettingError: it isn't installed.
+    """
+    try:
+        package = importlib.import_module(name)
+    except ImportError as error:
+        missing: object = error
+    else:
+        if package.__file__ is not None:  # a folder that is called so, `wandb` of another run for one, has no file
+            return package
+        missing = f"{name} is a folder here"
+    raise SettingError(f"--log {name} needs the extra: pip install 'seer-rl[{name}]' ({missing})") from None

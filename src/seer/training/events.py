@@ -1,0 +1,172 @@
+"""Handlers of a training's events: each makes a record, a line to read, or a part of the summary."""
+
+from typing import Any
+
+import torch
+
+from seer.agents.agent import Update
+from seer.replay import Transcoding
+from seer.runs.folder import RunFolder
+from seer.runs.logger import Logger
+from seer.runs.terminal import human_bytes
+from seer.system_info import peak_resident_bytes, resident_bytes
+from seer.training.evaluation import Evaluation
+from seer.training.feature_stability import Similarity
+from seer.training.messages import evaluation_line, freeze_lines, status
+from seer.training.run_summary import conversion_metrics, summarize
+from seer.training.state import TrainingState
+from seer.training.stopwatch import Stopwatch
+
+
+class Events:
+    """Follow one run: the loop calls the handlers in the order in which things happen.
+
+    `state_dict` belongs in every checkpoint, taken while the stopwatch is paused.
+    """
+
+    def __init__(self, run: TrainingState, folder: RunFolder, logger: Logger) -> None:
+        self.run, self.folder, self.logger = run, folder, logger
+        self.stopwatch = Stopwatch(run.agent)
+        self._evaluations: list[dict[str, Any]] = []
+        self._conversion: dict[str, Any] | None = None
+        self._last_return: float | None = None
+        self._warned_of_memory = False
+        self._sums: dict[str, float | torch.Tensor] = {}  # of the updates' metrics since the last record
+        self._counts: dict[str, int] = {}
+
+    def on_step(self, info: dict[str, Any]) -> None:
+        """Record a game that ended in a step of an environment: then `info` has "episode"."""
+        if "episode" in info:
+            self._last_return = float(info["episode"]["return"])
+            self._record("episode", episode_return=self._last_return, episode_length=int(info["episode"]["length"]))
+
+    def on_update(self, update: Update) -> None:
+        """Add up an update's metrics."""
+        self.stopwatch.count()
+        for name, value in update.metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def on_log(self) -> None:
+        """Record the means of the updates since the last time, and move the live line."""
+        self.folder.refuse_lost()
+        rate, replay, resident = self.stopwatch.rate(), self.run.replay, resident_bytes()
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        if self.run.return_support is not None:
+            means |= self.run.return_support.metrics()
+        self._record(
+            "train",
+            **means,
+            replay_size=replay.size,
+            replay_bytes=replay.num_bytes,
+            index_bytes=replay.index_bytes,
+            updates=sum(self.stopwatch.updates.values()),
+            updates_per_second=rate,
+            rss_bytes=resident,
+        )
+        self._warn_of_memory(resident)
+        self._sums, self._counts = {}, {}
+        line = status(self.run, rate=rate, last_return=self._last_return)
+        self.logger.advance("training", self.run.step, self.run.schedule.steps, line)
+
+    def on_warning(self, line: str) -> None:
+        """Say what may be wrong with the run, which goes on."""
+        self.logger.say(f"warning: step {self.run.step:,}: {line}")
+
+    def on_comparison(self, similarity: Similarity, *, seconds: float) -> None:
+        """Record how alike the features are to those of the comparison before; it took so long."""
+        reason = self.run.freeze_rule.reason
+        self._record("probe", **vars(similarity), reason=reason, probe_seconds=seconds)
+
+    def on_drift(self, metrics: dict[str, float], warnings: list[str]) -> None:
+        """Record how observations and heads compare with those at the freeze."""
+        self._record("guard", **metrics, warnings=warnings)
+        for line in warnings:
+            self.on_warning(line)
+
+    def on_reset(self) -> None:
+        """Record that the heads have fresh weights."""
+        self._record("reset", encoder=self.run.schedule.reset_encoder)
+
+    def on_freeze_start(self) -> None:
+        """Note the time, and the memory before the freeze."""
+        self.stopwatch.restart()
+        self._resident_before = {
+            "rss_bytes_before": resident_bytes(),
+            "peak_rss_bytes_before": peak_resident_bytes(),
+        }
+
+    def on_conversion_progress(self, done: int, total: int) -> None:
+        """Show that `done` of `total` stored rows are latents."""
+        self.logger.advance("converting the replay", done, total)
+
+    def on_freeze(self, transcoding: Transcoding, changes: dict[str, float]) -> None:
+        """Record the freeze; `changes` are those of values and actions."""
+        seconds = self.stopwatch.paused_seconds
+        self._conversion = conversion_metrics(self.run, transcoding)
+        self._record(
+            "freeze",
+            **self.run.freeze_rule.account(),
+            **self._conversion,
+            **changes,
+            **{f"{name}_at_freeze": value for name, value in self.run.drift_monitor.at_freeze.items()},
+            **self._resident_before,
+            peak_rss_bytes_after=peak_resident_bytes(),
+            freeze_seconds=seconds,
+        )
+        for line in freeze_lines(self.run, transcoding, changes, seconds=seconds):
+            self.logger.say(line)
+
+    def on_evaluation_progress(self, done: int, total: int) -> None:
+        """Show that `done` of `total` games of an evaluation have been played."""
+        self.logger.advance("evaluating", done, total)
+
+    def on_evaluation(self, evaluation: Evaluation) -> None:
+        """Record the scores of whole games without exploration."""
+        seconds = self.stopwatch.paused_seconds
+        metrics = {"mean": evaluation.mean, "std": evaluation.std, "episodes": len(evaluation.returns)}
+        self._evaluations.append({"step": self.run.step} | metrics)
+        self._record("eval", **metrics, returns=list(evaluation.returns), eval_seconds=seconds)
+        self.logger.say(evaluation_line(self.run.step, evaluation, seconds=seconds))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the run in figures, for `summary.json`."""
+        summary = summarize(
+            self.run,
+            self.folder.config,
+            evaluations=self._evaluations,
+            conversion=self._conversion,
+            stopwatch=self.stopwatch,
+            wall_seconds=self.logger.wall_seconds,
+        )
+        return summary | self.logger.summary()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep."""
+        return {
+            "evaluations": self._evaluations,
+            "freeze": self._conversion,
+            "last_return": self._last_return,
+            "sums": {name: float(total) for name, total in self._sums.items()},
+            "counts": dict(self._counts),
+            "metrics": self.logger.state_dict(),
+            **self.stopwatch.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; the logger was opened with its part."""
+        self._evaluations, self._conversion = state["evaluations"], state["freeze"]
+        self._last_return, self._sums, self._counts = state["last_return"], state["sums"], state["counts"]
+        self.stopwatch.load_state_dict(state)
+
+    def _record(self, kind: str, **metrics: Any) -> None:
+        step = self.run.step
+        frames = step * self.run.environment.action_repeat
+        self.logger.record(kind, step=step, frames=frames, flops=self.run.ledger.total, **metrics)
+
+    def _warn_of_memory(self, resident: int) -> None:
+        """Say once that the run takes more than it should."""
+        if self.run.budget is not None and resident > self.run.budget and not self._warned_of_memory:
+            self._warned_of_memory = True
+            taken, most = human_bytes(resident), human_bytes(self.run.budget)
+            self.on_warning(f"the run takes {taken} of memory, not at most {most}")

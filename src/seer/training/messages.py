@@ -1,0 +1,75 @@
+"""The lines that a run shows while it trains."""
+
+from collections.abc import Iterator, Mapping
+
+from seer.replay import Transcoding
+from seer.runs.terminal import human_bytes
+from seer.training.evaluation import Evaluation
+from seer.training.state import TrainingState
+
+MOST_ERROR = 0.05
+"""Of the latents' standard deviation: warn where storing them costs more."""
+
+
+def status(run: TrainingState, *, rate: float, last_return: float | None) -> str:
+    """Return the end of the live line: phase, updates per second, last score, how full the replay is."""
+    score = "no game over yet" if last_return is None else f"last score {last_return:,.0f}"
+    full = run.replay.size / run.replay.capacity
+    return f"{run.agent.phase} | {rate:,.0f} updates/s | {score} | replay {full:.0%} of {run.replay.capacity:,}"
+
+
+def evaluation_line(step: int, evaluation: Evaluation, *, seconds: float) -> str:
+    """Return an evaluation's score."""
+    count = len(evaluation.returns)
+    games = f"{count} episode{'s' * (count > 1)} ({seconds:.1f} s)"
+    return f"step {step:,}: score {evaluation.mean:,.1f} ± {evaluation.std:,.1f} over {games}"
+
+
+def freeze_lines(
+    run: TrainingState, transcoding: Transcoding, changes: Mapping[str, float], *, seconds: float
+) -> Iterator[str]:
+    """Give what the freeze did, a warning where storing latents blurs them, and what it changed for the agent."""
+    yield f"step {run.step:,}: encoder frozen{_reason(run)}; {_conversion(run, transcoding, seconds)}"
+    if transcoding.error is not None and transcoding.error.relative > MOST_ERROR:
+        dtype = latent_dtype(run)
+        yield f"warning: {dtype} blurs what tells observations apart: --latent-dtype float32 doesn't"
+    if changes:
+        is_discrete = hasattr(run.environment.action_space, "n")
+        actions = "{action_change:.0%} of the actions" if is_discrete else "actions by {action_change:.2g} on average"
+        yield (
+            "what the freeze changes on the newest observations: value {value_before:.4g} -> {value_after:.4g}, "
+            "the target's {target_value_before:.4g} -> {target_value_after:.4g}, as it shares the frozen encoder "
+            f"from now on; and {actions}"
+        ).format(**changes)
+
+
+def latent_dtype(run: TrainingState) -> str | None:
+    """Return the dtype that the replay keeps latents as, None while it holds frames."""
+    return str(run.replay.row.dtype).removeprefix("torch.") if run.replay.holds_latents else None
+
+
+def _reason(run: TrainingState) -> str:
+    """Return why the run froze, unless its step was given."""
+    freezing = run.freeze_rule
+    if freezing.similarity is not None:
+        return f" ({freezing.reason}, similarity {freezing.similarity:.3f})"
+    return "" if freezing.reason == "given step" else f" ({freezing.reason})"
+
+
+def _conversion(run: TrainingState, transcoding: Transcoding, seconds: float) -> str:
+    """Return what became of the replay."""
+    before, after = f"{transcoding.row_bytes_before:,} bytes", f"{transcoding.row_bytes_after:,} bytes"
+    if not transcoding.converted:
+        return (
+            f"latents ({run.agent.latent.num_bytes:,} bytes) would be larger than a frame ({before}), so the replay "
+            "keeps frames and only compute is saved: --latent-dtype and --latent-pool make smaller ones"
+        )
+    done = f"{transcoding.rows:,} frames of {before} are latents of {after} in {seconds:.1f} s"
+    if transcoding.rows == 0:
+        done = f"the replay stores latents of {after}, no frames of {before}"
+    if transcoding.error is not None:
+        done += f" ({latent_dtype(run)}, error {transcoding.error.relative:.2%} of their standard deviation)"
+    return (
+        f"{done}; the same {human_bytes(run.replay.num_bytes)} now hold "
+        f"{transcoding.capacity_after:,} observations instead of {transcoding.capacity_before:,}"
+    )

@@ -1,0 +1,45 @@
+"""Writing a run's checkpoints and snapshots."""
+
+from pathlib import Path
+from typing import Any
+
+from seer.runs.checkpoints import save_checkpoint
+from seer.runs.folder import RunFolder
+from seer.runs.snapshots import save_snapshot
+from seer.training.events import Events
+from seer.training.state import TrainingState
+
+EVENTS = "journal"
+"""The part of a checkpoint that is the events', by the name it always had, so that older runs can be resumed."""
+
+
+class Checkpointer:
+    """Save one run in its folder, at `last` most recently: a checkpoint, whose step is `last_step`."""
+
+    def __init__(self, run: TrainingState, folder: RunFolder, events: Events, *, last: Path | None = None) -> None:
+        self.run, self.folder, self.events = run, folder, events
+        self.last = last
+        self.last_step = None if last is None else run.step
+
+    def save(self) -> None:
+        """Save everything the run needs to continue exactly from here.
+
+        Raises:
+            RunError: something went wrong that a checkpoint would keep; it isn't written.
+            SettingError: the disk is full or forbidden.
+        """
+        self.run.invariants.check_all(self.run)
+        self.folder.refuse_lost()
+        parts = self.run.state_dict() | {EVENTS: self.events.state_dict(), "settings": self.folder.config}
+        self.last = save_checkpoint(self.folder.checkpoints, self.run.step, parts, before=self.last)
+        self.last_step = self.run.step
+
+    def save_snapshot(self) -> None:
+        """Keep the weights of this step for `seer analyze`."""
+        save_snapshot(self.folder.path, self.run.step, self.run.agent)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write the summary, which marks the run as finished; keep its agent alone."""
+        self.folder.write_summary(summary)
+        parts = {"agent": self.run.agent.state_dict(), "settings": self.folder.config}
+        save_checkpoint(self.folder.checkpoints, self.run.step, parts, keep=1)
