@@ -44,7 +44,7 @@ def calls(owner: Any, name: str, fire: Callable[[], None]) -> contextlib.Abstrac
 SITES: dict[str, tuple[Any, str]] = {
     "act": (loop, "collect"),
     "learn": (loop, "learn"),
-    "convert": (Journal, "converting"),
+    "convert": (Journal, "on_conversion_progress"),
     "evaluate": (evaluation, "_play"),
     "record": (run.Metrics, "_mirror"),  # the record is written, TensorBoard's isn't
     "load": (TrainingState, "load_state_dict"),
