@@ -42,7 +42,9 @@ setup: $(DONE)  ## make .venv and install the pinned dependencies
 train: $(DONE) $(if $(filter dm_control/%,$(GAME)),$(DRAWS))  ## train on one game: make train GAME=ALE/Alien-v5
 	$(BIN)/seer train --env $(GAME) $(TRAIN_FLAGS)
 
-test: lint types unit  ## ruff, mypy, import floors, quick tests: what CI runs, minutes
+# Side by side: mypy takes one core for half a minute.
+test:  ## ruff, mypy, import floors, quick tests: what CI runs, minutes
+	@$(MAKE) --no-print-directory --jobs lint types unit
 
 test-all: lint types $(DRAWS) browser  ## the long tests too, in browsers and new environments: before a release, hours
 	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/pytest $(WORKERS) -m '' --durations=30

@@ -1,7 +1,9 @@
 """Settings for every test."""
 
+import fcntl
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,17 +23,32 @@ settings.load_profile("seer")
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short run on Pong, from its first step to its last; tests only read it."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    assert seer("train", *FLAGS, "--out", folder) == 0
-    return folder
+    return made_once(tmp_path_factory, "finished", lambda out: seer("train", *FLAGS, "--out", out) == 0)
 
 
 @pytest.fixture(scope="session")
 def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the same run, stopped by SIGTERM in step 30, with a checkpoint; tests only read it."""
-    folder = tmp_path_factory.mktemp("stopped") / "run"
-    assert stop_in_step(30, "train", *FLAGS, "--out", folder, signal=signal.SIGTERM) == 130
-    return folder
+
+    def train(out: Path) -> bool:
+        return stop_in_step(30, "train", *FLAGS, "--out", out, signal=signal.SIGTERM) == 130
+
+    return made_once(tmp_path_factory, "stopped", train)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], bool]) -> Path:
+    """A run that one worker of pytest-xdist makes and all read."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder /= name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            assert make(folder / "run")
+            (folder / "made").touch()
+    return folder / "run"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

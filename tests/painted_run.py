@@ -38,7 +38,7 @@ def environment() -> PaintedEnvironment:
 
 
 def make_training(
-    freezing: FreezeRule, *, reset_every: int | None = None, snapshot_every: int | None = None
+    freezing: FreezeRule, *, steps: int = STEPS, reset_every: int | None = None, snapshot_every: int | None = None
 ) -> TrainingState:
     """At its first step."""
     agent, playground = make_agent(num_actions=3), environment()
@@ -53,8 +53,8 @@ def make_training(
         rng=np.random.default_rng(3),
     )
     schedule = Schedule(
-        steps=STEPS, first_update=30, updates_per_step=1, batch_size=8, importance_exponent=0.4, log_every=50,
-        eval_every=STEPS, eval_episodes=1, checkpoint_every=10**9, probe_every=PROBE_EVERY, reset_every=reset_every,
+        steps=steps, first_update=30, updates_per_step=1, batch_size=8, importance_exponent=0.4, log_every=50,
+        eval_every=steps, eval_episodes=1, checkpoint_every=10**9, probe_every=PROBE_EVERY, reset_every=reset_every,
         snapshot_every=snapshot_every,
     )  # fmt: skip
     playground.reset()

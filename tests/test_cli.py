@@ -506,7 +506,7 @@ def test_a_command_that_is_nearly_one(capsys: Capture) -> None:
 def test_a_dry_run_refuses_what_the_run_would(flags: tuple[str, ...], said: str, capsys: Capture) -> None:
     Path("taken").mkdir()
     Path("taken/thesis.tex").write_text("chapter 1")
-    train = ("train", *PONG, "--steps", "2000", *flags)
+    train = ("train", *PONG, "--steps", "2000", "--eval-episodes", "1", *flags)
     lines = [refused(capsys, *train, *dry).partition(" that are free")[0] for dry in ((), ("--dry-run",))]
     assert said in lines[0]
     assert lines[0][:90] == lines[1][:90]  # then comes what is free at the moment
@@ -635,17 +635,6 @@ def test_plot_draws_a_finished_run(x: str, finished_run: Path, capsys: Capture) 
     assert picture[..., :3].std() > 0.01  # something is drawn
 
 
-def test_playing_takes_as_many_threads_as_the_run(finished_run: Path) -> None:
-    """More than there are free cores crawl."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        assert seer("eval", finished_run, "--episodes", 1) == 0
-        assert torch.get_num_threads() == 1  # the run's
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_eval_plays_and_films(finished_run: Path, capsys: Capture) -> None:
     """A real MP4, as long as the game and in its colours; the run is left as it was."""
     before = files(finished_run)
@@ -664,11 +653,17 @@ def test_eval_plays_and_films(finished_run: Path, capsys: Capture) -> None:
     assert files(finished_run) == before
 
 
-def test_eval_repeats_itself(finished_run: Path, capsys: Capture) -> None:
-    printed = []
-    for _ in range(2):
-        assert seer("eval", finished_run, "--episodes", 1) == 0
-        printed.append(capsys.readouterr().out)
+def test_eval_repeats_itself_on_as_many_threads_as_the_run(finished_run: Path, capsys: Capture) -> None:
+    """More threads than there are free cores crawl."""
+    before, printed = torch.get_num_threads(), []
+    try:
+        for threads in (2, 1):
+            torch.set_num_threads(threads)
+            assert seer("eval", finished_run, "--episodes", 1) == 0
+            assert torch.get_num_threads() == 1  # the run's
+            printed.append(capsys.readouterr().out)
+    finally:
+        torch.set_num_threads(before)
     assert printed[0] == printed[1]
 
 

@@ -151,15 +151,19 @@ def test_the_description_says_what_the_files_say(finished_run: Path, exported: P
 KINDS = {
     "impala, pooled": ["--env", "ALE/Qbert-v5", "--encoder", "impala", "--latent-pool", "4"],
     "dqn on a module": ["--env", "ALE/Pong-v5", "--agent", "dqn", "--encoder-factory", "test_onnx:make_module"],
+    "curl, cut below the projections": [
+        *("--env", "dm_control/reacher-easy-v0", "--image-size", "50", "--crop-size", "43", "--freeze-layers", "4"),
+    ],
     "curl": ["--env", "dm_control/cartpole-swingup-v0", "--image-size", "50", "--crop-size", "43"],
     "sac, cut below the projections": [
         *("--env", "dm_control/reacher-easy-v0", "--agent", "sac", "--image-size", "42", "--crop-size", "42"),
         *("--num-crops", "1", "--freeze-layers", "4"),
     ],
 }
+SLOW = ("curl", "sac, cut below the projections")  # the quick kind of CURL has their networks, crops and cut
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in KINDS])
 def test_every_kind_of_agent_decides_as_it_does_itself(kind: str, tmp_path: Path) -> None:
     if "dm_control" in KINDS[kind][1]:
         needs_drawing()

@@ -145,7 +145,9 @@ def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["replay"]["row_bytes_after"] == 4 * 7 * 7 * 4
     needs_drawing()
-    curl = build(parse_config("train", ["--env", "dm_control/cartpole-swingup-v0", *flags])).agent
+    curl = build(
+        parse_config("train", ["--env", "dm_control/cartpole-swingup-v0", "--eval-episodes", "1", *flags])
+    ).agent
     assert "encoder" not in curl.optimizers
 
 
@@ -184,7 +186,7 @@ def test_projections_above_a_module_go_on_learning(capsys: pytest.CaptureFixture
 def test_a_pooled_module_is_frozen_and_what_is_above_it_learns(env: str, maps: str) -> None:
     if env.startswith("dm_control"):
         needs_drawing()
-    factory = ["--encoder-factory", f"test_own_module:make_{maps}"]
+    factory = ["--encoder-factory", f"test_own_module:make_{maps}", "--eval-episodes", "1"]
     encoders = [
         build(parse_config("train", ["--env", env, *factory, *flags])).agent.online.encoder
         for flags in ([], ["--latent-pool", "3"])

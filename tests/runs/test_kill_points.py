@@ -17,7 +17,8 @@ from seer.runs.folder import read_metrics
 COMMON = (
     *("--batch-size", 8, "--hidden-units", 16, "--first-update", 60, "--steps", 240, "--freeze-at", 130),
     *("--probe-every", 40, "--probe-size", 32, "--log-every", 10, "--checkpoint-every", 50, "--eval-every", 100),
-    *("--eval-episodes", 1, "--threads", 1, "--device", "cpu", "--n-step", 5, "--target-every", 20),
+    *("--eval-episodes", 1, "--max-episode-steps", 80, "--threads", 1, "--device", "cpu"),
+    *("--n-step", 5, "--target-every", 20),
 )
 ATARI = (*COMMON, "--env", "ALE/RoadRunner-v5", "--replay-capacity", 90)
 CONTROL = (

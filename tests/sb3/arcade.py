@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import weakref
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +39,34 @@ ALGORITHMS: dict[str, tuple[type[OffPolicyAlgorithm], dict[str, Any]]] = {
     "TD3 shared": (TD3, SHARED),
     "TQC": (TQC, {}),
 }
+
+
+class Console(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A game that is loaded once, which takes the emulator longer than hundreds of steps; every reset is the same."""
+
+    loaded: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        emulator = self.unwrapped.ale  # type: ignore[attr-defined]
+        if self.loaded is None:
+            self.env.reset(seed=seed)
+            self.loaded = emulator.cloneState(include_rng=True)
+        emulator.restoreState(self.loaded)
+        return self.env.reset()
+
+
+UNUSED: dict[tuple[Any, ...], list[Console]] = defaultdict(list)
+"""Consoles of tests that have ended, by what they were made of."""
+
+
+def borrow(game: str, *, continuous: bool, rank: int) -> tuple[Console, Callable[[], None]]:
+    """A console, and what gives it back; one of each rank, which is also its seed."""
+    unused = UNUSED[game, continuous, rank]
+    if not unused:
+        env = gymnasium.make(game, continuous=continuous, frameskip=4, repeat_action_probability=0.0)
+        unused.append(Console(env))
+    console = unused.pop()
+    return console, functools.partial(unused.append, console)
 
 
 class EndsNowAndThen(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -93,8 +123,11 @@ def arcade(
     """Pong from 84x84 pictures, as people hand it to Stable-Baselines3."""
 
     def make(rank: int) -> gymnasium.Env[Any, Any]:
-        env = WarpFrame(gymnasium.make(game, continuous=continuous, frameskip=4, repeat_action_probability=0.0))
-        return Monitor(EndsNowAndThen(WithPaddles(env) if paddles else env, rank))
+        console, give_back = borrow(game, continuous=continuous, rank=rank)
+        env = WarpFrame(console)
+        episodes = EndsNowAndThen(WithPaddles(env) if paddles else env, rank)
+        weakref.finalize(episodes, give_back)
+        return Monitor(episodes)
 
     env: VecEnv = DummyVecEnv([functools.partial(make, rank) for rank in range(num_envs)])
     return VecFrameStack(env, stack) if stack > 1 else env

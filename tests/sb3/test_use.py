@@ -295,7 +295,7 @@ class KeepsCopies(BaseCallback):
 
 
 def test_automatic_freezing_measures_how_much_features_change_and_waits_for_the_score() -> None:
-    learner = model("DQN", learning_rate=1e-3)
+    learner = model("DQN", learning_rate=1e-3, train_freq=20)
     automatic = quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
     keeper = KeepsCopies(780, 1040)
     learner.learn(1040, callback=[keeper, automatic])  # alike since 520, for as long again
@@ -322,7 +322,7 @@ class Rising(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 def test_automatic_freezing_freezes_when_features_have_settled_and_the_score_has_risen() -> None:
     inner = arcade(stack=1).envs[0].env  # type: ignore[attr-defined]
-    learner = model("DQN", DummyVecEnv([lambda: Monitor(Rising(inner))]))
+    learner = model("DQN", DummyVecEnv([lambda: Monitor(Rising(inner))]), train_freq=20)
     learner.learn(1080, callback=quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1))
     assert learner.seer_frozen_at == 1040  # alike from the first comparison, at 520, on
 
@@ -354,7 +354,8 @@ def test_a_freeze_rule_of_ones_own_is_told_scores_updates_and_losses() -> None:
 
 
 def test_automatic_freezing_begins_anew_where_steps_are_counted_anew() -> None:
-    learner, automatic = model("DQN"), quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
+    learner = model("DQN", train_freq=20)
+    automatic = quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
     learner.learn(540, callback=automatic)
     rule = automatic._rule
     assert rule.alike_since == 520

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -488,7 +489,19 @@ def test_an_automatic_freeze_costs_at_most_its_dearest_moment(tmp_path: Path, ca
 
 def test_a_training_can_be_tried_dry(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = ("--env", ALIEN, "--steps", 2000, "--freeze-at", 1700, "--replay-capacity", 300, "--dry-run")
+    flags = (
+        "--env",
+        ALIEN,
+        "--steps",
+        2000,
+        "--freeze-at",
+        1700,
+        "--replay-capacity",
+        300,
+        "--eval-episodes",
+        1,
+        "--dry-run",
+    )
     assert seer("train", *flags) == 0
     said = capsys.readouterr().out
     for words in ("Rainbow + SEER, freeze at 1,700", "2.1 MB; 7,056 → 2,304 bytes a step", "hours at the speed"):
@@ -651,28 +664,41 @@ def test_a_sweep_survives_sigkill_and_its_trainings_do_not(tmp_path: Path, capsy
     assert files(out / "runs") == before
 
 
+def sweep_until(condition: Callable[[], bool], then: Callable[[], None], *arguments: object) -> int:
+    """The exit code of `seer sweep` in this process; another thread does `then` once the condition holds."""
+
+    def interfere() -> None:
+        wait_until(condition)
+        then()
+
+    with ThreadPoolExecutor(max_workers=1) as other:
+        interfering = other.submit(interfere)
+        code = seer("sweep", *arguments, "--jobs", "1", "--no-measure")
+        interfering.result()
+    return code
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
-def test_trials_that_die_or_fail(tmp_path: Path) -> None:
+def test_trials_that_die_or_fail(tmp_path: Path, capsys: Capture) -> None:
     """One training is killed and goes on; one can't load its checkpoint and is listed; Ctrl-C leaves all resumable."""
     grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
     broken, killed = out / "runs" / "Alien-seer-0", out / "runs" / "Alien-never-0"
-    sweep = start_sweep(grid, out, "--jobs", "1")
-    wait_until(lambda: has_checkpoint(broken))
-    sweep.send_signal(signal.SIGINT)
-    said, _ = sweep.communicate(timeout=PATIENCE)
-    assert sweep.returncode == 130
-    assert "2 stopped; the same command goes on with them" in said
+
+    def press_ctrl_c() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert sweep_until(lambda: has_checkpoint(broken), press_ctrl_c, grid, "--out", out) == 130
+    assert "2 stopped; the same command goes on with them" in capsys.readouterr().out
     assert state_of(broken) == "resumable"
     assert state_of(killed) == "new"
     (damaged,) = (broken / "checkpoints" / (broken / "checkpoints" / "latest").read_text().strip()).glob("agent.*")
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    shutil.copytree(broken, out / "kept")
 
-    sweep = start_sweep(grid, out, "--jobs", "1")
-    wait_until(lambda: has_checkpoint(killed))
-    os.kill(training_process(out, "Alien-never-0"), signal.SIGKILL)
-    said, _ = sweep.communicate(timeout=PATIENCE)
-    assert sweep.returncode == 1
+    def kill() -> None:
+        os.kill(training_process(out, "Alien-never-0"), signal.SIGKILL)
+
+    assert sweep_until(lambda: has_checkpoint(killed), kill, grid, "--out", out) == 1
+    said = capsys.readouterr().out
     assert "Alien-never-0: killed by SIGKILL; the machine may be out of memory; going on" in said
     assert re.search(
         r"failed: Alien-seer-0: checkpoint file .* is damaged: .*\(exit code 2, .*Alien-seer-0\.log\)", said

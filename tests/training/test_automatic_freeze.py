@@ -168,7 +168,7 @@ def test_until_the_freeze_automatic_is_as_never(frozen_run: tuple[Path, Training
 
 def test_what_never_settles_is_frozen_at_the_latest_step(tmp_path: Path) -> None:
     freezing = FreezeWhenSettled(threshold=1.0, patience=1, earliest=0, latest=210)
-    run, _ = finish(lambda: make_training(freezing), tmp_path / "run")
+    run, _ = finish(lambda: make_training(freezing, steps=220), tmp_path / "run")
     assert (run.frozen_at, run.freeze_rule.reason) == (210, "latest step")
 
 
@@ -188,7 +188,7 @@ def test_resets_are_recorded(frozen_run: tuple[Path, TrainingState, str]) -> Non
 
 def test_a_reset_gives_the_heads_the_weights_of_its_step(tmp_path: Path) -> None:
     """Snapshots are taken before anything is learnt from fresh heads; the encoder goes on, and its freeze holds."""
-    finish(partial(make_training, settled(), reset_every=90, snapshot_every=90), tmp_path / "run")
+    finish(partial(make_training, settled(), steps=200, reset_every=90, snapshot_every=90), tmp_path / "run")
     snapshots = list_snapshots(tmp_path / "run")
     for step in (90, 180):
         found, fresh = read_snapshot(snapshots[step]), make_agent(num_actions=3, seed=step)
