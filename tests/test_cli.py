@@ -18,7 +18,6 @@ import torch
 
 from drawing import needs_drawing
 from seer import __version__
-from seer.cli import parse_config
 from seer.config import AgentName, Config, config_from_json, config_to_json
 from seer.errors import SettingError
 from seer.presets import preset
@@ -26,7 +25,7 @@ from seer.runs.checkpoints import save_checkpoint
 from seer.runs.folder import read_metrics
 from seer.training.build import build_agent, describe_computing, pick_convolution, pick_precision, settle_computing
 from seer.validation import parse_memory
-from tiny_run import FLAGS, files, seer
+from tiny_run import FLAGS, config_of, files, seer
 
 PONG = ("--env", "ALE/Pong-v5")
 COMMANDS = (
@@ -378,17 +377,17 @@ FREEZE_AT = {
 
 @pytest.mark.parametrize(("game", "step"), FREEZE_AT.items())
 def test_the_papers_games_freeze_when_the_paper_says(game: str, step: int) -> None:
-    assert parse_config("train", ["--env", f"ALE/{game}-v5"]).freeze_step == step
+    assert config_of(["--env", f"ALE/{game}-v5"]).freeze_step == step
     assert preset(f"ALE/{game}-v5", "dqn").freeze_step == step
 
 
 def test_other_games_get_the_common_step() -> None:
-    assert parse_config("train", list(PONG)).freeze_step == 50_000
+    assert config_of(list(PONG)).freeze_step == 50_000
 
 
 def test_the_papers_settings() -> None:
     """SPEC, section 3."""
-    config = parse_config("train", ["--env", "ALE/Alien-v5"])
+    config = config_of(["--env", "ALE/Alien-v5"])
     learning, value, replay = config.learning, config.value, config.replay
     assert (config.steps, config.eval_every, config.eval_episodes) == (500_000, 10_000, 10)
     assert (learning.first_update, learning.batch_size, learning.hidden_units) == (1600, 32, 256)
@@ -447,28 +446,28 @@ def test_flags_override_the_preset() -> None:
         "--encoder": "canonical", "--device": "cpu", "--out": "somewhere",
     }  # fmt: skip
     words = [word for pair in flags.items() for word in pair]
-    config = parse_config("train", ["--env", "ALE/Qbert-v5", *words, "--no-prioritized", "--no-double"])
+    config = config_of(["--env", "ALE/Qbert-v5", *words, "--no-prioritized", "--no-double"])
     assert (config.steps, config.seed, config.freeze_step, config.replay.memory) == (9000, 7, None, "70MB")
     assert (config.eval_every, config.eval_episodes, config.checkpoint_every) == (10, 2, 30)
     assert (config.learning.encoder, config.device, config.out) == ("canonical", "cpu", "somewhere")
     assert (config.replay.prioritized, config.value.double, config.value.dueling) == (False, False, True)
-    assert parse_config("train", ["--env=ALE/Qbert-v5"]).freeze_step == 100_000
-    assert parse_config("train", ["--env=ALE/Qbert-v5", "--freeze-at", "auto"]).freeze_step is None
+    assert config_of(["--env=ALE/Qbert-v5"]).freeze_step == 100_000
+    assert config_of(["--env=ALE/Qbert-v5", "--freeze-at", "auto"]).freeze_step is None
     for other_run in (["--encoder-from", "runs/a"], ["--encoder-from=runs/a"]):
-        assert parse_config("train", ["--env=ALE/Qbert-v5", *other_run]).freeze_step == 0
-        assert parse_config("train", ["--env=ALE/Qbert-v5", *other_run, "--freeze-at", "7"]).freeze_step == 7
-    assert parse_config("train", [*PONG, "--freeze-at", "1601"]).freeze_step == 1601
-    assert parse_config("train", [*PONG, "--replay-capacity", "10000"]).replay.capacity == 10_000
+        assert config_of(["--env=ALE/Qbert-v5", *other_run]).freeze_step == 0
+        assert config_of(["--env=ALE/Qbert-v5", *other_run, "--freeze-at", "7"]).freeze_step == 7
+    assert config_of([*PONG, "--freeze-at", "1601"]).freeze_step == 1601
+    assert config_of([*PONG, "--replay-capacity", "10000"]).replay.capacity == 10_000
 
 
 @pytest.mark.parametrize("words", [("--agent", "dqn"), ("--agent=dqn",)])
 def test_dqn_is_rainbow_with_its_parts_off(words: tuple[str, ...]) -> None:
-    config = parse_config("train", [*PONG, *words])
+    config = config_of([*PONG, *words])
     value, replay = config.value, config.replay
     assert config.agent == "dqn"
     assert (value.double, value.dueling, value.noisy, value.distributional) == (False,) * 4
     assert (replay.prioritized, replay.n_step) == (False, 1)
-    assert parse_config("train", [*PONG, *words, "--double", "--n-step", "3"]).value.double
+    assert config_of([*PONG, *words, "--double", "--n-step", "3"]).value.double
 
 
 @pytest.mark.parametrize(
@@ -512,7 +511,7 @@ def test_a_dry_run_refuses_what_the_run_would(flags: tuple[str, ...], said: str,
 
 
 def test_a_config_survives_its_file() -> None:
-    config = parse_config("train", [*PONG, "--agent", "dqn", "--replay-memory", "70MB", "--freeze-at", "never"])
+    config = config_of([*PONG, "--agent", "dqn", "--replay-memory", "70MB", "--freeze-at", "never"])
     assert config_from_json(json.loads(json.dumps(config_to_json(config)))) == config
 
 
@@ -533,16 +532,24 @@ def test_a_run_records_its_resolved_settings(finished_run: Path) -> None:
 def test_help(command: str, flag: str, capsys: Capture) -> None:
     assert seer(command, flag) == 0
     text = capsys.readouterr().out
-    assert f"usage: seer {command}" in text
+    assert f"Usage: seer {command}" in text
     named = {
-        "resume": "DIR", "eval": "--video", "plot": "--x", "reproduce": "--scale", "report": "--out",
+        "resume": "FOLDER", "eval": "--video", "plot": "--x", "reproduce": "--scale", "report": "--out",
         "bench": "--markdown", "export": "--onnx", "analyze": "svcca RUN",
     }.get(command, "--freeze-at")  # fmt: skip
-    assert named in text or command == "resume"
+    assert named in text
     if command == "train":  # wrapped to the terminal, not where the docstring was
         assert "Each of their steps counts as a step" in " ".join(text.replace("│", "").split())
         assert not re.search(r"\│ +[a-z]+ +\│\n\│ +[a-z]", text)
     assert not list(Path.cwd().iterdir())
+
+
+def test_help_of_a_run_gives_the_presets_defaults(capsys: Capture) -> None:
+    assert seer("train", "--env", "dm_control/walker-walk-v0", "--help", "--dry-run") == 0
+    text = " ".join(capsys.readouterr().out.replace("│", "").split())
+    assert "agent decisions; 4 frames each on Atari). [default: 250000]" in text
+    assert "--agent CHOICE Learning algorithm. [choices: rainbow, dqn, sac, curl] [default: curl]" in text
+    assert seer("train", "--env", "nonsense", "--help") == 0
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
@@ -562,7 +569,7 @@ def test_help_gives_units_defaults_and_the_issues_flags(capsys: Capture) -> None
     ):  # fmt: skip
         assert flag in text
     assert "agent decisions" in text
-    assert "(default: 500000)" in text
+    assert "[default: 500000]" in text
 
 
 def table_rows(text: str) -> dict[str, list[str]]:
@@ -705,7 +712,7 @@ def test_a_run_says_what_it_computes_in_and_what_it_does_without(
     env: str, has_bfloat16: bool, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bfloat16})
-    line = describe_computing(parse_config("train", ["--env", *env.split(), "--device", "cpu"]))
+    line = describe_computing(config_of(["--env", *env.split(), "--device", "cpu"]))
     assert line.startswith("Computing on cpu, ")
     assert line.endswith(words)
 
@@ -715,7 +722,7 @@ def test_a_run_keeps_its_precision_on_another_machine(
     has_bfloat16: bool, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bfloat16})
-    config = parse_config("train", ["--env", "dm_control/cartpole-swingup-v0", "--device", "cpu"])
+    config = config_of(["--env", "dm_control/cartpole-swingup-v0", "--device", "cpu"])
     settled = config_from_json(config_to_json(settle_computing(config)))
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": not has_bfloat16})
     assert pick_precision(settled) is precision
@@ -727,7 +734,7 @@ def test_a_run_keeps_its_form_of_convolution_on_another_machine(
     wide: bool, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": wide})
-    configs = [parse_config("train", [*PONG, "--device", "cpu", "--convolution", name]) for name in ("auto", form)]
+    configs = [config_of([*PONG, "--device", "cpu", "--convolution", name]) for name in ("auto", form)]
     settled = [config_from_json(config_to_json(settle_computing(config))) for config in configs]
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": not wide})
     assert [pick_convolution(config) for config in settled] == [form, form]

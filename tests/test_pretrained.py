@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 import seer
 from drawing import needs_drawing
-from seer.cli import parse_config
 from seer.config import AgentName
 from seer.presets import preset
 from seer.pretrained import ModuleStage
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
 from seer.training.build import build, build_agent
+from tiny_run import config_of
 from tiny_run import seer as seer_command
 
 ROOT = Path(__file__).parents[1]
@@ -254,7 +254,7 @@ def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["replay"]["row_bytes_after"] == 4 * 7 * 7 * 4
     needs_drawing()
-    curl = build(parse_config("train", ["--env", "dm_control/cartpole-swingup-v0", *flags])).agent
+    curl = build(config_of(["--env", "dm_control/cartpole-swingup-v0", *flags])).agent
     assert "encoder" not in curl.optimizers
 
 
@@ -295,7 +295,7 @@ def test_a_pooled_module_is_frozen_and_what_is_above_it_learns(env: str, maps: s
         needs_drawing()
     factory = ["--encoder-factory", f"test_pretrained:make_{maps}"]
     encoders = [
-        build(parse_config("train", ["--env", env, *factory, *flags])).agent.online.encoder
+        build(config_of(["--env", env, *factory, *flags])).agent.online.encoder
         for flags in ([], ["--latent-pool", "3"])
     ]
     (wide, pooled) = (encoder.latent_shape for encoder in encoders)

@@ -1,14 +1,14 @@
 """Settings as differences: what a run changes of its environment's preset, by dotted name of the field in `Config`."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any, get_type_hints
+from collections.abc import Mapping
+from typing import Any
 
-from seer.config import Config
+from seer.config import FIELDS, Config
+from seer.fields import Value, value_of
 from seer.presets import preset
 from seer.validation import validate
 
-Value = str | int | float | bool | None
 Settings = Mapping[str, Value]
 """Such as {"steps": 100_000, "freeze.at": "never"}."""
 
@@ -16,20 +16,7 @@ ENCODERS = ("freeze.encoder_from", "freeze.encoder_factory")
 """Settings that bring an encoder, which is frozen from the start."""
 
 
-def _flags(part: type, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Give dotted name and flag of each field, those of nested groups first."""
-    hints = get_type_hints(part, include_extras=True)
-    fields = sorted(dataclasses.fields(part), key=lambda field: not dataclasses.is_dataclass(hints[field.name]))
-    for field in fields:
-        hint = hints[field.name]
-        if dataclasses.is_dataclass(hint):
-            yield from _flags(hint, f"{field.name}.")  # type: ignore[arg-type]
-            continue
-        names = [name for each in getattr(hint, "__metadata__", ()) if (name := getattr(each, "name", None))]
-        yield prefix + field.name, (names or [field.name])[0].replace("_", "-")
-
-
-FLAGS: Mapping[str, str] = dict(_flags(Config))
+FLAGS: Mapping[str, str] = {field.name: field.flag for field in FIELDS}
 """The flag of `seer train` for each setting: {"freeze.at": "freeze-at", "steps": "steps", ...}."""
 
 
@@ -53,15 +40,6 @@ def change(config: Config, settings: Settings) -> Config:
     own = groups.pop("", {})
     nested = {group: dataclasses.replace(getattr(config, group), **values) for group, values in groups.items()}
     return dataclasses.replace(config, **own, **nested)
-
-
-def value_of(config: Config, name: str) -> Value:
-    """Return what a config holds in the field of this dotted name."""
-    value: Any = config
-    for part in name.split("."):
-        value = getattr(value, part)
-    found: Value = value
-    return found
 
 
 def flags_of(config: Config) -> list[str]:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 from seer.config import Config
+from seer.fields import Value, value_of
 from seer.paper.exhibits import Exhibit
 from seer.paper.scale import Scale
 from seer.reporting.curves import AGENT_NAMES
-from seer.settings import FLAGS, Value, value_of
+from seer.settings import FLAGS
 from seer.sweeps.grid import short_name
 from seer.sweeps.plan import Planned
 from seer.training.build import build_schedule

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from seer.config import Config
+from seer.fields import Value
 from seer.paper.exhibits import Exhibit
-from seer.settings import Settings, Value, change
+from seer.settings import Settings, change
 from seer.validation import validate
 
 ScaleName = Literal["paper", "small", "toy"]
