@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from seer import __version__
-from seer.closed_output import outliving_readers
+from seer.closed_output import surviving_closed_output
 from seer.config import AgentName, Config
 from seer.errors import SettingError
 from seer.flags import FLAGS_OF_COMMANDS, default_config, read, read_settings, with_settings
@@ -25,7 +25,7 @@ def main() -> None:
     if "" not in sys.path:
         sys.path.append("")  # for --encoder-factory of a file in this folder; at the end, where it shadows nothing
     try:
-        with outliving_readers():
+        with surviving_closed_output():
             command(sys.argv[1:])()
     except SettingError as error:
         print(f"seer: error: {error}", file=sys.stderr)
@@ -75,11 +75,11 @@ def make_app(shown: Config | None = None) -> App:
         app.command(with_settings(each, shown) if name in OF_A_RUN else each, name=name, sort_key=place)
     analyses = App(
         name="analyze",
-        help="Look into a run: seer analyze attention RUN, seer analyze svcca RUN.",
         help_format="plaintext",
         default_parameter=FLAGS_OF_COMMANDS,
         sort_key=len(commands),
     )
+    analyses.default(analyze)
     analyses.command(attention)
     analyses.command(svcca)
     app.command(analyses)
@@ -128,13 +128,10 @@ def resume(
         checkpoint_every: Steps between checkpoints. Default: as before.
         snapshot_every: Steps between snapshots of the weights. Default: as before.
     """
-    changes = {
-        "device": device, "threads": threads, "env_timeout": env_timeout, "checkpoint_every": checkpoint_every,
-        "snapshot_every": snapshot_every,
-    }  # fmt: skip
+    changes = {name: value for name, value in locals().items() if name != "folder" and value is not None}
     from seer.trainer import resume_run
 
-    resume_run(folder, {name: value for name, value in changes.items() if value is not None})
+    resume_run(folder, changes)
 
 
 def evaluate(folder: Path, /, *, episodes: int = 10, seed: int = 0, video: Path | None = None) -> None:
@@ -152,8 +149,7 @@ def evaluate(folder: Path, /, *, episodes: int = 10, seed: int = 0, video: Path 
 
 
 def export(folder: Path, /, *, onnx: bool = False, out: Path | None = None, observations: int = 512) -> None:
-    """Write the agent of a run's last checkpoint as files that run without seer and torch (docs/export.md; needs the
-    extra seer-rl[export]).
+    """Write the agent of a run's last checkpoint as files that run without seer and torch (needs seer-rl[export]).
 
     Args:
         folder: Run folder.
@@ -256,6 +252,12 @@ def report(*folders: Path, out: Path = Path("report.html"), overwrite: bool = Fa
     print(f"wrote {write_report(folders, out=out)}")
 
 
+def analyze(*words: str) -> None:
+    """Look into a run: seer analyze attention RUN, seer analyze svcca RUN."""
+    asked = f"seer analyze {words[0]!r} is unknown" if words else "it is not said what to analyze"
+    raise SettingError(f"{asked}; write seer analyze attention RUN or seer analyze svcca RUN")
+
+
 def attention(folder: Path, /, *, out: Path | None = None, video: Path | None = None, frames: int = 2) -> None:
     """Show where each convolutional layer looks, over training, on real frames of the run's environment.
 
@@ -325,8 +327,7 @@ def bench(
     json: Path | None = None,
     markdown: Path | None = None,
 ) -> None:
-    """Measure how fast this machine runs the agents, how near that is to what it can do, and what
-    Stable-Baselines3 needs for the same (with the extra seer-rl[bench]).
+    """Measure how fast this machine runs the agents, beside its limits and Stable-Baselines3 (needs seer-rl[bench]).
 
     Args:
         agents: Agents, at the paper's settings; Rainbow and DQN on Alien, CURL and SAC on cartpole-swingup.
