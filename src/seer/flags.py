@@ -77,8 +77,8 @@ def read(app: App, words: Sequence[str]) -> tuple[Callable[..., Any], inspect.Bo
 def _mistake(error: cyclopts.CycloptsError) -> str:
     """Return what is wrong with a flag."""
     match error:
-        case cyclopts.CoercionError(msg=str(reason), token=Token(keyword=str(flag))):
-            return f"{flag} {reason}"
+        case cyclopts.CoercionError(msg=str(reason), argument=cyclopts.Argument() as argument):
+            return f"{argument.name} {reason}"
         case wrong.ConsumeMultipleError(keyword=str(flag)):
             return f"{flag} names none; give one or more, or leave it out"
         case wrong.MissingArgumentError(keyword=str(flag)):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from refusing import Capture
 from seer.agents.agent import Agent
 from seer.config import Config, config_to_json
 from seer.errors import SettingError
@@ -21,7 +22,6 @@ from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_check
 from seer.runs.folder import RunFolder, read_metrics
 from seer.runs.snapshots import list_snapshots, save_snapshot
 from seer.training.build import build_agent, replay_bytes
-from test_cli import Capture
 from tiny_run import config_of, seer, stop_in_step
 
 Record = dict[str, Any]
