@@ -51,6 +51,12 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return folder / "run"
 
 
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test run in a folder with nothing in it."""
+    monkeypatch.chdir(tmp_path)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what test_installation.py found out: pip's choices differ from day to day."""
     passed = terminalreporter.stats.get("passed", [])

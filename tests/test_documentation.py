@@ -8,16 +8,12 @@ from pathlib import Path
 import pytest
 
 from drawing import needs_drawing
-from seer import arguments, cli
+from seer import cli
+from tiny_run import config_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/usage.md", "docs/export.md", "docs/memory.md", "docs/performance.md", "results/README.md")
-CLASSES = {
-    "resume": arguments.Resume, "eval": arguments.Evaluate, "export": arguments.Export, "plot": arguments.Plot,
-    "report": arguments.Report, "sweep": arguments.Sweep, "reproduce": arguments.Reproduce,
-    "analyze attention": arguments.Attention, "analyze svcca": arguments.Svcca,
-}  # fmt: skip
-OF_THE_COMMAND = {"--dry-run"}  # of train; the others' are in their classes
+OF_THE_COMMAND = {"--dry-run"}  # of train, not of the run
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -37,18 +33,14 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def read(command: str) -> None:
-    words = [{"S": "0", "N": "1", "DIR": "x"}.get(word, word) for word in shlex.split(command)[1:]]
-    name = " ".join(words[: 1 + (words[0] == "analyze")])
-    flags = words[len(name.split()) :]
-    if "--" in flags:  # those of every run of a sweep
-        flags, common = flags[: flags.index("--")], flags[flags.index("--") + 1 :]
-        cli.parse_config("train", ["--env", "ALE/Pong-v5", *common])
-    if name in ("train", "flops", "memory"):
-        flags = [flag for flag in flags if flag not in OF_THE_COMMAND]
-        cli.parse_config(name, flags if "--env" in flags else [*flags, "--env", "ALE/Pong-v5"])
-    else:
-        cli.parse(CLASSES[name], name, flags)
+def read(line: str) -> None:
+    words = [{"S": "0", "N": "1", "DIR": "x"}.get(word, word) for word in shlex.split(line)[1:]]
+    asked = cli.command(words)
+    if words[0] in cli.OF_A_RUN:
+        flags = [word for word in words[1:] if word not in OF_THE_COMMAND]
+        config_of(flags if "--env" in flags else [*flags, "--env", "ALE/Pong-v5"])
+    elif "--" in words:  # those of every run of a sweep
+        config_of(["--env", "ALE/Pong-v5", *asked.keywords["common"]])
 
 
 def test_there_are_commands() -> None:

@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "seer"
 FLOORS = (
     {"__main__"},
     {"cli", "worker"},
-    {"arguments", "trainer", "dry_run"},
+    {"trainer", "dry_run"},
     {"paper"},
     {"export"},
     {"reporting"},
@@ -31,7 +31,7 @@ FLOORS = (
     {"replay", "networks", "envs"},
     {"core"},
     {"registry"},
-    {"errors", "allocator", "signals", "closed_output", "system_info"},
+    {"fields", "errors", "allocator", "signals", "closed_output", "system_info"},
     {"__init__"},  # the version, and names for type checkers, which load nothing
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -4,10 +4,14 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 from seer.cli import main
+from seer.config import Config
+from seer.flags import read_settings
+from seer.settings import resolve
 
 STEPS, FREEZE_AT, CAPACITY, FIRST_UPDATE, BATCH, HIDDEN = 1000, 700, 300, 500, 8, 16
 FLAGS = (
@@ -34,6 +38,12 @@ def seer(*arguments: object) -> int:
         except SystemExit as stop:
             return int(stop.code or 0)
     return 0
+
+
+def config_of(flags: Sequence[str]) -> Config:
+    """The config that `seer train` takes these flags for."""
+    settings = read_settings(flags)
+    return resolve(str(settings["env"]), settings)
 
 
 # Sends itself a signal in the middle of a step, which no timer could do reliably.

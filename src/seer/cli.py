@@ -1,50 +1,32 @@
-"""The commands: read the flags, call what they are for."""
+"""The commands: their flags, and what they call."""
 
 import difflib
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from seer import arguments as given
-from seer.closed_output import outliving_readers
+from cyclopts import App, Parameter
+
+from seer import __version__
+from seer.closed_output import surviving_closed_output
+from seer.config import Config
 from seer.errors import SettingError
-from seer.flags import parse, parse_config, read_settings
+from seer.flags import FLAGS_OF_COMMANDS, agent_of, default_config, read, read_settings, with_settings
+from seer.sweeps.options import SweepOptions
+
+Options = Annotated[SweepOptions, Parameter(name="*")]
+HELP = {"-h", "--help"}
 
 
 def main() -> None:
     """The `seer` command; a user's mistake is one line on stderr and exit code 2."""
-    commands: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
-        "train": (train, "train an agent"),
-        "resume": (resume, "continue an interrupted run"),
-        "eval": (evaluate, "play whole games with a trained agent"),
-        "export": (export, "write a trained agent as ONNX files"),
-        "sweep": (sweep, "train a grid of environments, arms and seeds"),
-        "reproduce": (reproduce, "run an exhibit of the paper"),
-        "plot": (plot, "draw learning curves"),
-        "analyze": (analyze, "look into a run: analyze attention RUN, analyze svcca RUN"),
-        "report": (report, "write an HTML page about runs"),
-        "flops": (flops, "table of what a step costs before and after the freeze"),
-        "memory": (memory, "table of what the replay holds before and after the freeze"),
-    }
     if "" not in sys.path:
         sys.path.append("")  # for --encoder-factory of a file in this folder; at the end, where it shadows nothing
-    name, *arguments = sys.argv[1:] or ["--help"]
-    if name == "--version":
-        from seer import __version__
-
-        print(f"seer {__version__}")
-        return
-    if name in ("-h", "--help"):
-        print("usage: seer COMMAND [flags]; seer COMMAND --help explains them\n")
-        print("\n".join(f"  {command:9} {text}" for command, (_, text) in commands.items()))
-        return
     try:
-        if name not in commands:
-            near = difflib.get_close_matches(name, commands, n=1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            raise SettingError(f"unknown command {name!r}; {meant}use one of {', '.join(commands)}")
-        with outliving_readers():
-            commands[name][0](arguments)
+        with surviving_closed_output():
+            command(sys.argv[1:])()
     except SettingError as error:
         print(f"seer: error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -53,152 +35,282 @@ def main() -> None:
         sys.exit(130)
 
 
-def train(arguments: Sequence[str]) -> None:
-    """`seer train`: a new run; with `--dry-run`, what it would do, take and cost."""
-    arguments, is_dry = _without("--dry-run", arguments, "say what the run will do, take and cost; train nothing")
-    config = parse_config("train", arguments)
-    if is_dry:
-        from seer.dry_run import dry_run
+def command(words: Sequence[str]) -> partial[Any]:
+    """Return what a command line asks for, ready to be called.
+
+    Raises:
+        SettingError: it is no command, or there is no such flag.
+    """
+    app = make_app(agent_of(words))
+    name, *flags = words or ["--help"]
+    if name not in (*app, "--version"):
+        known = [each for each in app if not each.startswith("-")]
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise SettingError(f"unknown command {name!r}; {meant}use one of {', '.join(known)}")
+    if name in OF_A_RUN and HELP & set(flags):
+        asked, others = read(app, [name, *(word for word in flags if word not in HELP)])
+        app = make_app(agent_of(words), default_config(others.arguments))
+    common: tuple[str, ...] = ()
+    if name == "sweep" and "--" in flags:  # those of seer train
+        flags, common = flags[: flags.index("--")], tuple(flags[flags.index("--") + 1 :])
+    asked, given = read(app, [name, *flags])
+    return partial(asked, *given.args, **given.kwargs, **({"common": common} if common else {}))
+
+
+def make_app(agent: str = Config.agent, shown: Config | None = None) -> App:
+    """Return all commands, with the flags of an agent; with a config, the help gives its values as defaults."""
+    app = App(
+        name="seer",
+        help="Train agents from pixels, their encoders frozen early. COMMAND --help explains its flags.",
+        help_format="plaintext",
+        version=f"seer {__version__}",
+        default_parameter=FLAGS_OF_COMMANDS,
+    )
+    commands: dict[str, Callable[..., None]] = {
+        "train": train, "resume": resume, "eval": evaluate, "export": export, "sweep": sweep, "reproduce": reproduce,
+        "plot": plot, "report": report, "flops": flops, "memory": memory,
+    }  # fmt: skip
+    for place, (name, each) in enumerate(commands.items()):
+        app.command(with_settings(each, agent, shown) if name in OF_A_RUN else each, name=name, sort_key=place)
+    analyses = App(
+        name="analyze",
+        help_format="plaintext",
+        default_parameter=FLAGS_OF_COMMANDS,
+        sort_key=len(commands),
+    )
+    analyses.default(analyze)
+    analyses.command(attention)
+    analyses.command(svcca)
+    app.command(analyses)
+    return app
+
+
+OF_A_RUN = ("train", "flops", "memory")
+"""Commands that take every setting of a run."""
+
+
+def train(config: Config, *, dry_run: bool = False) -> None:
+    """Train an agent.
+
+    Args:
+        dry_run: Say what the run will do, take and cost; train nothing.
+    """
+    if dry_run:
+        from seer.dry_run import dry_run as foretell
         from seer.trainer import try_run
 
         try_run(config)
-        dry_run(config)
+        foretell(config)
     else:
         from seer.trainer import start_run
 
         start_run(config)
 
 
-def resume(arguments: Sequence[str]) -> None:
-    """`seer resume`: an interrupted run."""
-    settings = parse(given.Resume, "resume", arguments)
+def resume(
+    folder: Path,
+    /,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    env_timeout: float | None = None,
+    checkpoint_every: int | None = None,
+    snapshot_every: int | None = None,
+    log: tuple[str, ...] = (),
+) -> None:
+    """Continue an interrupted run from its last checkpoint. What a flag changes stays with the run.
+
+    Args:
+        folder: Run folder.
+        device: cpu, cuda, or auto. Default: as before.
+        threads: CPU threads. Default: as before.
+        env_timeout: Seconds that the environment may take for a step. Default: as before.
+        checkpoint_every: Steps between checkpoints. Default: as before.
+        snapshot_every: Steps between snapshots of the weights. Default: as before.
+        log: Where records go too: wandb, trackio, package.module:Class; none: nowhere else. Default: as before.
+    """
+    changes = {name: value for name, value in locals().items() if name != "folder" and value not in (None, ())}
+    if log == ("none",):
+        changes["log"] = ()
     from seer.trainer import resume_run
 
-    changes = {name: value for name, value in vars(settings).items() if name != "folder" and value is not None}
-    if settings.log == ("none",):
-        changes["log"] = ()
-    resume_run(settings.folder, changes)
+    resume_run(folder, changes)
 
 
-def evaluate(arguments: Sequence[str]) -> None:
-    """`seer eval`: a trained agent."""
-    settings = parse(given.Evaluate, "eval", arguments)
+def evaluate(folder: Path, /, *, episodes: int = 10, seed: int = 0, video: Path | None = None) -> None:
+    """Play whole games with the agent of a run's last checkpoint.
+
+    Args:
+        folder: Run folder.
+        episodes: Games.
+        seed: Seed of the games.
+        video: Write the first game to this MP4 file (needs the extra seer-rl[video]).
+    """
     from seer.training.play import evaluate_run
 
-    evaluate_run(settings.folder, episodes=settings.episodes, seed=settings.seed, video=settings.video)
+    evaluate_run(folder, episodes=episodes, seed=seed, video=video)
 
 
-def export(arguments: Sequence[str]) -> None:
-    """`seer export`: a trained agent, to be run elsewhere."""
-    settings = parse(given.Export, "export", arguments)
+def export(folder: Path, /, *, onnx: bool = False, out: Path | None = None, observations: int = 512) -> None:
+    """Write the agent of a run's last checkpoint as files that run without seer and torch (needs seer-rl[export]).
+
+    Args:
+        folder: Run folder.
+        onnx: As ONNX: encoder, policy, and both together, in float32; checked in ONNX Runtime against the agent.
+        out: Folder to write; must not exist. Default: onnx in the run folder.
+        observations: How many of the agent's own observations the files are checked on: one in four that it meets.
+    """
     from seer.export.run import export_run
 
-    export_run(settings.folder, onnx=settings.onnx, out=settings.out, observations=settings.observations)
+    export_run(folder, onnx=onnx, out=out, observations=observations)
 
 
-def plot(arguments: Sequence[str]) -> None:
-    """`seer plot`: learning curves."""
-    settings = parse(given.Plot, "plot", arguments)
-    from seer.reporting.plots import plot_runs
+def sweep(
+    grid: Path | None = None,
+    /,
+    *,
+    envs: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    freeze_at: tuple[str, ...] = (),
+    options: Options = SweepOptions(),  # noqa: B008
+    common: Annotated[tuple[str, ...], Parameter(parse=False)] = (),
+) -> None:
+    """Train a grid of environments, arms and seeds. Flags of seer train for all runs follow after --.
 
-    _keep(settings.out, overwrite=settings.overwrite)
-    picture = plot_runs(settings.folders, x=settings.x, out=settings.out, per_seed=settings.per_seed, say=print)
-    print(f"wrote {picture}")
-
-
-def sweep(arguments: Sequence[str]) -> None:
-    """`seer sweep`: many runs."""
-    own, common = list(arguments), []
-    if "--" in own:
-        at = own.index("--")
-        own, common = own[:at], own[at + 1 :]
-    settings = parse(given.Sweep, "sweep", own)
+    Args:
+        grid: TOML file of the grid: envs, seeds, [settings], [per-env.ENV], [arms.NAME].
+        envs: Environments, instead of those of the file.
+        seeds: Seeds, instead of those of the file; a single number N means 0 to N-1.
+        freeze_at: Arms, instead of those of the file: one per freeze step, such as 50000 never.
+    """
     from seer.sweeps.grid import make_grid
     from seer.sweeps.options import sweep_folder
     from seer.sweeps.plan import make_plan
     from seer.sweeps.run import run
 
-    options = settings.options
-    grid = make_grid(settings.grid, envs=settings.envs, seeds=settings.seeds, freeze_at=settings.freeze_at)
+    wanted = make_grid(grid, envs=envs, seeds=seeds, freeze_at=freeze_at)
     root = sweep_folder(options)
-    trials = grid.trials(read_settings(common), threads=options.threads)
+    trials = wanted.trials(read_settings(common), threads=options.threads)
     run(make_plan("sweep", trials, root=root, options=options))
 
 
-def reproduce(arguments: Sequence[str]) -> None:
-    """`seer reproduce`: an exhibit of the paper."""
-    settings = parse(given.Reproduce, "reproduce", arguments)
-    from seer.paper import reproduce
+def reproduce(
+    exhibit: str,
+    /,
+    *,
+    scale: Literal["paper", "small", "toy"] = "paper",
+    seeds: int | None = None,
+    envs: tuple[str, ...] = (),
+    replay: Literal["paper", "prioritized", "uniform"] = "paper",
+    options: Options = SweepOptions(),  # noqa: B008
+) -> None:
+    """Run an exhibit of the paper to its figure, its table and a report.
 
-    reproduce.reproduce(
-        settings.exhibit,
-        settings.scale,
-        seeds=settings.seeds,
-        envs=settings.envs,
-        prioritized={"paper": None, "prioritized": True, "uniform": False}[settings.replay],
-        options=settings.options,
-    )
+    Args:
+        exhibit: fig2 to fig13, or table1.
+        scale: paper: as published. small: an evening on two cores. toy: minutes, only to see that it works.
+        seeds: Seeds, from 0. Default: the scale's.
+        envs: Only these of its environments, such as Alien Qbert. Default: the scale's.
+        replay: paper: prioritised for Rainbow, uniform for CURL. uniform: all, as in the authors' code.
+    """
+    from seer.paper import reproduce as paper
+
+    prioritized = {"paper": None, "prioritized": True, "uniform": False}[replay]
+    paper.reproduce(exhibit, scale, seeds=seeds, envs=envs, prioritized=prioritized, options=options)
 
 
-def report(arguments: Sequence[str]) -> None:
-    """`seer report`: a page about runs."""
-    settings = parse(given.Report, "report", arguments)
+def plot(
+    *folders: Path,
+    x: Literal["steps", "flops", "seconds"] = "steps",
+    per_seed: bool = False,
+    out: Path = Path("learning_curve.png"),
+    overwrite: bool = False,
+) -> None:
+    """Draw the learning curves of runs; runs that differ in their seed alone are averaged.
+
+    Args:
+        folders: Run folders, or folders of sweeps and exhibits.
+        x: Horizontal axis; FLOPs are multiply-adds as the paper counts them.
+        per_seed: Draw every seed's own curve too.
+        out: Picture to write, PNG or SVG.
+        overwrite: Replace a picture that is there already.
+    """
+    from seer.reporting.plots import plot_runs
+
+    _keep(out, overwrite=overwrite)
+    print(f"wrote {plot_runs(folders, x=x, out=out, per_seed=per_seed, say=print)}")
+
+
+def report(*folders: Path, out: Path = Path("report.html"), overwrite: bool = False) -> None:
+    """Write one self-contained HTML page about runs: scores, figures, cost, memory, settings.
+
+    Args:
+        folders: Folders of sweeps and exhibits, or run folders.
+        out: Page to write.
+        overwrite: Replace a page that is there already.
+    """
     from seer.reporting.report import write_report
 
-    _keep(settings.out, overwrite=settings.overwrite)
-    print(f"wrote {write_report(settings.folders, out=settings.out)}")
+    _keep(out, overwrite=overwrite)
+    print(f"wrote {write_report(folders, out=out)}")
 
 
-def analyze(arguments: Sequence[str]) -> None:
-    """`seer analyze`: what a run's layers say."""
-    name, *rest = arguments or [""]
-    if name in ("-h", "--help"):
-        print("usage: seer analyze attention RUN, seer analyze svcca RUN; with --help each explains its flags")
-        return
-    if name not in ("attention", "svcca"):
-        raise SettingError(
-            f"{f'seer analyze {name!r} is unknown' if name else 'it is not said what to analyze'}; "
-            "write seer analyze attention RUN or seer analyze svcca RUN"
-        )
-    if name == "attention":
-        shown = parse(given.Attention, "analyze attention", rest)
-        from seer.paper.attention import analyze_attention
-
-        analyze_attention(shown.folder, frames=shown.frames, out=shown.out, video=shown.video)
-    else:
-        measured = parse(given.Svcca, "analyze svcca", rest)
-        from seer.paper.convergence import analyze_svcca
-
-        analyze_svcca(
-            measured.folder,
-            gap=measured.gap,
-            num_observations=measured.observations,
-            json_file=measured.json,
-            out=measured.out,
-        )
+def analyze(*words: str) -> None:
+    """Look into a run: seer analyze attention RUN, seer analyze svcca RUN."""
+    asked = f"seer analyze {words[0]!r} is unknown" if words else "it is not said what to analyze"
+    raise SettingError(f"{asked}; write seer analyze attention RUN or seer analyze svcca RUN")
 
 
-def flops(arguments: Sequence[str]) -> None:
-    """`seer flops`: cost per step."""
-    config = parse_config("flops", arguments)
+def attention(folder: Path, /, *, out: Path | None = None, video: Path | None = None, frames: int = 2) -> None:
+    """Show where each convolutional layer looks, over training, on real frames of the run's environment.
+
+    Args:
+        folder: Run folder; more than its last step is shown where it was trained with --snapshot-every.
+        out: Picture to write, PNG or SVG. Default: attention.png in the run folder.
+        video: Write a game and its attention at the first, middle and last step as MP4 (needs seer-rl[video]).
+        frames: Frames in the picture.
+    """
+    from seer.paper.attention import analyze_attention
+
+    analyze_attention(folder, frames=frames, out=out, video=video)
+
+
+def svcca(
+    folder: Path,
+    /,
+    *,
+    gap: int | None = None,
+    observations: int = 2000,
+    json: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """Measure how early each layer settles: SVCCA and linear CKA with itself some steps later (needs snapshots).
+
+    Args:
+        folder: Run folder, trained with --snapshot-every.
+        gap: Steps between the two times (SEER: 10,000). Default: those between two snapshots.
+        observations: Held-out ones, of games that the run's agent plays for this; few make unlike layers look alike.
+        json: Write all figures to this file.
+        out: Picture to write, PNG or SVG. Default: svcca.png in the run folder.
+    """
+    from seer.paper.convergence import analyze_svcca
+
+    analyze_svcca(folder, gap=gap, num_observations=observations, json_file=json, out=out)
+
+
+def flops(config: Config) -> None:
+    """Print what a step costs before and after the freeze."""
     from seer.training.cost import print_flops
 
     print_flops(config)
 
 
-def memory(arguments: Sequence[str]) -> None:
-    """`seer memory`: replay capacity."""
-    config = parse_config("memory", arguments)
+def memory(config: Config) -> None:
+    """Print what the replay holds before and after the freeze."""
     from seer.training.cost import print_memory
 
     print_memory(config)
-
-
-def _without(flag: str, arguments: Sequence[str], does: str) -> tuple[list[str], bool]:
-    """The arguments without a flag that is the command's, not the run's, and whether it was there; told in --help."""
-    if {"-h", "--help"} & set(arguments):
-        print(f"{flag}: {does}\n")
-    return [argument for argument in arguments if argument != flag], flag in arguments
 
 
 def _keep(path: Path, *, overwrite: bool) -> None:

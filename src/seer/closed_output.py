@@ -1,4 +1,4 @@
-"""Standard output that may lose its reader, `head` or a closed terminal, without the work being lost with it."""
+"""Keep working when standard output closes: its reader was `head`, or the terminal was shut."""
 
 import errno
 import os
@@ -7,37 +7,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO, cast
 
-READERLESS = {errno.EPIPE, errno.EIO}
-"""Of a pipe, and of a terminal; a full disk is another matter."""
+CLOSED = {errno.EPIPE, errno.EIO}
+"""Errors of a closed pipe and of a closed terminal; a full disk is another matter."""
 
 
-class Unread:
-    """A stream of which nothing more is kept once its reader is gone."""
+class ClosableStream:
+    """Write to a stream until it closes, and from then on to nowhere."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """As the stream's own."""
+        """Write text to the stream."""
         try:
             return self._stream.write(text)
         except OSError as error:
-            self._give_up(error)
+            self._discard(error)
             return len(text)
 
     def flush(self) -> None:
-        """As the stream's own."""
+        """Write what is buffered to the stream."""
         try:
             self._stream.flush()
         except OSError as error:
-            self._give_up(error)
+            self._discard(error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _give_up(self, error: OSError) -> None:
-        """What is buffered goes nowhere too: Python would complain of it at its end."""
-        if error.errno not in READERLESS:
+    def _discard(self, error: OSError) -> None:
+        """Send what is buffered nowhere too, of which Python would complain at its end."""
+        if error.errno not in CLOSED:
             raise error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
@@ -45,8 +45,8 @@ class Unread:
 
 
 @contextmanager
-def outliving_readers() -> Iterator[None]:
-    """Inside, standard output that nobody reads any more stops nothing."""
-    with redirect_stdout(cast(TextIO, Unread(sys.stdout))):
+def surviving_closed_output() -> Iterator[None]:
+    """Let standard output close without an error, inside this context."""
+    with redirect_stdout(cast(TextIO, ClosableStream(sys.stdout))):
         yield
         sys.stdout.flush()

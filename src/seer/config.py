@@ -7,42 +7,39 @@ step. The command line makes one flag of each field; `presets.py` fills in the p
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
-
-import tyro
+from typing import Annotated, Any, Literal
 
 from seer.agents.registry import AGENTS
 from seer.agents.settings import LearningConfig, OwnSettings, SacConfig, ValueConfig
 from seer.core.freeze_rules import FreezeChoice, FreezeRule, parse_freeze_at
 from seer.errors import SettingError
+from seer.fields import Bounds, Count, Field, Flag, Fraction, OptionalCount, fields_of, value_of
 from seer.runs.outputs import OUTPUTS
 
 LatentDtype = Literal["float32", "float16", "bfloat16", "int8"]
-ImageChannels = Literal["auto", "grey", "rgb"]
 
 
 @dataclass(frozen=True)
 class ReplayConfig:
     """Replay memory."""
 
-    memory: Annotated[str | None, tyro.conf.arg(name="replay-memory", metavar="BYTES")] = None
+    memory: Annotated[str | None, Flag("replay-memory", "BYTES")] = None
     """Memory for observations, before and after the freeze: 70MB, 1.5GB or 64MiB. Instead of --replay-capacity."""
 
-    capacity: Annotated[int | None, tyro.conf.arg(name="replay-capacity", metavar="N|None")] = None
-    """Memory for observations, given as the number of frames it holds before the freeze (SEER: number of training
-    steps; 10,000 in its small-memory runs). Default: --steps, or what holds the frames until --freeze-at N and the
-    latents of all steps, if that is less."""
+    capacity: Annotated[int | None, Flag("replay-capacity")] = None
+    """Memory for observations, as the frames that it holds before the freeze (SEER: --steps; 10,000 in small memory).
+    Default: --steps, or what holds the frames until --freeze-at N and the latents of all steps, if that is less."""
 
     prioritized: bool = True
     """Prioritised replay; otherwise uniform (the authors' published code is uniform)."""
 
-    priority_exponent: float = 0.5
+    priority_exponent: Fraction = 0.5
     """Exponent on priorities (Rainbow, table 1)."""
 
-    importance_exponent: float = 0.4
+    importance_exponent: Fraction = 0.4
     """Exponent of the importance weights at the start; rises linearly to 1 at the end (Rainbow, table 1)."""
 
-    n_step: int = 20
+    n_step: Annotated[int, Bounds(above=0, at_most=10_000)] = 20
     """Steps of the return (DER, table 1)."""
 
 
@@ -50,84 +47,82 @@ class ReplayConfig:
 class ImageConfig:
     """What the agent sees."""
 
-    size: Annotated[int, tyro.conf.arg(name="image-size")] = 84
+    size: Annotated[int, Flag("image-size"), Bounds(above=0, at_most=1024)] = 84
     """Side in pixels of the frames that are stored (SEER: 84 on Atari, rendered at 100 on DeepMind Control)."""
 
-    crop_size: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    crop_size: Annotated[int | None, Bounds(above=0, at_most=1024)] = None
     """Side in pixels of what the encoder sees: random crops in training, the centre in acting (SEER: 84 for CURL).
     None is the whole image, as for Rainbow and DQN."""
 
-    stack: Annotated[int, tyro.conf.arg(name="frame-stack")] = 4
+    stack: Annotated[int, Flag("frame-stack"), Bounds(above=0, at_most=64)] = 4
     """Frames in an observation (SEER: 4 on Atari, 3 on DeepMind Control)."""
 
-    action_repeat: int = 4
+    action_repeat: Annotated[int, Bounds(above=0, at_most=1000)] = 4
     """Simulator frames per step (SEER: 4 on Atari, by task on DeepMind Control)."""
 
     render_pixels: bool = False
     """Show the agent what a Gymnasium environment renders, in place of its observations."""
 
-    key: Annotated[str | None, tyro.conf.arg(name="image-key", metavar="KEY|None")] = None
+    key: Annotated[str | None, Flag("image-key", "KEY")] = None
     """Which part of a Gymnasium environment's Dict observations is the picture, where there are several."""
 
-    channels: Annotated[ImageChannels, tyro.conf.arg(name="image-channels")] = "auto"
-    """Grey or RGB frames of a Gymnasium environment. auto: grey with Rainbow and DQN, RGB with SAC and CURL, if it
-    shows colours."""
+    channels: Annotated[Literal["auto", "grey", "rgb"], Flag("image-channels")] = "auto"
+    """Frames of a Gymnasium environment. auto: grey with Rainbow and DQN, RGB with SAC and CURL if it shows colours."""
 
 
 @dataclass(frozen=True)
 class FreezeConfig:
     """The freeze (SEER, algorithm 1)."""
 
-    at: Annotated[str, tyro.conf.arg(name="freeze-at", metavar="N|auto|never|MODULE:CLASS")] = "50000"
+    at: Annotated[str, Flag("freeze-at", "N|auto|never|MODULE:CLASS")] = "50000"
     """Training step T_f at which the encoder is frozen and the replay turned into latents, or never. auto: as soon as
     its features have settled and the score has left its floor; MODULE:CLASS: as a rule of your own decides. With
     --encoder-from the default is 0: from the start."""
 
-    num_crops: int = 1
+    num_crops: Annotated[int, Bounds(above=0, at_most=256)] = 1
     """Crops of each observation whose latents are stored, K (SEER: 4). 1 where the agent crops nothing."""
 
     latent_dtype: LatentDtype = "float32"
     """What stored latents are kept as (SEER: float32). Smaller ones leave room for more of them in the same memory, or
     need less; the freeze reports the error. int8: the range that each dimension has at the freeze, in 255 steps."""
 
-    latent_pool: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    latent_pool: OptionalCount = None
     """For encoders with wide outputs, whose latents would hardly be smaller than frames: average the last maps down to
     N x N, from the first step on. Not with SAC's and CURL's own encoders, whose latents are small anyway."""
 
-    layers: Annotated[str, tyro.conf.arg(name="freeze-layers", metavar="K|all")] = "all"
+    layers: Annotated[str, Flag("freeze-layers", "K|all")] = "all"
     """Lower layers of the encoder that are frozen: the first K, or all (SEER: every convolution and, for SAC and CURL,
     the projections above them, which count as one layer; a section of the IMPALA encoder counts as one too)."""
 
-    encoder_from: Annotated[str | None, tyro.conf.arg(metavar="RUN|None")] = None
+    encoder_from: Annotated[str | None, Flag(value="RUN")] = None
     """Start with the encoder of another run: a run folder, or one of its snapshots (SEER, section 5.4). Its lowest
     --freeze-layers are frozen from the start; those above go on learning."""
 
-    encoder_factory: Annotated[str | None, tyro.conf.arg(metavar="MODULE:CALLABLE|None")] = None
+    encoder_factory: Annotated[str | None, Flag(value="MODULE:CALLABLE")] = None
     """Your own encoder in place of --encoder, frozen from the start: an importable callable without arguments that
     makes a torch.nn.Module from images [B, frames times channels, H, W] in [0, 1] to features."""
 
-    encoder_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|None")] = None
+    encoder_weights: Annotated[str | None, Flag(value="FILE")] = None
     """Safetensors file with that module's weights."""
 
-    similarity: Annotated[float, tyro.conf.arg(name="freeze-similarity")] = 0.985
+    similarity: Annotated[Fraction, Flag("freeze-similarity")] = 0.985
     """auto: features hardly change while their linear CKA with those of the probe before is at least this."""
 
-    patience: Annotated[int, tyro.conf.arg(name="freeze-patience")] = 3
+    patience: Annotated[Count, Flag("freeze-patience")] = 3
     """auto: features have settled when they hardly changed at so many probes in a row at least, and ever since half of
     the present step. The score must have risen at so many in a row too."""
 
-    earliest: Annotated[int, tyro.conf.arg(name="freeze-earliest")] = 5000
+    earliest: Annotated[int, Flag("freeze-earliest"), Bounds(at_least=0)] = 5000
     """auto: probes before this step don't count."""
 
-    latest: Annotated[int | None, tyro.conf.arg(name="freeze-latest", metavar="N|None")] = None
-    """auto: at this step freeze whatever features and score say. Without it a run whose features never settle, or whose
-    score never rises, freezes nothing."""
+    latest: Annotated[int | None, Flag("freeze-latest")] = None
+    """auto: freeze at this step whatever features and score say; without it a run may never freeze."""
 
-    probe_every: int = 2500
+    probe_every: Count = 2500
     """Steps between probes: before the freeze of how much the features change (auto only), afterwards of observations
     and heads."""
 
-    probe_size: int = 256
+    probe_size: Annotated[int, Bounds(at_least=2, at_most=65_536)] = 256
     """Observations of a probe, spread over the newest --probe-every."""
 
     @property
@@ -156,58 +151,58 @@ class FreezeConfig:
 class Config:
     """One training run."""
 
-    env: Annotated[str, tyro.conf.arg(help_behavior_hint="(required)")]
+    env: str
     """Environment: ALE/Alien-v5, dm_control/walker-walk-v0, or any id of Gymnasium, such as CarRacing-v3. As in
     minigrid:MiniGrid-Empty-5x5-v0, a module before a colon is imported first."""
 
-    agent: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(AGENTS.names())}}}")] = "rainbow"
+    agent: Annotated[str, Flag(value=f"{{{','.join(AGENTS.names())}}}")] = "rainbow"
     """Learning algorithm."""
 
-    seed: int = 0
+    seed: Annotated[int, Bounds(at_least=0, at_most=2**63 - 1)] = 0
     """Seed of every random generator: weights, replay, exploration, environments; of `random` and `numpy.random` too,
     which some environments of Gymnasium draw from."""
 
-    steps: int = 500_000
+    steps: Count = 500_000
     """Training steps (agent decisions; 4 frames each on Atari)."""
 
-    num_envs: int = 1
+    num_envs: Annotated[int, Bounds(above=0, at_most=256)] = 1
     """Environments that act together, every so many steps; all but one in processes of their own. Each of their steps
     counts as a step, with its updates."""
 
-    eval_every: int = 10_000
+    eval_every: Count = 10_000
     """Steps between evaluations."""
 
-    eval_episodes: int = 10
+    eval_episodes: Annotated[int, Bounds(above=0, at_most=100_000)] = 10
     """Whole games per evaluation."""
 
-    checkpoint_every: int = 10_000
+    checkpoint_every: Count = 10_000
     """Steps between checkpoints. Each writes only those pieces of the replay that changed; two are kept, which together
     take up to twice the replay's memory on disk, more while another is written."""
 
-    snapshot_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    snapshot_every: OptionalCount = None
     """Steps between snapshots of the weights for seer analyze: 3 MB each with Rainbow, 30 MB with CURL."""
 
-    log_every: int = 1000
+    log_every: Count = 1000
     """Steps between training records."""
 
-    log: Annotated[tuple[str, ...], tyro.conf.arg(metavar="|".join((*OUTPUTS, "MODULE:CLASS")))] = ()
+    log: Annotated[tuple[str, ...], Flag(value="|".join((*OUTPUTS, "MODULE:CLASS")))] = ()
     """Where records go beside metrics.jsonl, TensorBoard and the terminal: wandb, trackio (each with its extra), or a
     subclass of seer.runs.outputs.Output of your own."""
 
     device: str = "auto"
     """Where networks and replay live: cpu, cuda, cuda:1; auto takes a GPU if there is one."""
 
-    threads: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    threads: Annotated[int | None, Bounds(above=0, at_most=1024)] = None
     """CPU threads. Default: 1 with Rainbow and DQN, else one per core. With more than free cores a run crawls."""
 
-    env_timeout: float = 300.0
+    env_timeout: Annotated[float, Flag(value="SECONDS"), Bounds(above=0, at_most=10**6)] = 300.0
     """Seconds that a reset or a step of the environment may take before the run is stopped."""
 
-    max_episode_steps: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
+    max_episode_steps: OptionalCount = None
     """Decisions after which an episode is cut off as by a time limit, in training and in evaluation. Default: when the
     environment ends it (Atari after 27,000 decisions, DeepMind Control after 1,000 steps of its own, as published)."""
 
-    out: Annotated[str | None, tyro.conf.arg(metavar="DIR|None")] = None
+    out: Annotated[str | None, Flag(value="DIR")] = None
     """Run folder; must not exist. Default: runs/<env>-<agent>-<seed>-<time>."""
 
     image: ImageConfig = field(default_factory=ImageConfig)
@@ -239,6 +234,15 @@ class Config:
         return self.freeze.choice.step
 
 
+FIELDS = tuple(fields_of(Config))
+"""Every setting of a run, but those that one agent alone has."""
+
+
+def fields_with(own: OwnSettings) -> tuple[Field, ...]:
+    """Return `FIELDS`, and those of an agent's own settings."""
+    return (*FIELDS, *fields_of(type(own), "own."))
+
+
 def config_to_json(config: Config) -> dict[str, Any]:
     """The config as nested JSON objects, for `config.json`; without `own` where the agent has none of its own."""
     record = dataclasses.asdict(config)
@@ -266,28 +270,8 @@ def config_from_json(record: dict[str, Any]) -> Config:
         config = Config(**(record | built | {"log": tuple(record.get("log", ()))}))
     except (TypeError, KeyError) as error:
         raise SettingError(f"config.json doesn't fit this version of seer: {error}; start a new run") from None
-    for part in (config, *(getattr(config, name) for name in groups)):
-        _refuse_wrong_types(part)
+    for each in fields_with(config.own):
+        if not each.takes(value := value_of(config, each.name)):
+            told = f"config.json has {each.name} {value!r:.40}, which is of the wrong type"
+            raise SettingError(f"{told}: restore it, or start a new run")
     return config
-
-
-def _refuse_wrong_types(part: Any) -> None:
-    for name, kind in get_type_hints(type(part)).items():
-        value = getattr(part, name)
-        if not _is_of(value, kind):
-            shown = f"{value!r:.40}"
-            raise SettingError(
-                f"config.json has {name} {shown}, which is of the wrong type: restore it, or start a new run"
-            )
-
-
-def _is_of(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is tuple:
-        return all(type(each) is str for each in value)
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_args(kind):  # int | None
-        return any(_is_of(value, each) for each in get_args(kind))
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is kind or (dataclasses.is_dataclass(value) and isinstance(value, kind))

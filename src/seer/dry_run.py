@@ -13,7 +13,7 @@ from seer.sweeps.trial import Trial
 
 
 def dry_run(config: Config) -> None:
-    """Print it, with the hours at the speed of a few steps trained for that.
+    """Print the plan of a run, with its hours at the speed of a few steps trained for that.
 
     Raises:
         SettingError: the run wouldn't start.

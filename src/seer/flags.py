@@ -1,45 +1,114 @@
-"""Flags to settings: what the command line says, as the dataclasses that it means; a mistake becomes one line."""
+"""Flags to values: how the command line reads them, what the help says of each setting, and one line for a mistake."""
 
-import argparse
-import contextlib
-import dataclasses
-import functools
-import io
-import re
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar, get_type_hints
+from functools import partial, wraps
+from typing import Annotated, Any, get_args, get_origin
 
-import tyro
+import cyclopts
+from cyclopts import App, Group, Parameter, Token
+from cyclopts import exceptions as wrong
 
 from seer.agents.registry import AGENTS
-from seer.config import Config
+from seer.config import Config, fields_with
 from seer.errors import SettingError
-from seer.presets import preset
-from seer.registry import Value
-from seer.settings import flags_for, value_of
-from seer.validation import validate
-
-Parsed = TypeVar("Parsed")
+from seer.fields import Value, value_of
+from seer.registry import Settings
+from seer.settings import resolve
 
 
-def parse_config(command: str, arguments: Sequence[str]) -> Config:
-    """The paper's settings for `--env` and `--agent`, overridden by the other flags."""
-    arguments = [_with_hyphens(each) for each in arguments]
-    chosen, _ = _first_parser("env", "agent", "encoder-from", "encoder-factory").parse_known_args(list(arguments))
-    wants_help = bool({"-h", "--help"} & set(arguments))
-    if chosen.env is None and not wants_help:
-        raise SettingError(f"--env is missing; write for example: seer {command} --env ALE/Pong-v5")
-    given = chosen.encoder_from is not None or chosen.encoder_factory is not None
-    default = preset(chosen.env or "ALE/Pong-v5", chosen.agent, transfer=given)
-    return validate(parse(Config, command, arguments, default=default))
+def read_value(kind: Any, tokens: Sequence[Token], *, can_be_none: bool = False) -> Any:
+    """Return what is given for a flag; of several times the last counts, except of lists.
+
+    Raises:
+        ValueError: it is no number, where one is needed, and how to write it.
+    """
+    if get_origin(kind) is tuple:
+        return tuple(read_value(get_args(kind)[0], [token]) for token in tokens)
+    text = tokens[-1].value
+    kinds = [each for each in get_args(kind) or (kind,) if each is not type(None)]
+    if can_be_none and text == "None":
+        return None
+    try:
+        if kinds == [int]:
+            return int(text)  # cyclopts would round
+        if kinds == [float]:
+            return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no {'whole ' * (kinds == [int])}number{_digits(text)}") from None
+    return cyclopts.convert(kind, tokens[-1:])
 
 
-def _first_parser(*flags: str) -> argparse.ArgumentParser:
-    """Return a parser of those flags on which the others' defaults depend; a missing value is left to the second."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for flag in flags:
-        parser.add_argument(f"--{flag}", nargs="?")
-    return parser
+def _digits(text: str) -> str:
+    """Return how 1e5 or 100,000 is to be written."""
+    try:
+        number = float(text.replace(",", ""))
+    except ValueError:
+        return ""
+    return f"; write {number:.0f}" if number.is_integer() else ""
+
+
+FLAGS_OF_COMMANDS = Parameter(
+    converter=read_value,
+    allow_repeating=True,
+    consume_multiple=(1, None),
+    negative_iterable=(),
+    show_default=lambda value: None if value is None or value is False or value == () else str(value),
+)
+"""How every command reads its flags."""
+
+
+def read(app: App, words: Sequence[str]) -> tuple[Callable[..., Any], inspect.BoundArguments]:
+    """Return the command that words ask for, and its arguments.
+
+    Raises:
+        SettingError: a flag is unknown, or its value no such value.
+    """
+    try:
+        command, given, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError as error:
+        program = " ".join([*app.name, *(error.command_chain or ())])
+        mistake = _mistake(error)
+        end = "" if mistake.endswith("?") else ";"
+        raise SettingError(f"{mistake}{end} {program} --help lists the flags") from None
+    return command, given
+
+
+def _mistake(error: cyclopts.CycloptsError) -> str:
+    """Return what is wrong with a flag."""
+    match error:
+        case cyclopts.CoercionError(msg=str(reason), argument=cyclopts.Argument() as argument):
+            return f"{argument.name} {reason}"
+        case wrong.ConsumeMultipleError(keyword=str(flag)):
+            return f"{flag} names none; give one or more, or leave it out"
+        case wrong.MissingArgumentError(keyword=str(flag)):
+            return f"{flag} has no value"
+        case wrong.MissingArgumentError(argument=cyclopts.Argument() as argument):
+            return f"{argument.name} is missing"
+        case wrong.UnusedCliTokensError(unused_tokens=[word, *_]):
+            return f"{word!r} is the value of no flag"
+    return str(error).rstrip(".")
+
+
+def with_settings(command: Callable[..., None], agent: str, shown: Config | None = None) -> Callable[..., None]:
+    """Return a command of a config as one of flags: its own, and one for each setting.
+
+    Args:
+        agent: whose own settings are flags too.
+        shown: whose values the help gives as defaults; without it the settings are not explained.
+    """
+    own = [each for each in inspect.signature(command).parameters.values() if each.name != "config"]
+
+    @wraps(command)
+    def from_flags(**given: Any) -> None:
+        others = {each.name: given.pop(each.name) for each in own if each.name in given}
+        settings = _dotted(given)
+        if not settings.get("env"):
+            raise SettingError(f"--env is missing; write for example: seer {command.__name__} --env ALE/Pong-v5")
+        command(resolve(str(settings["env"]), settings), **others)
+
+    from_flags.__signature__ = inspect.Signature([*own, *_settings(agent, shown)])  # type: ignore[attr-defined]
+    return from_flags
 
 
 def read_settings(flags: Sequence[str]) -> dict[str, Value]:
@@ -48,80 +117,68 @@ def read_settings(flags: Sequence[str]) -> dict[str, Value]:
     Raises:
         SettingError: there is no such flag, or its value is of another type.
     """
-    flags = [_with_hyphens(each) for each in flags]
-    given = {flag.partition("=")[0] for flag in flags}
-    chosen, _ = _first_parser("agent").parse_known_args(flags)
-    spec = AGENTS[chosen.agent or Config.agent]
-    made = parse(Config, "train", flags, default=Config(env="", agent=spec.name, own=spec.own_settings()))
-    return {
-        name: value_of(made, name) for name, flag in flags_for(made).items() if {f"--{flag}", f"--no-{flag}"} & given
-    }
+    app = App(name="seer train", default_parameter=FLAGS_OF_COMMANDS, help_flags=(), version_flags=())
+
+    def settings(**_given: Any) -> None: ...
+
+    settings.__signature__ = inspect.Signature(_settings(agent_of(flags)))  # type: ignore[attr-defined]
+    app.default(settings)
+    return _dotted(read(app, flags)[1].arguments)
 
 
-def _with_hyphens(argument: str) -> str:
-    """A flag as the settings' names are looked up: `--encoder_from=a_b` is `--encoder-from=a_b`, as for tyro."""
-    name, equals, value = argument.partition("=")
-    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
+def agent_of(words: Sequence[str]) -> str:
+    """Return the agent that a command line names, on which flags depend; the default where none is known."""
+    for place, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        name = value if equals else "".join(words[place + 1 : place + 2])
+        if flag == "--agent" and name in AGENTS.names():
+            return name
+    return Config.agent
 
 
-def parse(settings: type[Parsed], command: str, arguments: Sequence[str], *, default: Parsed | None = None) -> Parsed:
-    """Flags to a dataclass; what the parser says about a bad flag becomes one line."""
-    if {"-h", "--help"} & set(arguments):
-        _explain(settings)
-    complaint = io.StringIO()
+def default_config(settings: Settings) -> Config:
+    """Return the config whose values the help gives: the paper's, for an environment and an agent that are known."""
     try:
-        with contextlib.redirect_stderr(complaint):
-            read: Callable[..., Parsed] = functools.partial(
-                tyro.cli, settings, prog=f"seer {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,)
+        return resolve(str(settings["env"]), {name: settings[name] for name in ("env", "agent") if name in settings})
+    except (KeyError, SettingError):
+        return Config(env="")
+
+
+def _dotted(given: dict[str, Any]) -> dict[str, Value]:
+    return {name.replace("__", "."): value for name, value in given.items()}
+
+
+def _settings(agent: str, shown: Config | None = None) -> list[inspect.Parameter]:
+    """Return the settings as parameters of a function: {"freeze.at": ...} is freeze__at=..."""
+    parameters, groups, explained = [], {}, {}
+    unset = Config(env="", agent=agent, own=AGENTS[agent].own_settings())
+    for field in fields_with((shown or unset).own):
+        if field.group not in groups:
+            explained[field.group] = _explanations(field.group) if shown else {}
+            groups[field.group] = Group.create_ordered((field.group.__doc__ or "").rstrip("."))
+        can_be_none = type(None) in get_args(field.kind)
+        about = Parameter(
+            name=f"--{field.flag}",
+            help=explained[field.group].get(field.name.rpartition(".")[2]),
+            group=groups[field.group],
+            metavar=field.shown_value,
+            converter=partial(read_value, can_be_none=can_be_none),
+            show_default=lambda value: None if value is None else str(value),
+        )
+        default = value_of(shown or unset, field.name)
+        parameters.append(
+            inspect.Parameter(
+                field.name.replace(".", "__"),
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if default == "" and shown else default,
+                annotation=Annotated[field.kind, about],
             )
-            made = read() if default is None else read(default=default)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise SettingError(f"{_one_line(complaint.getvalue())}; seer {command} --help lists the flags") from None
-    _refuse_flags_without_values(made, arguments)
-    return made
+        )
+    return parameters
 
 
-def _explain(settings: Any) -> None:
-    """Give tyro each field's docstring as one line, which it wraps; it would keep the breaks of indented ones."""
+def _explanations(group: type) -> dict[str, str]:
+    """Return the docstrings of a dataclass's fields, each as one line, which the help wraps."""
     from docstring_parser import parse_from_object
 
-    docs = {part.arg_name: part.description or "" for part in parse_from_object(settings).params}
-    for name, kind in get_type_hints(settings, include_extras=True).items():
-        text = " ".join(docs.get(name, "").split())
-        if dataclasses.is_dataclass(kind):
-            _explain(kind)
-        elif text:
-            settings.__annotations__[name] = Annotated[kind, tyro.conf.arg(help=text)]
-
-
-def _refuse_flags_without_values(made: Any, arguments: Sequence[str]) -> None:
-    """A list that is given without a value would otherwise count as not given."""
-    given = {argument.replace("_", "-") for argument in arguments}
-    for part in dataclasses.fields(made):
-        flag = f"--{part.name.replace('_', '-')}"
-        if flag in given and getattr(made, part.name) == ():
-            raise SettingError(f"{flag} names none; give one or more, or leave it out")
-
-
-def _one_line(box: str) -> str:
-    """What stands in the parser's framed message, without its title and its advice."""
-    words = " ".join(line.strip("│┃ ") for line in box.splitlines() if not line.startswith(("╭", "╰", "│ ─")))
-    for advice in ("Argument helptext:", "For full helptext"):
-        words = words.partition(advice)[0]
-    complaint, _, flags = words.partition("Perhaps you meant:")
-    if wrong := re.search(r"parsing (--\S+): invalid literal for int\(\) with base 10: '(.*)'", complaint):
-        return f"{wrong[1]} {wrong[2]!r} is no whole number{_digits(wrong[2])}"
-    if wrong := re.search(r"parsing (--\S+): could not convert string to float: '(.*)'", complaint):
-        return f"{wrong[1]} {wrong[2]!r} is no number"
-    return complaint.strip() + (f"; did you mean {flags.split()[0]}?" if flags else "")
-
-
-def _digits(text: str) -> str:
-    """How 1e5 or 100,000 is to be written."""
-    try:
-        number = float(text.replace(",", ""))
-    except ValueError:
-        return ""
-    return f"; write {number:.0f}" if number.is_integer() else ""
+    return {part.arg_name: " ".join((part.description or "").split()) for part in parse_from_object(group).params}

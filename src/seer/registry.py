@@ -15,11 +15,11 @@ from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from seer.errors import SettingError, shortened
+from seer.fields import Value
 
 Actions = Literal["discrete", "continuous"]
 """What an agent can take, and an environment asks for."""
 
-Value = str | int | float | bool | tuple[str, ...] | None
 Settings = Mapping[str, Value]
 """Changes to settings by dotted name of the field in `Config`: {"steps": 100_000, "freeze.at": "never"}."""
 

@@ -1,12 +1,12 @@
-"""What can be known to be wrong with the settings before anything is built."""
+"""Check how settings fit each other, before anything is built; the bounds of each stand beside its field."""
 
 import re
 
 from seer.agents.registry import AGENTS
-from seer.agents.settings import ValueConfig
-from seer.config import Config, FreezeConfig
+from seer.config import Config, FreezeConfig, fields_with
 from seer.envs.registry import suite_of
 from seer.errors import SettingError
+from seer.fields import value_of
 from seer.runs.outputs import refuse_unknown
 
 
@@ -28,13 +28,6 @@ def parse_memory(text: str, *, flag: str = "--replay-memory") -> int:
     return int(float(match[1]) * units[unit])
 
 
-MOST = {
-    "--frame-stack": 64, "--image-size": 1024, "--crop-size": 1024, "--num-crops": 256, "--batch-size": 65_536,
-    "--hidden-units": 65_536, "--latent-size": 65_536, "--n-step": 10_000, "--action-repeat": 1000,
-    "--num-envs": 256, "--eval-episodes": 100_000, "--updates-per-step": 1000, "--env-timeout": 10**6,
-}  # fmt: skip
-"""Beyond these a setting is a slip of the pen that would take all memory, or for ever."""
-
 FITTED = 256
 """Observations of each environment that int8 latents need at the freeze, at least."""
 
@@ -45,13 +38,14 @@ def validate(config: Config, *, new: bool = True) -> Config:
     Raises:
         SettingError: naming the first setting that is wrong, and the remedy.
     """
-    _validate_numbers(config)
-    _validate_fractions(config)
-    _validate_values(config.value)
-    steps = config.sac.contrastive_steps
-    _require(steps in (1, 2), f"--contrastive-steps {steps} must be 1 or 2")
-    _require(config.threads is None or config.threads > 0, f"--threads {config.threads} must be more than 0")
-    _require(config.threads is None or config.threads <= 1024, f"--threads {config.threads} must be 1,024 or less")
+    for field in fields_with(config.own):
+        if complaint := field.complaint(value_of(config, field.name)):
+            raise SettingError(complaint)
+    value = config.value
+    _require(
+        value.min_return < value.max_return,
+        f"--min-return {value.min_return} must be less than --max-return {value.max_return}",
+    )
     _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
     _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
     over = config.steps % config.num_envs
@@ -67,65 +61,6 @@ def validate(config: Config, *, new: bool = True) -> Config:
     if new:
         _validate_moment(config)
     return config
-
-
-def _validate_numbers(config: Config) -> None:
-    """What counts, and must be more than 0, and what may be 0."""
-    learning, replay = config.learning, config.replay
-    positive = {
-        "--num-envs": config.num_envs, "--steps": config.steps,
-        "--eval-every": config.eval_every, "--eval-episodes": config.eval_episodes,
-        "--checkpoint-every": config.checkpoint_every, "--log-every": config.log_every,
-        "--batch-size": learning.batch_size, "--hidden-units": learning.hidden_units,
-        "--learning-rate": learning.learning_rate, "--adam-epsilon": learning.adam_epsilon,
-        "--max-gradient-norm": learning.max_gradient_norm, "--target-every": learning.target_every,
-        "--updates-per-step": learning.updates_per_step, "--n-step": replay.n_step,
-        "--env-timeout": config.env_timeout,
-        "--image-size": config.image.size, "--crop-size": config.view_size, "--frame-stack": config.image.stack,
-        "--action-repeat": config.image.action_repeat, "--latent-size": config.sac.latent_size,
-        "--initial-temperature": config.sac.initial_temperature, "--actor-every": config.sac.actor_every,
-        "--temperature-learning-rate": config.sac.temperature_learning_rate,
-        "--num-crops": config.freeze.num_crops, "--freeze-patience": config.freeze.patience,
-        "--probe-every": config.freeze.probe_every, "--epsilon-steps": config.value.epsilon_steps,
-    }  # fmt: skip
-    optional = {
-        "--reset-heads-every": learning.reset_heads_every, "--snapshot-every": config.snapshot_every,
-        "--latent-pool": config.freeze.latent_pool, "--max-episode-steps": config.max_episode_steps,
-    }  # fmt: skip
-    positive |= {flag: number for flag, number in optional.items() if number is not None}
-    for flag, number in positive.items():
-        _require(number > 0, f"{flag} {number} must be more than 0")
-        _require(number <= MOST.get(flag, 10**12), f"{flag} {number} must be {MOST.get(flag, 10**12):,} or less")
-    _require(0 <= config.seed < 2**63, f"--seed {config.seed} must be 0 or more, and less than 2^63")
-    _require(learning.first_update >= 0, f"--first-update {learning.first_update} must be 0 or more")
-
-
-def _validate_fractions(config: Config) -> None:
-    learning, replay = config.learning, config.replay
-    fractions = {
-        "--discount": learning.discount, "--priority-exponent": replay.priority_exponent,
-        "--importance-exponent": replay.importance_exponent, "--epsilon-end": config.value.epsilon_end,
-        "--critic-tau": config.sac.critic_tau, "--encoder-tau": config.sac.encoder_tau,
-        "--freeze-similarity": config.freeze.similarity,
-    }  # fmt: skip
-    for flag, number in fractions.items():
-        _require(0 <= number <= 1, f"{flag} {number} must lie between 0 and 1")
-
-
-def _validate_values(value: ValueConfig) -> None:
-    """The parts of Rainbow."""
-    _require(value.num_atoms >= 2, f"--num-atoms {value.num_atoms} must be 2 or more")
-    _require(value.noisy_sigma >= 0, f"--noisy-sigma {value.noisy_sigma} must be 0 or more")
-    _require(value.noisy_sigma < 1e6, f"--noisy-sigma {value.noisy_sigma} must be less than 1e6")
-    _require(
-        value.min_return > -1e12 and value.max_return < 1e12,
-        f"--min-return {value.min_return} and --max-return {value.max_return} must be finite",
-    )
-    _require(
-        value.min_return < value.max_return,
-        f"--min-return {value.min_return} must be less than --max-return {value.max_return}",
-    )
-    _require(value.num_atoms <= 10_001, f"--num-atoms {value.num_atoms} must be 10,001 or less")
 
 
 def _validate_pictures(config: Config) -> None:
@@ -233,8 +168,6 @@ def _validate_freeze(config: Config) -> None:
     )
     if choice.rule is not None:
         _validate_automatic(config)
-    _require(freeze.probe_size >= 2, f"--probe-size {freeze.probe_size} must be 2 or more")
-    _require(freeze.probe_size <= 65_536, f"--probe-size {freeze.probe_size} must be 65,536 or less")
     _require(
         not config.learning.reset_encoder or config.learning.reset_heads_every is not None,
         "--reset-encoder says what a reset takes along; say how often by --reset-heads-every",
@@ -262,7 +195,6 @@ def _steps_to_freeze_at(config: Config) -> str:
 
 def _validate_automatic(config: Config) -> None:
     freeze = config.freeze
-    _require(freeze.earliest >= 0, f"--freeze-earliest {freeze.earliest} must be 0 or more")
     _require(
         freeze.latest is None or max(1, freeze.earliest) <= freeze.latest <= config.steps,
         f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest}, 1 at least, and "

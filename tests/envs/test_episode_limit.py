@@ -10,7 +10,6 @@ from test_gymnasium import SHORT
 
 import third_party
 from painted import Episode, PaintedEnvironment
-from seer.cli import parse_config
 from seer.config import config_from_json, config_to_json
 from seer.envs.atari import make_atari
 from seer.envs.gymnasium import make_gymnasium
@@ -18,7 +17,7 @@ from seer.envs.vector import play
 from seer.runs.folder import read_metrics
 from seer.trainer import try_run
 from seer.training.build_environment import build_environment
-from tiny_run import seer
+from tiny_run import config_of, seer
 
 Capture = pytest.CaptureFixture[str]
 NO_LIMIT = "has no time limit; where a game may never end, give --max-episode-steps"
@@ -77,7 +76,7 @@ def test_a_limit_counts_whole_games_and_survives_a_restore() -> None:
 
 
 def test_the_limit_is_a_setting_of_training_and_evaluation() -> None:
-    config = parse_config("train", ["--env", ENDLESS, "--agent", "dqn", "--max-episode-steps", "6"])
+    config = config_of(["--env", ENDLESS, "--agent", "dqn", "--max-episode-steps", "6"])
     for training in (True, False):
         assert build_environment(config, training=training).max_episode_steps == 6
     record = config_to_json(config)
@@ -109,7 +108,7 @@ def test_a_run_without_end_is_cut(tmp_path: Path, capsys: Capture) -> None:
 def test_a_dry_run_says_what_is_seen_and_left_out(capsys: Capture) -> None:
     """The lines of a training, before the table."""
     flags = ["--env", "third_party:Camera-v0", "--agent", "dqn", "--replay-capacity", "100", "--eval-episodes", "1"]
-    try_run(parse_config("train", [*flags, "--threads", "1", "--device", "cpu"]))
+    try_run(config_of([*flags, "--threads", "1", "--device", "cpu"]))
     said = " ".join(capsys.readouterr().out.split())
     assert "Sees its observation 'front' (not 'speed'), 20x20, as 84x84 grey; acts in Discrete(3" in said
     assert "Computing on cpu" in said

@@ -21,14 +21,13 @@ from test_atari import Transition, assert_same, through_json
 import third_party
 from drawing import needs_drawing
 from painted_run import make_training
-from seer.cli import parse_config
 from seer.core.freeze_rules import FreezeAt
 from seer.envs.base import PixelEnvironment
 from seer.envs.gymnasium import make_gymnasium
 from seer.errors import RunError, SettingError
 from seer.replay.transitions import End
 from seer.runs.folder import read_metrics
-from tiny_run import seer, stop_in_step
+from tiny_run import config_of, seer, stop_in_step
 
 Capture = pytest.CaptureFixture[str]
 MINIGRID = "minigrid:MiniGrid-Empty-5x5-v0"
@@ -283,18 +282,18 @@ def test_a_picture_that_isnt_one_stops_the_run() -> None:
 @pytest.mark.parametrize("env", ["ALE/Pong-v5", "dm_control/walker-walk-v0"])
 def test_how_atari_and_dm_control_are_shown_is_fixed(env: str, flag: list[str]) -> None:
     with pytest.raises(SettingError, match=f"{' '.join(flag)}: how {env} is shown follows the paper"):
-        parse_config("train", ["--env", env, *flag])
+        config_of(["--env", env, *flag])
 
 
 # Through the command line
 
 
 def test_the_agent_follows_from_the_actions() -> None:
-    discrete = parse_config("train", ["--env", MINIGRID, "--render-pixels"])
+    discrete = config_of(["--env", MINIGRID, "--render-pixels"])
     assert (discrete.agent, discrete.image.action_repeat, discrete.image.stack) == ("rainbow", 1, 4)
-    continuous = parse_config("train", ["--env", "Pendulum-v1", "--render-pixels"])
+    continuous = config_of(["--env", "Pendulum-v1", "--render-pixels"])
     assert (continuous.agent, continuous.image.action_repeat, continuous.view_size) == ("curl", 1, 84)
-    assert parse_config("train", ["--env", "Pendulum-v1", "--agent", "sac"]).agent == "sac"
+    assert config_of(["--env", "Pendulum-v1", "--agent", "sac"]).agent == "sac"
 
 
 def test_an_agent_for_other_actions_is_refused(capsys: Capture) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from test_gymnasium import figures
 
-from seer.cli import parse_config
 from seer.envs.atari import make_atari
 from seer.envs.base import PixelEnvironment
 from seer.envs.gymnasium import make_gymnasium
@@ -20,7 +19,7 @@ from seer.envs.vector import EnvironmentProcess, play
 from seer.errors import RunError, SettingError
 from seer.training import build
 from third_party import Shows
-from tiny_run import seer, stop_in_step
+from tiny_run import config_of, seer, stop_in_step
 
 Capture = pytest.CaptureFixture[str]
 MINIGRID = partial(make_gymnasium, "minigrid:MiniGrid-Empty-5x5-v0", render_pixels=True, image_size=42)
@@ -190,7 +189,7 @@ def test_no_environment_starts_as_another_does(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(build, "EnvironmentProcess", Noted)
     for seed in range(3):
         seeds.clear()
-        config = parse_config("train", ["--env", "ALE/Pong-v5", "--num-envs", "5", "--seed", str(seed)])
+        config = config_of(["--env", "ALE/Pong-v5", "--num-envs", "5", "--seed", str(seed)])
         build.build_others(config)
         own = [int(each) for each in np.random.SeedSequence(seed).generate_state(7)]
         assert len({*seeds, *own}) == 4 + 7

@@ -21,7 +21,6 @@ from torch import nn
 from drawing import needs_drawing
 from seer.agents.agent import Agent
 from seer.agents.rainbow import Rainbow
-from seer.cli import parse_config
 from seer.config import Config, config_from_json
 from seer.errors import SettingError
 from seer.export.bundle import make_bundle
@@ -32,7 +31,7 @@ from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
 from seer.training.observations import play
-from tiny_run import files, seer
+from tiny_run import config_of, files, seer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/split_encoder.py"
@@ -60,7 +59,7 @@ def make_module() -> nn.Sequential:
 
 def make_agent(*flags: str) -> tuple[Agent[Any], np.ndarray]:
     """An untrained agent, and what it sees in a game."""
-    config = parse_config("train", [*flags, "--hidden-units", "32", "--precision", "float32", "--device", "cpu"])
+    config = config_of([*flags, "--hidden-units", "32", "--precision", "float32", "--device", "cpu"])
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, torch.device("cpu"), seeds=[1, 2, 3, 4])
     return agent, play(agent, environment, count=9, every=3, skip=20)

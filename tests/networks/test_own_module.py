@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 import seer
 from drawing import needs_drawing
-from seer.cli import parse_config
 from seer.networks.encoders import own_stage
 from seer.presets import preset
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
 from seer.training.build import build
 from seer.training.build_agent import build_agent
+from tiny_run import config_of
 from tiny_run import seer as seer_command
 
 
@@ -145,9 +145,7 @@ def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["replay"]["row_bytes_after"] == 4 * 7 * 7 * 4
     needs_drawing()
-    curl = build(
-        parse_config("train", ["--env", "dm_control/cartpole-swingup-v0", "--eval-episodes", "1", *flags])
-    ).agent
+    curl = build(config_of(["--env", "dm_control/cartpole-swingup-v0", "--eval-episodes", "1", *flags])).agent
     assert "encoder" not in curl.optimizers
 
 
@@ -188,7 +186,7 @@ def test_a_pooled_module_is_frozen_and_what_is_above_it_learns(env: str, maps: s
         needs_drawing()
     factory = ["--encoder-factory", f"test_own_module:make_{maps}", "--eval-episodes", "1"]
     encoders = [
-        build(parse_config("train", ["--env", env, *factory, *flags])).agent.online.encoder
+        build(config_of(["--env", env, *factory, *flags])).agent.online.encoder
         for flags in ([], ["--latent-pool", "3"])
     ]
     (wide, pooled) = (encoder.latent_shape for encoder in encoders)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from refusing import Capture
 from seer.paper.attention import overlay, spatial_attention
 from seer.paper.convergence import Convergence, Layer, convergence_table, pairs_of, table_of
 from seer.reporting.files import spread
 from seer.runs.snapshots import list_snapshots
-from test_cli import Capture
 from tiny_run import seer
 
 FLAGS = (

@@ -12,18 +12,18 @@ import torch
 
 from drawing import needs_drawing
 from seer.agents.agent import Agent
-from seer.cli import parse_config
 from seer.config import Config, config_from_json, config_to_json
 from seer.core.phase import Phase
+from seer.fields import value_of
 from seer.paper.exhibits import EXHIBITS
 from seer.paper.scale import Scale, ScaleName
-from seer.settings import FLAGS, value_of
+from seer.settings import FLAGS
 from seer.sweeps.speed import _kind_of_speed
 from seer.training.build import build_schedule
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
 from seer.training.cost import run_flops
-from tiny_run import seer
+from tiny_run import config_of, seer
 
 Capture = pytest.CaptureFixture[str]
 ATARI_100K = Path(__file__).parents[2] / "results" / "atari-100k"
@@ -155,9 +155,7 @@ def test_planned_flops_are_those_a_real_run_counted() -> None:
     for name in ("Alien-frozen-0", "BankHeist-never-1"):
         folder = ATARI_100K / name
         record, counted = (json.loads((folder / f"{kind}.json").read_text()) for kind in ("config", "summary"))
-        config = parse_config(
-            "train", ["--env", record["env"], "--steps", "100000", "--freeze-at", record["freeze"]["at"]]
-        )
+        config = config_of(["--env", record["env"], "--steps", "100000", "--freeze-at", record["freeze"]["at"]])
         environment = build_environment(config, training=False)
         agent: Agent[object] = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
         baseline, total = run_flops(
@@ -174,7 +172,7 @@ def test_planned_flops_are_those_a_real_run_counted() -> None:
 
 def test_one_measurement_stands_for_all_runs_of_its_kind() -> None:
     def kind(*flags: str) -> Config:
-        return _kind_of_speed(parse_config("train", flags))
+        return _kind_of_speed(config_of(flags))
 
     alien = kind("--env", "ALE/Alien-v5")
     assert kind("--env", "ALE/Qbert-v5", "--seed", "3", "--freeze-at", "never", "--replay-capacity", "900") == alien

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from refusing import Capture
 from seer.agents.agent import Agent
-from seer.cli import parse_config
 from seer.config import Config, config_to_json
 from seer.errors import SettingError
 from seer.paper.transfer import adopt_encoder
@@ -23,8 +23,7 @@ from seer.runs.folder import RunFolder, read_metrics
 from seer.runs.snapshots import list_snapshots, save_snapshot
 from seer.training.build_agent import build_agent
 from seer.training.build_replay import replay_bytes
-from test_cli import Capture
-from tiny_run import seer, stop_in_step
+from tiny_run import config_of, seer, stop_in_step
 
 Record = dict[str, Any]
 STEPS, FIRST_UPDATE, BATCH, HIDDEN, ACTIONS, ATOMS, CAPACITY = 400, 300, 8, 16, 18, 51, 100
@@ -95,7 +94,7 @@ def test_without_a_setting_there_is_room_for_all_that_a_run_stores() -> None:
 @pytest.mark.parametrize("joined", [False, True])
 def test_another_runs_encoder_is_frozen_from_the_start(flag: str, joined: bool) -> None:
     given = [f"{flag}=a_run"] if joined else [flag, "a_run"]
-    config = parse_config("train", ["--env", "ALE/Pong-v5", *given])
+    config = config_of(["--env", "ALE/Pong-v5", *given])
     assert (config.freeze.at, config.freeze.encoder_from) == ("0", "a_run")
 
 

@@ -22,7 +22,6 @@ import torch
 
 from drawing import needs_drawing
 from seer import worker
-from seer.cli import parse_config
 from seer.config import Config, config_to_json
 from seer.core.phase import Phase
 from seer.errors import SettingError
@@ -44,7 +43,7 @@ from seer.training.build import build
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
 from seer.training.cost import run_flops
-from tiny_run import files, seer
+from tiny_run import config_of, files, seer
 from tiny_sweep import STEPS, has_checkpoint, is_finished, steps_of, write_grid
 
 Capture = pytest.CaptureFixture[str]
@@ -137,8 +136,8 @@ def test_flags() -> None:
     ],
 )
 def test_settings_come_back_as_the_flags_that_change_the_preset(flags: list[str]) -> None:
-    config = parse_config("train", flags)
-    assert parse_config("train", flags_of(config)) == config
+    config = config_of(flags)
+    assert config_of(flags_of(config)) == config
     assert set(flags_of(config)) == set(flags) - {"--no-double"}  # of DQN's own preset
     assert change(config, {"steps": 9, "freeze.at": "5"}).freeze.at == "5"
 
@@ -350,7 +349,7 @@ def test_a_bad_flag_of_the_pool_is_one_line_before_anything_is_written(
 
 def test_a_gpu_holds_one_run_unless_more_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def jobs(device: str, asked: int | None = None) -> int | None:
-        config = parse_config("train", ["--env", ALIEN, "--device", device])
+        config = config_of(["--env", ALIEN, "--device", device])
         trials = [planned(Trial("a", ALIEN, "a", 0, ANY), config)]
         return room_for(trials, SweepOptions(jobs=asked)).jobs
 
@@ -364,14 +363,14 @@ def test_what_a_run_never_reads_makes_it_no_other_run(tmp_path: Path) -> None:
     """Thresholds of --freeze-at auto in a run that freezes at a step; nor does a setting younger than the run."""
 
     def check(at: str, **freeze: object) -> None:
-        config = parse_config("train", ["--env", ALIEN, "--freeze-at", at])
+        config = config_of(["--env", ALIEN, "--freeze-at", at])
         record = config_to_json(config)
         (folder / "config.json").write_text(json.dumps(record | {"freeze": record["freeze"] | freeze}))
         refuse_other_runs([planned(trial, config)], tmp_path)
 
     trial = Trial("Alien-x-0", ALIEN, "x", 0, ANY)
     folder = trial.folder(tmp_path)
-    RunFolder.create(folder, config_to_json(parse_config("train", ["--env", ALIEN]))).close()
+    RunFolder.create(folder, config_to_json(config_of(["--env", ALIEN]))).close()
     for at in ("50000", "never"):
         check(at, similarity=0.99, patience=9)
     with pytest.raises(SettingError, match=r"it differs in freeze\.similarity"):
@@ -379,13 +378,13 @@ def test_what_a_run_never_reads_makes_it_no_other_run(tmp_path: Path) -> None:
     older = json.loads((folder / "config.json").read_text())
     del older["freeze"]["latent_pool"]
     (folder / "config.json").write_text(json.dumps(older | {"freeze": older["freeze"] | {"similarity": 0.985}}))
-    config = parse_config("train", ["--env", ALIEN, "--freeze-at", "auto"])
+    config = config_of(["--env", ALIEN, "--freeze-at", "auto"])
     refuse_other_runs([planned(trial, config)], tmp_path)
 
 
 def test_a_trial_goes_on_with_what_it_is_given_now(tmp_path: Path) -> None:
     flags = ("--env", ALIEN, "--threads", "3", "--freeze-at", "never", "--device=cpu", "--no-prioritized")
-    config, folder = parse_config("train", flags), tmp_path / "run"
+    config, folder = config_of(flags), tmp_path / "run"
     with patch("seer.trainer.start_run") as start:
         worker.train_trial(config, folder)
     start.assert_called_once_with(dataclasses.replace(config, out=str(folder)))
@@ -401,7 +400,7 @@ def test_a_trial_goes_on_with_what_it_is_given_now(tmp_path: Path) -> None:
 
 def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:
     def config(source: str) -> Config:
-        return parse_config("train", ["--env", ALIEN, "--steps", "300", "--encoder-from", source])
+        return config_of(["--env", ALIEN, "--steps", "300", "--encoder-from", source])
 
     trial = Trial("Alien-x-0", ALIEN, "x", 0, ANY)
     RunFolder.create(trial.folder(tmp_path), config_to_json(config("here/runs/stand-for-6000-0"))).close()
@@ -418,7 +417,7 @@ def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:
 
 def test_what_computes_in_another_precision_is_another_run_if_one_was_asked_for(tmp_path: Path) -> None:
     def config(*flags: str) -> Config:
-        return parse_config("train", ["--env", "dm_control/walker-walk-v0", *flags])
+        return config_of(["--env", "dm_control/walker-walk-v0", *flags])
 
     trial = Trial("walker-x-0", "e", "x", 0, ())
     RunFolder.create(trial.folder(tmp_path), config_to_json(config("--precision", "bfloat16"))).close()
@@ -447,7 +446,7 @@ def test_what_computes_in_another_precision_is_another_run_if_one_was_asked_for(
 def test_a_trial_asks_for_the_memory_of_its_runs_own_budget(flags: tuple[str, ...]) -> None:
     if flags[1].startswith("dm_control"):
         needs_drawing()
-    config = parse_config("train", (*flags, "--threads", "1", "--eval-episodes", "1", "--device", "cpu"))
+    config = config_of((*flags, "--threads", "1", "--eval-episodes", "1", "--device", "cpu"))
     trial = Trial("a", config.env, "x", 0, config)
     (found,) = cost_trials([trial], SweepOptions())
     assert found.needs.num_bytes == build(config).budget
@@ -470,7 +469,7 @@ def test_an_automatic_freeze_costs_at_most_its_dearest_moment(tmp_path: Path, ca
         *("--env", ALIEN, "--steps", "300", "--freeze-at", "auto", "--freeze-earliest", "20", "--first-update", "60"),
         *("--replay-capacity", "250", "--probe-every", "40", "--probe-size", "32", "--threads", "1", "--device", "cpu"),
     )
-    config = parse_config("train", flags)
+    config = config_of(flags)
     (found,) = cost_trials([Trial("a", ALIEN, "x", 0, config)], SweepOptions())
     environment = build_environment(config, training=False)
     cost = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0]).cost

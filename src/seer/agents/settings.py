@@ -7,11 +7,7 @@ DQN (Mnih et al. 2015).
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import tyro
-
-Precision = Literal["auto", "float32", "bfloat16"]
-ConvolutionName = Literal["auto", "direct", "patches"]
-EncoderName = Literal["data-efficient", "canonical", "sac-ae", "impala"]
+from seer.fields import Bounds, Count, Fraction, OptionalCount, Positive
 
 
 @dataclass(frozen=True)
@@ -23,48 +19,46 @@ class OwnSettings:
 class LearningConfig:
     """Learning."""
 
-    encoder: EncoderName = "data-efficient"
+    encoder: Literal["data-efficient", "canonical", "sac-ae", "impala"] = "data-efficient"
     """Convolutional encoder (DER, appendix E; DQN's for canonical)."""
 
-    precision: Precision = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the layers compute in; parameters and losses stay float32 (and for stored latents see --latent-dtype). auto:
     bfloat16 for SAC and CURL where the processor has instructions for it, else float32; decided when the run starts."""
 
-    convolution: ConvolutionName = "auto"
-    """How convolutions whose kernels are as large as their strides (all of the data-efficient encoder) are computed:
-    direct, or as matrix products on patches of pixels. auto: patches on a CPU without AVX-512, where that is faster;
-    decided when the run starts."""
+    convolution: Literal["auto", "direct", "patches"] = "auto"
+    """How convolutions whose kernels are as large as their strides are computed: direct, or as matrix products on
+    patches of pixels. auto: patches on a CPU without AVX-512, where they are faster; decided when the run starts."""
 
-    batch_size: int = 32
+    batch_size: Annotated[int, Bounds(above=0, at_most=65_536)] = 32
     """Samples per update (DER, table 1)."""
 
-    hidden_units: int = 256
+    hidden_units: Annotated[int, Bounds(above=0, at_most=65_536)] = 256
     """Units of each hidden layer (DER, table 1)."""
 
-    discount: float = 0.99
+    discount: Fraction = 0.99
     """Discount per step (Rainbow, table 1)."""
 
-    learning_rate: float = 1e-4
+    learning_rate: Positive = 1e-4
     """Adam's learning rate (DER; SEER's own scripts use it too, its table prints 1e-3)."""
 
-    adam_epsilon: float = 1.5e-4
+    adam_epsilon: Positive = 1.5e-4
     """Adam's epsilon (Rainbow, table 1)."""
 
-    max_gradient_norm: float = 10.0
+    max_gradient_norm: Positive = 10.0
     """Rainbow, DQN: gradients are scaled down to this norm (DER)."""
 
-    first_update: int = 1600
+    first_update: Annotated[int, Bounds(at_least=0)] = 1600
     """Step of the first update (DER, table 1)."""
 
-    updates_per_step: int = 1
+    updates_per_step: Annotated[int, Bounds(above=0, at_most=1000)] = 1
     """Updates per step (DER)."""
 
-    target_every: int = 2000
+    target_every: Count = 2000
     """Updates between copies of the online network to the target (DER, table 1)."""
 
-    reset_heads_every: Annotated[int | None, tyro.conf.arg(metavar="N|None")] = None
-    """Steps between resets of everything above the encoder, SAC's temperature included, to fresh random weights
-    (Nikishin et al. 2022)."""
+    reset_heads_every: OptionalCount = None
+    """Steps between resets of all above the encoder and SAC's temperature to random weights (Nikishin et al. 2022)."""
 
     reset_encoder: bool = False
     """Reset the encoder too; only with --freeze-at never, as stored latents are those of the encoder that made them."""
@@ -86,22 +80,22 @@ class ValueConfig:
     distributional: bool = True
     """C51: learn the distribution of returns instead of its mean."""
 
-    noisy_sigma: float = 0.1
+    noisy_sigma: Annotated[float, Bounds(at_least=0, at_most=10**6)] = 0.1
     """Initial noise of noisy layers (DER, table 1)."""
 
-    num_atoms: int = 51
+    num_atoms: Annotated[int, Bounds(at_least=2, at_most=10_001)] = 51
     """Atoms of the return distribution (Rainbow, table 1)."""
 
-    min_return: float = -10.0
+    min_return: Annotated[float, Bounds(at_least=-(10**12))] = -10.0
     """Lowest atom (Rainbow, table 1)."""
 
-    max_return: float = 10.0
+    max_return: Annotated[float, Bounds(at_least=-(10**12))] = 10.0
     """Highest atom (Rainbow, table 1)."""
 
-    epsilon_end: float = 0.05
+    epsilon_end: Fraction = 0.05
     """Last epsilon of epsilon-greedy exploration, where layers are not noisy."""
 
-    epsilon_steps: int = 10_000
+    epsilon_steps: Count = 10_000
     """Steps over which epsilon falls from 1."""
 
 
@@ -109,27 +103,27 @@ class ValueConfig:
 class SacConfig:
     """SAC and CURL."""
 
-    latent_size: int = 50
+    latent_size: Annotated[int, Bounds(above=0, at_most=65_536)] = 50
     """Size of the critic's and the actor's latent (SEER, DMControl settings)."""
 
-    random_steps: int = 1000
+    random_steps: Annotated[int, Bounds(at_least=0)] = 1000
     """Uniformly random actions at first (SEER, DMControl settings)."""
 
-    initial_temperature: float = 0.1
+    initial_temperature: Positive = 0.1
     """Weight of the entropy at first (SEER, DMControl settings)."""
 
-    temperature_learning_rate: float = 1e-4
+    temperature_learning_rate: Positive = 1e-4
     """Adam's learning rate for the temperature, with betas (0.5, 0.999) (SEER, DMControl settings)."""
 
-    critic_tau: float = 0.01
+    critic_tau: Fraction = 0.01
     """Share of the online critic in each move of the target (SEER, DMControl settings)."""
 
-    encoder_tau: float = 0.05
+    encoder_tau: Fraction = 0.05
     """The same for the encoder (SEER, DMControl settings)."""
 
-    actor_every: int = 2
+    actor_every: Count = 2
     """Updates between updates of actor and temperature (SEER, DMControl settings)."""
 
-    contrastive_steps: int = 2
+    contrastive_steps: Annotated[int, Bounds(at_least=1, at_most=2)] = 2
     """CURL: Adam steps of the encoder on each contrastive gradient, 1 or 2. 2 as in the published code, whose two
     optimisers both step on it; 1 leaves out the one that also steps on the critic's gradient."""

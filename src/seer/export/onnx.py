@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxscript as _onnxscript  # noqa: F401  # torch's exporter translates with it
 import torch
 from torch import Tensor, nn
 

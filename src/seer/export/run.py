@@ -29,7 +29,8 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     if observations < 2:
         raise SettingError(f"--observations {observations} must be 2 or more")
     try:
-        from seer.export import compare, make_bundle, outputs_of
+        from seer.export.bundle import make_bundle
+        from seer.export.check import compare, outputs_of
     except ImportError as error:
         raise SettingError(f"--onnx needs the extra: pip install 'seer-rl[export]' ({error})") from None
     target = path / "onnx" if out is None else out

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 from seer.agents.registry import AGENTS, agent_label
 from seer.config import Config
+from seer.fields import Value, value_of
 from seer.paper.exhibits import Exhibit
 from seer.paper.scale import Scale
-from seer.registry import Value
-from seer.settings import FLAGS, value_of
+from seer.settings import FLAGS
 from seer.sweeps.grid import short_name
 from seer.sweeps.plan import Planned
 from seer.training.build import build_schedule
@@ -19,7 +19,7 @@ Row = tuple[str, str, str]
 def differences(
     whole: Exhibit, exhibit: Exhibit, scale: Scale, planned: Sequence[Planned], published: Sequence[Config]
 ) -> list[Row]:
-    """Return what a reader has to know, as rows below `HEAD`.
+    """Return the differences that a reader has to know, as rows below `HEAD`.
 
     Args:
         whole: the exhibit as published; `exhibit` is what is shown of it.
@@ -63,7 +63,7 @@ def _settings(ours: Sequence[Config], published: Sequence[Config]) -> list[Row]:
 
 
 def _unscaled(scale: Scale, planned: Sequence[Planned], published: Sequence[Config]) -> list[Row]:
-    """Return what counts steps and stays as it is, and where that takes the largest share of the time to learn."""
+    """Return the counts of steps that are not scaled, and where they take the largest share of the time to learn."""
     rows = [("not scaled", "random actions, first update, target updates, exploration", "")]
     sources = {each.trial.after for each in planned}
     pairs = list(zip(planned, published, strict=True))
@@ -106,7 +106,7 @@ def _least_replays(scale: Scale, planned: Sequence[Planned], published: Sequence
 
 
 def _replay(planned: Sequence[Planned]) -> Row:
-    """Return which replay the runs use, and the flag for the other."""
+    """Return the replay of the runs, and the flag for the other."""
     kinds: dict[str, set[str]] = {}
     for each in planned:
         kind = "prioritised" if each.config.replay.prioritized else "uniform"
@@ -123,7 +123,7 @@ def _partly_frozen(planned: Sequence[Planned]) -> list[Row]:
 
 
 def _pretraining(exhibit: Exhibit, planned: Sequence[Planned]) -> list[Row]:
-    """Return what transfer costs with the pretraining, which no figure and no other table counts."""
+    """Return the cost of transfer with its pretraining, which no figure and no other table counts."""
     by_name = {each.trial.name: each for each in planned}
     labels = {variant.name: variant.label for comparison in exhibit.comparisons for variant in comparison.variants}
     rows: dict[str, Row] = {}

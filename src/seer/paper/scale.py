@@ -5,9 +5,10 @@ from typing import Literal
 
 from seer.agents.registry import AGENTS
 from seer.config import Config
+from seer.fields import Value
 from seer.paper.exhibits import Exhibit
 from seer.presets import change
-from seer.registry import Settings, Value
+from seer.registry import Settings
 from seer.validation import validate
 
 ScaleName = Literal["paper", "small", "toy"]
