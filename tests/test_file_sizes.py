@@ -1,0 +1,23 @@
+"""No file of the package, its benchmarks or its tests is longer than a reader keeps in mind."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MOST_LINES = 350
+
+
+def too_long(root: Path, most: int = MOST_LINES) -> list[str]:
+    """Return "file: lines" of each Python file under `root` with more lines than that."""
+    lengths = {file.relative_to(root): len(file.read_text().splitlines()) for file in sorted(root.rglob("*.py"))}
+    return [f"{file}: {lines}" for file, lines in lengths.items() if lines > most]
+
+
+def test_every_file_fits() -> None:
+    assert list((ROOT / "src" / "seer").rglob("*.py"))
+    assert [line for folder in ("src", "benchmarks", "examples", "tests") for line in too_long(ROOT / folder)] == []
+
+
+def test_a_longer_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "fits.py").write_text("x = 1\n" * 350)
+    (tmp_path / "long.py").write_text("x = 1\n" * 351)
+    assert too_long(tmp_path) == ["long.py: 351"]
