@@ -166,6 +166,6 @@ def test_another_package_brings_an_agent_and_environments_to_every_command(tmp_p
     assert json.loads((run / "summary.json").read_text())["freeze"]["step"] == 40
     assert "painted/5, steady" in seer("eval", str(run), "--episodes", "1")
     told = seer("train", *flags, "--help")
-    assert "--agent {rainbow,dqn,sac,curl,broken,steady}" in told
+    assert "{rainbow,dqn,sac,curl,broken,steady}" in told
     assert "--exploration FLOAT" in told
     assert "Share of random actions" in told

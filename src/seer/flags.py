@@ -163,7 +163,7 @@ def _settings(agent: str, shown: Config | None = None) -> list[inspect.Parameter
             group=groups[field.group],
             metavar=field.shown_value,
             converter=partial(read_value, can_be_none=can_be_none),
-            show_default=lambda value: None if value is None else str(value),
+            show_default=lambda value: None if value in (None, ()) else str(value),
         )
         default = value_of(shown or unset, field.name)
         parameters.append(

@@ -40,9 +40,6 @@ class Replay:
         rng: draws rows and crops; its state is part of the replay's.
         number: tells its pieces of memory from those of the others in a checkpoint, in a `MultiEnvReplay`.
 
-    Attributes:
-        sampler: as given.
-
     Raises:
         SettingError: the memory is too small for one window and its stack, or one of them or the discount out of range.
     """
