@@ -17,7 +17,7 @@ from seer.envs.base import PixelEnvironment
 from seer.envs.gymnasium import make_gymnasium
 from seer.envs.vector import EnvironmentProcess, play
 from seer.errors import RunError, SettingError
-from seer.training import build
+from seer.training import build_environment
 from third_party import Shows
 from tiny_run import config_of, seer, stop_in_step
 
@@ -186,11 +186,11 @@ def test_no_environment_starts_as_another_does(monkeypatch: pytest.MonkeyPatch) 
         def wait(self) -> None:
             pass
 
-    monkeypatch.setattr(build, "EnvironmentProcess", Noted)
+    monkeypatch.setattr(build_environment, "EnvironmentProcess", Noted)
     for seed in range(3):
         seeds.clear()
         config = config_of(["--env", "ALE/Pong-v5", "--num-envs", "5", "--seed", str(seed)])
-        build.build_others(config)
+        build_environment.build_others(config)
         own = [int(each) for each in np.random.SeedSequence(seed).generate_state(7)]
         assert len({*seeds, *own}) == 4 + 7
 

@@ -395,6 +395,7 @@ def test_a_trial_goes_on_with_what_it_is_given_now(tmp_path: Path) -> None:
     with patch("seer.sweeps.trial.state_of", return_value="resumable"), patch("seer.trainer.resume_run") as resume:
         worker.train_trial(config, folder)
     changes = {"device": "cpu", "threads": 3, "env_timeout": 300, "checkpoint_every": 10_000, "snapshot_every": None}
+    changes["log"] = ()
     resume.assert_called_once_with(folder, changes)
 
 
