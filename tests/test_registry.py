@@ -67,7 +67,7 @@ def test_a_name_is_taken_once_and_an_unknown_one_is_told_what_there_is() -> None
 
 @pytest.mark.usefixtures("own_package")
 def test_an_installed_package_is_imported_when_its_entry_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert AGENTS.names() == ["rainbow", "dqn", "sac", "curl", "broken", "steady"]
+    assert AGENTS.names()[-2:] == ["broken", "steady"]
     monkeypatch.delitem(sys.modules, "own_package")
     assert AGENTS["rainbow"].label == "Rainbow"
     assert "own_package" not in sys.modules

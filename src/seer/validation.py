@@ -195,9 +195,11 @@ def _steps_to_freeze_at(config: Config) -> str:
 
 def _validate_automatic(config: Config) -> None:
     freeze = config.freeze
+    own = freeze.choice.rule == freeze.at  # a rule of the user's, which may know no earliest step
+    earliest = 0 if own and freeze.earliest == FreezeConfig.earliest else freeze.earliest
     _require(
-        freeze.latest is None or max(1, freeze.earliest) <= freeze.latest <= config.steps,
-        f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {freeze.earliest}, 1 at least, and "
+        freeze.latest is None or max(1, earliest) <= freeze.latest <= config.steps,
+        f"--freeze-latest {freeze.latest} must lie between --freeze-earliest {earliest}, 1 at least, and "
         f"--steps {config.steps}",
     )
 

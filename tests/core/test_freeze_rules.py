@@ -1,5 +1,6 @@
 """When to freeze: settled features, a score off its floor, bounds, and the same decision after a checkpoint."""
 
+import inspect
 import itertools
 import json
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from seer.config import FreezeConfig
-from seer.core.freeze_rules import FreezeAt, FreezeRule, StepMetrics, names_rule, parse_freeze_at
+from seer.core.freeze_rules import SETTINGS, FreezeAt, FreezeRule, StepMetrics, names_rule, parse_freeze_at
 from seer.core.freeze_when_settled import FreezeWhenSettled, has_risen
 from seer.errors import SettingError
 
@@ -208,7 +209,7 @@ def test_what_freeze_at_cannot_be_is_refused(text: str) -> None:
 
 
 def test_a_rule_of_ones_own_gets_the_settings_it_has_keywords_for() -> None:
-    rule = FreezeConfig(at=f"{__name__}:LossStalls", latest=90, patience=7).make_rule()
+    rule = FreezeConfig(at=f"{__name__}:LossStalls", latest=90).make_rule()
     assert (type(rule).__name__, vars(rule)["latest"]) == ("LossStalls", 90)
     for step, loss in ((20, 3.0), (21, 2.0)):
         rule.on_step(StepMetrics(step, losses={"loss": loss}))
@@ -218,6 +219,20 @@ def test_a_rule_of_ones_own_gets_the_settings_it_has_keywords_for() -> None:
     again = parse_freeze_at(f"{__name__}:LossStalls").make()
     again.load_state_dict(json.loads(json.dumps(rule.state_dict())))
     assert (again.due_from, again.reason) == (22, "loss stalls")
+
+
+def test_a_setting_that_a_rule_has_no_keyword_for_is_refused() -> None:
+    with pytest.raises(
+        SettingError, match=r"--freeze-patience 7: the freeze rule .*:LossStalls has none; leave it out"
+    ):
+        FreezeConfig(at=f"{__name__}:LossStalls", patience=7).make_rule()
+
+
+def test_settings_at_their_defaults_are_left_to_the_rule() -> None:
+    """Those of the flags and of the automatic rule are the same, or one of them would have no effect."""
+    config, keywords = FreezeConfig(), inspect.signature(FreezeWhenSettled).parameters
+    for name, (flag, default) in SETTINGS.items():
+        assert getattr(config, flag.removeprefix("--freeze-")) == keywords[name].default == default
 
 
 @pytest.mark.parametrize(

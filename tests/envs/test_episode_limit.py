@@ -12,6 +12,7 @@ import third_party
 from painted import Episode, PaintedEnvironment
 from seer.config import config_from_json, config_to_json
 from seer.envs.atari import make_atari
+from seer.envs.base import PixelEnvironment
 from seer.envs.gymnasium import make_gymnasium
 from seer.envs.vector import play
 from seer.runs.folder import read_metrics
@@ -83,6 +84,13 @@ def test_the_limit_is_a_setting_of_training_and_evaluation() -> None:
     assert record["max_episode_steps"] == 6
     del record["max_episode_steps"]  # an older seer's
     assert config_from_json(record).max_episode_steps is None
+
+
+def test_without_the_setting_an_environment_keeps_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PixelEnvironment, "max_episode_steps", 7)
+    for flags, limit in (((), 7), (("--max-episode-steps", "6"), 6)):
+        config = config_of(["--env", ENDLESS, "--agent", "dqn", *flags])
+        assert build_environment(config, training=True).max_episode_steps == limit
 
 
 @pytest.mark.parametrize(("name", "limited"), [("Endless-v0", False), ("Limited-v0", True), ("Counts-v0", True)])

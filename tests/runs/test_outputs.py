@@ -100,7 +100,7 @@ def test_a_resumed_run_can_have_other_outputs(kept: type[Kept], tmp_path: Path) 
 def test_an_unknown_output_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert seer("train", *SHORT, "--log", "nowhere", "--out", tmp_path / "run") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "seer: error: --log nowhere: use trackio, wandb, or package.module:Class"
+    assert line == f"seer: error: --log nowhere: use {', '.join(sorted(OUTPUTS))}, or package.module:Class"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,7 @@ def test_an_unknown_output_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
         ("seer.errors:Class", "can't be imported (module 'seer.errors' has no attribute 'Class')"),
         (":", "can't be imported (Empty module name)"),
         ("seer.errors:SettingError", "is no subclass of seer.runs.outputs.Output"),
+        ("seer.runs.outputs:Output", "has no name: give the class one"),
     ],
 )
 def test_a_class_of_ones_own_has_to_be_one(place: str, complaint: str) -> None:
@@ -118,7 +119,13 @@ def test_a_class_of_ones_own_has_to_be_one(place: str, complaint: str) -> None:
     assert f"--log {place} {complaint}" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted(OUTPUTS))
+def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    """The state of one would take the other's place in checkpoints."""
+    with pytest.raises(SettingError, match="another output is called 'kept' too"):
+        make_outputs([f"{__name__}:Kept", f"{__name__}:Kept"], tmp_path, {})
+
+
+@pytest.mark.parametrize("name", ["trackio", "wandb"])
 def test_a_missing_package_is_refused_before_anything_is_written(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,8 +14,8 @@ from seer.networks.augment import center_crop, random_crop
 from seer.networks.heads import ValueHead
 
 
-def make_rainbow(inputs: AgentInputs) -> Rainbow:
-    """Make Rainbow, or what is left of it when parts are off, such as DQN."""
+def make_rainbow(inputs: AgentInputs, kind: type[Rainbow] = Rainbow) -> Rainbow:
+    """Make Rainbow, or what is left of it when parts are off, such as DQN; or a `kind` derived from it."""
     learning, value = inputs.learning, inputs.value
     encoder = inputs.make_encoder()
     head = ValueHead(
@@ -28,7 +28,7 @@ def make_rainbow(inputs: AgentInputs) -> Rainbow:
         precision=inputs.precision,
     )
     categorical = CategoricalValue(num_atoms=value.num_atoms, minimum=value.min_return, maximum=value.max_return)
-    return Rainbow(
+    return kind(
         EncodedNetwork(encoder, head).to(inputs.device),
         categorical.to(inputs.device) if value.distributional else ScalarValue(),
         double=value.double,

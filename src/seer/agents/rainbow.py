@@ -114,12 +114,16 @@ class Rainbow(Agent[ValueHead]):
         loss, error, value = self.loss(batch, self.embed(batch), noises)
         gradient_norm = self._descend(loss, self.max_gradient_norm)
         self.updates += 1
-        if self.updates % self.target_every == 0:
-            self.target.load_state_dict(self.online.state_dict())
+        self.update_target()
         metrics = {"loss": loss.detach(), "q_mean": value}
         if gradient_norm is not None:
             metrics["gradient_norm"] = gradient_norm
         return Update(metrics, priority=self.value.priority(error))
+
+    def update_target(self) -> None:
+        """Copy the online network to the target, once in so many updates."""
+        if self.updates % self.target_every == 0:
+            self.target.load_state_dict(self.online.state_dict())
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return latents [B, L] of `now` (online), `next` (online) and `next` (target).

@@ -36,11 +36,20 @@ class StepMetrics:
     svcca: float | None = None
 
 
+SETTINGS: Mapping[str, tuple[str, float | None]] = {
+    "threshold": ("--freeze-similarity", 0.985),
+    "patience": ("--freeze-patience", 3),
+    "earliest": ("--freeze-earliest", 5000),
+    "latest": ("--freeze-latest", None),
+}
+"""Keywords that a rule's constructor may have, with the flag of each and the default of that."""
+
+
 class FreezeRule:
     """Decides the step of the freeze; a subclass sets `due_from` and `reason` in `on_step`.
 
-    Its constructor needs no arguments. Those of its keywords that are called threshold, patience, earliest or latest
-    are given --freeze-similarity, --freeze-patience, --freeze-earliest and --freeze-latest.
+    Its constructor needs no arguments. Keywords of the names in `SETTINGS` get those flags where they aren't at their
+    defaults.
 
     Attributes:
         mode: how the step is chosen, for records: "never", a given "step", or "auto".
@@ -119,22 +128,26 @@ class FreezeChoice:
         return "automatic freeze" if self.text == "auto" else f"freeze by {self.text}"
 
     def make(self, *, reason: str = "given step", **settings: Any) -> FreezeRule:
-        """Return a new rule; it gets those of the settings that it has a keyword for.
+        """Return a new rule; settings at their defaults in `SETTINGS` are left to the rule's own.
 
         Raises:
-            SettingError: its class can't be imported or made.
+            SettingError: its class can't be imported or made, or has no such setting.
         """
         if self.rule is None:
             return FreezeAt(self.step, reason=reason)
         try:
             rule = pkgutil.resolve_name(self.rule)
-            known = inspect.signature(rule).parameters
-            made = rule(**{name: value for name, value in settings.items() if name in known})
+            changed = {name: value for name, value in settings.items() if value != SETTINGS[name][1]}
+            unread = changed.keys() - inspect.signature(rule).parameters.keys()
+            made = None if unread else rule(**changed)
         except Exception as error:  # whatever runs at import
             raise SettingError(
                 f"the freeze rule {self.rule} can't be made ({shortened(error)}); name a subclass of "
                 "seer.FreezeRule as package.module:Class"
             ) from error
+        for name in sorted(unread):
+            flag = SETTINGS[name][0]
+            raise SettingError(f"{flag} {changed[name]}: the freeze rule {self.rule} has none; leave it out")
         if not isinstance(made, FreezeRule):
             raise SettingError(f"{self.rule} makes a {type(made).__name__}: name a subclass of seer.FreezeRule")
         return made

@@ -38,7 +38,8 @@ def environment_maker(config: Config, *, training: bool) -> Callable[[], PixelEn
 
 def _make_limited(make: Callable[[], PixelEnvironment], max_episode_steps: int | None) -> PixelEnvironment:
     environment = make()
-    environment.max_episode_steps = max_episode_steps
+    if max_episode_steps is not None:
+        environment.max_episode_steps = max_episode_steps
     return environment
 
 

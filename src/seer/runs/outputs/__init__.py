@@ -1,4 +1,4 @@
-"""Outputs of a run's logger, one class each; a new one is such a class and its line in `OUTPUTS`."""
+"""Outputs of a run's logger, one class each; those with a short name are in `OUTPUTS`."""
 
 import importlib
 from collections.abc import Iterable, Mapping
@@ -32,9 +32,15 @@ def make_outputs(names: Iterable[str], folder: Path, config: Mapping[str, Any]) 
     """Return the outputs of a run in `folder` with these settings (JSON); nothing is written yet.
 
     Raises:
-        SettingError: the package of one isn't installed, or there is no such class.
+        SettingError: the package of one isn't installed, there is no such class, or two have one name.
     """
-    return [(OUTPUTS.get(name) or _imported(name))(folder, config) for name in names]
+    outputs: dict[str, Output] = {}
+    for place in names:
+        output = (OUTPUTS.get(place) or _imported(place))(folder, config)
+        if output.name in outputs:
+            raise SettingError(f"--log {place}: another output is called {output.name!r} too; give each once")
+        outputs[output.name] = output
+    return list(outputs.values())
 
 
 def _imported(place: str) -> type[Output]:
@@ -45,4 +51,6 @@ def _imported(place: str) -> type[Output]:
         raise SettingError(f"--log {place} can't be imported ({error}): give package.module:Class") from None
     if not (isinstance(found, type) and issubclass(found, Output)):
         raise SettingError(f"--log {place} is no subclass of seer.runs.outputs.Output: give one")
+    if not isinstance(getattr(found, "name", None), str):
+        raise SettingError(f"--log {place} has no name: give the class one, its key in checkpoints")
     return found
