@@ -68,6 +68,7 @@ WRONG: list[tuple[str, ...]] = [
         ),
         "--action-repeat": ("0", "-4", "1001"),
         "--updates-per-step": ("0", "1001", "-1"),
+        "--update-every": ("0", "1001", "-1"),
         "--target-every": ("0", "-1"),
         "--epsilon-end": ("-0.1", "2", "nan"),
         "--snapshot-every": ("0", "-1"),

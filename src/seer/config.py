@@ -226,7 +226,8 @@ class Config:
     @property
     def first_update(self) -> int:
         """Training step of the first update: an n-step window of every environment has to be whole."""
-        return max(self.learning.first_update, (self.replay.n_step + 1) * self.num_envs)
+        every, window = self.learning.update_every, (self.replay.n_step + 1) * self.num_envs
+        return -(-max(self.learning.first_update, window) // every) * every
 
     @property
     def freeze_step(self) -> int | None:

@@ -208,7 +208,9 @@ def _validate_moment(config: Config) -> None:
     """The freeze can come, and not before anything was learnt."""
     freeze, first = config.freeze, config.first_update
     flag, step = _last_freeze(config)
-    lower = "--first-update" if first == config.learning.first_update else "--n-step or --num-envs"
+    learning, window = config.learning, (config.replay.n_step + 1) * config.num_envs
+    lower = "--first-update" if learning.first_update >= window else "--n-step or --num-envs"
+    lower += " or --update-every" * (learning.update_every > 1)
     _require(
         not step or step > first or freeze.encoder_from is not None,
         f"{flag} {step} freezes an encoder that never learnt, as updates begin at step {first}: give more, or a lower "

@@ -7,7 +7,6 @@ takes gradients of the whole loss by autograd, all in float64.
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,33 +18,11 @@ from torch import Tensor
 from seer.agents.sac import Sac
 from seer.core.phase import Phase
 from seer.replay import Batch
+from slow_adam import SlowAdam, Weights
 from small_sac import ACTIONS, CROP, SIDE, make, make_config
 
 SIZE, UPDATES = 6, 5
 CRITIC, ACTOR = 0, 1
-
-Weights = dict[str, Tensor]
-
-
-class SlowAdam:
-    """Adam with bias correction (Kingma and Ba 2015, algorithm 1), weight by weight."""
-
-    def __init__(self, weights: Weights, names: Iterable[str], rate: float, betas: tuple[float, float]) -> None:
-        self.weights, self.names, self.rate, self.betas = weights, list(names), rate, betas
-        self.first = {name: torch.zeros_like(weights[name]) for name in self.names}
-        self.second = {name: torch.zeros_like(weights[name]) for name in self.names}
-        self.count = 0
-
-    def step(self, gradients: Weights) -> None:
-        self.count += 1
-        slow, slower = self.betas
-        for name in self.names:
-            gradient = gradients[name]
-            self.first[name] = slow * self.first[name] + (1 - slow) * gradient
-            self.second[name] = slower * self.second[name] + (1 - slower) * gradient**2
-            mean = self.first[name] / (1 - slow**self.count)
-            spread = (self.second[name] / (1 - slower**self.count)).sqrt()
-            self.weights[name] = self.weights[name] - self.rate * mean / (spread + 1e-8)
 
 
 class SlowAgent:

@@ -298,7 +298,7 @@ def test_the_agent_follows_from_the_actions() -> None:
 
 def test_an_agent_for_other_actions_is_refused(capsys: Capture) -> None:
     assert seer("train", "--env", "Pendulum-v1", "--render-pixels", "--agent", "dqn") == 2
-    assert "--agent dqn needs discrete actions; for Pendulum-v1 use curl or sac" in capsys.readouterr().err
+    assert "--agent dqn needs discrete actions; for Pendulum-v1 use curl, sac or drqv2" in capsys.readouterr().err
 
 
 SHORT = (

@@ -464,20 +464,20 @@ def test_a_dry_run_counts_by_what_a_run_asks_for(flags: tuple[str, ...], tmp_pat
     assert ("at most 1000.00 TB of memory" in said) == ("1000TB" in flags)
 
 
-def test_an_automatic_freeze_costs_at_most_its_dearest_moment(tmp_path: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize("every", [1, 7])
+def test_an_automatic_freeze_costs_at_most_its_dearest_moment(every: int, tmp_path: Path, capsys: Capture) -> None:
     """Against every moment there is; the table and the sum say that they are bounds."""
     flags = (
         *("--env", ALIEN, "--steps", "300", "--freeze-at", "auto", "--freeze-earliest", "20", "--first-update", "60"),
         *("--replay-capacity", "250", "--probe-every", "40", "--probe-size", "32", "--threads", "1", "--device", "cpu"),
+        *("--update-every", str(every)),
     )
     config = config_of(flags)
     (found,) = cost_trials([Trial("a", ALIEN, "x", 0, config)], SweepOptions())
     environment = build_environment(config, training=False)
     cost = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0]).cost
-    each = [
-        run_flops(cost, after=Phase.LATENTS, updates=1, steps=300, first_update=60, frozen_at=moment, capacity=250)[1]
-        for moment in (None, *range(20, 301))
-    ]
+    run = {"updates": 1, "update_every": every, "steps": 300, "first_update": 60, "capacity": 250}
+    each = [run_flops(cost, after=Phase.LATENTS, frozen_at=moment, **run)[1] for moment in (None, *range(20, 301))]
     assert found.flops == max(each) + 7 * 2 * 32 * cost.encoder.multiply_adds
     grid = tmp_path / "grid.toml"
     grid.write_text(f'envs = ["{ALIEN}"]\n[settings]\nfreeze-at = "auto"\nsteps = 20000\n')

@@ -77,6 +77,29 @@ SAC_PRESET: Settings = {
 }  # fmt: skip
 """SEER, appendix, DMControl settings; those of each task come from the environment."""
 
+DRQV2_PRESET: dict[str, Settings] = {
+    "": {
+        "image.size": 84, "image.stack": 3, "replay.prioritized": False, "replay.n_step": 3, "freeze.num_crops": 4,
+        "learning.encoder": "sac-ae", "learning.hidden_units": 1024, "learning.batch_size": 256,
+        "learning.learning_rate": 1e-4, "learning.adam_epsilon": 1e-8,
+        "learning.first_update": 2000, "learning.update_every": 2, "learning.target_every": 1,
+        "sac.random_steps": 2000,
+    },
+    "dm_control/": {
+        "steps": 250_000, "eval_every": 10_000, "freeze.at": "100000", "image.action_repeat": 2,
+    },
+    "dm_control/walker-": {"replay.n_step": 1, "learning.batch_size": 512},
+    **{f"dm_control/{task}": {"own.noise_steps": 500_000} for task in (
+        "acrobot-swingup", "cartpole-swingup_sparse", "cheetah-run", "finger-turn_", "hopper-hop", "quadruped-",
+        "reacher-", "walker-run",
+    )},
+    "dm_control/humanoid-": {"own.noise_steps": 2_000_000, "learning.learning_rate": 8e-5, "sac.latent_size": 100},
+}  # fmt: skip
+"""DrQ-v2 (Yarats et al. 2021), tables of settings and of tasks, easy, medium and hard; tasks outside them as easy ones.
+500,000 simulator frames, as most runs of SEER, where the paper has 1 to 30 million. T_f is ours: at 100,000 steps the
+encoder has seen as many frames (200,000) and made as many updates (49,000) as CURL's at SEER's most common T_f (50,000
+steps of 4 frames with an update each), after the same share of the run, and the noise of easy tasks has fallen."""
+
 DQN_PRESET: Settings = {
     **ONE_THREAD,
     "value.double": False, "value.dueling": False, "value.noisy": False, "value.distributional": False,
@@ -104,6 +127,10 @@ AGENTS: Registry[AgentSpec] = Registry(
             "curl", "CURL", "continuous", make="seer.agents.make:make_curl", preset={"": SAC_PRESET},
             views="crops", projects=True, bfloat16_pays=True,
             lost_above_cut="CURL's contrastive loss, which ends at the freeze",
+        ),
+        AgentSpec(
+            "drqv2", "DrQ-v2", "continuous", make="seer.agents.drqv2:make", own="seer.agents.drqv2:DrqV2Settings",
+            preset=DRQV2_PRESET, views="shifts", projects=True,
         ),
     ],
 )  # fmt: skip

@@ -54,6 +54,9 @@ class LearningConfig:
     updates_per_step: Annotated[int, Bounds(above=0, at_most=1000)] = 1
     """Updates per step (DER)."""
 
+    update_every: Annotated[int, Bounds(above=0, at_most=1000)] = 1
+    """Steps between updates: they come at multiples of it, --updates-per-step at a time."""
+
     target_every: Count = 2000
     """Updates between copies of the online network to the target (DER, table 1)."""
 
@@ -101,7 +104,7 @@ class ValueConfig:
 
 @dataclass(frozen=True)
 class SacConfig:
-    """SAC and CURL."""
+    """SAC, CURL and, of random steps, latent and critic, DrQ-v2."""
 
     latent_size: Annotated[int, Bounds(above=0, at_most=65_536)] = 50
     """Size of the critic's and the actor's latent (SEER, DMControl settings)."""

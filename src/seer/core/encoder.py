@@ -131,7 +131,23 @@ class FreezableEncoder(nn.Module):
 
     def embed_one(self, prepared: Tensor, latent: int) -> Tensor:
         """Return one of the N latents alone, for less work."""
-        return self.one(prepared, latent) if self.phase is Phase.FRAMES else self.finish(prepared)[latent]
+        return self.embed_last(self.embed_below(prepared), latent)
+
+    def embed_below(self, prepared: Tensor) -> Tensor:
+        """Return what the last stage reads of prepared observations, or latents [B, N, L] that it gave and are stored.
+
+        `embed_last` goes on from there, after the last stage has learnt too.
+        """
+        if self.phase is Phase.FRAMES:
+            return _run(list(self.stages)[:-1], prepared)  # type: ignore[no-any-return]
+        return _run(self.above[:-1], self._at_cut(prepared)) if self.above else prepared
+
+    def embed_last(self, below: Tensor, latent: int) -> Tensor:
+        """Return the latent [B, L] of this number of what `embed_below` gave."""
+        if self.phase is not Phase.FRAMES and not self.above:
+            return below[:, latent]
+        last = self.stages[-1]
+        return last.one(below, latent) if _num_latents(last) > 1 else _as_latents(last(below))[latent]  # type: ignore[operator]
 
     # Passes -----------------------------------------------------------------------------------------------------
 
@@ -147,14 +163,11 @@ class FreezableEncoder(nn.Module):
         """Return the N latents [B, L] of what `encode` gave or a replay stored, [B, *latent_shape]."""
         if not self.above:
             return latents.unbind(1)
-        return _as_latents(_run(self.above, latents.view(-1, *self._cut_shape).to(self.precision)))
+        return _as_latents(_run(self.above, self._at_cut(latents)))
 
-    def one(self, inputs: Tensor, latent: int) -> Tensor:
-        """Return the latent [B, L] of this number of `inputs` or `pixels`, without what only the others pass."""
-        *below, last = self.stages
-        if _num_latents(last) == 1:
-            return self(inputs)[latent]  # type: ignore[no-any-return]
-        return last.one(_run(below, inputs), latent)  # type: ignore[operator, no-any-return]
+    def _at_cut(self, latents: Tensor) -> Tensor:
+        """Return stored latents [B, 1, L] as the maps that they were."""
+        return latents.view(-1, *self._cut_shape).to(self.precision)
 
     # Acting and storing -----------------------------------------------------------------------------------------
 

@@ -83,9 +83,9 @@ class Cost:
         """
         return round(self.batch_size * sum(part.update(phase) for part in (self.encoder, *self.heads)))
 
-    def step(self, phase: Phase, *, updates: int = 1) -> int:
-        """One training step: the action, `updates` updates, and the new latents if those are stored."""
-        return self.act + updates * self.update(phase) + (self.store if phase is Phase.LATENTS else 0)
+    def step(self, phase: Phase, *, updates: float = 1) -> int:
+        """One training step: the action, `updates` updates in the mean, and the new latents if those are stored."""
+        return self.act + round(updates * self.update(phase)) + (self.store if phase is Phase.LATENTS else 0)
 
     def freeze(self, rows: int) -> int:
         """Encoding `rows` stored observations once, at the freeze: E K N min(T_f, C)."""

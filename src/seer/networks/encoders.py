@@ -92,12 +92,9 @@ def assemble(
         raise SettingError(
             f"--freeze-layers {frozen_stages}: the encoder has {len(stages)} layers; give 1 to {len(stages)}"
         )
-    products = side_by_side(stages[:frozen_stages]) if convolution == "patches" else []
-    pixels = Pixels(precision)
-    inputs = None
+    products = side_by_side(stages[:frozen_stages]) if convolution == "patches" and "pixels" not in options else []
+    reads: dict[str, Any] = {"pixels": Pixels(precision)}
     if products:
         _, height, width = products[0].input_shape
-        inputs = Squares(precision, height, width, [stage.kernel_size[0] for stage in products])
-    return FreezableEncoder(
-        stages, frozen_stages=frozen_stages, pixels=pixels, inputs=inputs, precision=precision, **options
-    )
+        reads["inputs"] = Squares(precision, height, width, [stage.kernel_size[0] for stage in products])
+    return FreezableEncoder(stages, frozen_stages=frozen_stages, precision=precision, **(reads | options))

@@ -146,12 +146,12 @@ def _planned(trial: Trial, options: SweepOptions) -> Planned:
 
 def _flops(config: Config, cost: Cost, *, after: Phase, capacity: int) -> tuple[int, int]:
     """Return the multiply-adds of the run, at most if it finds its freeze itself, and of the same one without."""
-    first_update = build_schedule(config).first_update
+    first_update, every = build_schedule(config).first_update, config.learning.update_every
 
     def at(moment: int | None) -> tuple[int, int]:
         return run_flops(
             cost, after=after, updates=config.learning.updates_per_step, steps=config.steps,
-            first_update=first_update, frozen_at=moment, capacity=capacity,
+            first_update=first_update, frozen_at=moment, capacity=capacity, update_every=every,
         )  # fmt: skip
 
     never, total = at(config.freeze_step)
@@ -160,9 +160,10 @@ def _flops(config: Config, cost: Cost, *, after: Phase, capacity: int) -> tuple[
         return total, never
     rule = freeze.make_rule()
     earliest = rule.earliest_step(probe_every=freeze.probe_every, first_update=first_update)
-    # Linear in the moment between these, so the dearest freeze is at one of them, or there is none.
+    # Linear in the moment between these, but for steps at updates, so the dearest freeze is near one, or there is none.
     corners = {earliest, first_update, capacity, config.steps}
-    dearest = max(never, *(at(corner)[1] for corner in corners if corner <= config.steps))
+    moments = {corner + near for corner in corners for near in range(1 - every, every)}
+    dearest = max(never, *(at(moment)[1] for moment in moments if 0 < moment <= config.steps))
     looked_at = 2 * freeze.probe_size * (config.steps // freeze.probe_every) if rule.compares_features else 0
     return dearest + looked_at * cost.encoder.multiply_adds, never
 

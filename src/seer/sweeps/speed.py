@@ -14,7 +14,7 @@ from seer.errors import SettingError
 from seer.sweeps.plan import Planned
 from seer.sweeps.trial import naming
 from seer.training.build import build
-from seer.training.loop import collect, learn
+from seer.training.loop import collect, is_due, learn
 
 TIMED_UPDATES = 5
 
@@ -65,12 +65,13 @@ def measure_seconds(config: Config) -> tuple[float, float]:
     def seconds_per_step() -> float:
         learn(run)  # the first one sets things up
         started = time.perf_counter()
-        for _ in range(TIMED_UPDATES):
+        steps = TIMED_UPDATES * run.schedule.update_every
+        for step in range(steps):
             run.step += 1
             collect(run)
-            for _ in range(run.schedule.updates_per_step):
+            for _ in range(run.schedule.updates_per_step * is_due(run.schedule.update_every, step)):
                 learn(run)
-        return (time.perf_counter() - started) / TIMED_UPDATES
+        return (time.perf_counter() - started) / steps
 
     before = seconds_per_step()
     run.agent.freeze_and_transcode(run.replay)

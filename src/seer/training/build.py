@@ -128,4 +128,5 @@ def build_schedule(config: Config) -> Schedule:
         reset_every=config.learning.reset_heads_every,
         reset_encoder=config.learning.reset_encoder,
         snapshot_every=config.snapshot_every,
+        update_every=config.learning.update_every,
     )

@@ -25,6 +25,7 @@ def print_flops(config: Config) -> None:
         config.env,
         agent.cost,
         updates=config.learning.updates_per_step,
+        update_every=config.learning.update_every,
         steps=config.steps,
         first_update=build_schedule(config).first_update,
         frozen_at=config.freeze_step,
@@ -54,11 +55,13 @@ def flops_table(
     first_update: int,
     frozen_at: int | None,
     capacity: int,
+    update_every: int = 1,
 ) -> Table:
     """Tabulate what passes, steps and a whole run cost in multiply-adds (SEER, section 5): before, after, ratio.
 
-    `after` is the phase that the freeze leads to; `updates` happen per step from step `first_update` on, of `steps`
-    in all, and the freeze comes at step `frozen_at` (None is never), to a replay that holds `capacity` frames.
+    `after` is the phase that the freeze leads to; `updates` happen at each multiple of `update_every` from step
+    `first_update` on, of `steps` in all, and the freeze comes at step `frozen_at` (None is never), to a replay that
+    holds `capacity` frames.
     """
     table, row = _before_and_after(f"Multiply-adds, {env}")
     store = cost.store if after is Phase.LATENTS else 0
@@ -67,7 +70,8 @@ def flops_table(
     row("choosing an action", cost.act, cost.act)
     row("storing an observation (E K N)", 0, store)
     row(f"one update of {cost.batch_size} samples", cost.update(Phase.FRAMES), cost.update(after))
-    row("one training step", cost.step(Phase.FRAMES, updates=updates), cost.step(after, updates=updates))
+    mean = updates / update_every
+    row("one training step", cost.step(Phase.FRAMES, updates=mean), cost.step(after, updates=mean))
     if frozen_at is not None:
         never, total = run_flops(
             cost,
@@ -77,6 +81,7 @@ def flops_table(
             first_update=first_update,
             frozen_at=frozen_at,
             capacity=capacity,
+            update_every=update_every,
         )
         row("converting the replay, once", 0, store * min(frozen_at, capacity))
         row(f"{steps:,} steps: never / at {frozen_at:,}", never, total)
@@ -84,19 +89,29 @@ def flops_table(
 
 
 def run_flops(
-    cost: Cost, *, after: Phase, updates: int, steps: int, first_update: int, frozen_at: int | None, capacity: int
+    cost: Cost,
+    *,
+    after: Phase,
+    updates: int,
+    steps: int,
+    first_update: int,
+    frozen_at: int | None,
+    capacity: int,
+    update_every: int = 1,
 ) -> tuple[int, int]:
     """Return the multiply-adds of a whole run: without a freeze, and with one at `frozen_at` (None is never).
 
     The other arguments are those of `flops_table`.
     """
-    num_updates = updates * max(0, steps - first_update + 1)
-    never = steps * cost.act + num_updates * cost.update(Phase.FRAMES)
+
+    def updates_from(step: int) -> int:
+        return updates * max(0, steps // update_every - (step - 1) // update_every)
+
+    never = steps * cost.act + updates_from(first_update) * cost.update(Phase.FRAMES)
     if frozen_at is None:
         return never, never
     store = cost.store if after is Phase.LATENTS else 0
-    updates_after = updates * max(0, steps - max(frozen_at, first_update) + 1)
-    saved = updates_after * (cost.update(Phase.FRAMES) - cost.update(after))
+    saved = updates_from(max(frozen_at, first_update)) * (cost.update(Phase.FRAMES) - cost.update(after))
     return never, never - saved + (steps - frozen_at) * store + store * min(frozen_at, capacity)
 
 

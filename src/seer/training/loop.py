@@ -177,9 +177,8 @@ def freeze(run: TrainingState, events: Events, stop: StopSignal) -> None:
 
 def learn_if_due(run: TrainingState, events: Events) -> None:
     """Make the updates of a step, and record the last ones at times."""
-    if run.step >= run.schedule.first_update:
-        for _ in range(run.schedule.updates_per_step):
-            events.on_update(learn(run))
+    for _ in range(run.schedule.updates_at(run.step)):
+        events.on_update(learn(run))
     run.invariants.check_agreement(run)
     if is_due(run.schedule.log_every, run.step):
         run.invariants.check_weights(run)

@@ -36,6 +36,16 @@ class Schedule:
     reset_every: int | None = None
     reset_encoder: bool = False
     snapshot_every: int | None = None
+    update_every: int = 1
+
+    def updates_at(self, step: int) -> int:
+        """Return how many updates a step makes."""
+        return self.updates_per_step if step >= self.first_update and step % self.update_every == 0 else 0
+
+    @property
+    def mean_updates(self) -> float:
+        """Return the updates per step from the first one on."""
+        return self.updates_per_step / self.update_every
 
     def importance_exponent_at(self, step: int) -> float:
         """Return the exponent of the importance weights: linear from its first value to 1 at the end (Schaul 2016)."""

@@ -1,0 +1,272 @@
+"""DrQ-v2 (Yarats et al. 2021, "Mastering Visual Continuous Control"): DDPG on shifted pictures, with SEER's freeze.
+
+Axes: B batch, S stack, C channels, H, W, K crops (here shifts), N latents per observation (2: the critic's and the
+actor's), L latent size, A action dimensions.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
+from seer.agents.inputs import AgentInputs, adam
+from seer.agents.sac import ACTOR, CRITIC, Generators, Metrics
+from seer.agents.settings import OwnSettings
+from seer.core.flops import NO_PASSES, Cost, Part, Passes
+from seer.core.phase import Phase
+from seer.fields import Bounds, Count, Positive
+from seer.networks.drqv2 import CentredPixels, DeterministicActor, TanhTwinCritic, initialize_orthogonal, random_shift
+from seer.replay import Batch
+
+LARGEST_ACTION = 1 - 1e-6
+"""Of noisy actions, on either side of 0; from the published code."""
+
+Noise = Annotated[float, Bounds(at_least=0, at_most=1000)]
+
+
+@dataclass(frozen=True)
+class DrqV2Settings(OwnSettings):
+    """DrQ-v2."""
+
+    shift: Annotated[int, Bounds(above=0, at_most=1024)] = 4
+    """Pixels by which pictures are shifted at most, in either direction (Yarats et al. 2021, section 3.1)."""
+
+    noise_start: Noise = 1.0
+    """Standard deviation of the actions' noise at first (Yarats et al. 2021, table of settings)."""
+
+    noise_end: Noise = 0.1
+    """The same from --noise-steps on (the same table)."""
+
+    noise_steps: Count = 100_000
+    """Steps over which the noise falls, linearly: 100,000 for easy tasks, 500,000 for medium ones, 2,000,000 for
+    humanoids (the same table; it names no unit, and the published code counts steps, not frames)."""
+
+    noise_clip: Positive = 0.3
+    """Largest noise of actions that an update draws (the same table)."""
+
+
+class DrqV2(Agent[TanhTwinCritic]):
+    """Deterministic policy gradient with two critics from frames, then from stored latents.
+
+    The critic's loss trains the convolutions and the critic's trunk; the actor's gradient reaches its own trunk and
+    stops there. There is no target encoder: the target's critic reads what the online convolutions give, through a
+    trunk of its own, which follows the online one until the freeze makes them one.
+
+    Optimisers: "critic" and "actor" of the heads and of each one's own layers above the frozen base; "encoder" and
+    "actor_encoder" of what the base holds of them, which the freeze drops.
+
+    Args:
+        network: the online encoder and critics.
+        random_steps: uniformly random actions at first.
+        tau: share of the online critic in each move of the target, every `target_every` updates.
+    """
+
+    ends_at_freeze = ("encoder", "actor_encoder")
+
+    def __init__(
+        self,
+        network: EncodedNetwork[TanhTwinCritic],
+        actor: DeterministicActor,
+        settings: DrqV2Settings,
+        *,
+        batch_size: int,
+        random_steps: int,
+        target_every: int,
+        tau: float,
+        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        generators: Generators,
+    ) -> None:
+        super().__init__(network)
+        self.actor, self.settings, self.random = actor, settings, generators
+        self.random_steps, self.target_every, self.tau = random_steps, target_every, tau
+        self._tie_target()
+        self.optimizers = self._make_optimizers(make_optimizer)
+        self.cost = self._cost(batch_size)
+
+    # Acting ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decide(self, observation: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Return an exploring action [A] for one observation [S, C, H, W] uint8, and the row to store for it."""
+        latents, row = self.online.encoder.observe(observation)
+        action = self.noisy(self.actor(latents[ACTOR]))[0].cpu().numpy()
+        if self.decisions < self.random_steps:
+            action = self.random.actions.uniform(-1, 1, self.actor.action_size).astype(np.float32)
+        self.decisions += 1
+        return action, self._newest(row)
+
+    @torch.no_grad()
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Return actions [B, A] without noise for observations [B, S, C, H, W] uint8."""
+        encoder = self.online.encoder
+        latents = encoder(encoder.inputs(encoder.view(self._to_device(observations))))
+        return self.actor(latents[ACTOR]).cpu().numpy()  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def judge(
+        self, latents: Tensor, network: EncodedNetwork[TanhTwinCritic], actions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the policy's actions [B, A], or `actions`, and the critics' lower values [B], of latents [B, N, L]."""
+        action = self.actor(self.online.encoder.finish(latents)[ACTOR]) if actions is None else actions
+        return action, network.head(network.encoder.finish(latents)[CRITIC], action).amin(0)
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of the actions' noise, from the decisions so far (Yarats et al. 2021, section 3.1)."""
+        start, end = self.settings.noise_start, self.settings.noise_end
+        return start + (end - start) * min(self.decisions / self.settings.noise_steps, 1.0)
+
+    def noisy(self, actions: Tensor, clip: float | None = None) -> Tensor:
+        """Return actions [B, A] with noise, of `clip` at most; a gradient passes where they are kept in range too."""
+        noise = self.noise * torch.randn(actions.shape, generator=self.random.policy, device=actions.device)
+        moved = actions + (noise if clip is None else noise.clamp(-clip, clip))
+        return moved + (moved.clamp(-LARGEST_ACTION, LARGEST_ACTION) - moved).detach()
+
+    def heads(self) -> dict[str, nn.Module]:
+        """Return actor and critics."""
+        return {"actor": self.actor, "critic": self.online.head}
+
+    # Learning --------------------------------------------------------------------------------------------------
+
+    def update(self, batch: Batch) -> Update:
+        """Take the steps of one update in the published order: critic and encoder, actor, target.
+
+        All three read the same pass through the convolutions, from before the critic's step.
+        """
+        encoder = self.online.encoder
+        below = encoder.embed_below(encoder.prepare(batch.now))
+        metrics = self.improve_critic(batch, below, encoder.prepare(batch.next))
+        metrics |= self.improve_actor(below.detach())
+        if self.updates % self.target_every == 0:
+            self.update_target()
+        self.updates += 1
+        return Update(metrics, priority=None)
+
+    def improve_critic(self, batch: Batch, below: Tensor, following: Tensor) -> Metrics:
+        """Take one step of critics and encoder; `below` as `embed_below` gives it, `following` as `prepare` does."""
+        loss, value = self.critic_loss(batch, self.online.encoder.embed_last(below, CRITIC), following)
+        self._descend(loss, optimizers=("critic", "encoder"))
+        return {"critic_loss": loss.detach(), "q_mean": value}
+
+    def improve_actor(self, below: Tensor) -> Metrics:
+        """Take one step of the actor and its trunk, towards what the improved critics value."""
+        loss = self.actor_loss(below)
+        self._descend(loss, optimizers=("actor", "actor_encoder"))
+        return {"actor_loss": loss.detach()}
+
+    def critic_loss(self, batch: Batch, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the squared errors of both critics on latents [B, L], summed, and their mean value (section 3.1)."""
+        with torch.no_grad():
+            latents = self.target.encoder.embed(following)  # its actor's trunk is the online one
+            action = self.noisy(self.actor(latents[ACTOR]), self.settings.noise_clip)
+            goal = batch.reward + batch.discount * self.target.head(latents[CRITIC], action).amin(0)  # [B]
+        values = self.online.head(now, batch.action)  # [2, B]
+        return (values - goal).square().mean(1).sum(), values.detach().mean()
+
+    def actor_loss(self, below: Tensor) -> Tensor:
+        """Return the negative mean of the critics' lower value of the policy's noisy actions (section 3.1)."""
+        encoder, critics = self.online.encoder, self.online.head
+        action = self.noisy(self.actor(encoder.embed_last(below, ACTOR)), self.settings.noise_clip)
+        critics.requires_grad_(False)  # the gradient passes through them, not into them
+        loss: Tensor = -critics(encoder.embed_last(below, CRITIC).detach(), action).amin(0).mean()
+        critics.requires_grad_(True)
+        return loss
+
+    @torch.no_grad()
+    def update_target(self) -> None:
+        """Move the target's critics and, until the freeze, their trunk towards the online ones."""
+        pairs = zip(self.target.parameters(), self.online.parameters(), strict=True)
+        slow, fast = zip(*((slow, fast) for slow, fast in pairs if slow is not fast), strict=True)
+        torch._foreach_lerp_(slow, fast, self.tau)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Return everything with parameters."""
+        return {"online": self.online, "target": self.target, "actor": self.actor}
+
+    def generators(self) -> dict[str, RandomGenerator]:
+        """Return every source of random numbers."""
+        return {"policy": self.random.policy, "crops": self.random.crops, "actions": self.random.actions}
+
+    def _tie_target(self) -> None:
+        """Let the target read through the online encoder, but for the critic's trunk."""
+        ours, theirs = self.online.encoder.stages, self.target.encoder.stages
+        for index in range(len(ours) - 1):
+            theirs[index] = ours[index]
+        for layers in ("linear", "norm"):
+            getattr(theirs[-1], layers)[ACTOR] = getattr(ours[-1], layers)[ACTOR]
+
+    def _make_optimizers(self, make: Callable[[Iterable[nn.Parameter]], Optimizer]) -> dict[str, Optimizer]:
+        encoder = self.online.encoder
+        actors = {id(parameter) for parameter in encoder.own_parameters(ACTOR)}
+        base, above = encoder.base_parameters(), encoder.above_parameters()
+        groups = {
+            "critic": [*(p for p in above if id(p) not in actors), *self.online.head.parameters()],
+            "encoder": [p for p in base if id(p) not in actors],
+            "actor": [*(p for p in above if id(p) in actors), *self.actor.parameters()],
+            "actor_encoder": [p for p in base if id(p) in actors],
+        }
+        return {name: make(group) for name, group in groups.items() if group}
+
+    def _cost(self, batch_size: int) -> Cost:
+        """Passes per update: encoder on both observations, with one backward pass; actor the same.
+
+        Critics: the target's on the next observation, the online ones on this one with a backward pass and, for the
+        actor, once more with a backward pass to their inputs alone.
+        """
+        base, above = self.online.encoder.multiply_adds()
+        both, critics = Passes(2, 1), Passes(3, 1.5)
+        frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
+        return Cost(
+            encoder=Part(base, {Phase.FRAMES: both} | frozen),
+            heads=(
+                Part(self.actor.multiply_adds(), dict.fromkeys(Phase, both)),
+                Part(self.online.head.multiply_adds(), dict.fromkeys(Phase, critics), acts=False),
+                Part(above, dict.fromkeys(Phase, both)),
+            ),
+            batch_size=batch_size,
+            crops=self.latent.shape[0],
+            encoders=self.latent.shape[1],
+        )
+
+
+def make(inputs: AgentInputs) -> DrqV2:
+    """Make DrQ-v2."""
+    learning, sac, own = inputs.learning, inputs.sac, inputs.own
+    assert isinstance(own, DrqV2Settings)
+    generators = Generators(
+        policy=inputs.policy_generator(), actions=inputs.exploration_generator(), crops=inputs.view_generator()
+    )
+    # A module of the user's own reads pixels in [0, 1].
+    pixels = {} if inputs.brings_encoder else {"pixels": CentredPixels(inputs.precision)}
+    encoder = inputs.make_encoder(
+        projections=2,
+        augment=functools.partial(random_shift, pad=own.shift, generator=generators.crops),
+        num_crops=inputs.num_crops,
+        **pixels,
+    )
+    shape: dict[str, Any] = {
+        "latent_size": sac.latent_size,
+        "action_size": inputs.action_size,
+        "hidden_units": learning.hidden_units,
+        "precision": inputs.precision,
+    }
+    network, actor = EncodedNetwork(encoder, TanhTwinCritic(**shape)), DeterministicActor(**shape)
+    for part in (*list(encoder.stages)[inputs.brings_encoder :], network.head, actor):
+        part.apply(initialize_orthogonal)
+    return DrqV2(
+        network.to(inputs.device),
+        actor.to(inputs.device),
+        own,
+        batch_size=learning.batch_size,
+        random_steps=sac.random_steps,
+        target_every=learning.target_every,
+        tau=sac.critic_tau,
+        make_optimizer=adam(learning.learning_rate, eps=learning.adam_epsilon),
+        generators=generators,
+    )

@@ -1,0 +1,69 @@
+"""Networks and augmentation of DrQ-v2 (Yarats et al. 2021). Its trunks are the encoder's last stage, `Projections`.
+
+Axes: B batch, S stack, C channels, H, W, L latent size, A action dimensions.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from seer.networks.actor_critic import TwinCritic
+from seer.networks.augment import random_crop
+from seer.networks.linear import Perceptron
+from seer.networks.pixels import Pixels
+
+
+class CentredPixels(Pixels):
+    """Frames [B, S, C, H, W] uint8 to pixels [B, S*C, H, W] in [-0.5, 0.5]."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return the pixels."""
+        return super().forward(frames).sub_(0.5)
+
+
+def random_shift(frames: Tensor, pad: int, generator: torch.Generator) -> Tensor:
+    """Return each observation [B, S, C, H, W] moved by up to `pad` whole pixels; its rim fills the gap.
+
+    The published code samples bilinearly at the centres of pixels, which gives the same picture.
+    """
+    height, width = frames.shape[-2:]
+    rows = torch.arange(-pad, height + pad, device=frames.device).clamp(0, height - 1)
+    columns = torch.arange(-pad, width + pad, device=frames.device).clamp(0, width - 1)
+    return random_crop(frames.index_select(-2, rows).index_select(-1, columns), height, generator)
+
+
+class DeterministicActor(nn.Module):
+    """Policy: latent [B, L], before the trunk's tanh -> actions [B, A] in [-1, 1]."""
+
+    def __init__(
+        self, *, latent_size: int, action_size: int, hidden_units: int, precision: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.layers = Perceptron(latent_size, hidden_units, action_size, precision=precision)
+        self.action_size = action_size
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Return the actions."""
+        return torch.tanh(self.layers(torch.tanh(latent)))
+
+    def multiply_adds(self) -> int:
+        """Return the cost of one forward pass on one observation."""
+        return sum(layer.weight.numel() for layer in self.layers if isinstance(layer, nn.Linear))
+
+
+class TanhTwinCritic(TwinCritic):
+    """Two Q-functions [2, B] of a latent [B, L], before the trunk's tanh, and an action [B, A]."""
+
+    def forward(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Return the Q-values."""
+        return super().forward(torch.tanh(latent), action)
+
+
+@torch.no_grad()
+def initialize_orthogonal(module: nn.Module) -> None:
+    """Give linear layers and convolutions orthogonal weights and no bias, as the published code; for `Module.apply`."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        gain = nn.init.calculate_gain("relu") if isinstance(module, nn.Conv2d) else 1.0
+        # Through a tensor of plain order, as the weights of convolutions are channels-last.
+        module.weight.copy_(nn.init.orthogonal_(torch.empty(module.weight.shape), gain))
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)

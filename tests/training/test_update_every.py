@@ -1,0 +1,64 @@
+"""Updates at every so many steps: when they come, what they cost, in the loop and as foretold."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from painted_run import CAPACITY, STEPS, finish, make_training
+from seer.config import Config
+from seer.core.freeze_rules import FreezeAt
+from seer.core.phase import Phase
+from seer.errors import SettingError
+from seer.runs.folder import read_metrics
+from seer.training.cost import run_flops
+from seer.training.state import TrainingState
+from seer.validation import validate
+
+FROZEN_AT, FIRST = 122, 30
+
+
+@pytest.mark.parametrize(("every", "updates"), [(1, 2), (7, 1), (7, 2)])
+def test_updates_come_at_multiples_and_cost_what_is_foretold(every: int, updates: int, tmp_path: Path) -> None:
+    def make() -> TrainingState:
+        run = make_training(FreezeAt(FROZEN_AT, reason="given step"))
+        changes = {"update_every": every, "updates_per_step": updates, "first_update": FIRST}
+        run.schedule = dataclasses.replace(run.schedule, **changes)
+        return run
+
+    run, _ = finish(make, tmp_path / "run")
+    assert run.agent.phase is Phase.LATENTS
+    due = [step for step in range(FIRST, STEPS + 1) if step % every == 0]
+    records = [record for record in read_metrics(tmp_path / "run") if record["kind"] == "train"]
+    assert [record["updates"] for record in records] == [
+        updates * sum(step <= record["step"] for step in due) for record in records
+    ]
+    foretold = run_flops(
+        run.agent.cost, after=Phase.LATENTS, updates=updates, update_every=every, steps=STEPS,
+        first_update=FIRST, frozen_at=FROZEN_AT, capacity=CAPACITY,
+    )  # fmt: skip
+    assert (run.ledger.baseline, run.ledger.total) == foretold
+    cost, before = run.agent.cost, sum(step < FROZEN_AT for step in due)
+    by_hand = STEPS * cost.act + (STEPS - FROZEN_AT) * cost.store + FROZEN_AT * cost.store
+    by_hand += updates * (before * cost.update(Phase.FRAMES) + (len(due) - before) * cost.update(Phase.LATENTS))
+    assert run.ledger.total == by_hand
+
+
+@pytest.mark.parametrize(
+    ("first", "every", "n_step", "expected"), [(60, 1, 3, 60), (60, 7, 3, 63), (63, 7, 3, 63), (1, 4, 8, 12)]
+)
+def test_the_first_update_is_at_a_multiple_too(first: int, every: int, n_step: int, expected: int) -> None:
+    config = Config(env="ALE/Pong-v5")
+    learning = dataclasses.replace(config.learning, first_update=first, update_every=every)
+    config = dataclasses.replace(config, learning=learning, replay=dataclasses.replace(config.replay, n_step=n_step))
+    assert config.first_update == expected
+
+
+def test_a_freeze_before_the_first_multiple_is_refused() -> None:
+    config = Config(env="ALE/Pong-v5")
+    learning = dataclasses.replace(config.learning, first_update=1600, update_every=1000)
+    config = dataclasses.replace(config, learning=learning, freeze=dataclasses.replace(config.freeze, at="1900"))
+    with pytest.raises(
+        SettingError, match=r"begin at step 2000: give more, or a lower --first-update or --update-every$"
+    ):
+        validate(config)
