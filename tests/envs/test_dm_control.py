@@ -1,7 +1,6 @@
 """DeepMind Control: pictures and rewards against dm_control itself, episode ends, exact state, refusals."""
 
 import gc
-import json
 import subprocess
 import sys
 import weakref
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from drawing import needs_drawing
+from playing import assert_same, through_json
 from seer.envs.dm_control import DMControlEnvironment, known_dm_control_tasks, make_dm_control
 from seer.envs.rendering import Renderer
 from seer.errors import SettingError
@@ -44,20 +44,6 @@ def play(environment: DMControlEnvironment, *, seed: int, steps: int) -> list[tu
             record.append(environment.reset())
         record.append(environment.step(rng.uniform(-1, 1, environment.action_space.shape).astype(np.float32)))
     return record
-
-
-def assert_same(left: list[tuple[Any, ...]], right: list[tuple[Any, ...]]) -> None:
-    assert len(left) == len(right)
-    for place, (one, other) in enumerate(zip(left, right, strict=True)):
-        assert one[1:] == other[1:], f"differs at {place}"
-        assert np.array_equal(one[0], other[0]), f"observations differ at {place}"
-
-
-def through_json(value: Any) -> Any:
-    """What a checkpoint does to a state: arrays stay arrays, everything else becomes JSON and comes back."""
-    if isinstance(value, dict):
-        return {key: through_json(item) for key, item in value.items()}
-    return value.copy() if isinstance(value, np.ndarray) else json.loads(json.dumps(value))
 
 
 # The protocol

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
-from test_atari import Transition, assert_same, through_json
 
 import third_party
 from drawing import needs_drawing
 from painted_run import make_training
+from playing import Transition, assert_same, through_json
 from seer.core.freeze_rules import FreezeAt
 from seer.envs.base import PixelEnvironment
 from seer.envs.gymnasium import make_gymnasium

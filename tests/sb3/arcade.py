@@ -22,7 +22,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 from torch import Tensor
 
-from seer.integrations.stable_baselines3 import SeerReplayBuffer
+from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer
+from seer.integrations.stable_baselines3.extractors import networks
 
 gymnasium.register_envs(ale_py)
 
@@ -228,3 +229,37 @@ def which(samples: Transitions, transitions: Transitions, *, rounding: float = 1
     agree &= samples["reward"][:, None] == transitions["reward"][None]
     agree &= samples["done"][:, None] == transitions["done"][None]
     return agree
+
+
+def encode_slowly(learner: Any) -> Any:
+    """What is frozen of features [B, N, L] of images, by SB3's own method and what the policy's networks hold."""
+
+    def module(network: Any) -> Any:
+        return network.features_extractor if learner.policy.net_arch else network.features_extractor.cnn
+
+    parts: dict[int, Any] = {}
+    for network in networks(learner.policy).values():
+        parts.setdefault(id(module(network)), network)
+
+    def encode(observation: Any) -> Tensor:
+        with torch.no_grad():
+            return torch.stack(
+                [type(n).extract_features(n, observation, module(n).eval()) for n in parts.values()], dim=1
+            )
+
+    return encode
+
+
+def extractor_state(learner: Any) -> dict[str, Tensor]:
+    state = learner.policy.state_dict()
+    below = "features_extractor" if learner.policy.net_arch else "features_extractor.cnn"
+    return {name: value.clone() for name, value in state.items() if below in name}
+
+
+def trained(algorithm: str, steps: int = 80, freeze_at: int = 40, **options: Any) -> Any:
+    learner = model(algorithm, **options)
+    return learner.learn(steps, callback=SeerCallback(freeze_at, verbose=0))
+
+
+def quiet(freeze_at: Any = 40, **options: Any) -> SeerCallback:
+    return SeerCallback(freeze_at, verbose=0, **options)

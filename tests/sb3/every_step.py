@@ -20,8 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper,
 
 from seer.integrations.stable_baselines3 import SeerCallback
 
-from .arcade import Twin, model
-from .test_freeze import encode_slowly
+from .arcade import Twin, encode_slowly, model
 
 UNIT = 2**-16  # of a step's number, which is added to its reward: float32 holds both
 NUM_ENVS = 2

@@ -13,9 +13,8 @@ from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer
 from seer.integrations.stable_baselines3.extractors import StoredFeatures
 from seer.integrations.stable_baselines3.store import allocate
 
-from .arcade import Twin, arcade, model
+from .arcade import Twin, arcade, encode_slowly, model
 from .every_step import UNIT, Numbered
-from .test_freeze import encode_slowly
 from .test_use import quiet
 
 IGNORED = pytest.mark.filterwarnings("ignore:`n_steps=3` is ignored")

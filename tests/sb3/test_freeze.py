@@ -15,40 +15,21 @@ from seer.integrations.stable_baselines3 import SeerCallback
 from seer.integrations.stable_baselines3.cut import choose_cut
 from seer.integrations.stable_baselines3.extractors import StoredFeatures, freeze, networks
 
-from .arcade import ALGORITHMS, Twin, all_transitions, arcade, model, sampled, which
+from .arcade import (
+    ALGORITHMS,
+    Twin,
+    all_transitions,
+    arcade,
+    encode_slowly,
+    extractor_state,
+    model,
+    sampled,
+    trained,
+    which,
+)  # fmt: skip
 
 Model = Any  # SB3's classes have no common attributes for what is read here
 EVERY = pytest.mark.parametrize("algorithm", ALGORITHMS)
-
-
-def encode_slowly(learner: Model) -> Any:
-    """What is frozen of features [B, N, L] of images, by SB3's own method and what the policy's networks hold."""
-
-    def module(network: Any) -> Any:
-        return network.features_extractor if learner.policy.net_arch else network.features_extractor.cnn
-
-    parts: dict[int, Any] = {}
-    for network in networks(learner.policy).values():
-        parts.setdefault(id(module(network)), network)
-
-    def encode(observation: Any) -> Tensor:
-        with torch.no_grad():
-            return torch.stack(
-                [type(n).extract_features(n, observation, module(n).eval()) for n in parts.values()], dim=1
-            )
-
-    return encode
-
-
-def extractor_state(learner: Model) -> dict[str, Tensor]:
-    state = learner.policy.state_dict()
-    below = "features_extractor" if learner.policy.net_arch else "features_extractor.cnn"
-    return {name: value.clone() for name, value in state.items() if below in name}
-
-
-def trained(algorithm: str, steps: int = 80, freeze_at: int = 40, **options: Any) -> Model:
-    learner = model(algorithm, **options)
-    return learner.learn(steps, callback=SeerCallback(freeze_at, verbose=0))
 
 
 @pytest.fixture(scope="module", params=ALGORITHMS)
