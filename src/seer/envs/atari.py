@@ -131,10 +131,7 @@ class AtariEnvironment(PixelEnvironment):
     def _snapshot(self) -> State:
         """The emulator and its random generators; exact only for starting a game from it."""
         emulator = bytearray(self._console.ale.cloneState(include_rng=True).serialize())
-        return {
-            "emulator": np.array(emulator, np.uint8),
-            "noop_rng": self._console.np_random.bit_generator.state,
-        }
+        return {"emulator": np.array(emulator, np.uint8), "noop_rng": self._console.np_random.bit_generator.state}
 
     def _restore(self, snapshot: State) -> None:
         import ale_py

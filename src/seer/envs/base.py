@@ -58,12 +58,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     question: str | None = None
 
     def __init__(
-        self,
-        frame_shape: tuple[int, int, int],
-        *,
-        stack: int,
-        action_repeat: int,
-        action_space: gymnasium.Space[Any],
+        self, frame_shape: tuple[int, int, int], *, stack: int, action_repeat: int, action_space: gymnasium.Space[Any]
     ) -> None:
         self.frame_shape = frame_shape
         self.stack = stack
