@@ -12,7 +12,7 @@ import third_party
 from painted import Episode, PaintedEnvironment
 from seer.config import config_from_json, config_to_json
 from seer.envs.atari import make_atari
-from seer.envs.gymnasium import make_gymnasium
+from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.envs.vector import play
 from seer.runs.folder import read_metrics
 from seer.trainer import try_run
@@ -87,7 +87,7 @@ def test_the_limit_is_a_setting_of_training_and_evaluation() -> None:
 
 @pytest.mark.parametrize(("name", "limited"), [("Endless-v0", False), ("Limited-v0", True), ("Counts-v0", True)])
 def test_a_limit_of_the_environment_s_own_is_known(name: str, limited: bool) -> None:
-    environment = make_gymnasium(f"test_episode_limit:{name}")
+    environment = GymnasiumEnvironment(f"test_episode_limit:{name}")
     assert environment.has_time_limit == limited
     environment.max_episode_steps = 10
     assert environment.has_time_limit

@@ -78,6 +78,7 @@ def test_the_description_says_what_the_files_say(finished_run: Path, exported: P
     assert (about["run"], about["step"], about["env"], about["agent"]) == ("run", 1000, "ALE/Pong-v5", "rainbow")
     assert (about["encoder_frozen"], about["computes_in"]) == (True, "float32")
     assert about["environment_actions"] == {"first": 0}
+    assert "last two console pictures" in about["frame_preparation"]
     assert about["frame_bytes"] == {"newest": 7056, "stack": 28224}
     sent = {wire["dtype"]: wire["num_bytes"] for wire in about["latents_sent_as"]}
     assert sent == {"float32": 2304, "float16": 1152, "int8": 576}

@@ -43,7 +43,7 @@ ALGORITHMS: dict[str, tuple[type[OffPolicyAlgorithm], dict[str, Any]]] = {
 
 
 class Console(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A game that is loaded once, which takes the emulator longer than hundreds of steps; every reset is the same."""
+    """A game that is loaded once, which takes the emulator longer than hundreds of steps; a seed begins it anew."""
 
     loaded: Any = None
 
@@ -52,20 +52,21 @@ class Console(gymnasium.Wrapper[Any, Any, Any, Any]):
         if self.loaded is None:
             self.env.reset(seed=seed)
             self.loaded = emulator.cloneState(include_rng=True)
+        if seed is not None:
+            self.unwrapped.np_random = np.random.default_rng(seed)
         emulator.restoreState(self.loaded)
         return self.env.reset()
 
 
-UNUSED: dict[tuple[Any, ...], list[Console]] = defaultdict(list)
+UNUSED: dict[str, list[Console]] = defaultdict(list)
 """Consoles of tests that have ended, by what they were made of."""
 
 
-def borrow(game: str, *, continuous: bool, rank: int) -> tuple[Console, Callable[[], None]]:
+def borrow(game: str, *, rank: int, **options: Any) -> tuple[Console, Callable[[], None]]:
     """A console, and what gives it back; one of each rank, which is also its seed."""
-    unused = UNUSED[game, continuous, rank]
+    unused = UNUSED[f"{game} {rank} {options}"]
     if not unused:
-        env = gymnasium.make(game, continuous=continuous, frameskip=4, repeat_action_probability=0.0)
-        unused.append(Console(env))
+        unused.append(Console(gymnasium.make(game, repeat_action_probability=0.0, **options)))
     console = unused.pop()
     return console, functools.partial(unused.append, console)
 
@@ -124,7 +125,7 @@ def arcade(
     """Pong from 84x84 pictures, as people hand it to Stable-Baselines3."""
 
     def make(rank: int) -> gymnasium.Env[Any, Any]:
-        console, give_back = borrow(game, continuous=continuous, rank=rank)
+        console, give_back = borrow(game, rank=rank, continuous=continuous, frameskip=4)
         env = WarpFrame(console)
         episodes = EndsNowAndThen(WithPaddles(env) if paddles else env, rank)
         weakref.finalize(episodes, give_back)

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTrans
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3 import SeerReplayBuffer
 from seer.integrations.stable_baselines3.extractors import StoredFeatures
-from seer.integrations.stable_baselines3.rows import ObservationRows
+from seer.integrations.stable_baselines3.packing import ObservationPacker
 
 from .arcade import Twin, all_transitions, arcade, encode_slowly, extractor_state, model, quiet, sampled, trained, which
 
@@ -159,13 +159,16 @@ def test_observations_of_any_byte_size_come_back_from_rows() -> None:
         }
     )
     space.seed(0)
-    rows = ObservationRows(space, 1)
+    rows = ObservationPacker(space, 1)
     for count in (1, 3):
         drawn = [space.sample() for _ in range(count)]
         observations = {key: np.stack([np.atleast_1d(one[key]) for one in drawn]) for key in space.spaces}
         back = rows.unpack(torch.from_numpy(rows.pack(observations)))
         for key, values in observations.items():
             np.testing.assert_array_equal(back[key].numpy().reshape(values.shape), values)
+    observations["joints"][0, 3] = np.nan
+    with pytest.raises(SettingError, match="'joints' of the observation has numbers that aren't finite"):
+        rows.pack(observations)
 
 
 @pytest.mark.slow
