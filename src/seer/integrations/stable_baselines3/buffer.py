@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seer.core.rows import Progress
 from seer.errors import SettingError
-from seer.integrations.stable_baselines3.extractors import FrozenExtractors, StoredFeatures
+from seer.integrations.stable_baselines3.extractors import FrozenExtractors, StoredFeatures, features_row
 from seer.integrations.stable_baselines3.packing import Observation, ObservationPacker, complete_last, has_image
 from seer.integrations.stable_baselines3.transition_replay import TransitionReplay
 from seer.replay import MultiEnvReplay, RowFormat, Transcoding
@@ -53,23 +53,13 @@ class SeerReplayBuffer(ReplayBuffer):
     """
 
     def __init__(  # noqa: PLR0917  # SB3's order
-        self,
-        buffer_size: int,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        device: torch.device | str = "auto",
-        n_envs: int = 1,
-        optimize_memory_usage: bool = False,
-        handle_timeout_termination: bool = True,
-        *,
-        frame_stack: int | None = None,
-        n_steps: int = 1,
+        self, buffer_size: int, observation_space: spaces.Space[Any], action_space: spaces.Space[Any],
+        device: torch.device | str = "auto", n_envs: int = 1, optimize_memory_usage: bool = False,
+        handle_timeout_termination: bool = True, *, frame_stack: int | None = None, n_steps: int = 1,
         gamma: float = 0.99,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if optimize_memory_usage:
-            raise SettingError(
-                "optimize_memory_usage=True: leave it out, SeerReplayBuffer stores no observation twice anyway"
-            )
+            raise SettingError("optimize_memory_usage=True: leave it out, no observation is stored twice anyway")
         if not has_image(observation_space):
             raise SettingError(f"SeerReplayBuffer needs image observations, not {observation_space}")
         if n_steps < 1 or not 0 < gamma <= 1:
@@ -77,9 +67,8 @@ class SeerReplayBuffer(ReplayBuffer):
         BaseBuffer.__init__(self, max(buffer_size // n_envs, 1), observation_space, action_space, device, n_envs)
         self.optimize_memory_usage = False
         self.handle_timeout_termination = handle_timeout_termination
-        self.frame_stack = frame_stack
+        self.frame_stack, self.n_steps, self.gamma = frame_stack, n_steps, gamma
         self.fingerprint: str | None = None  # of the extractors whose features are stored
-        self.n_steps, self.gamma = n_steps, gamma
         self._rng = np.random.default_rng(torch.initial_seed())  # SB3 has seeded torch; nothing is drawn from it here
         self._first_buffer_size = self.buffer_size
         self._extractors: FrozenExtractors | None = None
@@ -151,13 +140,11 @@ class SeerReplayBuffer(ReplayBuffer):
     def reset(self) -> None:
         """Forget all steps; what is stored stays the same kind."""
         if self.is_prepared:
-            extractors, latents = self._extractors, self.holds_latents
-            self._replay = None
-            self.buffer_size = self._first_buffer_size
+            held_latents, self._replay, self.buffer_size = self.holds_latents, None, self._first_buffer_size
             assert self.frame_stack is not None
             self.prepare(self.frame_stack)
-            if latents and extractors is not None:
-                self.freeze(extractors, self._latent_dtype)
+            if held_latents and self._extractors is not None:
+                self.freeze(self._extractors, self._latent_dtype)
         super().reset()
 
     def freeze(
@@ -173,7 +160,7 @@ class SeerReplayBuffer(ReplayBuffer):
             What was done, all environments together.
         """
         self._extractors, self._latent_dtype = extractors, latent_dtype
-        latent = extractors.row(latent_dtype, self.row_bytes)
+        latent = features_row(*extractors.shape, latent_dtype, self.row_bytes)
         done = self._rows.transcode(self._encode_rows, latent, chunk_rows=CHUNK, progress=progress)
         if self.holds_latents:
             self.attach(extractors)
@@ -196,14 +183,9 @@ class SeerReplayBuffer(ReplayBuffer):
             extractors.remember()
 
     def add(  # noqa: PLR0917  # SB3's order
-        self,
-        obs: Observation,
-        next_obs: Observation,
-        action: NDArray[Any],
-        reward: NDArray[Any],
-        done: NDArray[Any],
+        self, obs: Observation, next_obs: Observation, action: NDArray[Any], reward: NDArray[Any], done: NDArray[Any],
         infos: list[dict[str, Any]],
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Store one step of every environment, as SB3 calls it."""
         replay = self._ready()
         now, following = replay.packer.pack(obs), replay.packer.pack(next_obs)  # [E, S, R]

@@ -47,18 +47,10 @@ class SeerCallback(BaseCallback):
     """
 
     def __init__(
-        self,
-        freeze_at: int | str,
-        *,
-        freeze_layers: Layers = "auto",
-        latent_dtype: LatentDtype = "auto",
-        similarity: float = 0.985,
-        patience: int = 3,
-        earliest: int = 5000,
-        latest: int | None = None,
-        probe_every: int = 2500,
-        verbose: int = 1,
-    ) -> None:
+        self, freeze_at: int | str, *, freeze_layers: Layers = "auto", latent_dtype: LatentDtype = "auto",
+        similarity: float = 0.985, patience: int = 3, earliest: int = 5000, latest: int | None = None,
+        probe_every: int = 2500, verbose: int = 1,
+    ) -> None:  # fmt: skip
         super().__init__(verbose)
         self._choice = parse_freeze_at(freeze_at, setting="freeze_at")
         if not 0 <= similarity <= 1:
@@ -69,11 +61,11 @@ class SeerCallback(BaseCallback):
         ):  # fmt: skip
             if not _is_int(number) or number < least:
                 raise SettingError(f"{name} is {number!r}: give a whole number of at least {least}")
-        for name, value, known in (
-            ("freeze_layers", freeze_layers, get_args(Layers)), ("latent_dtype", latent_dtype, get_args(LatentDtype)),
+        for name, value, kind in (
+            ("freeze_layers", freeze_layers, Layers), ("latent_dtype", latent_dtype, LatentDtype),
         ):  # fmt: skip
-            if value not in known:
-                raise SettingError(f"{name} is {value!r}: use one of {', '.join(known)}")
+            if value not in get_args(kind):
+                raise SettingError(f"{name} is {value!r}: use one of {', '.join(get_args(kind))}")
         self.freeze_at, self.freeze_layers, self.latent_dtype = freeze_at, freeze_layers, latent_dtype
         self.probe_every = probe_every
         self._settings = {"threshold": similarity, "patience": patience, "earliest": earliest, "latest": latest}
@@ -85,8 +77,7 @@ class SeerCallback(BaseCallback):
 
     def _init_callback(self) -> None:
         model, buffer = self._checked()
-        stack = buffer.frame_stack
-        buffer.prepare(stack if stack is not None else find_frame_stack(self.training_env))
+        buffer.prepare(buffer.frame_stack or find_frame_stack(self.training_env))
         networks = online_networks(model.policy)
         size = self._cut().latent_size(networks[0].features_extractor)
         check_subclass(buffer, features_row(len(networks), size, self.latent_dtype, buffer.row_bytes))
@@ -159,8 +150,8 @@ class SeerCallback(BaseCallback):
 
     def _compare_features(self) -> float | None:
         """Return how alike the features are to those of the last comparison, at every `probe_every` steps."""
-        passed = self.num_timesteps // self.probe_every > self._probed_at // self.probe_every
-        if not passed or self.model._n_updates == self._learnt:
+        is_due = self.num_timesteps // self.probe_every > self._probed_at // self.probe_every
+        if not is_due or self.model._n_updates == self._learnt:
             return None
         self._probed_at, self._learnt = self.num_timesteps, self.model._n_updates
         similarity = self._stability.compare(self.model.policy, self._buffer, self._cut(), span=self.probe_every)

@@ -101,12 +101,7 @@ class FrozenExtractors:
     """Holds all extractors of a policy, frozen."""
 
     def __init__(self, extractors: list[FrozenExtractor], size: int) -> None:
-        self._extractors = extractors
-        self._shape = (len(extractors), size)
-
-    def row(self, dtype: str, most_bytes: int) -> RowFormat:
-        """Return the format of a row of these features: see `features_row`."""
-        return features_row(*self._shape, dtype, most_bytes)
+        self._extractors, self.shape = extractors, (len(extractors), size)  # (N, L)
 
     def encode(self, observation: Observation) -> Tensor:
         """Return features [B, N, L] float32 of images [B, ...]: tensors, as SB3's networks take them."""
@@ -156,9 +151,9 @@ def online_networks(policy: nn.Module) -> list[BaseModel]:
             distinct.setdefault(id(network.features_extractor), network)
     found = list(distinct.values())
     if not any(network.features_extractor.state_dict() for network in found):  # type: ignore[union-attr]
+        name = type(policy).__name__
         raise SettingError(
-            f"{type(policy).__name__} has no features extractor with weights to freeze: "
-            "use CnnPolicy or MultiInputPolicy"
+            f"{name} has no features extractor with weights to freeze: use CnnPolicy or MultiInputPolicy"
         )
     return found
 
@@ -214,9 +209,7 @@ def extract(network: BaseModel, module: nn.Module, observation: Observation) -> 
 def _together(extractors: list[FrozenExtractor]) -> FrozenExtractors:
     sizes = {extractor.encoder.latent_shape[1] for extractor in extractors}
     if len(sizes) > 1:
-        raise SettingError(
-            f"the policy's features extractors have sizes {sorted(sizes)}: give all the same features_dim"
-        )
+        raise SettingError(f"the policy's features extractors have sizes {sorted(sizes)}: give all one features_dim")
     return FrozenExtractors(extractors, sizes.pop())
 
 

@@ -79,9 +79,7 @@ class ObservationPacker:
                     "the wrapper that puts channels first, so wrap VecNormalize(VecTransposeImage(...), norm_obs=False)"
                 )
             if part.dtype.kind == "f" and not np.isfinite(array).all():
-                raise SettingError(
-                    f"{part.name} has numbers that aren't finite: nothing can be learnt from them"
-                )
+                raise SettingError(f"{part.name} has numbers that aren't finite: nothing can be learnt from them")
             packed.append(np.ascontiguousarray(array).reshape(len(array), self.stack, -1).view(np.uint8))
         return np.concatenate(packed, axis=-1)
 
