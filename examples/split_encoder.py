@@ -25,7 +25,7 @@ DTYPES = {"float32": np.float32, "float16": np.float16, "int8": np.uint8}
 
 
 class Wire:
-    """Latents [1, N, L] float32 as bytes, and back; int8 as each dimension's range in 255 steps."""
+    """Packs latents [1, N, L] float32 as bytes, and back; int8 as each dimension's range in 255 steps."""
 
     def __init__(self, folder: Path, dtype: str, shape: tuple[int, ...]) -> None:
         self.dtype, self.shape = np.dtype(DTYPES[dtype]), shape
@@ -34,7 +34,7 @@ class Wire:
         self.low, self.step = (np.array(ranges[name], np.float32) for name in ("low", "step"))
 
     def pack(self, latents: np.ndarray) -> bytes:
-        """As they are sent."""
+        """Return latents as they are sent."""
         if self.dtype == np.uint8:
             latents = np.clip(np.rint((latents - self.low) / self.step), 0, 255)
         elif self.dtype == np.float16:
@@ -42,7 +42,7 @@ class Wire:
         return latents.astype(self.dtype).tobytes()
 
     def unpack(self, message: bytes) -> np.ndarray:
-        """As the policy reads them."""
+        """Return latents as the policy reads them."""
         numbers = np.frombuffer(message, self.dtype).reshape(self.shape).astype(np.float32)
         return self.low + numbers * self.step if self.dtype == np.uint8 else numbers
 
@@ -87,14 +87,14 @@ def server(folder: Path, address: tuple[str, int]) -> None:
 
 
 def send(connection: socket.socket, stream: BinaryIO, message: bytes) -> None:
-    """At once, however short it is."""
+    """Send at once, however short it is."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     stream.write(message)
     stream.flush()
 
 
 def receive(stream: BinaryIO, num_bytes: int) -> bytes:
-    """So many bytes; ConnectionError if the other side is gone."""
+    """Return so many bytes; ConnectionError if the other side is gone."""
     message = stream.read(num_bytes)
     if len(message) < num_bytes:
         raise ConnectionError("the other side hung up")
@@ -102,31 +102,25 @@ def receive(stream: BinaryIO, num_bytes: int) -> bytes:
 
 
 def load(file: Path) -> onnxruntime.InferenceSession:
-    """One of the files; one thread, as both sides may share a machine."""
+    """Load one of the files; one thread, as both sides may share a machine."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
 def make_environment(about: dict[str, Any]) -> Any:
-    """What stands in for the device's camera: the run's environment, whole games and raw rewards."""
-    from seer.envs.atari import make_atari
-    from seer.envs.dm_control import make_dm_control
-    from seer.envs.gymnasium import make_gymnasium
+    """Make what stands in for the device's camera: the run's environment, whole games and raw rewards."""
+    from seer.envs.registry import ImageOptions, suite_of
+    from seer.registry import resolve
 
-    env_id, image = about["env"], about["image"]
-    settings = {"stack": image["stack"], "action_repeat": image["action_repeat"], "image_size": image["size"]}
-    if env_id.startswith("dm_control/"):
-        return make_dm_control(env_id, **settings)
-    if env_id.startswith("ALE/"):
-        return make_atari(env_id, training=False, **settings)
     grey = about["files"]["encoder.onnx"]["inputs"]["frames"]["shape"][2] == 1
-    shown = {"render_pixels": image["render_pixels"], "image_key": image["key"]}
-    return make_gymnasium(env_id, channels="grey" if grey else "as shown", **shown, **settings)
+    image = {name: about["image"][name] for name in ("size", "stack", "action_repeat", "render_pixels", "key")}
+    options = ImageOptions(**image, channels="grey" if grey else "as shown")
+    return resolve(suite_of(about["env"]).make)(about["env"], options, training=False)
 
 
 def main() -> None:
-    """One side or both."""
+    """Be one side or start both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="what seer export wrote")
     parser.add_argument("--latents", choices=list(DTYPES), default="float32", help="as what the device sends them")
@@ -153,7 +147,7 @@ def main() -> None:
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """HOST:PORT."""
+    """Return host and port of HOST:PORT."""
     host, _, port = text.rpartition(":")
     return host, int(port)
 

@@ -90,6 +90,16 @@ def test_one_module_may_serve_two_cameras_and_counts_twice() -> None:
         ({"latent_dtype": "int8"}, "latent_dtype 'int8'"),
         ({"cameras": {}}, "no image of any camera"),
         ({"cameras": {"front": Two(), "wrist": Two()}}, "gives a tuple"),
+        ({"cameras": {"front": make_module(), "wrist": nn.Linear(5, 5)}}, "a camera's module doesn't take"),
+        (
+            {"example": observation(0) | {"front": np.zeros((3, 16, 12), np.float32)}},
+            "'front' is float32.* give pixels",
+        ),
+        ({"example": observation(0) | {"front": np.zeros((3, 16, 12), np.uint8)}}, "'front' is uint8 .* give pixels"),
+        ({"example": observation(0) | {"front": np.zeros((1, 16, 12, 3), np.uint8)}}, "'front' .* batch of one"),
+        ({"example": observation(0) | {"joints": np.zeros((1, 5))}}, "'joints' .* batch of one"),
+        ({"example": observation(0) | {"task": "lift the cube"}}, "'task' isn't made of numbers"),
+        ({"example": observation(0) | {"agent": {"pos": np.zeros(2)}}}, "'agent' is a dict"),
     ],
 )
 def test_bad_settings_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -115,6 +125,28 @@ def test_an_observation_unlike_the_example_is_refused(changes: dict[str, np.ndar
         encoder.row(observation(1) | changes)
     with pytest.raises(ValueError, match="joints"):
         encoder.row({name: part for name, part in observation(1).items() if name != "joints"})
+
+
+def test_float_images_go_through_pixels_and_single_numbers_are_vectors_of_one() -> None:
+    module, seen = make_module(), observation(0)
+    turned = {name: (seen[name].transpose(2, 0, 1) / 255).astype(np.float32) for name in ("front", "wrist")}
+    given = {**turned, "gripper": 0.25, "closed": True}
+    encoder = seer.FrozenEncoder({"front": module, "wrist": module}, given, pixels=nn.Identity())  # type: ignore[arg-type]
+    plain = seer.FrozenEncoder({"front": module, "wrist": module}, seen)
+    parts, expected = encoder.split(encoder.row(given)), plain.split(plain.row(seen))  # type: ignore[arg-type]
+    torch.testing.assert_close(parts["front"], expected["front"])
+    assert (parts["gripper"].item(), parts["closed"].item(), encoder.sizes["gripper"]) == (0.25, 1, 1)
+    assert encoder.multiply_adds() == plain.multiply_adds()
+
+
+def test_a_number_that_the_row_cannot_hold_is_refused() -> None:
+    cameras: dict[str, nn.Module] = {"front": make_module(), "wrist": make_module()}
+    far = observation(0) | {"joints": np.array([0, 0, 1e5, 0, 0])}
+    with pytest.raises(ValueError, match=r"'joints' .* beyond 65,504.*torch.float16 .*latent_dtype"):
+        seer.FrozenEncoder(cameras, observation(0), latent_dtype="float16").row(far)
+    for dtype in ("float32", "bfloat16"):
+        encoder = seer.FrozenEncoder(cameras, observation(0), latent_dtype=dtype)
+        assert encoder.split(encoder.row(far))["joints"][0, 2] == 1e5
 
 
 def test_the_benchmark_runs() -> None:

@@ -1,10 +1,7 @@
-"""Environments on real games: the Atari protocol, exact state, refusals; and the painted test environment."""
+"""Atari: the protocol on real games, refusals and silence."""
 
-import json
 import subprocess
 import sys
-import threading
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +9,12 @@ import ale_py
 import cv2
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from painted import Episode, PaintedEnvironment, painted_number
+from playing import play
 from seer.envs.atari import AtariEnvironment, known_atari_games, make_atari
-from seer.envs.base import Drawing, Info, PixelEnvironment, Pixels
+from seer.envs.base import Pixels
 from seer.errors import SettingError
-
-Transition = tuple[npt.NDArray[np.uint8], float, bool, bool, dict[str, Any]]
-
-
-def through_json(value: Any) -> Any:
-    """What a checkpoint does to a state: arrays stay arrays, everything else becomes JSON and comes back."""
-    if isinstance(value, dict):
-        return {key: through_json(item) for key, item in value.items()}
-    return value.copy() if isinstance(value, np.ndarray) else json.loads(json.dumps(value))
-
-
-def play(environment: PixelEnvironment, *, seed: int, steps: int) -> list[Transition]:
-    """`steps` random steps, with resets where they are due; each reset is recorded like a step."""
-    rng = np.random.default_rng(seed)
-    record: list[Transition] = []
-    for _ in range(steps):
-        if environment.state_dict()["needs_reset"]:
-            observation, info = environment.reset()
-            record.append((observation, 0.0, False, False, info))
-        record.append(environment.step(rng.integers(environment.action_space.n)))  # type: ignore[attr-defined]
-    return record
-
-
-def assert_same(left: list[Transition], right: list[Transition]) -> None:
-    assert len(left) == len(right)
-    for place, (one, other) in enumerate(zip(left, right, strict=True)):
-        assert np.array_equal(one[0], other[0]), f"observations differ at {place}"
-        assert one[1:] == other[1:], f"differs at {place}"
-
-
-# The Atari protocol
 
 
 def test_observations_are_those_of_a_slow_obvious_emulation() -> None:
@@ -62,7 +27,7 @@ def test_observations_are_those_of_a_slow_obvious_emulation() -> None:
     for _ in range(raw.np_random.integers(1, 31)):
         raw.ale.act(ale_py.Action.NOOP)
 
-    def resized(*screens: npt.NDArray[np.uint8]) -> Any:
+    def resized(*screens: Pixels) -> Any:
         return cv2.resize(np.maximum.reduce(screens), (84, 84), interpolation=cv2.INTER_AREA)
 
     frames = [resized(raw.ale.getScreenGrayscale())] * 4
@@ -187,79 +152,6 @@ def test_shapes_attributes_and_pictures() -> None:
     assert game.metadata["render_fps"] == 15
 
 
-# Exact state
-
-
-@pytest.mark.parametrize(
-    ("env_id", "training", "steps"),
-    [("ALE/Alien-v5", True, 500), ("ALE/Qbert-v5", False, 250), ("ALE/Breakout-v5", True, 100)],
-)
-def test_a_restored_game_goes_on_bit_for_bit(env_id: str, training: bool, steps: int) -> None:
-    original = make_atari(env_id, training=training)
-    original.reset(seed=8)
-    play(original, seed=0, steps=steps)
-    state = through_json(original.state_dict())
-    restored = make_atari(env_id, training=training)
-    restored.load_state_dict(state)
-    assert np.array_equal(original.render(), restored.render())
-    assert_equal_states(restored.state_dict(), state)
-    left, right = (play(game, seed=1, steps=600) for game in (original, restored))
-    assert any("episode" in info for *_, info in left), "the comparison should cross a game's end"
-    assert_same(left, right)
-    assert_equal_states(restored.state_dict(), original.state_dict())
-
-
-def test_a_used_environment_can_be_restored_too_also_when_a_game_is_over() -> None:
-    original, restored = (make_atari("ALE/Breakout-v5", training=False) for _ in range(2))
-    original.reset(seed=8)
-    rng = np.random.default_rng(0)
-    while not original.state_dict()["needs_reset"]:
-        original.step(rng.integers(4))
-    play(restored, seed=9, steps=20)
-    restored.load_state_dict(through_json(original.state_dict()))
-    assert_same(play(original, seed=1, steps=300), play(restored, seed=1, steps=300))
-
-
-def test_a_state_saved_before_the_first_reset_keeps_the_seeds() -> None:
-    original, restored = (make_atari("ALE/Breakout-v5", training=True) for _ in range(2))
-    restored.load_state_dict(through_json(original.state_dict()))
-    assert_same(play(original, seed=1, steps=100), play(restored, seed=1, steps=100))
-
-
-def assert_equal_states(left: dict[str, Any], right: dict[str, Any]) -> None:
-    assert left.keys() == right.keys()
-    for name, value in left.items():
-        if isinstance(value, dict):
-            assert_equal_states(value, right[name])
-        else:
-            assert np.array_equal(value, right[name]), name
-
-
-def test_a_state_saved_between_a_lost_life_and_its_reset_goes_on_with_the_same_game() -> None:
-    original, restored = (make_atari("ALE/Alien-v5", training=True) for _ in range(2))
-    play_until_a_life_is_lost(original)
-    restored.load_state_dict(through_json(original.state_dict()))
-    assert restored.reset()[1]["lives"] == 2
-    original.reset()
-    assert_same(play(original, seed=1, steps=200), play(restored, seed=1, steps=200))
-
-
-def test_the_state_of_another_game_is_refused() -> None:
-    state = make_atari("ALE/Alien-v5", training=True).state_dict()
-    with pytest.raises(SettingError, match=r"ALE/Alien-v5 on ale-py .* ALE/Qbert-v5"):
-        make_atari("ALE/Qbert-v5", training=True).load_state_dict(state)
-
-
-def test_a_state_that_other_settings_can_not_reach_is_refused() -> None:
-    game = make_atari("ALE/Alien-v5", training=True)
-    play(game, seed=0, steps=50)
-    with pytest.raises(SettingError, match="action_repeat"):
-        make_atari("ALE/Alien-v5", training=True, action_repeat=2).load_state_dict(game.state_dict())
-
-
-# Refusals and silence
-
-
 @pytest.mark.parametrize(
     ("env_id", "nearest"),
     [
@@ -309,99 +201,3 @@ game.close()
 """
     done = subprocess.run([sys.executable, "-W", "always", "-c", script], capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
-# The painted environment, and through it what PixelEnvironment does for every simulator
-
-
-def test_painted_numbers_stacks_ends_and_rewards() -> None:
-    environment = PaintedEnvironment(
-        episodes=[Episode(2), Episode(3, truncated=True)],
-        rewards=[0.0, 1.0, 2.0],
-        frame_shape=(1, 3, 2),
-        stack=3,
-    )
-    assert environment.observation_space.shape == (3, 1, 3, 2)
-    stacks, rewards, ends, reports = [], [], [], []
-    for observation, reward, terminated, truncated, info in play(environment, seed=0, steps=6):
-        stacks.append(painted_number(observation).tolist())
-        rewards.append(reward)
-        ends.append((terminated, truncated))
-        reports.append(info.get("episode"))
-    assert stacks == [
-        *([0, 0, 0], [0, 0, 1], [0, 1, 2]),
-        *([3, 3, 3], [3, 3, 4], [3, 4, 5], [4, 5, 6]),
-        *([7, 7, 7], [7, 7, 8]),
-    ]
-    assert rewards == [0, 1, 2, 0, 1, 2, 0, 0, 2]
-    assert [place for place, (terminated, _) in enumerate(ends) if terminated] == [2]
-    assert [place for place, (_, truncated) in enumerate(ends) if truncated] == [6]
-    assert reports[2] == {"return": 3.0, "length": 2}
-    assert reports[6] == {"return": 3.0, "length": 3}
-    assert reports.count(None) == 7
-
-
-def test_painted_numbers_go_beyond_one_byte() -> None:
-    environment = PaintedEnvironment(episodes=[Episode(1000)])
-    record = play(environment, seed=0, steps=700)
-    observations = np.stack([observation for observation, *_ in record])
-    assert observations.shape == (701, 4, 1, 84, 84)
-    assert painted_number(observations[:, -1]).tolist() == list(range(701))
-
-
-def test_a_step_without_reset_is_refused() -> None:
-    environment = PaintedEnvironment(episodes=[Episode(1)])
-    with pytest.raises(gymnasium.error.ResetNeeded):
-        environment.step(0)
-    environment.reset()
-    environment.step(0)
-    with pytest.raises(gymnasium.error.ResetNeeded):
-        environment.step(0)
-
-
-@pytest.mark.parametrize("steps", range(8))
-def test_a_restored_painted_environment_goes_on(steps: int) -> None:
-    original, restored = PaintedEnvironment(), PaintedEnvironment()
-    play(original, seed=0, steps=steps)
-    play(restored, seed=0, steps=3)
-    restored.load_state_dict(through_json(original.state_dict()))
-    assert_same(play(original, seed=1, steps=20), play(restored, seed=1, steps=20))
-
-
-class DrawnLater(PaintedEnvironment):
-    """Hands out promises of its frames; `finish` keeps the newest."""
-
-    def _advance(self, action: Any) -> tuple[Drawing, float, bool, bool, Info]:
-        self.frame, *rest = super()._advance(action)
-        self.promise: Future[Pixels] = Future()
-        return self.promise, *rest
-
-    def finish(self) -> None:
-        self.promise.set_result(self.frame)
-
-
-def test_a_step_needn_t_wait_for_its_picture() -> None:
-    later, at_once = DrawnLater(), PaintedEnvironment()
-    later.reset()
-    at_once.reset()
-    reward, terminated, truncated, _ = later.advance(0)  # returns though nothing is drawn
-    threading.Timer(0.05, later.finish).start()
-    observation = later.observe()  # waits
-    expected = at_once.step(0)
-    assert np.array_equal(observation, expected[0])
-    assert (reward, terminated, truncated) == expected[1:4]
-    assert np.array_equal(later.observe(), observation)
-
-
-def test_the_simulator_stays_as_it_is_while_it_is_drawn() -> None:
-    environment = DrawnLater()
-    environment.reset()
-    environment.advance(0)
-    waiting = threading.Thread(target=environment.advance, args=(0,))
-    waiting.start()
-    waiting.join(0.05)
-    assert waiting.is_alive()
-    assert environment._steps == 1
-    environment.finish()
-    waiting.join(5)
-    assert environment._steps == 2

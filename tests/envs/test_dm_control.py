@@ -1,7 +1,6 @@
 """DeepMind Control: pictures and rewards against dm_control itself, episode ends, exact state, refusals."""
 
 import gc
-import json
 import subprocess
 import sys
 import weakref
@@ -14,7 +13,8 @@ import numpy.typing as npt
 import pytest
 
 from drawing import needs_drawing
-from seer.envs.dm_control import DMControlEnvironment, known_dm_control_tasks, make_dm_control
+from playing import assert_same, through_json
+from seer.envs.dm_control import DMControlEnvironment, known_dm_control_tasks
 from seer.envs.rendering import Renderer
 from seer.errors import SettingError
 
@@ -32,7 +32,7 @@ def _backend() -> None:
 def make(name: str = "cartpole-swingup", *, action_repeat: int = 50, **settings: Any) -> DMControlEnvironment:
     """A task without shadows, which draws quickly, and with episodes of 20 steps."""
     settings = {"shadows": False} | settings
-    return make_dm_control(f"dm_control/{name}-v0", action_repeat=action_repeat, **settings)
+    return DMControlEnvironment(f"dm_control/{name}-v0", action_repeat=action_repeat, **settings)
 
 
 def play(environment: DMControlEnvironment, *, seed: int, steps: int) -> list[tuple[Any, ...]]:
@@ -44,20 +44,6 @@ def play(environment: DMControlEnvironment, *, seed: int, steps: int) -> list[tu
             record.append(environment.reset())
         record.append(environment.step(rng.uniform(-1, 1, environment.action_space.shape).astype(np.float32)))
     return record
-
-
-def assert_same(left: list[tuple[Any, ...]], right: list[tuple[Any, ...]]) -> None:
-    assert len(left) == len(right)
-    for place, (one, other) in enumerate(zip(left, right, strict=True)):
-        assert one[1:] == other[1:], f"differs at {place}"
-        assert np.array_equal(one[0], other[0]), f"observations differ at {place}"
-
-
-def through_json(value: Any) -> Any:
-    """What a checkpoint does to a state: arrays stay arrays, everything else becomes JSON and comes back."""
-    if isinstance(value, dict):
-        return {key: through_json(item) for key, item in value.items()}
-    return value.copy() if isinstance(value, np.ndarray) else json.loads(json.dumps(value))
 
 
 # The protocol
@@ -88,7 +74,7 @@ def test_pictures_and_rewards_are_those_of_dm_control(name: str) -> None:
 
 
 def test_shapes_and_attributes() -> None:
-    environment = make_dm_control("dm_control/walker-walk-v0", action_repeat=2, stack=4, image_size=50)
+    environment = DMControlEnvironment("dm_control/walker-walk-v0", action_repeat=2, stack=4, image_size=50)
     observation, _ = environment.reset(seed=0)
     assert observation.shape == (4, 3, 50, 50)
     assert environment.observation_space.contains(observation)
@@ -272,7 +258,7 @@ def test_the_state_of_another_task_is_refused() -> None:
 )
 def test_an_unknown_task_is_refused_with_the_nearest_one(env_id: str, nearest: str) -> None:
     with pytest.raises(SettingError) as refusal:
-        make_dm_control(env_id, action_repeat=2)
+        DMControlEnvironment(env_id, action_repeat=2)
     assert repr(env_id) in str(refusal.value)
     assert nearest in str(refusal.value)
 
@@ -285,8 +271,8 @@ def test_known_tasks() -> None:
 
 def test_nothing_is_printed() -> None:
     script = """
-from seer.envs.dm_control import make_dm_control
-environment = make_dm_control("dm_control/cheetah-run-v0", action_repeat=4)
+from seer.envs.dm_control import DMControlEnvironment
+environment = DMControlEnvironment("dm_control/cheetah-run-v0", action_repeat=4)
 environment.reset(seed=1)
 environment.step(environment.action_space.sample())
 environment.load_state_dict(environment.state_dict())

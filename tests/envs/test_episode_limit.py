@@ -13,7 +13,7 @@ from painted import Episode, PaintedEnvironment
 from seer.config import config_from_json, config_to_json
 from seer.envs.atari import make_atari
 from seer.envs.base import PixelEnvironment
-from seer.envs.gymnasium import make_gymnasium
+from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.envs.vector import play
 from seer.runs.folder import read_metrics
 from seer.trainer import try_run
@@ -95,7 +95,7 @@ def test_without_the_setting_an_environment_keeps_its_own_limit(monkeypatch: pyt
 
 @pytest.mark.parametrize(("name", "limited"), [("Endless-v0", False), ("Limited-v0", True), ("Counts-v0", True)])
 def test_a_limit_of_the_environment_s_own_is_known(name: str, limited: bool) -> None:
-    environment = make_gymnasium(f"test_episode_limit:{name}")
+    environment = GymnasiumEnvironment(f"test_episode_limit:{name}")
     assert environment.has_time_limit == limited
     environment.max_episode_steps = 10
     assert environment.has_time_limit

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
-from test_atari import Transition, assert_same, through_json
 
 import third_party
 from drawing import needs_drawing
 from painted_run import make_training
+from playing import Transition, assert_same, through_json
 from seer.core.freeze_rules import FreezeAt
 from seer.envs.base import PixelEnvironment
-from seer.envs.gymnasium import make_gymnasium
+from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.errors import RunError, SettingError
 from seer.replay.transitions import End
 from seer.runs.folder import read_metrics
@@ -60,7 +60,7 @@ def block_means(picture: NDArray[Any]) -> NDArray[np.float64]:
 def test_frames_are_the_pictures_scaled_by_area(shape: tuple[int, ...], channels: Any) -> None:
     gymnasium.register("Shaped-v0", third_party.Shows, kwargs={"shape": shape})
     try:
-        environment = make_gymnasium("Shaped-v0", channels=channels, stack=2, action_repeat=3)
+        environment = GymnasiumEnvironment("Shaped-v0", channels=channels, stack=2, action_repeat=3)
     finally:
         del gymnasium.registry["Shaped-v0"]
     seen = [environment.reset(seed=3)[0][-1]]
@@ -87,7 +87,7 @@ def test_frames_are_the_pictures_scaled_by_area(shape: tuple[int, ...], channels
 
 
 def test_actions_are_scaled_to_their_bounds_and_shape() -> None:
-    environment = make_gymnasium("third_party:Box-v0")
+    environment = GymnasiumEnvironment("third_party:Box-v0")
     assert environment.action_space == gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
     environment.reset(seed=0)
     for action in ([-1, -1], [1, 1], [0, 0.5]):
@@ -95,22 +95,22 @@ def test_actions_are_scaled_to_their_bounds_and_shape() -> None:
     played = np.array(environment._env.unwrapped.played)
     assert played.tolist() == [[[-3.0], [0.0]], [[5.0], [1.0]], [[1.0], [0.75]]]
     assert environment.own_actions() == {"low": played[0].tolist(), "high": played[1].tolist()}
-    assert make_gymnasium("third_party:Shows-v0").own_actions() == {"first": -1}
+    assert GymnasiumEnvironment("third_party:Shows-v0").own_actions() == {"first": -1}
 
 
 def test_the_picture_among_other_observations_is_found_or_named() -> None:
-    told = make_gymnasium("third_party:Camera-v0").account
+    told = GymnasiumEnvironment("third_party:Camera-v0").account
     assert told.startswith("Sees its observation 'front' (not 'speed'), 20x20, as 84x84")
-    environment = make_gymnasium("third_party:Cameras-v0", image_key="right")
+    environment = GymnasiumEnvironment("third_party:Cameras-v0", image_key="right")
     environment.reset(seed=0)
     assert np.array_equal(environment.render(), environment._picture)
     assert "'right' (not 'left', 'speed')" in environment.account
-    assert "codes" in make_gymnasium(MINIGRID).account, "7x7 numbers of objects"
+    assert "codes" in GymnasiumEnvironment(MINIGRID).account, "7x7 numbers of objects"
 
 
 @pytest.mark.parametrize(("env_id", "options"), REAL)
 def test_the_wrapper_passes_gymnasiums_own_check(env_id: str, options: dict[str, Any]) -> None:
-    check_env(make_gymnasium(env_id, **options))
+    check_env(GymnasiumEnvironment(env_id, **options))
 
 
 def test_mujoco_s_own_environments_are_drawn_without_a_screen() -> None:
@@ -119,8 +119,8 @@ def test_mujoco_s_own_environments_are_drawn_without_a_screen() -> None:
     program = (
         "import os, sys, types\n"
         "sys.modules['imageio'] = types.ModuleType('imageio')\n"  # which Gymnasium imports there, and videos alone need
-        "from seer.envs.gymnasium import make_gymnasium\n"
-        "environment = make_gymnasium('InvertedPendulum-v5', render_pixels=True)\n"
+        "from seer.envs.gymnasium import GymnasiumEnvironment\n"
+        "environment = GymnasiumEnvironment('InvertedPendulum-v5', render_pixels=True)\n"
         "shown = environment.reset(seed=0)[0]\n"
         "print(os.environ['MUJOCO_GL'], environment.backend, shown.std() > 1)"
     )
@@ -131,7 +131,7 @@ def test_mujoco_s_own_environments_are_drawn_without_a_screen() -> None:
 
 
 def test_real_pictures_come_through() -> None:
-    environment = make_gymnasium(MINIGRID, render_pixels=True)
+    environment = GymnasiumEnvironment(MINIGRID, render_pixels=True)
     observation, _ = environment.reset(seed=0)
     red, green, blue = observation[-1].astype(int)
     goal = (green - red > 150) & (green - blue > 150)
@@ -144,10 +144,10 @@ def test_real_pictures_come_through() -> None:
 
 @pytest.mark.parametrize(("env_id", "options"), REAL)
 def test_a_restored_episode_goes_on_bit_for_bit(env_id: str, options: dict[str, Any]) -> None:
-    original = make_gymnasium(env_id, **options)
+    original = GymnasiumEnvironment(env_id, **options)
     original.reset(seed=8)
     play(original, seed=0, steps=130)
-    restored = make_gymnasium(env_id, **options)
+    restored = GymnasiumEnvironment(env_id, **options)
     restored.load_state_dict(through_json(original.state_dict()))
     assert not restored.is_lost
     original.action_space.seed(1)
@@ -157,19 +157,19 @@ def test_a_restored_episode_goes_on_bit_for_bit(env_id: str, options: dict[str, 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as an error, SWIG's ends the process
 def test_car_racing_goes_on_after_an_episode_and_a_half() -> None:
     """Box2D keeps a world over episodes; the restored one has a fresh world."""
-    original = make_gymnasium("CarRacing-v3", image_size=42)
+    original = GymnasiumEnvironment("CarRacing-v3", image_size=42)
     original.reset(seed=1)
     original.step(np.zeros(3, np.float32))
     original.reset()
     play(original, seed=0, steps=40)
-    restored = make_gymnasium("CarRacing-v3", image_size=42)
+    restored = GymnasiumEnvironment("CarRacing-v3", image_size=42)
     restored.load_state_dict(through_json(original.state_dict()))
     assert not restored.is_lost
     assert_same(play(original, seed=1, steps=30), play(restored, seed=1, steps=30))
 
 
 def test_an_environment_that_cant_be_brought_back_says_so() -> None:
-    original, restored = (make_gymnasium("third_party:Unrepeatable-v0") for _ in range(2))
+    original, restored = (GymnasiumEnvironment("third_party:Unrepeatable-v0") for _ in range(2))
     original.reset(seed=8)
     last, *_ = original.step(0)
     restored.load_state_dict(through_json(original.state_dict()))
@@ -182,7 +182,7 @@ def test_an_environment_that_cant_be_brought_back_says_so() -> None:
 
 
 def test_an_environment_that_fails_when_played_again_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    original, restored = (make_gymnasium("third_party:Shows-v0") for _ in range(2))
+    original, restored = (GymnasiumEnvironment("third_party:Shows-v0") for _ in range(2))
     original.reset(seed=8)
     original.step(0)
 
@@ -195,9 +195,9 @@ def test_an_environment_that_fails_when_played_again_is_lost(monkeypatch: pytest
 
 
 def test_the_state_of_other_settings_is_refused() -> None:
-    state = make_gymnasium("third_party:Shows-v0").state_dict()
+    state = GymnasiumEnvironment("third_party:Shows-v0").state_dict()
     with pytest.raises(SettingError, match=r"action repeat 1.*action repeat 2"):
-        make_gymnasium("third_party:Shows-v0", action_repeat=2).load_state_dict(state)
+        GymnasiumEnvironment("third_party:Shows-v0", action_repeat=2).load_state_dict(state)
 
 
 def test_a_lost_episode_is_closed_in_the_replay() -> None:
@@ -258,7 +258,7 @@ def test_a_lost_episode_is_closed_in_the_replay() -> None:
 @pytest.mark.filterwarnings("ignore:.*latest versioned environment")
 def test_what_cant_be_played_is_refused_in_one_line(env_id: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingError, match=said) as refusal:
-        make_gymnasium(env_id, **options)
+        GymnasiumEnvironment(env_id, **options)
     assert "\n" not in str(refusal.value)
 
 
@@ -266,13 +266,13 @@ def test_a_grey_environment_has_no_colours() -> None:
     gymnasium.register("Grey-v0", third_party.Shows, kwargs={"shape": (84, 84)})
     try:
         with pytest.raises(SettingError, match="--image-channels rgb: the pictures of Grey-v0 are grey"):
-            make_gymnasium("Grey-v0", channels="rgb")
+            GymnasiumEnvironment("Grey-v0", channels="rgb")
     finally:
         del gymnasium.registry["Grey-v0"]
 
 
 def test_a_picture_that_isnt_one_stops_the_run() -> None:
-    environment = make_gymnasium("third_party:Shows-v0")
+    environment = GymnasiumEnvironment("third_party:Shows-v0")
     environment._show = lambda _observation: None
     with pytest.raises(RunError, match="the environment failed in reset: its picture is NoneType, not uint8"):
         environment.reset()

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from seer.envs import backends
-from seer.envs.mujoco_rendering import choose_mujoco_backend
+from seer.envs.backends import choose_mujoco_backend
 from seer.errors import SettingError
 
 choose = choose_mujoco_backend.__wrapped__

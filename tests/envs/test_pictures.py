@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation
 
 import third_party
-from seer.envs.gymnasium import GymnasiumEnvironment, make_gymnasium
+from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.errors import RunError, SettingError
 from tiny_run import seer
 
@@ -28,7 +28,7 @@ def _registry() -> Iterator[None]:
 
 def make(space: spaces.Space[Any]) -> GymnasiumEnvironment:
     gymnasium.register("Seen-v0", third_party.Shows, kwargs={"observations": space})
-    return make_gymnasium("Seen-v0", image_size=84, stack=2)
+    return GymnasiumEnvironment("Seen-v0", image_size=84, stack=2)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_other_arrays_aren_t_called_stacked(shape: tuple[int, ...]) -> None:
 def test_a_wrapper_that_stacks_is_refused(shape: tuple[int, ...]) -> None:
     gymnasium.register("Stacks-v0", stacking, kwargs={"shape": shape})
     with pytest.raises(SettingError, match="Stacks-v0 stacks 3 frames itself: register it without frame stacking"):
-        make_gymnasium("Stacks-v0")
+        GymnasiumEnvironment("Stacks-v0")
 
 
 def test_three_planes_of_one_picture_or_of_three_moments_are_asked_about(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from test_gymnasium import SHORT, figures
 
 import third_party
-from seer.envs.gymnasium import GymnasiumEnvironment, make_gymnasium
+from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.envs.randomness import SharedRandomness, seed_shared
 from seer.envs.vector import EnvironmentProcess
 from tiny_run import seer, stop_in_step
@@ -42,7 +42,7 @@ gymnasium.register("Careless-v0", Careless)
 
 def make() -> GymnasiumEnvironment:
     seed_shared(1)
-    return make_gymnasium("test_randomness:Careless-v0")
+    return GymnasiumEnvironment("test_randomness:Careless-v0")
 
 
 def played(environment: GymnasiumEnvironment, steps: int) -> list[Any]:
@@ -100,7 +100,7 @@ def test_processes_of_one_seed_play_the_same() -> None:
 
 
 def make_careless() -> GymnasiumEnvironment:
-    return make_gymnasium("test_randomness:Careless-v0")
+    return GymnasiumEnvironment("test_randomness:Careless-v0")
 
 
 def test_one_seed_gives_one_run_interrupted_or_not(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from test_gymnasium import figures
 
 from seer.envs.atari import make_atari
 from seer.envs.base import PixelEnvironment
-from seer.envs.gymnasium import make_gymnasium
+from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.envs.vector import EnvironmentProcess, play
 from seer.errors import RunError, SettingError
 from seer.training import build_environment
@@ -22,7 +22,7 @@ from third_party import Shows
 from tiny_run import config_of, seer, stop_in_step
 
 Capture = pytest.CaptureFixture[str]
-MINIGRID = partial(make_gymnasium, "minigrid:MiniGrid-Empty-5x5-v0", render_pixels=True, image_size=42)
+MINIGRID = partial(GymnasiumEnvironment, "minigrid:MiniGrid-Empty-5x5-v0", render_pixels=True, image_size=42)
 ENVS, STEPS, FREEZE_AT, FIRST_UPDATE = 3, 240, 130, 60
 FLAGS = (
     *("--env", "third_party:Shows-v0", "--num-envs", ENVS, "--steps", STEPS, "--freeze-at", FREEZE_AT, "--n-step", 3),
@@ -94,7 +94,7 @@ class Fails(Shows):
 def failing(kind: str) -> PixelEnvironment:
     if kind == "absent":
         raise SettingError("no such game")
-    environment = make_gymnasium("third_party:Shows-v0")
+    environment = GymnasiumEnvironment("third_party:Shows-v0")
     environment._env = Fails(shape=(100, 120, 3))
     environment._env.reward_range = kind  # type: ignore[attr-defined]
     return environment
@@ -198,7 +198,7 @@ def test_no_environment_starts_as_another_does(monkeypatch: pytest.MonkeyPatch) 
 def test_the_environments_differ(whole_run: Path) -> None:
     returns = [record["episode_return"] for record in figures(whole_run) if record["kind"] == "episode"]
     assert set(returns) == {10.5}
-    first, second = (started(partial(make_gymnasium, "third_party:Shows-v0"), seed=seed) for seed in (1, 2))
+    first, second = (started(partial(GymnasiumEnvironment, "third_party:Shows-v0"), seed=seed) for seed in (1, 2))
     assert not np.array_equal(first.observe(), second.observe())
     for each in (first, second):
         each.close()

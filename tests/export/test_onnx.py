@@ -1,14 +1,7 @@
 """The agent as ONNX files: what they give on real observations, beside the agent and beside its formulas by hand."""
 
-import contextlib
-import dataclasses
-import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import onnx
@@ -19,24 +12,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from drawing import needs_drawing
-from seer.agents.agent import Agent
+from exported_run import load_run, make_agent, outputs
 from seer.agents.rainbow import Rainbow
-from seer.config import Config, config_from_json
 from seer.errors import SettingError
 from seer.export.bundle import make_bundle
-from seer.export.check import check, compare, run
+from seer.export.check import check, compare
 from seer.export.onnx import export
-from seer.replay.codec import Int8Codec
-from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
-from seer.training.build_agent import build_agent
-from seer.training.build_environment import build_environment
-from seer.training.observations import play
-from tiny_run import config_of, files, seer
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples/split_encoder.py"
 NAMES = {"encoder.onnx", "policy.onnx", "agent.onnx", "export.json", "int8.json"}
-Capture = pytest.CaptureFixture[str]
 
 
 class Branching(nn.Module):
@@ -55,44 +39,6 @@ def make_module() -> nn.Sequential:
     module = nn.Sequential(nn.Conv2d(4, 8, 8, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5))
     module[1].running_mean = torch.linspace(-1, 1, 8)  # type: ignore[assignment]
     return module
-
-
-def make_agent(*flags: str) -> tuple[Agent[Any], np.ndarray]:
-    """An untrained agent, and what it sees in a game."""
-    config = config_of([*flags, "--hidden-units", "32", "--precision", "float32", "--device", "cpu"])
-    environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"), seeds=[1, 2, 3, 4])
-    return agent, play(agent, environment, count=9, every=3, skip=20)
-
-
-def load_run(folder: Path) -> tuple[Agent[Any], Config, dict[str, Any]]:
-    """A run's agent in float32, its settings, and the state it has in its last checkpoint."""
-    config = config_from_json(json.loads((folder / "config.json").read_text()))
-    config = dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision="float32"))
-    environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
-    state = load_checkpoint(latest_checkpoint(folder / "checkpoints"))["agent"]
-    agent.load_state_dict(state)
-    return agent, config, state
-
-
-@pytest.fixture(scope="module")
-def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported") / "onnx"
-    assert seer("export", finished_run, "--onnx", "--out", folder, "--observations", 64) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def observations(finished_run: Path) -> np.ndarray:
-    """Of another game than the one that the command checks its files on."""
-    agent, config, _ = load_run(finished_run)
-    return play(agent, build_environment(config, training=True), count=12, every=7, skip=90)
-
-
-def outputs(file: Path, name: str, inputs: np.ndarray) -> list[np.ndarray]:
-    """All at once, by ONNX Runtime alone."""
-    return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {name: inputs})
 
 
 def test_the_files_compute_the_formulas_on_real_observations(
@@ -132,6 +78,7 @@ def test_the_description_says_what_the_files_say(finished_run: Path, exported: P
     assert (about["run"], about["step"], about["env"], about["agent"]) == ("run", 1000, "ALE/Pong-v5", "rainbow")
     assert (about["encoder_frozen"], about["computes_in"]) == (True, "float32")
     assert about["environment_actions"] == {"first": 0}
+    assert "last two console pictures" in about["frame_preparation"]
     assert about["frame_bytes"] == {"newest": 7056, "stack": 28224}
     sent = {wire["dtype"]: wire["num_bytes"] for wire in about["latents_sent_as"]}
     assert sent == {"float32": 2304, "float16": 1152, "int8": 576}
@@ -195,9 +142,6 @@ def test_every_kind_of_agent_decides_as_it_does_itself(kind: str, tmp_path: Path
         assert bool(stages) == (file == "encoder.onnx" or cut < len(agent.online.encoder.stages))
 
 
-# Files that differ, and what can't be exported ----------------------------------------------------------------------
-
-
 def test_files_that_differ_from_the_agent_are_found(
     finished_run: Path, exported: Path, observations: np.ndarray, tmp_path: Path
 ) -> None:
@@ -253,48 +197,6 @@ def test_the_largest_protobuf_is_not_exceeded(tmp_path: Path, monkeypatch: pytes
         export(agent, seen.shape[1:], tmp_path)
 
 
-# The command --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ([], "write seer export RUN --onnx"),
-        (["--onnx", "--observations", "1"], "--observations 1"),
-        (["--onnx", "--out", "taken"], "taken exists"),
-        (["--onnx", "--out", "nowhere/onnx"], "no folder nowhere"),
-        (["--tflite"], "--tflite"),
-    ],
-)
-def test_bad_flags_are_one_line_and_change_nothing(
-    flags: list[str], words: str, finished_run: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    before = files(finished_run)
-    with contextlib.chdir(tmp_path):
-        Path("taken").mkdir()
-        assert seer("export", finished_run, *flags) == 2
-    complaint = capsys.readouterr().err
-    assert words in complaint
-    assert complaint.count("\n") == 1
-    assert files(finished_run) == before
-
-
-def test_folders_without_an_agent_are_one_line(
-    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    (tmp_path / "config.json").write_bytes((finished_run / "config.json").read_bytes())
-    for folder, words in ((tmp_path / "none", "is no run"), (tmp_path, "holds no checkpoint")):
-        assert seer("export", folder, "--onnx") == 2
-        complaint = capsys.readouterr().err
-        assert words in complaint
-        assert complaint.count("\n") == 1
-    for name in [name for name in sys.modules if name.startswith("seer.export")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it weren't installed
-    assert seer("export", finished_run, "--onnx", "--out", tmp_path / "onnx") == 2
-    assert "pip install 'seer-rl[export]'" in capsys.readouterr().err
-
-
 def test_a_run_of_a_gpu_loads_on_a_cpu() -> None:
     """Its generators' states, 16 bytes, don't fit a CPU's; everything else does."""
     agent, seen = make_agent("--env", "ALE/Pong-v5")
@@ -305,76 +207,3 @@ def test_a_run_of_a_gpu_loads_on_a_cpu() -> None:
     assert other.act(seen).tolist() != agent.act(seen).tolist()
     other.load_state_dict(state)
     assert other.act(seen).tolist() == agent.act(seen).tolist()
-
-
-def test_an_interrupted_run_is_exported_as_far_as_it_came(stopped_run: Path, tmp_path: Path, capsys: Capture) -> None:
-    assert seer("export", stopped_run, "--onnx", "--out", tmp_path / "onnx", "--observations", "4") == 0
-    assert "the encoder isn't frozen" in " ".join(capsys.readouterr().out.split())
-    about = json.loads((tmp_path / "onnx/export.json").read_text())
-    assert (about["step"], about["encoder_frozen"]) == (30, False)
-
-
-# The split ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("split_encoder", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_latents_are_sent_as_the_replay_stores_them(
-    example: ModuleType, exported: Path, observations: np.ndarray
-) -> None:
-    latents = run(exported / "encoder.onnx", observations)["latents"]
-    ranges = {name: torch.tensor(each) for name, each in json.loads((exported / "int8.json").read_text()).items()}
-    codec = Int8Codec(ranges["low"], ranges["step"])
-    for dtype, stored in (
-        ("float32", torch.from_numpy(latents)),
-        ("float16", torch.from_numpy(latents).half().float()),
-        ("int8", codec.decode(codec.encode(torch.from_numpy(latents)))),
-    ):
-        wire = example.Wire(exported, dtype, (1, 1, 576))
-        for given, wanted in zip(latents, stored, strict=True):
-            message = wire.pack(given[None])
-            assert len(message) == wire.num_bytes == {"float32": 2304, "float16": 1152, "int8": 576}[dtype]
-            np.testing.assert_allclose(wire.unpack(message)[0], wanted, atol=1e-6)
-
-
-def play_whole_game(agent: Agent[Any], config: Config, seed: int) -> tuple[int, float]:
-    """Decisions and score."""
-    environment = build_environment(config, training=False)
-    observation, _ = environment.reset(seed=seed)
-    over, info = False, {}
-    while not over:
-        observation, _, terminated, truncated, info = environment.step(agent.act(observation[None])[0])
-        over = terminated or truncated
-    return info["episode"]["length"], info["episode"]["return"]
-
-
-@pytest.mark.parametrize(("dtype", "num_bytes"), [("float32", 2304), ("int8", 576)])
-def test_device_and_server_play_the_game_that_the_agent_plays(
-    dtype: str, num_bytes: int, finished_run: Path, exported: Path
-) -> None:
-    command = [sys.executable, "-W", "error", EXAMPLE, exported, "--latents", dtype, "--seed", "5"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    game, sent, frames = done.stdout.splitlines()
-    assert f"{num_bytes:,} bytes a decision" in sent
-    assert "7,056 bytes" in frames
-    assert "28,224" in frames
-    if dtype == "float32":
-        agent, config, _ = load_run(finished_run)
-        decisions, score = play_whole_game(agent, config, seed=5)
-        assert game == f"one game of ALE/Pong-v5: {decisions:,} decisions, score {score:,.1f}"
-
-
-def test_both_sides_do_without_torch() -> None:
-    ours = "import seer.envs.atari, seer.envs.dm_control, seer.envs.gymnasium"
-    code = f"import runpy, sys; runpy.run_path({str(EXAMPLE)!r}); {ours}; print('torch' in sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert loaded.stdout.split() == ["False"]

@@ -22,7 +22,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 from torch import Tensor
 
-from seer.integrations.stable_baselines3 import SeerReplayBuffer
+from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer
+from seer.integrations.stable_baselines3.extractors import networks
 
 gymnasium.register_envs(ale_py)
 
@@ -42,7 +43,7 @@ ALGORITHMS: dict[str, tuple[type[OffPolicyAlgorithm], dict[str, Any]]] = {
 
 
 class Console(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A game that is loaded once, which takes the emulator longer than hundreds of steps; every reset is the same."""
+    """A game that is loaded once, which takes the emulator longer than hundreds of steps; a seed begins it anew."""
 
     loaded: Any = None
 
@@ -51,20 +52,21 @@ class Console(gymnasium.Wrapper[Any, Any, Any, Any]):
         if self.loaded is None:
             self.env.reset(seed=seed)
             self.loaded = emulator.cloneState(include_rng=True)
+        if seed is not None:
+            self.unwrapped.np_random = np.random.default_rng(seed)
         emulator.restoreState(self.loaded)
         return self.env.reset()
 
 
-UNUSED: dict[tuple[Any, ...], list[Console]] = defaultdict(list)
+UNUSED: dict[str, list[Console]] = defaultdict(list)
 """Consoles of tests that have ended, by what they were made of."""
 
 
-def borrow(game: str, *, continuous: bool, rank: int) -> tuple[Console, Callable[[], None]]:
+def borrow(game: str, *, rank: int, **options: Any) -> tuple[Console, Callable[[], None]]:
     """A console, and what gives it back; one of each rank, which is also its seed."""
-    unused = UNUSED[game, continuous, rank]
+    unused = UNUSED[f"{game} {rank} {options}"]
     if not unused:
-        env = gymnasium.make(game, continuous=continuous, frameskip=4, repeat_action_probability=0.0)
-        unused.append(Console(env))
+        unused.append(Console(gymnasium.make(game, repeat_action_probability=0.0, **options)))
     console = unused.pop()
     return console, functools.partial(unused.append, console)
 
@@ -123,7 +125,7 @@ def arcade(
     """Pong from 84x84 pictures, as people hand it to Stable-Baselines3."""
 
     def make(rank: int) -> gymnasium.Env[Any, Any]:
-        console, give_back = borrow(game, continuous=continuous, rank=rank)
+        console, give_back = borrow(game, rank=rank, continuous=continuous, frameskip=4)
         env = WarpFrame(console)
         episodes = EndsNowAndThen(WithPaddles(env) if paddles else env, rank)
         weakref.finalize(episodes, give_back)
@@ -228,3 +230,37 @@ def which(samples: Transitions, transitions: Transitions, *, rounding: float = 1
     agree &= samples["reward"][:, None] == transitions["reward"][None]
     agree &= samples["done"][:, None] == transitions["done"][None]
     return agree
+
+
+def encode_slowly(learner: Any) -> Any:
+    """What is frozen of features [B, N, L] of images, by SB3's own method and what the policy's networks hold."""
+
+    def module(network: Any) -> Any:
+        return network.features_extractor if learner.policy.net_arch else network.features_extractor.cnn
+
+    parts: dict[int, Any] = {}
+    for network in networks(learner.policy).values():
+        parts.setdefault(id(module(network)), network)
+
+    def encode(observation: Any) -> Tensor:
+        with torch.no_grad():
+            return torch.stack(
+                [type(n).extract_features(n, observation, module(n).eval()) for n in parts.values()], dim=1
+            )
+
+    return encode
+
+
+def extractor_state(learner: Any) -> dict[str, Tensor]:
+    state = learner.policy.state_dict()
+    below = "features_extractor" if learner.policy.net_arch else "features_extractor.cnn"
+    return {name: value.clone() for name, value in state.items() if below in name}
+
+
+def trained(algorithm: str, steps: int = 80, freeze_at: int = 40, **options: Any) -> Any:
+    learner = model(algorithm, **options)
+    return learner.learn(steps, callback=SeerCallback(freeze_at, verbose=0))
+
+
+def quiet(freeze_at: Any = 40, **options: Any) -> SeerCallback:
+    return SeerCallback(freeze_at, verbose=0, **options)

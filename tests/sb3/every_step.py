@@ -3,8 +3,10 @@
 python -m sb3.every_step [STEPS SAMPLES]    in tests: prints the table
 """
 
+import functools
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper,
 
 from seer.integrations.stable_baselines3 import SeerCallback
 
-from .arcade import Twin, model
-from .test_freeze import encode_slowly
+from .arcade import Twin, borrow, encode_slowly, model
 
 UNIT = 2**-16  # of a step's number, which is added to its reward: float32 holds both
 NUM_ENVS = 2
@@ -105,10 +106,13 @@ CASES: dict[str, Callable[[VecEnv], VecEnv]] = {
 def breakout(case: str) -> VecEnv:
     """Lives end, and a time limit of 40 steps cuts."""
 
-    def make() -> gymnasium.Env[Any, Any]:
-        return gymnasium.wrappers.TimeLimit(AtariWrapper(gymnasium.make("BreakoutNoFrameskip-v4")), 40)
+    def make(rank: int) -> gymnasium.Env[Any, Any]:
+        console, give_back = borrow("ALE/Breakout-v5", rank=rank, frameskip=1)
+        env = gymnasium.wrappers.TimeLimit(AtariWrapper(console), 40)
+        weakref.finalize(env, give_back)
+        return env
 
-    env = DummyVecEnv([make] * NUM_ENVS)
+    env = DummyVecEnv([functools.partial(make, rank) for rank in range(NUM_ENVS)])
     env.seed(0)
     return Numbered(CASES[case](env))
 

@@ -11,11 +11,10 @@ from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer
 from seer.integrations.stable_baselines3.extractors import StoredFeatures
-from seer.integrations.stable_baselines3.store import allocate
+from seer.integrations.stable_baselines3.transition_replay import allocate
 
-from .arcade import Twin, arcade, model
+from .arcade import Twin, arcade, encode_slowly, model
 from .every_step import UNIT, Numbered
-from .test_freeze import encode_slowly
 from .test_use import quiet
 
 IGNORED = pytest.mark.filterwarnings("ignore:`n_steps=3` is ignored")
@@ -118,7 +117,7 @@ def test_a_subclass_that_augments_is_told_before_the_first_step_what_cannot_go_o
 def test_a_subclass_is_honoured_before_the_freeze_and_after_it() -> None:
     learner: Any = model("DQN", replay_buffer_class=Careful)
     learner.learn(30, callback=quiet(1000))
-    buffer, draws = learner.replay_buffer, learner.replay_buffer._store.draw(8)
+    buffer, draws = learner.replay_buffer, learner.replay_buffer._replay.draw(8)
     turned = Augmented._get_samples(buffer, draws).observations
     assert torch.equal(turned, SeerReplayBuffer._get_samples(buffer, draws).observations.float().flip(-2))
     calls = buffer.calls
@@ -141,7 +140,7 @@ def test_a_subclass_samples_what_was_drawn_in_any_order_and_nothing_else() -> No
     learner: Any = model("DQN", arcade(num_envs=2), replay_buffer_class=SeerReplayBuffer)
     learner.learn(80, callback=quiet(1000))
     buffer = learner.replay_buffer
-    drawn = buffer._store.draw(40)
+    drawn = buffer._replay.draw(40)
     mixed = np.random.default_rng(0).permutation(40)
     one, other = buffer._get_samples(drawn), buffer._get_samples(drawn[mixed])
     assert len(set((drawn % 2).tolist())) == 2

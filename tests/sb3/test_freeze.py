@@ -15,40 +15,21 @@ from seer.integrations.stable_baselines3 import SeerCallback
 from seer.integrations.stable_baselines3.cut import choose_cut
 from seer.integrations.stable_baselines3.extractors import StoredFeatures, freeze, networks
 
-from .arcade import ALGORITHMS, Twin, all_transitions, arcade, model, sampled, which
+from .arcade import (
+    ALGORITHMS,
+    Twin,
+    all_transitions,
+    arcade,
+    encode_slowly,
+    extractor_state,
+    model,
+    sampled,
+    trained,
+    which,
+)  # fmt: skip
 
 Model = Any  # SB3's classes have no common attributes for what is read here
 EVERY = pytest.mark.parametrize("algorithm", ALGORITHMS)
-
-
-def encode_slowly(learner: Model) -> Any:
-    """What is frozen of features [B, N, L] of images, by SB3's own method and what the policy's networks hold."""
-
-    def module(network: Any) -> Any:
-        return network.features_extractor if learner.policy.net_arch else network.features_extractor.cnn
-
-    parts: dict[int, Any] = {}
-    for network in networks(learner.policy).values():
-        parts.setdefault(id(module(network)), network)
-
-    def encode(observation: Any) -> Tensor:
-        with torch.no_grad():
-            return torch.stack(
-                [type(n).extract_features(n, observation, module(n).eval()) for n in parts.values()], dim=1
-            )
-
-    return encode
-
-
-def extractor_state(learner: Model) -> dict[str, Tensor]:
-    state = learner.policy.state_dict()
-    below = "features_extractor" if learner.policy.net_arch else "features_extractor.cnn"
-    return {name: value.clone() for name, value in state.items() if below in name}
-
-
-def trained(algorithm: str, steps: int = 80, freeze_at: int = 40, **options: Any) -> Model:
-    learner = model(algorithm, **options)
-    return learner.learn(steps, callback=SeerCallback(freeze_at, verbose=0))
 
 
 @pytest.fixture(scope="module", params=ALGORITHMS)
@@ -61,7 +42,7 @@ def test_what_is_stored_is_what_the_frozen_extractor_makes_of_every_image(frozen
     learner = frozen
     buffer = learner.replay_buffer
     assert buffer.holds_latents
-    rounding = 1e-6 if buffer._streams[0].replay.row.dtype == torch.float32 else 2e-4
+    rounding = 1e-6 if buffer._rows.replays[0].row.dtype == torch.float32 else 2e-4
     agree = which(sampled(buffer), all_transitions(buffer, encode_slowly(learner)), rounding=rounding)
     assert agree.any(1).all()  # every sample is a step that was played
     assert agree.any(0)[:-1].all()  # every step is sampled, but for the newest, whose next has no row yet
@@ -141,7 +122,7 @@ def test_freezing_leaves_the_online_values_as_they_were_and_gives_the_target_the
             torch.testing.assert_close(after[name], value, rtol=0, atol=0)
     for name, part in parts.items():
         online = parts[name.removesuffix("_target")]
-        assert cut.below(part.features_extractor) is cut.below(online.features_extractor)
+        assert cut.base(part.features_extractor) is cut.base(online.features_extractor)
     assert sorted(learner.policy.state_dict()) == sorted(names)
 
 
@@ -214,10 +195,10 @@ def test_the_same_bytes_hold_more_rows(algorithm: str, row_bytes: int) -> None:
     learner = model(algorithm, features=128, buffer_size=40)
     learner.learn(30, callback=SeerCallback(1000, verbose=0))
     buffer = learner.replay_buffer
-    block = buffer._streams[0].replay._ring.memory.bytes.data_ptr()
+    block = buffer._rows.replays[0]._ring.memory.bytes.data_ptr()
     assert (buffer.buffer_size, buffer.num_bytes) == (40, 40 * 84 * 84)
     learner.learn(60, callback=SeerCallback(25, verbose=0), reset_num_timesteps=False)
-    assert buffer._streams[0].replay._ring.memory.bytes.data_ptr() == block
+    assert buffer._rows.replays[0]._ring.memory.bytes.data_ptr() == block
     assert (buffer.row_bytes, buffer.num_bytes) == (row_bytes, 40 * 84 * 84)
     assert buffer.buffer_size == 40 * 84 * 84 // row_bytes
     assert buffer.pos > 40

@@ -1,6 +1,5 @@
-"""How people use Stable-Baselines3: saving, loading, going on, several calls of `learn`; and what is refused."""
+"""How people use Stable-Baselines3: several calls of `learn`, wrappers, the example and the documentation's script."""
 
-import copy
 import json
 import subprocess
 import sys
@@ -11,103 +10,15 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
-from seer.core.freeze_rules import FreezeRule, StepMetrics
-from seer.core.similarity import Covariances, linear_cka
 from seer.errors import SettingError
-from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer
+from seer.integrations.stable_baselines3 import SeerReplayBuffer
 from seer.integrations.stable_baselines3.extractors import StoredFeatures
-from seer.integrations.stable_baselines3.rows import ObservationRows
+from seer.integrations.stable_baselines3.packing import ObservationPacker
 
-from .arcade import Twin, all_transitions, arcade, model, sampled, which
-from .test_freeze import encode_slowly, extractor_state, trained
-
-Model = Any
-
-
-def quiet(freeze_at: Any = 40, **options: Any) -> SeerCallback:
-    return SeerCallback(freeze_at, verbose=0, **options)
-
-
-@pytest.fixture(scope="module")
-def frozen() -> Model:
-    """A DQN 40 steps after its freeze, in two environments; tests only read it."""
-    return trained("DQN", env=arcade(num_envs=2))
-
-
-@pytest.mark.parametrize("algorithm", ["DQN", "SAC"])
-def test_a_saved_model_predicts_the_same_and_stays_frozen_when_it_goes_on(algorithm: str, tmp_path: Path) -> None:
-    learner = trained(algorithm)
-    learner.save(tmp_path / "model")
-    loaded = type(learner).load(tmp_path / "model", env=arcade(continuous=algorithm == "SAC"), device="cpu")
-    observations = learner.replay_buffer.plain.observations[:30, 0]
-    expected, _ = learner.predict(observations, deterministic=True)
-    predicted, _ = loaded.predict(observations, deterministic=True)
-    np.testing.assert_array_equal(predicted, expected)
-    before, frozen = loaded.policy.state_dict(), extractor_state(loaded)
-    before = {name: value.clone() for name, value in before.items()}
-    loaded.learn(30, callback=quiet(), reset_num_timesteps=False)  # starts to learn with one step in the buffer
-    assert loaded.seer_frozen_at == 40
-    assert loaded.replay_buffer.holds_latents
-    after = loaded.policy.state_dict()
-    assert all(torch.equal(after[name], value) for name, value in frozen.items())
-    assert any(not torch.equal(after[name], value) for name, value in before.items())
-    agree = which(sampled(loaded.replay_buffer), all_transitions(loaded.replay_buffer, encode_slowly(loaded)))
-    assert agree.any(1).all()
-
-
-def test_a_saved_model_needs_nothing_of_seer_to_predict(frozen: Model, tmp_path: Path) -> None:
-    """Its weights are under the names that SB3 knows, and fit its own classes."""
-    frozen.save(tmp_path / "model")
-    plain = DQN.load(tmp_path / "model", device="cpu", custom_objects={"replay_buffer_class": None})
-    observations = frozen.replay_buffer.plain.observations[:30, 0]
-    np.testing.assert_array_equal(
-        plain.predict(observations, deterministic=True)[0], frozen.predict(observations, deterministic=True)[0]
-    )
-
-
-@pytest.mark.parametrize("freeze_at", [1000, 40])
-def test_a_saved_buffer_comes_back_with_the_same_samples(freeze_at: int, tmp_path: Path) -> None:
-    learner = trained("DQN", env=arcade(num_envs=2), freeze_at=freeze_at)
-    buffer = learner.replay_buffer
-    learner.save(tmp_path / "model")
-    learner.save_replay_buffer(tmp_path / "buffer.pkl")
-    loaded = DQN.load(tmp_path / "model", env=arcade(num_envs=2), device="cpu")
-    loaded.load_replay_buffer(tmp_path / "buffer.pkl")
-    assert loaded.replay_buffer.num_added == loaded.replay_buffer.num_held == buffer.num_added > 0
-    loaded.learn(2, callback=quiet(freeze_at), reset_num_timesteps=False)
-    again = loaded.replay_buffer
-    assert (again.holds_latents, again.num_bytes) == (freeze_at == 40, buffer.num_bytes)
-    assert again.pos > buffer.pos
-    encode = encode_slowly(loaded) if again.holds_latents else None
-    agree = which(sampled(again), all_transitions(again, encode))
-    assert agree.any(1).all()
-    assert agree.any(0).view(2, -1)[:, :-1].all()
-
-
-def test_a_buffer_file_holds_what_is_stored_and_no_more(tmp_path: Path) -> None:
-    learner = model("DQN", buffer_size=5000, replay_buffer_class=SeerReplayBuffer)
-    learner.learn(50, callback=quiet())
-    learner.save_replay_buffer(tmp_path / "buffer.pkl")
-    assert (tmp_path / "buffer.pkl").stat().st_size < 1.2 * 84 * 84 * learner.replay_buffer.pos
-
-
-def test_features_of_another_model_are_refused(frozen: Model, tmp_path: Path) -> None:
-    frozen.save_replay_buffer(tmp_path / "buffer.pkl")
-    other = trained("DQN", env=arcade(num_envs=2), seed=1)
-    other.load_replay_buffer(tmp_path / "buffer.pkl")
-    with pytest.raises(SettingError, match="features of another model"):
-        other.learn(10, callback=quiet(), reset_num_timesteps=False)
-    never = model("DQN", arcade(num_envs=2))
-    never.load_replay_buffer(tmp_path / "buffer.pkl")
-    with pytest.raises(SettingError, match="never frozen"):
-        never.learn(10, callback=quiet())
-    with pytest.raises(SettingError, match="pass callback=SeerCallback"):
-        never.learn(10)
+from .arcade import Twin, all_transitions, arcade, encode_slowly, extractor_state, model, quiet, sampled, trained, which
 
 
 def test_a_second_call_of_learn_begins_anew_or_goes_on_and_no_step_spans_the_reset() -> None:
@@ -222,152 +133,8 @@ def test_rewards_are_normalised_as_vec_normalize_says_and_observations_may_not_b
         refused.learn(10, callback=quiet())
 
 
-@pytest.mark.parametrize(
-    ("options", "complaint"),
-    [
-        ({"optimize_memory_usage": True}, "optimize_memory_usage=True: leave it out"),
-        ({"replay_buffer_kwargs": {"n_steps": 0}}, "n_steps is 0"),
-    ],
-)
-def test_a_buffer_that_cannot_be_is_refused_when_the_model_is_made(options: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(SettingError, match=complaint):
-        model("DQN", **options)
-
-
-def test_a_space_without_pictures_is_refused() -> None:
-    with pytest.raises(SettingError, match="needs image observations"):
-        DQN("MlpPolicy", gymnasium.make("CartPole-v1"), replay_buffer_class=SeerReplayBuffer)
-
-
-def test_what_the_callback_cannot_work_with_is_refused_before_the_first_step() -> None:
-    normalized = VecNormalize(VecTransposeImage(arcade()), norm_obs=False)
-    cases = [
-        (PPO("CnnPolicy", arcade(), device="cpu"), quiet(), "PPO has no replay buffer"),
-        (model("DQN", replay_buffer_class=None), quiet(), "replay_buffer_class=SeerReplayBuffer"),
-        (model("DQN"), quiet(10), "learning_starts is 20"),
-        (model("DQN", arcade(stack=1), policy_kwargs={"features_extractor_class": Flattened}), quiet(), "no features"),
-        (model("DQN", DummyVecEnv([lambda: arcade(stack=1).envs[0].env])), quiet("auto"), "wrap .* in Monitor"),  # type: ignore[attr-defined]
-        (model("DQN", buffer_size=250), quiet("auto"), "compares 256 observations, but buffer_size is 250"),
-        (model("DQN"), quiet("auto", latest=10), "latest is 10, but learning_starts is 20"),
-        (model("DQN", arcade(num_envs=8), buffer_size=40), quiet(), "5 rows for each .* give at least 48"),
-        (model("DQN", normalized, replay_buffer_kwargs={"n_steps": 3}), quiet(), "norm_reward=False"),
-        (model("DQN", replay_buffer_kwargs={"n_steps": 3}, gamma=0.5), quiet(), "'n_steps': 3, 'gamma': 0.5"),
-    ]  # fmt: skip
-    for learner, callback, complaint in cases:
-        with pytest.raises(SettingError, match=complaint):
-            learner.learn(100, callback=callback)
-        assert learner.num_timesteps == 0
-    for nonsense in (-1, "soon", 0.5, True):
-        with pytest.raises(SettingError, match=r"freeze_at .* is no step; give a whole number"):
-            SeerCallback(nonsense)  # type: ignore[arg-type]
-    for name, value in (("similarity", 99), ("patience", 0), ("earliest", -1), ("probe_every", 0), ("latest", 0)):
-        with pytest.raises(SettingError, match=f"{name} is {value}"):
-            SeerCallback("auto", **{name: value})  # type: ignore[arg-type]
-    assert SeerCallback(np.int64(40)).freeze_at == 40  # type: ignore[arg-type]
-
-
-def test_pictures_with_channels_last_are_refused_where_sb3_would_transpose_them_elsewhere() -> None:
-    """VecNormalize inside: Stable-Baselines3 stores what is below its own VecTransposeImage."""
-    learner = model("DQN", VecNormalize(arcade(), norm_obs=False), replay_buffer_class=SeerReplayBuffer)
-    with pytest.raises(SettingError, match=r"VecNormalize\(VecTransposeImage"):
-        learner.learn(10, callback=quiet())
-
-
-class Flattened(torch.nn.Flatten):
-    """An extractor with nothing to learn."""
-
-    def __init__(self, space: Any, features_dim: int) -> None:
-        super().__init__()
-        self.features_dim = int(np.prod(space.shape))
-
-
-class KeepsCopies(BaseCallback):
-    """The Q-network at some steps."""
-
-    def __init__(self, *steps: int) -> None:
-        super().__init__()
-        self.steps, self.copies = steps, []
-
-    def _on_step(self) -> bool:
-        if self.num_timesteps in self.steps:
-            self.copies.append(copy.deepcopy(self.model.q_net))
-        return True
-
-
-def test_automatic_freezing_measures_how_much_features_change_and_waits_for_the_score() -> None:
-    learner = model("DQN", learning_rate=1e-3, train_freq=20)
-    automatic = quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
-    keeper = KeepsCopies(780, 1040)
-    learner.learn(1040, callback=[keeper, automatic])  # alike since 520, for as long again
-    assert not hasattr(learner, "seer_frozen_at")
-    assert automatic._rule.reason == "score at its floor"
-    covariances = Covariances()
-    images = torch.cat(learner.replay_buffer.recent(256, span=260))
-    with torch.no_grad():
-        covariances.add(*(net.extract_features(images, net.features_extractor.eval()) for net in keeper.copies))
-    assert automatic._rule.similarity == pytest.approx(linear_cka(covariances), abs=0.02)  # one step older images
-    assert automatic._rule.similarity < 0.999
-
-
-class Rising(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Every episode's reward is larger than the one's before."""
-
-    episode = 0
-
-    def step(self, action: Any) -> Any:
-        observation, _, terminated, truncated, info = self.env.step(action)
-        self.episode += terminated or truncated
-        return observation, float(self.episode), terminated, truncated, info
-
-
-def test_automatic_freezing_freezes_when_features_have_settled_and_the_score_has_risen() -> None:
-    inner = arcade(stack=1).envs[0].env  # type: ignore[attr-defined]
-    learner = model("DQN", DummyVecEnv([lambda: Monitor(Rising(inner))]), train_freq=20)
-    learner.learn(1080, callback=quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1))
-    assert learner.seer_frozen_at == 1040  # alike from the first comparison, at 520, on
-
-
-class AtTheFirstLoss(FreezeRule):
-    """Remembers what it was told, and freezes once it was told a loss."""
-
-    def __init__(self) -> None:
-        self.heard: list[StepMetrics] = []
-
-    def on_step(self, metrics: StepMetrics) -> None:
-        self.heard.append(metrics)
-        if "loss" in metrics.losses:
-            self.due_from = metrics.step
-
-
-def test_a_freeze_rule_of_ones_own_is_told_scores_updates_and_losses() -> None:
-    learner, callback = model("DQN"), quiet(f"{__name__}:AtTheFirstLoss")
-    learner.learn(60, callback=callback)
-    rule = callback._rule
-    assert isinstance(rule, AtTheFirstLoss)
-    assert learner.seer_frozen_at == rule.due_from
-    assert 20 < learner.seer_frozen_at < 40  # learning starts at 20
-    assert [metrics.step for metrics in rule.heard] == list(range(1, learner.seer_frozen_at + 1))
-    assert (rule.heard[0].updates, rule.heard[-1].updates > 0, rule.heard[-1].cka) == (0, True, None)
-    scores = [score for metrics in rule.heard for score in metrics.episode_returns]
-    assert 1 <= len(scores) < 5  # episodes last 9 and 14 steps
-    assert scores == [game["r"] for game in learner.ep_info_buffer][: len(scores)]
-
-
-def test_automatic_freezing_begins_anew_where_steps_are_counted_anew() -> None:
-    learner = model("DQN", train_freq=20)
-    automatic = quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
-    learner.learn(540, callback=automatic)
-    rule = automatic._rule
-    assert rule.alike_since == 520
-    learner.learn(40, callback=automatic, reset_num_timesteps=False)
-    assert automatic._rule is rule
-    learner.learn(40, callback=automatic)
-    assert automatic._rule is not rule
-    assert automatic._rule.streak == 0
-
-
-def test_stored_features_have_the_length_of_their_batch(frozen: Model) -> None:
-    batch = frozen.replay_buffer.sample(5)
+def test_stored_features_have_the_length_of_their_batch(frozen_dqn: Any) -> None:
+    batch = frozen_dqn.replay_buffer.sample(5)
     assert isinstance(batch.observations, StoredFeatures)
     assert len(batch.observations) == 5
 
@@ -392,39 +159,16 @@ def test_observations_of_any_byte_size_come_back_from_rows() -> None:
         }
     )
     space.seed(0)
-    rows = ObservationRows(space, 1)
+    rows = ObservationPacker(space, 1)
     for count in (1, 3):
         drawn = [space.sample() for _ in range(count)]
         observations = {key: np.stack([np.atleast_1d(one[key]) for one in drawn]) for key in space.spaces}
         back = rows.unpack(torch.from_numpy(rows.pack(observations)))
         for key, values in observations.items():
             np.testing.assert_array_equal(back[key].numpy().reshape(values.shape), values)
-
-
-def test_a_loaded_model_says_when_it_was_frozen_and_takes_a_buffer_of_as_many_environments(
-    frozen: Model, tmp_path: Path, capsys: Any
-) -> None:
-    frozen.save(tmp_path / "model")
-    loaded = DQN.load(tmp_path / "model", env=arcade(num_envs=2), device="cpu")
-    loaded.learn(2, callback=SeerCallback(1000))
-    assert "frozen at step 40" in capsys.readouterr().out
-    frozen.save_replay_buffer(tmp_path / "buffer.pkl")
-    other = DQN.load(tmp_path / "model", env=arcade(), device="cpu", force_reset=True)
-    other.load_replay_buffer(tmp_path / "buffer.pkl")
-    with pytest.raises(SettingError, match="of 2 environments, the model of 1"):
-        other.learn(2, callback=quiet())
-
-
-def test_a_model_can_be_loaded_without_its_buffer(tmp_path: Path) -> None:
-    """As the documentation says, for where seer isn't installed."""
-    learner = trained("DQN", replay_buffer_kwargs={"frame_stack": 4})
-    learner.save(tmp_path / "model")
-    plain = {"replay_buffer_class": None, "replay_buffer_kwargs": {}, "buffer_size": 1}
-    loaded = DQN.load(tmp_path / "model", device="cpu", custom_objects=plain)
-    observation = arcade().reset()
-    assert (
-        loaded.predict(observation, deterministic=True)[0] == learner.predict(observation, deterministic=True)[0]
-    ).all()
+    observations["joints"][0, 3] = np.nan
+    with pytest.raises(SettingError, match="'joints' of the observation has numbers that aren't finite"):
+        rows.pack(observations)
 
 
 @pytest.mark.slow

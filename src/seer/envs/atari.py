@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.wrappers import AtariPreprocessing
 
 from seer.envs.base import Info, PixelEnvironment, Pixels, State
-from seer.envs.hints import bare_name, did_you_mean
+from seer.envs.ids import bare_name, did_you_mean
 from seer.errors import SettingError
 
 IDS = "ids look like 'ALE/Alien-v5'"
@@ -23,7 +23,7 @@ FRAMES_PER_SECOND = 60  # of the console
 
 
 class AtariEnvironment(PixelEnvironment):
-    """One Atari game; an episode is a whole game or, in training, a life. Made by `make_atari`.
+    """Plays one Atari game; an episode is a whole game or, in training, a life. Made by `make_atari`.
 
     In training, `reset()` after a lost life goes on with the same game: it plays one step without action
     and fills the stack with that frame. That step's reward counts in the game's score, but the step isn't
@@ -35,6 +35,8 @@ class AtariEnvironment(PixelEnvironment):
     would be quicker but isn't exact: ALE's leaves out parts of the picture chip's state (its pull requests
     732 and 739; Q*bert and Tetris go on differently). Starting a game sets those parts anew.
     """
+
+    preparation = "the larger of the last two console pictures' grey levels, squeezed by area (cv2.INTER_AREA)"
 
     def __init__(self, game: AtariPreprocessing, *, training: bool, stack: int) -> None:
         width, height = game.screen_size
@@ -79,7 +81,7 @@ class AtariEnvironment(PixelEnvironment):
         return reward, terminated, truncated, info
 
     def render(self) -> Pixels:
-        """The console's picture, RGB uint8 [210, 160, 3] (some games 250 high); of the step's last frame."""
+        """Return the console's picture, RGB uint8 [210, 160, 3] (some games 250 high); of the step's last frame."""
         screen: Pixels = self._console.ale.getScreenRGB()
         return screen
 
@@ -101,7 +103,6 @@ class AtariEnvironment(PixelEnvironment):
     def _simulator_state(self) -> State:
         under_way = self._life_lost or not self._needs_reset
         return {
-            "origin": self._origin(),
             "before_game": self._before_game if under_way else self._snapshot(),
             "actions": np.array(self._actions, np.uint8) if under_way else None,
             "ram": self._console.ale.getRAM(),
@@ -110,11 +111,6 @@ class AtariEnvironment(PixelEnvironment):
         }
 
     def _load_simulator_state(self, state: State) -> None:
-        if state["origin"] != self._origin():
-            raise SettingError(
-                f"the saved game is from {state['origin']}, this environment is {self._origin()}: "
-                "a saved state needs the same env and the same ale-py version"
-            )
         self._restore(state["before_game"])
         if state["actions"] is not None:
             self._begin(seed=None)
@@ -129,12 +125,9 @@ class AtariEnvironment(PixelEnvironment):
         self._life_lost = bool(state["life_lost"])
 
     def _snapshot(self) -> State:
-        """The emulator and its random generators; exact only for starting a game from it."""
+        """Return the emulator and its random generators; exact only for starting a game from it."""
         emulator = bytearray(self._console.ale.cloneState(include_rng=True).serialize())
-        return {
-            "emulator": np.array(emulator, np.uint8),
-            "noop_rng": self._console.np_random.bit_generator.state,
-        }
+        return {"emulator": np.array(emulator, np.uint8), "noop_rng": self._console.np_random.bit_generator.state}
 
     def _restore(self, snapshot: State) -> None:
         import ale_py
@@ -146,7 +139,6 @@ class AtariEnvironment(PixelEnvironment):
         self._console.np_random.bit_generator.state = snapshot["noop_rng"]
 
     def _origin(self) -> str:
-        """What a snapshot can't be read without: the game and the emulator's version."""
         import ale_py
 
         assert self.spec is not None
@@ -199,7 +191,7 @@ def make_atari(
 
 
 def known_atari_games() -> list[str]:
-    """The ids `make_atari` accepts, sorted, such as "ALE/Alien-v5".
+    """Return the ids `make_atari` accepts, sorted, such as "ALE/Alien-v5".
 
     Raises:
         SettingError: ale-py isn't installed.

@@ -4,6 +4,7 @@ MuJoCo reads its backend from the variable MUJOCO_GL when it is imported, or fir
 take the process down.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -22,10 +23,31 @@ import sys
 sys.excepthook = lambda kind, error, _: print(f"{kind.__name__}:", *str(error).split(), file=sys.stderr)
 """
 
+_PROBE = """
+import json, time, mujoco
+from OpenGL import GL
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+renderer = mujoco.Renderer(model, 100, 100)
+start, count = time.perf_counter(), 0
+while count < 5 or time.perf_counter() - start < 0.2:
+    renderer.update_scene(data)
+    renderer.render()
+    count += 1
+rate = count / (time.perf_counter() - start)
+device = GL.glGetString(GL.GL_RENDERER).decode()
+print(json.dumps({"device": device, "images_per_second": rate}), flush=True)
+"""
+
+_BALL = """
+import mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='.1'/></worldbody></mujoco>")
+"""
+
 
 @dataclass(frozen=True)
 class Backend:
-    """What draws the pictures, and how fast it is.
+    """Says what draws the pictures, and how fast it is.
 
     Attributes:
         name: the value of MUJOCO_GL, such as "egl".
@@ -47,11 +69,26 @@ class Backend:
         return f"Rendering with {self.name.upper()} on {where} ({self.device}): {self.images_per_second:.0f} images/s"
 
 
-def find_backend(probe: str) -> Backend | dict[str, str]:
-    """Find the backend with which a program draws, and set MUJOCO_GL to it; a MUJOCO_GL set before is kept.
+@functools.cache
+def choose_mujoco_backend() -> Backend:
+    """Find the backend that works, EGL before OSMesa, and set MUJOCO_GL to it; a MUJOCO_GL set before is kept.
+
+    Gymnasium's environments read MUJOCO_GL when they draw for the first time.
+
+    Raises:
+        SettingError: nothing renders; names the Debian packages to install.
+    """
+    found = find_backend(_BALL)
+    if isinstance(found, Backend):
+        return found
+    raise undrawable("MuJoCo", found)
+
+
+def find_backend(make_model: str) -> Backend | dict[str, str]:
+    """Find the backend that draws a model, and set MUJOCO_GL to it; a MUJOCO_GL set before is kept.
 
     Args:
-        probe: Python; prints a JSON object of `device` and `images_per_second` as its last line.
+        make_model: Python; sets `model`, a mujoco.MjModel.
 
     Returns:
         The backend; if none works, why, by name of those that were tried.
@@ -64,7 +101,7 @@ def find_backend(probe: str) -> Backend | dict[str, str]:
         raise SettingError(f"MUJOCO_GL={wanted} can't draw without a screen: set it to egl or osmesa, or unset it")
     reasons = {}
     for name in (wanted,) if wanted else BACKENDS:
-        answer = answer_of(probe, gl=name)
+        answer = answer_of(make_model + _PROBE, gl=name)
         if not isinstance(answer, str):
             os.environ["MUJOCO_GL"] = name
             return Backend(name, **answer)

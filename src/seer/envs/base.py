@@ -1,4 +1,4 @@
-"""What every environment of this project has in common: it shows its last few frames.
+"""The base of every environment of this project, which shows its last few frames.
 
 Axes: S stack, C channels, H height, W width.
 """
@@ -44,6 +44,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         action_space: what `step` accepts.
         time_limit: seconds that a start or a step may take.
         max_episode_steps: agent steps after which an episode is truncated; None leaves that to the simulator.
+        preparation: how a frame is made of what the simulator shows, for those who make frames elsewhere.
         question: a line that asks what its pictures' axes mean, where they don't tell; otherwise None.
         is_lost: `load_state_dict` couldn't bring the simulator back; what it showed is there, its episode isn't.
 
@@ -55,15 +56,11 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     render_mode = "rgb_array"
     time_limit: float = 300.0
     max_episode_steps: int | None = None
+    preparation = "as the environment gives it"
     question: str | None = None
 
     def __init__(
-        self,
-        frame_shape: tuple[int, int, int],
-        *,
-        stack: int,
-        action_repeat: int,
-        action_space: gymnasium.Space[Any],
+        self, frame_shape: tuple[int, int, int], *, stack: int, action_repeat: int, action_space: gymnasium.Space[Any]
     ) -> None:
         self.frame_shape = frame_shape
         self.stack = stack
@@ -88,15 +85,19 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
     @abstractmethod
     def _simulator_state(self) -> State:
-        """Everything `_begin` and `_advance` depend on, random generators included."""
+        """Return everything `_begin` and `_advance` depend on, random generators included."""
 
     @abstractmethod
     def _load_simulator_state(self, state: State) -> None:
         """Go on exactly from what `_simulator_state` returned, or set `is_lost`."""
 
+    def _origin(self) -> str:
+        """Return what a saved state can't be read without, such as the simulator's version."""
+        return ""
+
     @abstractmethod
     def render(self) -> Pixels:
-        """The present picture in full size, RGB uint8 [height, width, 3], for videos."""
+        """Return the present picture in full size, RGB uint8 [height, width, 3], for videos."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Pixels, Info]:
         """Start an episode. Returns the observation, uint8 [S, C, H, W], and the simulator's info."""
@@ -139,7 +140,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         return reward, terminated, truncated, info
 
     def _play(self, action: Any) -> tuple[float, bool, bool, Info]:
-        """`_advance`, watched; its frame is the newest."""
+        """Call `_advance`, watched; its frame is the newest."""
         with self._watched("step"):
             self._drawing, reward, terminated, truncated, info = self._advance(action)
             if self._drawing is None:
@@ -152,7 +153,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
     @property
     def has_time_limit(self) -> bool:
-        """Whether something is known to cut its episodes off."""
+        """Return whether something is known to cut its episodes off."""
         return True
 
     def introduction(self) -> list[str]:
@@ -170,32 +171,38 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         Of a Discrete space `first`, the action that 0 stands for; of a Box the bounds `low` and `high`, in the shape of
         the simulator's actions, which -1 and 1 stand for.
         """
-        if isinstance(self.action_space, gymnasium.spaces.Discrete):
-            return {"first": int(self.action_space.start)}
-        assert isinstance(self.action_space, gymnasium.spaces.Box)
-        return {"low": self.action_space.low.tolist(), "high": self.action_space.high.tolist()}
+        return own_actions_of(self.action_space)
 
     def observe(self) -> Pixels:
-        """The observation, uint8 [S, C, H, W]; waits for its newest frame if that is still being drawn."""
+        """Return the observation, uint8 [S, C, H, W]; waits for its newest frame if that is still being drawn."""
         self._finish_drawing()
         return self._frames.copy()
 
     def state_dict(self) -> State:
-        """The exact state: arrays and JSON values, nothing pickled."""
+        """Return the exact state: arrays and JSON values, nothing pickled."""
         self._finish_drawing()
         return {
             "frames": self._frames.copy(),
             "episode_return": self._return,
             "episode_length": self._length,
             "needs_reset": self._needs_reset,
-            "simulator": self._simulator_state(),
+            "simulator": {"origin": self._origin()} | self._simulator_state(),
         }
 
     def load_state_dict(self, state: State) -> None:
         """Go on exactly where the environment of `state_dict` was, whatever this one did before.
 
         Where a simulator can't be brought back, `is_lost` says so, and a new episode has to be started.
+
+        Raises:
+            SettingError: the state is of another environment, or other versions of it.
         """
+        origin = state["simulator"].get("origin", self._origin())
+        if origin != self._origin():
+            raise SettingError(
+                f"the saved state is of {origin}, this environment is {self._origin()}: a saved state needs the same "
+                "env and the same versions"
+            )
         self._finish_drawing()
         self.is_lost = False
         self._load_simulator_state(state["simulator"])
@@ -205,7 +212,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         self._needs_reset = bool(state["needs_reset"]) or self.is_lost
 
     def _start_stack(self, drawing: Drawing) -> None:
-        """An episode begins with this frame, which fills the stack."""
+        """Begin an episode with this frame, which fills the stack."""
         self._drawing, self._fills_stack = drawing, True
         self._needs_reset = False
 
@@ -233,7 +240,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
     @contextmanager
     def _watched(self, call: str, *, through_c: bool = False) -> Iterator[None]:
-        """Whatever goes wrong inside is one line that names the call."""
+        """Turn whatever goes wrong inside into one line that names the call."""
         try:
             with at_most(self.time_limit, through_c=through_c):
                 yield
@@ -242,3 +249,11 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
                 raise
             cause = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
             raise RunError(f"the environment failed in {call}: {' '.join(cause.split())}") from error
+
+
+def own_actions_of(space: gymnasium.Space[Any]) -> dict[str, Any]:
+    """Return what the simulator takes for an agent's 0, or for its -1 and 1; see `PixelEnvironment.own_actions`."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return {"first": int(space.start)}
+    assert isinstance(space, gymnasium.spaces.Box)
+    return {"low": space.low.tolist(), "high": space.high.tolist()}

@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 
 from seer.envs.base import Drawing, Info, PixelEnvironment, Pixels, State
-from seer.envs.hints import did_you_mean
+from seer.envs.ids import did_you_mean
 from seer.envs.rendering import Renderer, choose_backend, shared_renderer
 from seer.errors import SettingError
 
@@ -29,15 +29,32 @@ TIME_LIMITS = {"lqr": 30.0}
 
 
 class DMControlEnvironment(PixelEnvironment):
-    """One DM Control task. Made by `make_dm_control`.
+    """Plays one DM Control task.
 
     Actions in [-1, 1] are scaled to the bounds of each actuator; one without bounds (lqr) takes them as they are.
 
     A saved state goes on bit for bit on the same machine with the same versions; elsewhere OpenGL may draw a pixel
     differently.
+
+    Args:
+        env_id: such as "dm_control/cartpole-swingup-v0"; one of `known_dm_control_tasks()`.
+        action_repeat: control steps played per step.
+        stack: frames in an observation.
+        image_size: height and width of a frame, pixels.
+        shadows: draw them, as the paper's pictures do. On a CPU they take four fifths of the time for drawing.
+
+    Raises:
+        SettingError: the task isn't known, dm_control isn't installed, or nothing renders here.
     """
 
-    def __init__(self, env_id: str, *, stack: int, action_repeat: int, image_size: int, shadows: bool) -> None:
+    preparation = "RGB, drawn in the frame's size from the task's first camera"
+
+    def __init__(
+        self, env_id: str, *, action_repeat: int, stack: int = 3, image_size: int = 100, shadows: bool = True
+    ) -> None:
+        if env_id not in (known := known_dm_control_tasks()):
+            likely = did_you_mean(env_id, known, otherwise="ids look like 'dm_control/cartpole-swingup-v0'")
+            raise SettingError(f"--env {env_id!r} is not a known DeepMind Control task{likely}")
         self._env_id = env_id
         self._control = _load(env_id)
         self._control.task.random.seed()  # _load's is always the same
@@ -45,12 +62,8 @@ class DMControlEnvironment(PixelEnvironment):
         bounded = np.abs([spec.minimum, spec.maximum]).max(axis=0) < 1e9  # MuJoCo writes 1e10 for "no bound"
         low, high = np.where(bounded, spec.minimum, -1.0), np.where(bounded, spec.maximum, 1.0)
         self._center, self._half_range = (low + high) / 2, (high - low) / 2
-        super().__init__(
-            (3, image_size, image_size),
-            stack=stack,
-            action_repeat=action_repeat,
-            action_space=gymnasium.spaces.Box(-1.0, 1.0, spec.shape, np.float32),
-        )
+        actions = gymnasium.spaces.Box(-1.0, 1.0, spec.shape, np.float32)
+        super().__init__((3, image_size, image_size), stack=stack, action_repeat=action_repeat, action_space=actions)
         seconds = self._control.control_timestep() * action_repeat
         self.metadata = self.metadata | {"render_fps": max(1, round(1 / seconds))}
         self._image_size = image_size
@@ -66,7 +79,7 @@ class DMControlEnvironment(PixelEnvironment):
         return {"low": low.tolist(), "high": high.tolist()}
 
     def render(self) -> Pixels:
-        """The present picture, RGB uint8 [256, 256, 3]."""
+        """Return the present picture, RGB uint8 [256, 256, 3]."""
         return self._draw(VIDEO_SIZE).result().transpose(1, 2, 0)
 
     def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
@@ -87,7 +100,7 @@ class DMControlEnvironment(PixelEnvironment):
         return self._draw(self._image_size), reward, terminated, moment.last() and not terminated, {}
 
     def _draw(self, size: int) -> Future[Pixels]:
-        """The present picture, uint8 [C, size, size]; the simulator must stay as it is until that is there."""
+        """Draw the present picture, uint8 [C, size, size]; the simulator must stay as it is until that is there."""
         physics = self._control.physics
         return self._renderer.draw(physics.model.ptr, physics.data.ptr, size=size, shadows=self._shadows)
 
@@ -99,7 +112,6 @@ class DMControlEnvironment(PixelEnvironment):
     def _simulator_state(self) -> State:
         task = self._control.task
         return {
-            "origin": self._origin(),
             "model": self._changed_model_fields(),
             "physics": self._control.physics.get_state(_integration_state()),
             "task": {name: value for name, value in vars(task).items() if isinstance(value, int | float | np.ndarray)},
@@ -110,11 +122,6 @@ class DMControlEnvironment(PixelEnvironment):
     def _load_simulator_state(self, state: State) -> None:
         import mujoco
 
-        if state["origin"] != self._origin():
-            raise SettingError(
-                f"the saved state is of {state['origin']}, this environment is {self._origin()}: "
-                "a saved state needs the same env and the same versions"
-            )
         physics, task = self._control.physics, self._control.task
         self._set_model_fields(state["model"])
         physics.set_state(state["physics"], _integration_state())
@@ -126,13 +133,9 @@ class DMControlEnvironment(PixelEnvironment):
         self._control._reset_next_step = False  # else its step() would reset by itself
 
     def _changed_model_fields(self) -> dict[str, Pixels]:
-        """The arrays of the model that the task has written to: targets' places, dampings, terrain."""
-        fresh = _model_fields(_load(self._env_id))
-        return {
-            name: field.copy()
-            for name, field in _model_fields(self._control).items()
-            if field.tobytes() != fresh[name].tobytes()
-        }
+        """Return the arrays of the model that the task has written to: targets' places, dampings, terrain."""
+        fresh, fields = _model_fields(_load(self._env_id)), _model_fields(self._control)
+        return {name: field.copy() for name, field in fields.items() if field.tobytes() != fresh[name].tobytes()}
 
     def _set_model_fields(self, changed: dict[str, Pixels]) -> None:
         fresh = _model_fields(_load(self._env_id))
@@ -141,37 +144,11 @@ class DMControlEnvironment(PixelEnvironment):
             field[...] = changed.get(name, fresh[name])
 
     def _origin(self) -> str:
-        """What a saved state can't be read without: the task and the simulator's versions."""
         return f"{self._env_id} on dm_control {version('dm_control')} and mujoco {version('mujoco')}"
 
 
-def make_dm_control(
-    env_id: str, *, action_repeat: int, stack: int = 3, image_size: int = 100, shadows: bool = True
-) -> DMControlEnvironment:
-    """Make a DeepMind Control task.
-
-    Args:
-        env_id: such as "dm_control/cartpole-swingup-v0"; one of `known_dm_control_tasks()`.
-        action_repeat: control steps played per step.
-        stack: frames in an observation.
-        image_size: height and width of a frame, pixels.
-        shadows: draw them, as the paper's pictures do. On a CPU they take four fifths of the time for drawing.
-
-    Raises:
-        SettingError: the task isn't known, dm_control isn't installed, or nothing renders here.
-    """
-    if env_id not in known_dm_control_tasks():
-        hint = did_you_mean(
-            env_id, known_dm_control_tasks(), otherwise="ids look like 'dm_control/cartpole-swingup-v0'"
-        )
-        raise SettingError(f"--env {env_id!r} is not a known DeepMind Control task{hint}")
-    return DMControlEnvironment(
-        env_id, stack=stack, action_repeat=action_repeat, image_size=image_size, shadows=shadows
-    )
-
-
 def known_dm_control_tasks() -> list[str]:
-    """The ids `make_dm_control` accepts, sorted, such as "dm_control/cartpole-swingup-v0".
+    """Return the ids of all tasks, sorted, such as "dm_control/cartpole-swingup-v0".
 
     Raises:
         SettingError: dm_control isn't installed, or nothing renders here.
@@ -192,7 +169,7 @@ def refusal_of_other_name(env_id: str) -> str | None:
 
 
 def _load(env_id: str) -> Any:
-    """A task as DM Control makes it (dm_control.rl.control.Environment), the same whenever it is called."""
+    """Load a task as DM Control makes it (dm_control.rl.control.Environment), the same whenever it is called."""
     from absl import logging
     from dm_control import suite
 
@@ -212,14 +189,14 @@ def _load(env_id: str) -> Any:
 
 
 def _model_fields(control: Any) -> dict[str, Pixels]:
-    """Every array of numbers in a task's model, as views. No task changes its indices, which MuJoCo trusts."""
+    """Return every array of numbers in a task's model, as views. No task changes its indices, which MuJoCo trusts."""
     model = control.physics.model.ptr
     fields = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
     return {name: field for name, field in fields.items() if isinstance(field, np.ndarray) and field.dtype.kind == "f"}
 
 
 def _refuse_others(state: State, known: State) -> None:
-    """A state that isn't of what it is for: nothing else may be set by it."""
+    """Refuse a state that isn't of what it is for: nothing else may be set by it."""
     for name, value in state.items():
         there: Any = known[name]
         alike = type(value) is type(there) and np.shape(value) == np.shape(there)
@@ -228,7 +205,7 @@ def _refuse_others(state: State, known: State) -> None:
 
 
 def _integration_state() -> int:
-    """MuJoCo's name for all that the next step depends on, the solver's warm start included."""
+    """Return MuJoCo's name for all that the next step depends on, the solver's warm start included."""
     import mujoco
 
     return int(mujoco.mjtState.mjSTATE_INTEGRATION)

@@ -13,10 +13,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from seer.envs.backends import Backend
-from seer.envs.base import Info, PixelEnvironment, Pixels, State
+from seer.envs.backends import Backend, choose_mujoco_backend
+from seer.envs.base import Info, PixelEnvironment, Pixels, State, own_actions_of
 from seer.envs.ids import atari_note, make
-from seer.envs.mujoco_rendering import choose_mujoco_backend
 from seer.envs.pictures import ALL_VALUES, as_picture, observed_view, rendered_view, scaled
 from seer.envs.randomness import SharedRandomness
 from seer.envs.registry import Channels
@@ -33,46 +32,52 @@ OWN_LIMITS = ("max_steps", "max_episode_steps", "_max_episode_steps")
 
 
 class GymnasiumEnvironment(PixelEnvironment):
-    """One environment of Gymnasium. Made by `make_gymnasium`.
+    """Shows any environment that Gymnasium can make.
 
     Actions in [-1, 1] are scaled to the bounds of each, those of a Discrete space count from 0. Each episode is started
     from a seed of its own. A saved state is that seed, the actions since and a checksum of what they led to: they are
     played again, and where they lead elsewhere `is_lost` is True.
 
+    Args:
+        env_id: such as "CarRacing-v3", or "minigrid:MiniGrid-Empty-5x5-v0", which imports `minigrid` first.
+        stack: frames in an observation.
+        action_repeat: steps of the environment played with each action; their rewards are added up.
+        image_size: height and width of a frame, pixels.
+        channels: of a frame; "as shown" is RGB unless the environment's pictures are grey.
+        render_pixels: show what `render()` draws in place of the environment's observations.
+        image_key: which part of Dict observations is the picture; needed where there are several.
+
     Attributes:
         account: one line about what the agent sees and does.
         backend: what draws MuJoCo's pictures; None where it draws none.
+
+    Raises:
+        SettingError: it can't be made or drawn, it shows no picture, or its actions are neither Discrete nor bounded.
     """
 
-    account: str
-    backend: Backend | None
+    preparation = (
+        "the picture, from its space's bounds to 0..255; grey (cv2.COLOR_RGB2GRAY) if a frame has one channel; "
+        "squeezed by area (cv2.INTER_AREA)"
+    )
 
     def __init__(
-        self,
-        env_id: str,
-        *,
-        stack: int,
-        action_repeat: int,
-        image_size: int,
-        channels: Channels,
-        render_pixels: bool,
-        image_key: str | None,
-    ) -> None:
+        self, env_id: str, *, stack: int = 4, action_repeat: int = 1, image_size: int = 84,
+        channels: Channels = "as shown", render_pixels: bool = False, image_key: str | None = None,
+    ) -> None:  # fmt: skip
         self._env_id = env_id
         self._env = make(env_id, render_mode="rgb_array" if render_pixels else None)
         self.spec = self._env.spec
         action_space, self._translate = _translated(self._env.action_space, env_id)
         is_mujoco = render_pixels and hasattr(self._env.unwrapped, "mujoco_renderer")
-        self.backend = choose_mujoco_backend() if is_mujoco else None
+        self.backend: Backend | None = choose_mujoco_backend() if is_mujoco else None
         view = rendered_view(self._env, env_id) if render_pixels else observed_view(self._env, env_id, image_key)
         self._show, self._bounds, self.question = view.find, view.bounds, view.question
         height, width, shown = view.shape
         if channels == "rgb" and shown == 1:
             raise SettingError(f"--image-channels rgb: the pictures of {env_id} are grey; leave it out")
         count = 1 if channels == "grey" else shown
-        super().__init__(
-            (count, image_size, image_size), stack=stack, action_repeat=action_repeat, action_space=action_space
-        )
+        shape = (count, image_size, image_size)
+        super().__init__(shape, stack=stack, action_repeat=action_repeat, action_space=action_space)
         self.account = (
             f"Sees {view.what}, {width}x{height}, as {image_size}x{image_size} {'grey' if count == 1 else 'RGB'}; "
             f"acts in {self._env.action_space}"
@@ -97,21 +102,17 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     @property
     def has_time_limit(self) -> bool:
-        """Whether something is known to cut its episodes off, by `max_episode_steps` or by a limit of its own."""
+        """Return whether something is known to cut its episodes off: `max_episode_steps` or a limit of its own."""
         names = (name for name in OWN_LIMITS if self._env.has_wrapper_attr(name))
         limits = [self.max_episode_steps, *(self._env.get_wrapper_attr(name) for name in names)]
         return any(limit not in (None, float("inf")) for limit in limits)
 
     def own_actions(self) -> dict[str, Any]:
         """Return what the environment of Gymnasium takes for the agent's 0, or for its -1 and 1."""
-        space = self._env.action_space
-        if isinstance(space, spaces.Discrete):
-            return {"first": int(space.start)}
-        assert isinstance(space, spaces.Box)
-        return {"low": space.low.tolist(), "high": space.high.tolist()}
+        return own_actions_of(self._env.action_space)
 
     def render(self) -> Pixels:
-        """The present picture as the environment gives it, RGB uint8 [height, width, 3]."""
+        """Return the present picture as the environment gives it, RGB uint8 [height, width, 3]."""
         return np.broadcast_to(self._picture, (*self._picture.shape[:2], 3))
 
     def close(self) -> None:
@@ -142,7 +143,7 @@ class GymnasiumEnvironment(PixelEnvironment):
         return frame, score, bool(terminated), bool(truncated), _without_score(info)
 
     def _frame(self, observation: Any, reward: float) -> Pixels:
-        """The newest frame, uint8 [C, H, W]."""
+        """Return the newest frame, uint8 [C, H, W]."""
         self._picture = as_picture(self._show(observation), self._bounds)
         frame = scaled(self._picture, self.frame_shape)
         self._checksum = zlib.crc32(np.float64(reward).tobytes(), zlib.crc32(frame.tobytes(), self._checksum))
@@ -150,7 +151,6 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     def _simulator_state(self) -> State:
         return {
-            "origin": self._origin(),
             "rng": self._rng.bit_generator.state,
             "seed": self._seed,
             "actions": np.array(self._actions, self.action_space.dtype),
@@ -158,11 +158,6 @@ class GymnasiumEnvironment(PixelEnvironment):
         }
 
     def _load_simulator_state(self, state: State) -> None:
-        if state["origin"] != self._origin():
-            raise SettingError(
-                f"the saved state is of {state['origin']}, this environment is {self._origin()}: "
-                "a saved state needs the same env"
-            )
         try:
             self._play_again(state["seed"], state["actions"])
         except RunError:  # what isn't the same any more may fail at actions that were fine
@@ -181,48 +176,12 @@ class GymnasiumEnvironment(PixelEnvironment):
                 return
 
     def _origin(self) -> str:
-        """What a saved state can't be read without."""
         return f"{self._env_id}, action repeat {self.action_repeat}, frames {list(self.frame_shape)}"
-
-
-def make_gymnasium(
-    env_id: str,
-    *,
-    stack: int = 4,
-    action_repeat: int = 1,
-    image_size: int = 84,
-    channels: Channels = "as shown",
-    render_pixels: bool = False,
-    image_key: str | None = None,
-) -> GymnasiumEnvironment:
-    """Make any environment that Gymnasium can make.
-
-    Args:
-        env_id: such as "CarRacing-v3", or "minigrid:MiniGrid-Empty-5x5-v0", which imports `minigrid` first.
-        stack: frames in an observation.
-        action_repeat: steps of the environment played with each action; their rewards are added up.
-        image_size: height and width of a frame, pixels.
-        channels: of a frame; "as shown" is RGB unless the environment's pictures are grey.
-        render_pixels: show what `render()` draws in place of the environment's observations.
-        image_key: which part of Dict observations is the picture; needed where there are several.
-
-    Raises:
-        SettingError: it can't be made or drawn, it shows no picture, or its actions are neither Discrete nor bounded.
-    """
-    return GymnasiumEnvironment(
-        env_id,
-        stack=stack,
-        action_repeat=action_repeat,
-        image_size=image_size,
-        channels=channels,
-        render_pixels=render_pixels,
-        image_key=image_key,
-    )
 
 
 @cache
 def is_discrete(env_id: str) -> bool:
-    """Whether an environment's actions are Discrete, which decides what can be learnt in it.
+    """Return whether an environment's actions are Discrete, which decides what can be learnt in it.
 
     Raises:
         SettingError: it can't be made, or its actions are neither Discrete nor bounded numbers.
@@ -234,7 +193,7 @@ def is_discrete(env_id: str) -> bool:
 
 
 def _translated(space: spaces.Space[Any], env_id: str) -> tuple[spaces.Space[Any], Callable[[Any], Any]]:
-    """The actions an agent knows, 0 to n - 1 or a vector in [-1, 1], and what turns one into the environment's."""
+    """Return an agent's actions, 0 to n - 1 or a vector in [-1, 1], and what turns one into the environment's."""
     match space:
         case spaces.Discrete():
             start = int(space.start)
@@ -257,5 +216,5 @@ def _translated(space: spaces.Space[Any], env_id: str) -> tuple[spaces.Space[Any
 
 
 def _without_score(info: Info) -> Info:
-    """What wrappers say under the name that `PixelEnvironment` uses is left out."""
+    """Leave out what wrappers say under the name that `PixelEnvironment` uses."""
     return {name: value for name, value in info.items() if name != "episode"}

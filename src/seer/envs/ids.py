@@ -1,5 +1,6 @@
 """Environments of Gymnasium by their ids: made, or refused in one line that says what was probably meant."""
 
+import difflib
 import importlib.metadata
 import importlib.util
 import os
@@ -11,10 +12,22 @@ from typing import Any
 
 import gymnasium
 
-from seer.envs.hints import did_you_mean
 from seer.envs.registry import ENVIRONMENTS, EnvSpec
 from seer.errors import SettingError, shortened
 from seer.registry import resolve
+
+
+def did_you_mean(env_id: str, known: Iterable[str], *, otherwise: str, cutoff: float = 0.6) -> str:
+    """Return the end of the sentence that refuses `env_id`: the nearest of those known, else `otherwise`."""
+    by_name = {bare_name(each): each for each in known}
+    nearest = difflib.get_close_matches(bare_name(env_id), by_name, n=1, cutoff=cutoff)
+    return f"; did you mean {by_name[nearest[0]]!r}?" if nearest else f"; {otherwise}"
+
+
+def bare_name(env_id: str) -> str:
+    """Return the name alone: the same for "ALE/SpaceInvaders-v5", "space_invaders", "SpaceInvadersNoFrameskip-v4"."""
+    name = re.sub(r"(noframeskip|deterministic)?(-v\d+)?$", "", re.split("[/:]", env_id.lower())[-1])
+    return re.sub(r"[^a-z0-9]", "", name)
 
 
 def make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
@@ -28,7 +41,7 @@ def make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]
     for suite in suites:
         if (refusal := resolve(suite.claims)(env_id)) is not None:
             raise SettingError(f"--env {env_id!r} {refusal}")
-    options: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+    options: dict[str, Any] = {"render_mode": render_mode} if render_mode else {}
     try:
         env = gymnasium.make(env_id, disable_env_checker=True, **options)  # PixelEnvironment watches it
     except gymnasium.error.UnregisteredEnv as error:  # its name, namespace or version
@@ -54,7 +67,7 @@ def atari_note(env: gymnasium.Env[Any, Any]) -> str:
 
 
 def _unregistered(env_id: str, suites: Sequence[EnvSpec]) -> str:
-    """The line that refuses an id: the nearest of those known, or how to name the package."""
+    """Return the line that refuses an id: the nearest of those known, or how to name the package."""
     refused = f"--env {env_id!r} isn't registered with Gymnasium"
     module, imported, name = env_id.rpartition(":")
     if imported:
@@ -77,7 +90,7 @@ def _unregistered(env_id: str, suites: Sequence[EnvSpec]) -> str:
 
 
 def _is_of_old_gym(module: str, name: str) -> bool:
-    """Whether an imported module registers with gym, or would if that were installed."""
+    """Return whether an imported module registers with gym, or would if that were installed."""
     gym = sys.modules.get("gym")
     registry = getattr(getattr(gym, "envs", None), "registry", {})
     if name in getattr(registry, "env_specs", registry):  # of gym below 0.26
@@ -90,7 +103,7 @@ def _is_of_old_gym(module: str, name: str) -> bool:
 
 
 def _package(spec: Any) -> str:
-    """Where the environment of a specification is defined."""
+    """Return the package that defines the environment of a specification."""
     entry = spec.entry_point
     return _root(entry if isinstance(entry, str) else getattr(entry, "__module__", "") or "")
 

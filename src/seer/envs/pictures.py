@@ -1,4 +1,4 @@
-"""Where an environment of Gymnasium shows its picture, and how that becomes a frame.
+"""From what an environment of Gymnasium shows to a frame.
 
 Axes: H height, W width, C channels, 1 or 3.
 """
@@ -27,7 +27,7 @@ UNSTACKED = "register it without frame stacking of its own, which --frame-stack 
 
 @dataclass(frozen=True)
 class View:
-    """How an environment is seen.
+    """Says how an environment is seen.
 
     Attributes:
         find: the picture of an observation.
@@ -97,7 +97,7 @@ def _refuse_stacked(env: gymnasium.Env[Any, Any], env_id: str) -> None:
 
 
 def _key_of_picture(space: spaces.Space[Any], wanted: str | None, env_id: str) -> str | None:
-    """Which part of Dict observations is the picture; None where observations are the picture."""
+    """Return which part of Dict observations is the picture; None where observations are the picture."""
     if wanted is not None and not isinstance(space, spaces.Dict):
         raise SettingError(f"--image-key {wanted}: observations of {env_id} have no keys; leave it out")
     if _is_picture(space):
@@ -116,7 +116,7 @@ def _key_of_picture(space: spaces.Space[Any], wanted: str | None, env_id: str) -
 
 
 def _looks_stacked(space: spaces.Space[Any]) -> str:
-    """The remedy for an observation, or a part of one, that seems to be of several frames; nothing for others."""
+    """Return the remedy for an observation, or a part of one, that seems to be of several frames; else nothing."""
     for part in space.values() if isinstance(space, spaces.Dict) else [space]:
         shape = part.shape or ()
         if not isinstance(part, spaces.Box) or part.dtype != np.uint8 or len(shape) not in (3, 4):
@@ -133,7 +133,7 @@ def _is_picture(space: spaces.Space[Any]) -> bool:
 
 
 def with_channels_last(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """(H, W, C) of what is shaped (H, W), (H, W, C) or (C, H, W), with 1 or 3 channels; None of anything else."""
+    """Return (H, W, C) of (H, W), (H, W, C) or (C, H, W) with 1 or 3 channels; None of anything else."""
     match shape:
         case (height, width) | (height, width, 1):
             return height, width, 1
@@ -159,7 +159,7 @@ def as_picture(shown: Any, bounds: Bounds = ALL_VALUES) -> Pixels:
 
 
 def _stretched(picture: Pixels, bounds: Bounds) -> Pixels:
-    """A picture whose values between the bounds are spread over 0 to 255."""
+    """Return a picture whose values between the bounds are spread over 0 to 255."""
     low, high = bounds
     if picture.min() < low or picture.max() > high:
         found = f"from {picture.min()} to {picture.max()}"

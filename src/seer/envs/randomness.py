@@ -26,7 +26,7 @@ class SharedRandomness:
 
     @contextmanager
     def used(self, seed: int | None = None) -> Iterator[None]:
-        """Inside, the shared generators begin with `seed` or, without one, go on where this environment left them."""
+        """Let the shared generators begin with `seed` or, without one, go on where this environment left them."""
         python, numpy = random.getstate(), get_bit_generator()
         random.setstate(self._python)
         set_bit_generator(self._numpy)

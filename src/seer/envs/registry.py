@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from seer.envs.presets import atari_preset, control_preset, gymnasium_preset
 from seer.envs.scores import normalized_atari, normalized_control
@@ -16,7 +16,7 @@ Channels = Literal["grey", "rgb", "as shown"]
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How a suite shows its environments.
+    """Says how a suite shows its environments.
 
     Attributes:
         size: side of a frame in pixels.
@@ -32,6 +32,10 @@ class ImageOptions:
     render_pixels: bool = False
     key: str | None = None
 
+    def common(self) -> dict[str, Any]:
+        """Return what every suite's environments take, by keyword."""
+        return {"stack": self.stack, "action_repeat": self.action_repeat, "image_size": self.size}
+
 
 def _nothing(*_: object) -> None:
     """Return None: the suite says nothing about it."""
@@ -39,7 +43,7 @@ def _nothing(*_: object) -> None:
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """A suite of environments.
+    """Describes a suite of environments.
 
     Functions may also be given as "module:function", imported when they are needed.
 
@@ -85,24 +89,20 @@ class EnvSpec:
 def _make_atari(env: str, image: ImageOptions, *, training: bool) -> "PixelEnvironment":
     from seer.envs.atari import make_atari
 
-    return make_atari(
-        env, training=training, stack=image.stack, action_repeat=image.action_repeat, image_size=image.size
-    )
+    return make_atari(env, training=training, **image.common())
 
 
 def _make_control(env: str, image: ImageOptions, *, training: bool) -> "PixelEnvironment":  # noqa: ARG001
-    from seer.envs.dm_control import make_dm_control
+    from seer.envs.dm_control import DMControlEnvironment
 
-    return make_dm_control(env, stack=image.stack, action_repeat=image.action_repeat, image_size=image.size)
+    return DMControlEnvironment(env, **image.common())
 
 
-def _make_gymnasium(env: str, image: ImageOptions, *, training: bool) -> "PixelEnvironment":  # noqa: ARG001
-    from seer.envs.gymnasium import make_gymnasium
+def _GymnasiumEnvironment(env: str, image: ImageOptions, *, training: bool) -> "PixelEnvironment":  # noqa: ARG001
+    from seer.envs.gymnasium import GymnasiumEnvironment
 
-    return make_gymnasium(
-        env, stack=image.stack, action_repeat=image.action_repeat, image_size=image.size,
-        channels=image.channels, render_pixels=image.render_pixels, image_key=image.key,
-    )  # fmt: skip
+    shown = {"channels": image.channels, "render_pixels": image.render_pixels, "image_key": image.key}
+    return GymnasiumEnvironment(env, **image.common() | shown)
 
 
 def _gymnasium_actions(env: str) -> Actions:
@@ -125,7 +125,7 @@ ENVIRONMENTS: Registry[EnvSpec] = Registry(
             preset=control_preset, normalized=normalized_control, claims="seer.envs.dm_control:refusal_of_other_name",
         ),
         EnvSpec(
-            "", "Gymnasium", "CarRacing-v3", _gymnasium_actions, make=_make_gymnasium, preset=gymnasium_preset,
+            "", "Gymnasium", "CarRacing-v3", _gymnasium_actions, make=_GymnasiumEnvironment, preset=gymnasium_preset,
             own_protocol=False,
         ),
     ],

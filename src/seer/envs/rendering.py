@@ -25,27 +25,14 @@ CAMERA = 0
 MAX_GEOMS = 1000
 """Shapes in one picture; DM Control's fullest has 50."""
 
-_PROBE = """
-import json, time
-from dm_control.suite import cartpole
-from OpenGL import GL
-physics = cartpole.swingup().physics
-physics.render(100, 100, camera_id=0)
-with physics.contexts.gl.make_current() as context:
-    device = context.call(GL.glGetString, GL.GL_RENDERER).decode()
-start, count = time.perf_counter(), 0
-while count < 5 or time.perf_counter() - start < 0.2:
-    physics.render(100, 100, camera_id=0)
-    count += 1
-print(json.dumps({"device": device, "images_per_second": count / (time.perf_counter() - start)}), flush=True)
-"""
+_CARTPOLE = "from dm_control.suite import cartpole; model = cartpole.swingup().physics.model.ptr"
 
 _SIMULATION = """
 from dm_control.suite import cartpole
 cartpole.swingup().physics.step()
 print("{}", flush=True)
 """
-"""The same without a picture: where this fails, OpenGL isn't to blame."""
+"""Simulates without a picture: where this fails, OpenGL isn't to blame."""
 
 
 @functools.cache
@@ -62,7 +49,7 @@ def choose_backend() -> Backend:
         raise SettingError(
             "DeepMind Control (env 'dm_control/...') needs dm_control: pip install 'seer-rl[dm-control]'"
         )
-    found = find_backend(_PROBE)
+    found = find_backend(_CARTPOLE)
     if isinstance(found, Backend):
         return found
     fault = answer_of(_SIMULATION, gl="disabled")
@@ -75,7 +62,7 @@ def choose_backend() -> Backend:
 
 
 def _installed(package: str) -> str:
-    """The package and its version, as a user would write it."""
+    """Return the package and its version, as a user would write it."""
     try:
         return f"{package} {metadata.version(package)}"
     except metadata.PackageNotFoundError:
@@ -107,7 +94,7 @@ class _DrawingThread(threading.Thread):
 
 @functools.cache
 def _drawing_thread() -> _DrawingThread:
-    """The process's thread with the OpenGL context, started when it is first needed."""
+    """Return the process's thread with the OpenGL context, started when it is first needed."""
     from mujoco.gl_context import GLContext
 
     thread = _DrawingThread()
@@ -152,7 +139,7 @@ class Renderer:
         self.close = weakref.finalize(self, self._thread.submit, self._context.free)
 
     def draw(self, model: Any, data: Any, *, size: int, shadows: bool) -> Future[npt.NDArray[np.uint8]]:
-        """The picture of a simulation (mujoco.MjModel and MjData), RGB uint8 [3, size, size].
+        """Draw a simulation (mujoco.MjModel and MjData) as RGB uint8 [3, size, size].
 
         Neither may be written to until the picture is there.
         """
@@ -182,7 +169,7 @@ class Renderer:
 
 
 def _drawing_context(model: Any) -> Any:
-    """What OpenGL holds of a model (mujoco.MjrContext), drawing into memory."""
+    """Return what OpenGL holds of a model (mujoco.MjrContext), drawing into memory."""
     import mujoco
 
     context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
@@ -194,7 +181,7 @@ _renderers: weakref.WeakValueDictionary[tuple[str, int], Renderer] = weakref.Wea
 
 
 def shared_renderer(task: str, model: Any, *, max_size: int) -> Renderer:
-    """The renderer of a task and size, made if there is none; it lives as long as someone holds it."""
+    """Return the renderer of a task and size, made if there is none; it lives as long as someone holds it."""
     renderer = _renderers.get((task, max_size))
     if renderer is None:
         renderer = _renderers[task, max_size] = Renderer(model, max_size=max_size)

@@ -20,7 +20,7 @@ START_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step led to. `final` is the observation after a truncated step, None otherwise.
+    """Holds what a step led to. `final` is the observation after a truncated step, None otherwise.
 
     Where the episode is over the next one has begun.
     """
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def play(environment: PixelEnvironment, action: Any) -> Outcome:
-    """One step, and the start of the next episode where one is over."""
+    """Play one step, and start the next episode where one is over."""
     reward, terminated, truncated, info = environment.advance(action)
     cut = truncated and not terminated
     final = environment.observe() if cut else None
@@ -43,7 +43,7 @@ def play(environment: PixelEnvironment, action: Any) -> Outcome:
 
 
 class EnvironmentProcess:
-    """An environment that `make` makes in another process.
+    """Plays an environment that `make` makes in another process.
 
     Raises:
         SettingError: it can't be made.
@@ -57,12 +57,12 @@ class EnvironmentProcess:
         self._process.start()
         theirs.close()
         atexit.register(self.close)  # before multiprocessing waits for it
-        self._patience = 3 * time_limit + START_SECONDS  # a step is watched there: advancing, drawing, a new episode
+        self._timeout = 3 * time_limit + START_SECONDS  # a step is watched there: advancing, drawing, a new episode
         self.is_lost = False
         self._send("restart", seed)
 
     def wait(self) -> None:
-        """Until it is there; several start side by side, and are waited for afterwards."""
+        """Wait until it is there; several start side by side, and are waited for afterwards."""
         try:
             self._observation: Pixels = self._receive()
         except SettingError:
@@ -70,7 +70,7 @@ class EnvironmentProcess:
             raise
 
     def observe(self) -> Pixels:
-        """The observation, uint8 [S, C, H, W]."""
+        """Return the observation, uint8 [S, C, H, W]."""
         return self._observation
 
     def send(self, action: Any) -> None:
@@ -78,7 +78,7 @@ class EnvironmentProcess:
         self._send("play", action)
 
     def receive(self) -> Outcome:
-        """What the step led to."""
+        """Return what the step led to."""
         outcome: Outcome
         outcome, self._observation = self._receive()
         return outcome
@@ -89,12 +89,12 @@ class EnvironmentProcess:
         self.is_lost = False
 
     def state_dict(self) -> State:
-        """As of the environment there."""
+        """Return that of the environment there."""
         state: State = self._ask("state_dict", None)
         return state
 
     def load_state_dict(self, state: State) -> None:
-        """As of the environment there."""
+        """Let the environment there go on from it."""
         self.is_lost, self._observation = self._ask("load_state_dict", state)
 
     def close(self) -> None:
@@ -114,8 +114,8 @@ class EnvironmentProcess:
 
     def _receive(self) -> Any:
         try:
-            if not self._connection.poll(self._patience):
-                raise RunError(f"an environment's process hasn't answered for {self._patience:g} seconds")
+            if not self._connection.poll(self._timeout):
+                raise RunError(f"an environment's process hasn't answered for {self._timeout:g} seconds")
             error, answer = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(1)

@@ -38,14 +38,13 @@ class Bundle:
     exact: Outputs
 
     def rows(self) -> dict[str, str]:
-        """For a table: the files, and what was found of them."""
+        """Return the rows of a table: the files, and what was found of them."""
         rows = {
             name: f"{_signature(file['inputs'])} -> {_signature(file['outputs'])}" for name, file in self.files.items()
         }
         rows["against the agent in float32"] = str(self.agreement)
         rows["frames"] = ", ".join(f"{name} {number:,} bytes" for name, number in self.num_bytes.items())
-        rows |= {f"latents as {each.dtype}, {each.num_bytes:,} bytes": str(each.agreement) for each in self.wires}
-        return rows
+        return rows | {f"latents as {each.dtype}, {each.num_bytes:,} bytes": str(each.agreement) for each in self.wires}
 
 
 def make_bundle(
@@ -72,49 +71,38 @@ def make_bundle(
         with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as hidden:
             folder = Path(hidden) / target.name
             folder.mkdir()
-            bundle = _fill(folder, agent, observations, about, progress)
+            progress(0, 3)
+            files = export(agent, observations.shape[1:], folder)
+            progress(1, 3)
+            agreement, exact = check(folder, agent, observations)
+            progress(2, 3)
+            fitted = 3 * len(observations) // 4
+            int8 = fit_int8(exact["latents"][:fitted])
+            sent = wires(folder, {name: each[fitted:] for name, each in exact.items()}, int8)
+            num_bytes = {"newest": math.prod(observations.shape[2:]), "stack": math.prod(observations.shape[1:])}
+            bundle = Bundle(files, num_bytes, agreement, sent, exact)
+            _write_json(folder / INT8, {"low": int8.low.tolist(), "step": int8.step.tolist()})
+            description = {
+                **about,
+                "encoder_frozen": agent.phase is not Phase.FRAMES,
+                "computes_in": "float32",
+                "frames": f"the last {observations.shape[1]} frames of the environment, oldest first; an episode's "
+                "first frame fills the stack; cropping and scaling are done inside the files",
+                "files": files,
+                "frame_bytes": num_bytes,
+                "checked": asdict(agreement),
+                "latents_sent_as": [asdict(wire) for wire in sent],
+            }
+            _write_json(folder / DESCRIPTION, description, indent=2)
+            progress(3, 3)
             folder.rename(target)
     except OSError as error:
         raise SettingError(f"--out {target} can't be written ({error.strerror}): choose another folder") from error
     return bundle
 
 
-def _fill(
-    folder: Path,
-    agent: Agent[Any],
-    observations: np.ndarray,
-    about: Mapping[str, Any],
-    progress: Callable[[int, int], None],
-) -> Bundle:
-    progress(0, 3)
-    files = export(agent, observations.shape[1:], folder)
-    progress(1, 3)
-    agreement, exact = check(folder, agent, observations)
-    progress(2, 3)
-    fitted = 3 * len(observations) // 4
-    int8 = fit_int8(exact["latents"][:fitted])
-    sent = wires(folder, {name: each[fitted:] for name, each in exact.items()}, int8)
-    num_bytes = {"newest": math.prod(observations.shape[2:]), "stack": math.prod(observations.shape[1:])}
-    bundle = Bundle(files, num_bytes, agreement, sent, exact)
-    ranges = {"low": int8.low.tolist(), "step": int8.step.tolist()}
-    (folder / INT8).write_text(json.dumps(ranges, allow_nan=False) + "\n")
-    description = dict(about) | _describe(agent, observations, bundle)
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, allow_nan=False) + "\n")
-    progress(3, 3)
-    return bundle
-
-
-def _describe(agent: Agent[Any], observations: np.ndarray, bundle: Bundle) -> dict[str, Any]:
-    return {
-        "encoder_frozen": agent.phase is not Phase.FRAMES,
-        "computes_in": "float32",
-        "frames": f"the last {observations.shape[1]} frames of the environment, oldest first; an episode's first frame "
-        "fills the stack; cropping and scaling are done inside the files",
-        "files": bundle.files,
-        "frame_bytes": bundle.num_bytes,
-        "checked": asdict(bundle.agreement),
-        "latents_sent_as": [asdict(wire) for wire in bundle.wires],
-    }
+def _write_json(file: Path, content: Mapping[str, Any], *, indent: int | None = None) -> None:
+    file.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n")
 
 
 def _signature(values: dict[str, dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Whether the files do in ONNX Runtime what the agent does.
+"""A check that the files do in ONNX Runtime what the agent does.
 
 Axes: B observations, S stack, C channels, H, W, N latents per observation, L latent, A actions.
 """
@@ -40,7 +40,7 @@ class Agreement:
     equal_actions: int | None
 
     def __str__(self) -> str:
-        """As a line of a table."""
+        """Return a line of a table."""
         differences = ", ".join(f"{name} {value:.2g}" for name, value in self.differences.items())
         equal = "" if self.equal_actions is None else f"; {self.equal_actions:,} of {self.observations:,} actions equal"
         return f"largest difference: {differences}{equal}"
@@ -48,7 +48,7 @@ class Agreement:
 
 @torch.no_grad()
 def outputs_of(agent: Agent[Any], observations: np.ndarray) -> Outputs:
-    """What the agent itself makes of observations [B, S, C, H, W] uint8: latents, action, and the best Q-value."""
+    """Return what the agent itself makes of observations [B, S, C, H, W] uint8: latents, action, best Q-value."""
     found: list[Outputs] = []
     for chunk in _chunks(observations):
         frames, encoder = agent.view(torch.from_numpy(chunk).to(agent.device)), agent.online.encoder
@@ -61,7 +61,7 @@ def outputs_of(agent: Agent[Any], observations: np.ndarray) -> Outputs:
 
 
 def run(file: Path, inputs: np.ndarray) -> Outputs:
-    """What a file makes of inputs [B, ...], by the names of its outputs; the first observation goes alone.
+    """Return what a file makes of inputs [B, ...], by the names of its outputs; the first observation goes alone.
 
     Raises:
         RunError: ONNX Runtime has no such operator for such numbers.
@@ -91,37 +91,33 @@ def check(folder: Path, agent: Agent[Any], observations: np.ndarray) -> tuple[Ag
     split, whole = latents | run(folder / POLICY, latents["latents"]), run(folder / AGENT, observations)
     apart, together = compare(expected, split, f"{ENCODER} with {POLICY}"), compare(expected, whole, AGENT)
     worst = {name: max(each, together.differences.get(name, 0.0)) for name, each in apart.differences.items()}
-    equal = None
-    if apart.equal_actions is not None and together.equal_actions is not None:
-        equal = min(apart.equal_actions, together.equal_actions)
-    return Agreement(len(observations), worst, equal), split
+    equal = [each.equal_actions for each in (apart, together) if each.equal_actions is not None]
+    return Agreement(len(observations), worst, min(equal, default=None)), split
 
 
 def compare(expected: Outputs, given: Outputs, name: str, *, tolerance: float = TOLERANCE) -> Agreement:
-    """`given` by file `name` beside the agent's `expected`.
+    """Compare what a file `name` gave with what the agent `expected`.
 
     Raises:
         RunError: a difference is more than the tolerance, or no number.
     """
-    differences: dict[str, float] = {}
+    found: dict[str, tuple[np.ndarray, float]] = {}
+    for key in ("latents",) if "q_values" in given else ("latents", "action"):
+        if key in given:
+            found[key] = expected[key], float(np.abs(expected[key] - given[key]).max())
     equal = None
-    for key in ("latents", "action", "q_values"):
-        if key not in given or (key == "action" and "q_values" in given):
-            continue
-        if key == "q_values":
-            wanted, difference = expected["best_q_value"], _difference_of_choice(expected, given)
-            equal = int((expected["action"] == given["action"]).sum())
-        else:
-            wanted, difference = expected[key], float(np.abs(expected[key] - given[key]).max())
+    if "q_values" in given:
+        found["q_values"] = expected["best_q_value"], _difference_of_choice(expected, given)
+        equal = int((expected["action"] == given["action"]).sum())
+    for key, (wanted, difference) in found.items():
         limit = tolerance * max(1.0, float(np.abs(wanted).max()))
         if not difference <= limit:  # nan isn't
             raise RunError(f"{name} differs from the agent, {key} by {difference:.2g} where {limit:.2g} is allowed")
-        differences[key] = difference
-    return Agreement(len(expected["action"]), differences, equal)
+    return Agreement(len(expected["action"]), {key: difference for key, (_, difference) in found.items()}, equal)
 
 
 def _difference_of_choice(expected: Outputs, given: Outputs) -> float:
-    """The largest difference of best Q-values [B], or of what the agent's or the file's choice is short of the best."""
+    """Return the largest difference of best Q-values [B], or of the agent's or the file's choice from the best."""
     values: np.ndarray = given["q_values"]
     best = values.max(1)
     short = [best - np.take_along_axis(values, each["action"][:, None], 1)[:, 0] for each in (expected, given)]

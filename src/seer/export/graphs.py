@@ -1,4 +1,4 @@
-"""The agent as three graphs without state: frames to latents, latents to action, frames to action.
+"""The agent as two graphs without state: frames to latents, latents to action.
 
 They are made of the agent's own layers, so there is no second copy of a network. Only the way from bytes to pixels is
 written again: the agent's transposes bytes by 32-bit arithmetic, for which ONNX has no operator.
@@ -18,7 +18,7 @@ from seer.errors import SettingError
 
 
 class EncoderGraph(nn.Module):
-    """Frames [B, S, C, H, W] uint8 -> latents [B, N, L] float32: crop, scaling and what lies below the cut."""
+    """Turns frames [B, S, C, H, W] uint8 into latents [B, N, L] float32: crop, scaling and the encoder's base."""
 
     outputs = ("latents",)
 
@@ -27,12 +27,12 @@ class EncoderGraph(nn.Module):
         self.encoder, self._view = agent.online.encoder, agent.view
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Latents [B, N, L]."""
+        """Return latents [B, N, L]."""
         return self.encoder.encode(self._view(frames).flatten(1, 2).float() * (1 / 255))
 
 
 class ValuePolicy(nn.Module):
-    """Rainbow and DQN: latents [B, N, L] -> greedy actions [B] int64 and Q-values [B, A], without noise."""
+    """Rainbow and DQN: from latents [B, N, L] to greedy actions [B] int64 and Q-values [B, A], without noise."""
 
     outputs = ("action", "q_values")
 
@@ -41,14 +41,14 @@ class ValuePolicy(nn.Module):
         self.encoder, self.head, self.value = agent.online.encoder, agent.online.head, agent.value
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions and Q-values."""
+        """Return actions and Q-values."""
         (features,) = self.encoder.finish(latents)
         values = self.value.expected(self.head(features))
         return values.argmax(-1), values
 
 
 class MeanPolicy(nn.Module):
-    """SAC and CURL: latents [B, N, L] -> the policy's mean actions [B, A] in [-1, 1]."""
+    """SAC and CURL: from latents [B, N, L] to the policy's mean actions [B, A] in [-1, 1]."""
 
     outputs = ("action",)
 
@@ -57,24 +57,12 @@ class MeanPolicy(nn.Module):
         self.encoder, self.actor = agent.online.encoder, agent.actor
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Actions."""
+        """Return actions."""
         mean, _ = self.actor(self.encoder.finish(latents)[ACTOR])
         return torch.tanh(mean)
 
 
 Policy = ValuePolicy | MeanPolicy
-
-
-class AgentGraph(nn.Module):
-    """Frames [B, S, C, H, W] uint8 -> what the policy gives."""
-
-    def __init__(self, encoder: EncoderGraph, policy: Policy) -> None:
-        super().__init__()
-        self.encoder, self.policy, self.outputs = encoder, policy, policy.outputs
-
-    def forward(self, frames: Tensor) -> Any:
-        """As the policy's."""
-        return self.policy(self.encoder(frames))
 
 
 def policy_of(agent: Agent[Any]) -> Policy:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx.compose
 import onnxscript as _onnxscript  # noqa: F401  # torch's exporter translates with it
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seer.agents.agent import Agent
 from seer.errors import SettingError
-from seer.export.graphs import AgentGraph, EncoderGraph, Policy, policy_of
+from seer.export.graphs import EncoderGraph, Policy, policy_of
 
 ENCODER, POLICY, AGENT = "encoder.onnx", "policy.onnx", "agent.onnx"
 
@@ -26,7 +27,7 @@ MOST_BYTES = (1 << 31) - (1 << 20)
 
 
 def export(agent: Agent[Any], frames_shape: tuple[int, ...], folder: Path) -> dict[str, dict[str, Any]]:
-    """Write encoder, policy and both together, for any number of observations [S, C, H, W] at a time, to `folder`.
+    """Write encoder, policy and both joined, for any number of observations [S, C, H, W] at a time, to `folder`.
 
     Returns of each file dtype and shape of its inputs and outputs, by name, and its opset.
 
@@ -36,35 +37,47 @@ def export(agent: Agent[Any], frames_shape: tuple[int, ...], folder: Path) -> di
         SettingError: a layer has no counterpart in ONNX (one of a module of the user's own), or is too large.
         OSError: the files can't be written.
     """
-    encoder, policy = EncoderGraph(agent), policy_of(agent)
     # Two observations: the exporter takes a size of one for a constant.
     frames = torch.zeros(2, *frames_shape, dtype=torch.uint8)
     latents = torch.zeros(2, *agent.online.encoder.latent_shape)
-    whole = AgentGraph(encoder, policy)
-    return {
-        ENCODER: _write(encoder, {"frames": frames}, folder / ENCODER),
-        POLICY: _write(policy, {"latents": latents}, folder / POLICY),
-        AGENT: _write(whole, {"frames": frames}, folder / AGENT),
-    }
+    encoder = _translate(EncoderGraph(agent), "frames", frames, ENCODER)
+    policy = _translate(policy_of(agent), "latents", latents, POLICY)
+    apart = onnx.compose.add_prefix(policy, "policy.", rename_inputs=False, rename_outputs=False)
+    _refuse_too_large(encoder.ByteSize() + policy.ByteSize(), AGENT)
+    both = onnx.compose.merge_models(encoder, apart, io_map=[("latents", "latents")])
+    return {name: _write(model, folder / name) for name, model in ((ENCODER, encoder), (POLICY, policy), (AGENT, both))}
 
 
-def _write(graph: EncoderGraph | Policy | AgentGraph, inputs: dict[str, Tensor], path: Path) -> dict[str, Any]:
-    """Write one graph, check its form and describe it."""
+def _translate(graph: EncoderGraph | Policy, given: str, example: Tensor, name: str) -> onnx.ModelProto:
+    """Return a graph of one input, `given`, without the exporter's notes, which hold paths of this machine."""
     graph.eval()
-    if sum(weight.nbytes for weight in graph.state_dict().values()) > MOST_BYTES:
-        raise SettingError(f"{path.name} would have more than {MOST_BYTES:,} bytes: use a smaller encoder")
-    with _quiet(), torch.no_grad():
-        model = _translate(graph, inputs, path.name)
-    graph_proto = model.graph
-    del graph_proto.metadata_props[:]  # the exporter's own notes: stack traces with this machine's paths among them
-    for part in (
-        *graph_proto.node,
-        *graph_proto.value_info,
-        *graph_proto.initializer,
-        *graph_proto.input,
-        *graph_proto.output,
-    ):
+    _refuse_too_large(sum(weight.nbytes for weight in graph.state_dict().values()), name)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                graph, (example,), input_names=[given], output_names=list(graph.outputs),
+                dynamic_shapes=({0: torch.export.Dim("batch")},), dynamo=True, verbose=False,
+            )  # fmt: skip
+    except torch.onnx.OnnxExporterError as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        raise SettingError(
+            f"{name} can't be made: a layer has no ONNX counterpart, or works for one batch size alone ({reason})"
+        ) from error
+    assert program is not None
+    model = program.model_proto
+    parts = model.graph
+    for part in (parts, *parts.node, *parts.value_info, *parts.initializer, *parts.input, *parts.output):
         del part.metadata_props[:]
+    return model
+
+
+def _refuse_too_large(num_bytes: int, name: str) -> None:
+    if num_bytes > MOST_BYTES:
+        raise SettingError(f"{name} would have more than {MOST_BYTES:,} bytes: use a smaller encoder")
+
+
+def _write(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
+    """Check a model's form, write and describe it."""
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     return {
@@ -74,30 +87,9 @@ def _write(graph: EncoderGraph | Policy | AgentGraph, inputs: dict[str, Tensor],
     }
 
 
-def _translate(graph: nn.Module, inputs: dict[str, Tensor], name: str) -> onnx.ModelProto:
-    batch = torch.export.Dim("batch")
-    try:
-        program = torch.onnx.export(
-            graph,
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            output_names=list(graph.outputs),  # type: ignore[arg-type]
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
-            dynamo=True,
-            verbose=False,
-        )
-    except torch.onnx.OnnxExporterError as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
-        raise SettingError(
-            f"{name} can't be made: a layer has no ONNX counterpart, or works for one batch size alone ({reason})"
-        ) from error
-    assert program is not None
-    return program.model_proto
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's notices, which are about torch's insides and packages that aren't needed."""
+    """Suppress the exporter's notices, which are about torch's insides and packages that aren't needed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

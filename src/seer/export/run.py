@@ -47,7 +47,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
         "run": path.resolve().name, "step": int(checkpoint.name.rpartition("-")[2]),
         "env": config.env, "image": dataclasses.asdict(config.image), "agent": config.agent,
         "precision": config.learning.precision, "latent_dtype": config.freeze.latent_dtype,
-        "environment_actions": environment.own_actions(),
+        "environment_actions": environment.own_actions(), "frame_preparation": environment.preparation,
     }  # fmt: skip
     bundle = make_bundle(agent, seen, target, about, partial(terminal.advance, "exporting"))
     rows = bundle.rows()

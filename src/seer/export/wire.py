@@ -25,12 +25,12 @@ class Wire:
 
 
 def fit_int8(latents: np.ndarray) -> Int8Codec:
-    """The ranges of latents [B, N, L] float32, as the replay fits them (`replay/codec.py`)."""
+    """Fit the ranges of latents [B, N, L] float32, as the replay fits them (`replay/codec.py`)."""
     return Int8Codec.fitted([torch.from_numpy(latents)[:, None]])
 
 
 def wires(folder: Path, exact: Outputs, int8: Int8Codec) -> list[Wire]:
-    """float32, float16 and int8, given what the files made of some observations; int8's range should be of others."""
+    """Try latents sent as float32, float16 and int8, whose range should be of other observations than these."""
     latents = torch.from_numpy(exact["latents"])
     expected = dict(exact)
     if "q_values" in exact:

@@ -17,12 +17,10 @@ from torch import Tensor
 
 from seer.core.rows import Progress
 from seer.errors import SettingError
-from seer.integrations.stable_baselines3.extractors import FrozenExtractors, StoredFeatures
-from seer.integrations.stable_baselines3.rows import Observation, ObservationRows, complete_last, has_image
-from seer.integrations.stable_baselines3.store import Store
-from seer.integrations.stable_baselines3.stream import Stream
-from seer.replay import RowFormat, Transcoding
-from seer.replay.transcode import together
+from seer.integrations.stable_baselines3.extractors import FrozenExtractors, StoredFeatures, features_row
+from seer.integrations.stable_baselines3.packing import Observation, ObservationPacker, complete_last, has_image
+from seer.integrations.stable_baselines3.transition_replay import TransitionReplay
+from seer.replay import MultiEnvReplay, RowFormat, Transcoding
 
 CHUNK = 64  # observations encoded at a time at the freeze
 ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")  # of SB3's buffer
@@ -55,23 +53,13 @@ class SeerReplayBuffer(ReplayBuffer):
     """
 
     def __init__(  # noqa: PLR0917  # SB3's order
-        self,
-        buffer_size: int,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        device: torch.device | str = "auto",
-        n_envs: int = 1,
-        optimize_memory_usage: bool = False,
-        handle_timeout_termination: bool = True,
-        *,
-        frame_stack: int | None = None,
-        n_steps: int = 1,
+        self, buffer_size: int, observation_space: spaces.Space[Any], action_space: spaces.Space[Any],
+        device: torch.device | str = "auto", n_envs: int = 1, optimize_memory_usage: bool = False,
+        handle_timeout_termination: bool = True, *, frame_stack: int | None = None, n_steps: int = 1,
         gamma: float = 0.99,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if optimize_memory_usage:
-            raise SettingError(
-                "optimize_memory_usage=True: leave it out, SeerReplayBuffer stores no observation twice anyway"
-            )
+            raise SettingError("optimize_memory_usage=True: leave it out, no observation is stored twice anyway")
         if not has_image(observation_space):
             raise SettingError(f"SeerReplayBuffer needs image observations, not {observation_space}")
         if n_steps < 1 or not 0 < gamma <= 1:
@@ -79,24 +67,23 @@ class SeerReplayBuffer(ReplayBuffer):
         BaseBuffer.__init__(self, max(buffer_size // n_envs, 1), observation_space, action_space, device, n_envs)
         self.optimize_memory_usage = False
         self.handle_timeout_termination = handle_timeout_termination
-        self.frame_stack = frame_stack
+        self.frame_stack, self.n_steps, self.gamma = frame_stack, n_steps, gamma
         self.fingerprint: str | None = None  # of the extractors whose features are stored
-        self.n_steps, self.gamma = n_steps, gamma
         self._rng = np.random.default_rng(torch.initial_seed())  # SB3 has seeded torch; nothing is drawn from it here
         self._first_buffer_size = self.buffer_size
         self._extractors: FrozenExtractors | None = None
         self._latent_dtype = "auto"
-        self._store: Store | None = None
+        self._replay: TransitionReplay | None = None
 
     @property
     def is_prepared(self) -> bool:
         """Whether memory has been allocated: the callback does it, which knows how frames are stacked."""
-        return self._store is not None
+        return self._replay is not None
 
     @property
     def holds_latents(self) -> bool:
         """Whether features are stored instead of frames."""
-        return self.is_prepared and self._streams[0].replay.holds_latents
+        return self._replay is not None and self._replay.rows.holds_latents
 
     @property
     def is_frozen(self) -> bool:
@@ -106,32 +93,32 @@ class SeerReplayBuffer(ReplayBuffer):
     @property
     def num_bytes(self) -> int:
         """Bytes of what is stored for observations."""
-        return sum(stream.replay.num_bytes for stream in self._streams)
+        return 0 if self._replay is None else self._replay.rows.num_bytes
 
     @property
     def num_added(self) -> int:
         """Steps given so far, of all environments together; those that aren't held any more were overwritten."""
-        return 0 if self._store is None else self._store.num_added
+        return 0 if self._replay is None else self._replay.num_added
 
     @property
     def num_held(self) -> int:
         """Steps stored, of all environments together; rows that only complete stacks aren't counted."""
-        return 0 if self._store is None else self._store.num_held
+        return 0 if self._replay is None else self._replay.rows.num_steps
 
     @property
     def num_jumps(self) -> int:
         """Steps so far that led to another stack than their own shifted by one frame, and were stored whole."""
-        return sum(stream.num_jumps for stream in self._streams)
+        return 0 if self._replay is None else self._replay.num_jumps
 
     @property
     def latent_dtype(self) -> str:
         """What features are stored as: float32, float16 or bfloat16."""
-        return str(self._streams[0].replay.row.dtype).removeprefix("torch.")
+        return str(self._rows.row.dtype).removeprefix("torch.")
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one row now."""
-        return self._streams[0].replay.row.num_bytes
+        return self._rows.row.num_bytes
 
     def prepare(self, frame_stack: int) -> None:
         """Allocate the memory for rows of one of `frame_stack` frames, unless that has been done.
@@ -148,18 +135,16 @@ class SeerReplayBuffer(ReplayBuffer):
                 f"and a stack of {frame_stack} need {least}: give at least {least * self.n_envs}"
             )
         self.frame_stack = frame_stack
-        self._store = self._make_store(frame_stack)
+        self._replay = self._make_replay(frame_stack)
 
     def reset(self) -> None:
         """Forget all steps; what is stored stays the same kind."""
         if self.is_prepared:
-            extractors, latents = self._extractors, self.holds_latents
-            self._store = None
-            self.buffer_size = self._first_buffer_size
+            held_latents, self._replay, self.buffer_size = self.holds_latents, None, self._first_buffer_size
             assert self.frame_stack is not None
             self.prepare(self.frame_stack)
-            if latents and extractors is not None:
-                self.freeze(extractors, self._latent_dtype)
+            if held_latents and self._extractors is not None:
+                self.freeze(self._extractors, self._latent_dtype)
         super().reset()
 
     def freeze(
@@ -175,23 +160,13 @@ class SeerReplayBuffer(ReplayBuffer):
             What was done, all environments together.
         """
         self._extractors, self._latent_dtype = extractors, latent_dtype
-        latent = extractors.row(latent_dtype, self.row_bytes)
-        total = sum(stream.replay.size for stream in self._streams)
-        done = 0
-
-        def report(rows: int, _of: int) -> None:
-            if progress is not None:
-                progress(done + rows, total)
-
-        results = []
-        for stream in self._streams:
-            results.append(stream.replay.transcode(self._encode_rows, latent, chunk_rows=CHUNK, progress=report))
-            done += results[-1].rows
+        latent = features_row(*extractors.shape, latent_dtype, self.row_bytes)
+        done = self._rows.transcode(self._encode_rows, latent, chunk_rows=CHUNK, progress=progress)
         if self.holds_latents:
             self.attach(extractors)
             self.fingerprint = extractors.fingerprint()
         self._update_size()
-        return together(results)
+        return done
 
     def attach(self, extractors: FrozenExtractors) -> None:
         """From now on new observations are encoded by `extractors`.
@@ -208,26 +183,22 @@ class SeerReplayBuffer(ReplayBuffer):
             extractors.remember()
 
     def add(  # noqa: PLR0917  # SB3's order
-        self,
-        obs: Observation,
-        next_obs: Observation,
-        action: NDArray[Any],
-        reward: NDArray[Any],
-        done: NDArray[Any],
+        self, obs: Observation, next_obs: Observation, action: NDArray[Any], reward: NDArray[Any], done: NDArray[Any],
         infos: list[dict[str, Any]],
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Store one step of every environment, as SB3 calls it."""
-        store = self._ready()
-        now, following = store.rows.pack(obs), store.rows.pack(next_obs)  # [E, S, R]
+        replay = self._ready()
+        now, following = replay.packer.pack(obs), replay.packer.pack(next_obs)  # [E, S, R]
         action = np.array(action, self._maybe_cast_dtype(self.action_space.dtype)).reshape(self.n_envs, self.action_dim)
-        truncated = np.array([self.handle_timeout_termination and _cut(info) for info in infos])
-        complete_last(store.rows, now, following, infos, done=done, truncated=truncated)
+        cut = [self.handle_timeout_termination and bool(info.get("TimeLimit.truncated", False)) for info in infos]
+        truncated = np.array(cut)
+        complete_last(replay.packer, now, following, infos, done=done, truncated=truncated)
         latents = self._encode(self._tensors(obs)).cpu() if self.holds_latents else None  # [E, N, L]
-        store.add(now, following, action, reward, done=np.asarray(done, bool), truncated=truncated, latents=latents)
+        replay.add(now, following, action, reward, done=np.asarray(done, bool), truncated=truncated, latents=latents)
         self._update_size()
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
-        """B transitions, every stored one equally likely, in SB3's form.
+        """Draw B transitions, every stored one equally likely, in SB3's form.
 
         Observations are images, or `StoredFeatures`, which the frozen networks take in their place.
         """
@@ -235,53 +206,51 @@ class SeerReplayBuffer(ReplayBuffer):
 
     def _get_samples(self, batch_inds: NDArray[np.int64], env: VecNormalize | None = None) -> Any:
         """Return the transitions `batch_inds` [B], which are such as `sample` draws."""
-        store = self._ready()
-        now, action, reward, after, discount = (column.to(self.device) for column in store.read(batch_inds))
+        replay = self._ready()
+        now, action, reward, after, discount = (column.to(self.device) for column in replay.read(batch_inds))
         if now.dtype != torch.uint8:
-            return self._batch(StoredFeatures(now), action, StoredFeatures(after), reward, discount, env)
-        one, other = store.rows.unpack(now), store.rows.unpack(after)
-        if self.holds_latents:  # the first step of all
-            one, other = StoredFeatures(self._encode(one)), StoredFeatures(self._encode(other))
-        return self._batch(one, action, other, reward, discount, env)
+            one, other = StoredFeatures(now), StoredFeatures(after)
+        else:
+            one, other = replay.packer.unpack(now), replay.packer.unpack(after)
+            if self.holds_latents:  # the first step of all
+                one, other = StoredFeatures(self._encode(one)), StoredFeatures(self._encode(other))
+        if env is not None:
+            reward = torch.from_numpy(self._normalize_reward(reward.cpu().numpy(), env)).to(self.device)
+        make: Any = DictReplayBufferSamples if isinstance(one, dict) else ReplayBufferSamples
+        return make(
+            observations=one, actions=action, next_observations=other, dones=(discount == 0).float()[:, None],
+            rewards=reward[:, None], discounts=None if self.n_steps == 1 else discount[:, None],
+        )  # fmt: skip
 
     def recent(self, count: int, span: int) -> list[Observation]:
-        """About `count` observations, spread over the newest `span` rows, in chunks; only while frames are stored."""
-        store, chunks = self._ready(), []
-        for stream in store.streams:
-            ids = stream.replay.recent(-(-count // self.n_envs), span=-(-span // self.n_envs))
-            chunks += [stream.replay.read(ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
-        return [store.rows.unpack(chunk.to(self.device)) for chunk in chunks]
+        """Return `count` observations of the newest `span` rows, in chunks; only while frames are stored."""
+        replay = self._ready()
+        ids = replay.rows.recent(count, span=span)
+        chunks = [replay.rows.read(ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
+        return [replay.packer.unpack(chunk.to(self.device)) for chunk in chunks]
 
     def __getstate__(self) -> dict[str, Any]:
-        """For SB3's save_replay_buffer: what is stored, not the empty places, nor the extractors."""
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_store", "_extractors")}
-        return state | {"stored": None if self._store is None else self._store.state_dict()}
+        """Return what SB3's save_replay_buffer writes: what is stored, not the empty places, nor the extractors."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_replay", "_extractors")}
+        return state | {"stored": None if self._replay is None else self._replay.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Continue from `__getstate__`; the callback attaches the extractors."""
         stored = state.pop("stored")
-        self.__dict__.update(state, _extractors=None, _store=None)
+        self.__dict__.update(state, _extractors=None, _replay=None)
         if stored is not None and self.frame_stack is not None:
-            self._store = self._make_store(self.frame_stack)
-            self._store.load_state_dict(stored)
+            self._replay = self._make_replay(self.frame_stack)
+            self._replay.load_state_dict(stored)
 
-    @property
-    def _discount(self) -> float:
-        """Per step; with one step SB3 discounts by itself."""
-        return 1.0 if self.n_steps == 1 else self.gamma
-
-    def _make_store(self, frame_stack: int) -> Store:
+    def _make_replay(self, frame_stack: int) -> TransitionReplay:
         dtype = self._maybe_cast_dtype(self.action_space.dtype)
-        return Store(
-            ObservationRows(self.observation_space, frame_stack),
+        return TransitionReplay(
+            ObservationPacker(self.observation_space, frame_stack),
             RowFormat((self.action_dim,), torch.from_numpy(np.empty(0, dtype)).dtype),
-            capacity=self._first_buffer_size, num_envs=self.n_envs, n_step=self.n_steps, discount=self._discount,
+            capacity=self._first_buffer_size, num_envs=self.n_envs, n_step=self.n_steps,
+            discount=1.0 if self.n_steps == 1 else self.gamma,  # with one step SB3 discounts by itself
             rng=self._rng, encode=self._encode_one,
         )  # fmt: skip
-
-    @property
-    def _streams(self) -> list[Stream]:
-        return [] if self._store is None else self._store.streams
 
     if not TYPE_CHECKING:
 
@@ -292,14 +261,19 @@ class SeerReplayBuffer(ReplayBuffer):
                 )
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def _ready(self) -> Store:
-        if self._store is None or (self.holds_latents and self._extractors is None):
+    def _ready(self) -> TransitionReplay:
+        if self._replay is None or (self.holds_latents and self._extractors is None):
             raise SettingError("SeerReplayBuffer works with its callback: pass callback=SeerCallback(...) to learn()")
-        return self._store
+        return self._replay
+
+    @property
+    def _rows(self) -> MultiEnvReplay:
+        assert self._replay is not None
+        return self._replay.rows
 
     def _update_size(self) -> None:
-        """What SB3 users read: rows of the first environment."""
-        replay = self._streams[0].replay
+        """Set what SB3 users read: rows of the first environment."""
+        replay = self._rows.replays[0]
         self.buffer_size, self.pos, self.full = replay.capacity, replay.size, replay.size == replay.capacity
 
     def _tensors(self, obs: Observation) -> Observation:
@@ -309,32 +283,13 @@ class SeerReplayBuffer(ReplayBuffer):
         return obs_as_tensor(obs, self.device)
 
     def _encode(self, observation: Observation) -> Tensor:
-        """[B, N, L] of images."""
+        """Return latents [B, N, L] of images."""
         assert self._extractors is not None
         return self._extractors.encode(observation)
 
     def _encode_rows(self, rows: Tensor) -> Tensor:
-        """Latents [B, 1, N, L] of rows [B, S, R], for the replay, where that is."""
-        return self._encode(self._ready().rows.unpack(rows.to(self.device)))[:, None].to(rows.device)
+        """Return latents [B, 1, N, L] of rows [B, S, R], for the replay, where that is."""
+        return self._encode(self._ready().packer.unpack(rows.to(self.device)))[:, None].to(rows.device)
 
     def _encode_one(self, observation: NDArray[np.uint8]) -> Tensor:
         return self._encode_rows(torch.from_numpy(observation)[None])[0]
-
-    def _batch(  # noqa: PLR0917  # SB3's order
-        self, now: Any, action: Tensor, after: Any, reward: Tensor, discount: Tensor, env: VecNormalize | None
-    ) -> ReplayBufferSamples | DictReplayBufferSamples:
-        if env is not None:
-            reward = torch.from_numpy(self._normalize_reward(reward.cpu().numpy(), env)).to(self.device)
-        make = DictReplayBufferSamples if isinstance(now, dict) else ReplayBufferSamples
-        return make(
-            observations=now,
-            actions=action,
-            next_observations=after,
-            dones=(discount == 0).float()[:, None],
-            rewards=reward[:, None],
-            discounts=None if self.n_steps == 1 else discount[:, None],
-        )
-
-
-def _cut(info: dict[str, Any]) -> bool:
-    return bool(info.get("TimeLimit.truncated", False))

@@ -1,6 +1,7 @@
 """The freeze as a callback of Stable-Baselines3."""
 
 import time
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -16,7 +17,7 @@ from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut, Layers, choose_cut
 from seer.integrations.stable_baselines3.extractors import features_row, freeze, frozen_extractors, online_networks
 from seer.integrations.stable_baselines3.feature_stability import FeatureStability, num_observations
-from seer.integrations.stable_baselines3.overrides import try_on_features
+from seer.integrations.stable_baselines3.subclass_check import check_subclass
 from seer.replay import Transcoding
 
 ALGORITHMS = ("DQN", "QRDQN", "SAC", "TD3", "TQC")  # and what is derived from them
@@ -46,18 +47,10 @@ class SeerCallback(BaseCallback):
     """
 
     def __init__(
-        self,
-        freeze_at: int | str,
-        *,
-        freeze_layers: Layers = "auto",
-        latent_dtype: LatentDtype = "auto",
-        similarity: float = 0.985,
-        patience: int = 3,
-        earliest: int = 5000,
-        latest: int | None = None,
-        probe_every: int = 2500,
-        verbose: int = 1,
-    ) -> None:
+        self, freeze_at: int | str, *, freeze_layers: Layers = "auto", latent_dtype: LatentDtype = "auto",
+        similarity: float = 0.985, patience: int = 3, earliest: int = 5000, latest: int | None = None,
+        probe_every: int = 2500, verbose: int = 1,
+    ) -> None:  # fmt: skip
         super().__init__(verbose)
         self._choice = parse_freeze_at(freeze_at, setting="freeze_at")
         if not 0 <= similarity <= 1:
@@ -68,11 +61,11 @@ class SeerCallback(BaseCallback):
         ):  # fmt: skip
             if not _is_int(number) or number < least:
                 raise SettingError(f"{name} is {number!r}: give a whole number of at least {least}")
-        for name, value, known in (
-            ("freeze_layers", freeze_layers, get_args(Layers)), ("latent_dtype", latent_dtype, get_args(LatentDtype)),
+        for name, value, kind in (
+            ("freeze_layers", freeze_layers, Layers), ("latent_dtype", latent_dtype, LatentDtype),
         ):  # fmt: skip
-            if value not in known:
-                raise SettingError(f"{name} is {value!r}: use one of {', '.join(known)}")
+            if value not in get_args(kind):
+                raise SettingError(f"{name} is {value!r}: use one of {', '.join(get_args(kind))}")
         self.freeze_at, self.freeze_layers, self.latent_dtype = freeze_at, freeze_layers, latent_dtype
         self.probe_every = probe_every
         self._settings = {"threshold": similarity, "patience": patience, "earliest": earliest, "latest": latest}
@@ -84,11 +77,10 @@ class SeerCallback(BaseCallback):
 
     def _init_callback(self) -> None:
         model, buffer = self._checked()
-        stack = buffer.frame_stack
-        buffer.prepare(stack if stack is not None else find_frame_stack(self.training_env))
+        buffer.prepare(buffer.frame_stack or find_frame_stack(self.training_env))
         networks = online_networks(model.policy)
-        size = self._cut().size(networks[0].features_extractor)
-        try_on_features(buffer, features_row(len(networks), size, self.latent_dtype, buffer.row_bytes))
+        size = self._cut().latent_size(networks[0].features_extractor)
+        check_subclass(buffer, features_row(len(networks), size, self.latent_dtype, buffer.row_bytes))
         if frozen_at(model) is not None:
             if not buffer.is_frozen:  # the model, the buffer, or both have been loaded
                 self._freeze()
@@ -158,8 +150,8 @@ class SeerCallback(BaseCallback):
 
     def _compare_features(self) -> float | None:
         """Return how alike the features are to those of the last comparison, at every `probe_every` steps."""
-        passed = self.num_timesteps // self.probe_every > self._probed_at // self.probe_every
-        if not passed or self.model._n_updates == self._learnt:
+        is_due = self.num_timesteps // self.probe_every > self._probed_at // self.probe_every
+        if not is_due or self.model._n_updates == self._learnt:
             return None
         self._probed_at, self._learnt = self.num_timesteps, self.model._n_updates
         similarity = self._stability.compare(self.model.policy, self._buffer, self._cut(), span=self.probe_every)
@@ -168,22 +160,21 @@ class SeerCallback(BaseCallback):
         return similarity
 
     def _freeze(self) -> None:
-        """The freeze, or what is left of it after loading."""
+        """Carry out the freeze, or what is left of it after loading."""
         buffer = self._buffer
         cut = self._cut()
         extractors = frozen_extractors(self.model.policy) or freeze(self.model.policy, cut)
         self._stability = FeatureStability()
-        if frozen_at(self.model) is None:
-            self.model.seer_frozen_at = self.model.num_timesteps  # type: ignore[attr-defined]  # SB3 saves both with the model
+        step = frozen_at(self.model)
+        if step is None:
+            step = self.model.seer_frozen_at = self.model.num_timesteps  # type: ignore[attr-defined]  # SB3 saves both
             self.model.seer_frozen_layers = cut.layers  # type: ignore[attr-defined]
         if buffer.holds_latents:
             buffer.attach(extractors)
             return
         self._said = time.monotonic()
         result = buffer.freeze(extractors, self.latent_dtype, self._progress)
-        step = frozen_at(self.model)
-        assert step is not None
-        self._say(account(result, buffer, cut, step))
+        self._say(describe_freeze(result, buffer, cut, step))
         self.logger.record("seer/frozen_at", step)
         self.logger.record("seer/replay_bytes", buffer.num_bytes)
         self.logger.record("seer/replay_rows", result.capacity_after)
@@ -198,7 +189,7 @@ class SeerCallback(BaseCallback):
             print(f"seer: {line}", flush=True)
 
     def _cut(self) -> Cut:
-        """Where the model was cut, or will be."""
+        """Return where the model was cut, or will be."""
         layers = getattr(self.model, "seer_frozen_layers", self.freeze_layers)
         extractors = [network.features_extractor for network in online_networks(self.model.policy)]
         return choose_cut(layers, self.model.policy, extractors)
@@ -210,29 +201,28 @@ class SeerCallback(BaseCallback):
         return buffer
 
     def _checked(self) -> tuple[OffPolicyAlgorithm, SeerReplayBuffer]:
-        """The model and its buffer, if SEER can work with them."""
-        model = self.model
-        name = type(model).__name__
+        """Return the model and its buffer, if SEER can work with them."""
+        model, name = self.model, type(self.model).__name__
         if not isinstance(model, OffPolicyAlgorithm):
             raise SettingError(f"{name} has no replay buffer: SeerCallback is for {', '.join(ALGORITHMS)}")
         if not any(base.__name__ in ALGORITHMS for base in type(model).__mro__):
             raise SettingError(f"{name} isn't among the algorithms that SeerCallback knows: {', '.join(ALGORITHMS)}")
-        if not isinstance(model.replay_buffer, SeerReplayBuffer):
+        buffer = model.replay_buffer
+        if not isinstance(buffer, SeerReplayBuffer):
             if issubclass(model.replay_buffer_class or object, SeerReplayBuffer):
                 raise SettingError(
-                    f"the loaded replay buffer is a {type(model.replay_buffer).__name__} of Stable-Baselines3: "
+                    f"the loaded replay buffer is a {type(buffer).__name__} of Stable-Baselines3: "
                     "leave load_replay_buffer out, or load one that SeerReplayBuffer has saved"
                 )
             raise SettingError(f"SeerCallback needs replay_buffer_class=SeerReplayBuffer, passed to {name}(...)")
-        if model.replay_buffer.n_envs != model.n_envs:
+        if buffer.n_envs != model.n_envs:
             raise SettingError(
-                f"the replay buffer is of {model.replay_buffer.n_envs} environments, the model of {model.n_envs}: "
+                f"the replay buffer is of {buffer.n_envs} environments, the model of {model.n_envs}: "
                 "load it into a model with as many"
             )
-        self._take_over_n_steps(model, model.replay_buffer)
-        self._refuse_other_rewards(model, model.replay_buffer)
-        self._cut()
-        return model, model.replay_buffer
+        self._take_over_n_steps(model, buffer)
+        self._refuse_other_rewards(model, buffer)
+        return model, buffer
 
     def _take_over_n_steps(self, model: OffPolicyAlgorithm, buffer: SeerReplayBuffer) -> None:
         """Give the buffer the `n_steps` of the model, which SB3 passes only to its own."""
@@ -246,7 +236,7 @@ class SeerCallback(BaseCallback):
         self._say(f"returns are of n_steps={model.n_steps}, though Stable-Baselines3 warned that it ignores that")
 
     def _refuse_other_rewards(self, model: OffPolicyAlgorithm, buffer: SeerReplayBuffer) -> None:
-        """Normalising and discounting that the buffer wouldn't do as SB3's does."""
+        """Refuse normalising and discounting that the buffer wouldn't do as SB3's does."""
         normalizer = model._vec_normalize_env
         if normalizer is not None and normalizer.norm_obs:
             raise SettingError(
@@ -270,48 +260,46 @@ def _is_int(value: object) -> bool:
 
 
 def frozen_at(model: object) -> int | None:
-    """The step at which a model was frozen, also one that was saved and loaded since."""
+    """Return the step at which a model was frozen, also one that was saved and loaded since."""
     return getattr(model, "seer_frozen_at", None)
 
 
 def find_frame_stack(environment: VecEnv) -> int:
-    """How many frames an observation is a stack of, if a wrapper of SB3's or Gymnasium's says so; else 1."""
-    wrapped: VecEnv = environment
-    while isinstance(wrapped, VecEnvWrapper):
-        if isinstance(wrapped, VecFrameStack):
-            return wrapped.stacked_obs.n_stack
-        wrapped = wrapped.venv
+    """Return how many frames an observation is a stack of, if a wrapper of SB3's or Gymnasium's says so; else 1."""
+    for wrapper in _wrappers(environment):
+        if isinstance(wrapper, VecFrameStack):
+            return wrapper.stacked_obs.n_stack
     if all(environment.env_is_wrapped(gymnasium.wrappers.FrameStackObservation)):
         return int(environment.get_attr("stack_size")[0])
     return 1
 
 
 def has_monitor(environment: VecEnv) -> bool:
-    """Whether the scores of games are reported."""
-    wrapped: VecEnv = environment
-    while isinstance(wrapped, VecEnvWrapper):
-        if isinstance(wrapped, VecMonitor):
-            return True
-        wrapped = wrapped.venv
-    return all(environment.env_is_wrapped(Monitor))
+    """Return whether the scores of games are reported."""
+    is_monitored = any(isinstance(wrapper, VecMonitor) for wrapper in _wrappers(environment))
+    return is_monitored or all(environment.env_is_wrapped(Monitor))
 
 
-def account(result: Transcoding, buffer: SeerReplayBuffer, cut: Cut, step: int) -> str:
-    """The freeze in one line."""
+def _wrappers(environment: VecEnv) -> Iterator[VecEnvWrapper]:
+    while isinstance(environment, VecEnvWrapper):
+        yield environment
+        environment = environment.venv
+
+
+def describe_freeze(result: Transcoding, buffer: SeerReplayBuffer, cut: Cut, step: int) -> str:
+    """Return the line that says what the freeze did."""
     frozen = f"{'features extractor' if cut.layers == 'all' else 'convolutions'} frozen at step {step:,}"
+    before, after = result.row_bytes_before, result.row_bytes_after
     if not result.converted:
-        size = result.row_bytes_before
         remedy = "policy_kwargs={'features_extractor_kwargs': ...}" if cut.layers == "all" else "freeze_layers='all'"
         return (
-            f"{frozen}; features would take more than the {size:,} bytes of a stored row, so the replay keeps its "
-            f"images and only gradients are saved; features of {size // 4} in all would fit, or {size // 2} in "
+            f"{frozen}; features would take more than the {before:,} bytes of a stored row, so the replay keeps its "
+            f"images and only gradients are saved; features of {before // 4} in all would fit, or {before // 2} in "
             f"float16 (latent_dtype): {remedy}"
         )
-    stored = buffer.latent_dtype + (
-        "" if result.error is None else f", error {result.error.relative:.2%} of their standard deviation"
-    )
+    error = "" if result.error is None else f", error {result.error.relative:.2%} of their standard deviation"
     return (
-        f"{frozen}; {result.rows:,} rows of {result.row_bytes_before:,} bytes are now features of "
-        f"{result.row_bytes_after:,} ({stored}); room for {result.capacity_after:,} instead of "
-        f"{result.capacity_before:,} in the same {buffer.num_bytes:,} bytes"
+        f"{frozen}; {result.rows:,} rows of {before:,} bytes are now features of {after:,} "
+        f"({buffer.latent_dtype}{error}); room for {result.capacity_after:,} instead of {result.capacity_before:,} "
+        f"in the same {buffer.num_bytes:,} bytes"
     )

@@ -1,6 +1,6 @@
-"""Where features extractors are cut: what is below stops learning and is stored, what is above goes on learning.
+"""The cut through features extractors: the base stops learning and its output is stored, what is above goes on.
 
-Axes: B batch, C channels, P positions of a feature map, L features.
+Axes: B batch, C channels, P positions of a feature map, L latent size.
 """
 
 from dataclasses import dataclass
@@ -16,32 +16,32 @@ Layers = Literal["auto", "all", "convolutions"]
 
 @dataclass(frozen=True)
 class Cut:
-    """Above whole extractors, or above the convolutions of `NatureCNN`s, whose linear layer then goes on learning."""
+    """Cuts above whole extractors, or above the convolutions of `NatureCNN`s, whose linear layer goes on learning."""
 
     layers: Literal["all", "convolutions"]
 
-    def below(self, extractor: Any) -> nn.Module:
-        """What is frozen: images to what is stored."""
+    def base(self, extractor: Any) -> nn.Module:
+        """Return the base, which the freeze freezes: from images to latents."""
         part: nn.Module = extractor.cnn if self.layers == "convolutions" else extractor
         return part
 
     def above(self, extractor: Any) -> list[nn.Module]:
-        """Return what goes on learning: what is stored to features."""
+        """Return what is above the base: from latents to features."""
         return [extractor.linear] if self.layers == "convolutions" else []
 
-    def size(self, extractor: Any) -> int:
-        """L, numbers that are stored."""
+    def latent_size(self, extractor: Any) -> int:
+        """Return L, the numbers that are stored."""
         return int(extractor.linear[0].in_features if self.layers == "convolutions" else extractor.features_dim)
 
-    def samples(self, extractor: Any, stored: Tensor) -> Tensor:
-        """Samples of a comparison, of `stored` [B, L]: every position of a map [B * P, C], or the rows as they are."""
+    def samples(self, extractor: Any, latents: Tensor) -> Tensor:
+        """Return the samples of a comparison of latents [B, L]: every position of a map [B * P, C], or the latents."""
         if self.layers == "all":
-            return stored
+            return latents
         channels = [layer.out_channels for layer in extractor.cnn if isinstance(layer, nn.Conv2d)][-1]
-        return stored.view(len(stored), channels, -1).transpose(1, 2).flatten(0, 1)
+        return latents.view(len(latents), channels, -1).transpose(1, 2).flatten(0, 1)
 
     def share(self, extractor: Any, other: Any) -> Any:
-        """`other`, with what is below its cut replaced by that of `extractor`."""
+        """Return `other` with its base replaced by that of `extractor`."""
         if self.layers == "all":
             return extractor
         other.cnn = extractor.cnn
@@ -49,7 +49,7 @@ class Cut:
 
 
 def choose_cut(layers: Layers, policy: Any, extractors: list[Any]) -> Cut:
-    """The cut asked for. "auto" leaves a policy more than one linear layer to learn with, where it can.
+    """Return the cut asked for. "auto" leaves a policy more than one linear layer to learn with, where it can.
 
     Raises:
         SettingError: "convolutions", but an extractor isn't SB3's `NatureCNN`.

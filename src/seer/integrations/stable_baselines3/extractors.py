@@ -7,7 +7,6 @@ Axes: B batch, N extractors, L numbers stored of each.
 """
 
 import hashlib
-from collections.abc import Iterator
 
 import torch
 from stable_baselines3.common.policies import BaseModel
@@ -17,12 +16,12 @@ from seer.core.encoder import FreezableEncoder
 from seer.core.phase import Phase
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3.cut import Cut
-from seer.integrations.stable_baselines3.rows import Observation
+from seer.integrations.stable_baselines3.packing import Observation
 from seer.replay import LATENT_DTYPES, RowFormat
 
 
 class StoredFeatures:
-    """What the replay stored in place of observations: features [B, N, L] float32, one per extractor."""
+    """Holds what the replay stored in place of observations: features [B, N, L] float32, one per extractor."""
 
     def __init__(self, features: Tensor) -> None:
         self.features = features
@@ -31,15 +30,16 @@ class StoredFeatures:
         return len(self.features)
 
 
-class Below(nn.Module):
-    """The part of a network's features extractor that is frozen, as the base of a `FreezableEncoder`.
+class ExtractorBase(nn.Module):
+    """Serves the base of a network's features extractor as the base of a `FreezableEncoder`.
 
     From images as SB3's networks take them, which the network prepares itself, to what is stored, [B, L].
     """
 
     def __init__(self, network: BaseModel, cut: Cut) -> None:
         super().__init__()
-        self.module, self.output_shape = cut.below(network.features_extractor), (cut.size(network.features_extractor),)
+        extractor = network.features_extractor
+        self.module, self.output_shape = cut.base(extractor), (cut.latent_size(extractor),)
         self.__dict__["network"] = network  # of which this is a part, not the other way round
 
     def forward(self, observation: Observation) -> Tensor:
@@ -47,13 +47,8 @@ class Below(nn.Module):
         return extract(self.network, self.module, observation)  # type: ignore[arg-type]
 
 
-def make_encoder(network: BaseModel, cut: Cut) -> FreezableEncoder:
-    """Return the encoder of a network: its extractor below and above the cut."""
-    return FreezableEncoder([Below(network, cut), *cut.above(network.features_extractor)], frozen_stages=1)
-
-
 class FrozenExtractor:
-    """The frozen base of one features extractor, and what it gave last.
+    """Runs the frozen base of one features extractor, and remembers what it gave last.
 
     Args:
         number: of its latent among the N stored.
@@ -67,10 +62,10 @@ class FrozenExtractor:
 
     @property
     def module(self) -> nn.Module:
-        """What learns no more."""
-        below = self.encoder.base[0]
-        assert isinstance(below, Below)
-        return below.module
+        """The base, which learns no more."""
+        base = self.encoder.base[0]
+        assert isinstance(base, ExtractorBase)
+        return base.module
 
     def encode(self, observation: Observation) -> Tensor:
         """Return what is stored, [B, 1, L]; the newest is remembered, so that acting and storing share one pass."""
@@ -95,27 +90,21 @@ class FromReplayOrPixels:
 
     def __call__(self, observation: Observation, features_extractor: nn.Module | None = None) -> Tensor:  # noqa: ARG002
         if isinstance(observation, StoredFeatures):
-            stored = observation.features[:, self.extractor.number, None]
+            latents = observation.features[:, self.extractor.number, None]
         else:
-            stored = self.extractor.encode(observation)
-        (features,) = self.encoder.finish(stored)
+            latents = self.extractor.encode(observation)
+        (features,) = self.encoder.finish(latents)
         return features
 
 
 class FrozenExtractors:
-    """All extractors of a policy, frozen."""
+    """Holds all extractors of a policy, frozen."""
 
     def __init__(self, extractors: list[FrozenExtractor], size: int) -> None:
-        self._extractors = extractors
-        self._shape = (1, len(extractors), size)
-
-    def row(self, dtype: str, most_bytes: int) -> RowFormat:
-        """Return the format of a row of these features: see `features_row`."""
-        _, number, size = self._shape
-        return features_row(number, size, dtype, most_bytes)
+        self._extractors, self.shape = extractors, (len(extractors), size)  # (N, L)
 
     def encode(self, observation: Observation) -> Tensor:
-        """Features [B, N, L] float32 of images [B, ...]: tensors, as SB3's networks take them."""
+        """Return features [B, N, L] float32 of images [B, ...]: tensors, as SB3's networks take them."""
         return torch.cat([extractor.encode(observation) for extractor in self._extractors], dim=1)
 
     def remember(self) -> None:
@@ -124,7 +113,7 @@ class FrozenExtractors:
             extractor.remembers = True
 
     def fingerprint(self) -> str:
-        """SHA-256 over all weights and statistics: says whether stored features are these extractors'."""
+        """Return the SHA-256 over all weights and statistics, by which stored features are known as their own."""
         digest = hashlib.sha256()
         for extractor in self._extractors:
             for name, tensor in extractor.module.state_dict().items():
@@ -142,7 +131,7 @@ def features_row(number: int, size: int, dtype: str, most_bytes: int) -> RowForm
 
 
 def networks(policy: nn.Module) -> dict[str, BaseModel]:
-    """The parts of a policy that have a features extractor: q_net and q_net_target, or actor, critic and so on."""
+    """Return the parts of a policy with a features extractor: q_net and q_net_target, or actor, critic and so on."""
     return {
         name: part
         for name, part in policy.named_children()
@@ -151,7 +140,7 @@ def networks(policy: nn.Module) -> dict[str, BaseModel]:
 
 
 def online_networks(policy: nn.Module) -> list[BaseModel]:
-    """Those that learn, one per extractor: an actor and a critic that share theirs count once.
+    """Return those that learn, one per extractor: an actor and a critic that share theirs count once.
 
     Raises:
         SettingError: there is nothing to freeze.
@@ -161,23 +150,23 @@ def online_networks(policy: nn.Module) -> list[BaseModel]:
         if not name.endswith("_target"):
             distinct.setdefault(id(network.features_extractor), network)
     found = list(distinct.values())
-    if not found or not any(True for network in found for _ in _state(network)):
+    if not any(network.features_extractor.state_dict() for network in found):  # type: ignore[union-attr]
+        name = type(policy).__name__
         raise SettingError(
-            f"{type(policy).__name__} has no features extractor with weights to freeze: "
-            "use CnnPolicy or MultiInputPolicy"
+            f"{name} has no features extractor with weights to freeze: use CnnPolicy or MultiInputPolicy"
         )
     return found
 
 
 def frozen_extractors(policy: nn.Module) -> FrozenExtractors | None:
-    """What `freeze` made of this policy before, if it did."""
+    """Return what `freeze` made of this policy before, if it did."""
     stands = [network.__dict__.get("extract_features") for network in networks(policy).values()]
     extractors = {stand.extractor.number: stand.extractor for stand in stands if isinstance(stand, FromReplayOrPixels)}
     return _together([extractors[number] for number in sorted(extractors)]) if extractors else None
 
 
 def freeze(policy: nn.Module, cut: Cut) -> FrozenExtractors:
-    """Stop what is below the cut from learning for good, and give targets that of the network they follow.
+    """Stop the base from learning for good, and give targets that of the network they follow.
 
     The encoders' phase says only that they are frozen: SB3 calls a network with images when it acts and with
     `StoredFeatures` in updates, so the kind of observation tells what the replay holds.
@@ -187,7 +176,10 @@ def freeze(policy: nn.Module, cut: Cut) -> FrozenExtractors:
     places for them, so that a saved optimiser fits a new model; without a gradient they leave them alone.
     """
     parts = networks(policy)
-    encoders = {name: make_encoder(network, cut) for name, network in parts.items()}
+    encoders = {
+        name: FreezableEncoder([ExtractorBase(network, cut), *cut.above(network.features_extractor)], frozen_stages=1)
+        for name, network in parts.items()
+    }
     learned = [parameter for encoder in encoders.values() for parameter in encoder.base_parameters()]
     found = []
     for number, network in enumerate(online_networks(policy)):
@@ -208,7 +200,7 @@ def freeze(policy: nn.Module, cut: Cut) -> FrozenExtractors:
 
 @torch.no_grad()
 def extract(network: BaseModel, module: nn.Module, observation: Observation) -> Tensor:
-    """[B, L] of `module`, given images as `network` prepares them; batch norm and dropout are as in evaluation."""
+    """Return [B, L] of `module`, given images as `network` prepares them; batch norm and dropout as in evaluation."""
     module.eval()  # SB3 puts whole policies into training mode before updates
     features: Tensor = type(network).extract_features(network, observation, module)  # type: ignore[arg-type]
     return features
@@ -217,16 +209,8 @@ def extract(network: BaseModel, module: nn.Module, observation: Observation) -> 
 def _together(extractors: list[FrozenExtractor]) -> FrozenExtractors:
     sizes = {extractor.encoder.latent_shape[1] for extractor in extractors}
     if len(sizes) > 1:
-        raise SettingError(
-            f"the policy's features extractors have sizes {sorted(sizes)}: give all the same features_dim"
-        )
+        raise SettingError(f"the policy's features extractors have sizes {sorted(sizes)}: give all one features_dim")
     return FrozenExtractors(extractors, sizes.pop())
-
-
-def _state(network: BaseModel) -> Iterator[str]:
-    """Names of the weights of its extractor, parameters or, once frozen, buffers."""
-    assert isinstance(network.features_extractor, nn.Module)
-    yield from network.features_extractor.state_dict()
 
 
 def _hold_as_buffers(module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""How much a policy's features still change: for `freeze_at="auto"`, the measure of `seer train --freeze-at auto`."""
+"""The stability of a policy's features, for `freeze_at="auto"`: the measure of `seer train --freeze-at auto`."""
 
 import copy
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class FeatureStability:
     def compare(self, policy: nn.Module, buffer: SeerReplayBuffer, cut: Cut, *, span: int) -> float | None:
         """Return the linear CKA with the features of the last comparison, if any, of the most changed extractor."""
         networks = online_networks(policy)
-        modules = [cut.below(network.features_extractor) for network in networks]
+        modules = [cut.base(network.features_extractor) for network in networks]
         previous, self.before = self.before, copy.deepcopy(modules)
         count = num_observations(policy, cut)
         observations = buffer.recent(count, span=max(span, count))
@@ -44,7 +44,7 @@ class FeatureStability:
 def num_observations(policy: nn.Module, cut: Cut) -> int:
     """Return how many observations a comparison takes."""
     extractor = online_networks(policy)[0].features_extractor
-    return max(FEWEST, SAMPLES_PER_UNIT * cut.size(extractor)) if cut.layers == "all" else FEWEST
+    return max(FEWEST, SAMPLES_PER_UNIT * cut.latent_size(extractor)) if cut.layers == "all" else FEWEST
 
 
 def _length(observation: object) -> int:

@@ -1,9 +1,10 @@
-"""What all environments have played: a stream of rows for each, drawn from as one.
+"""The multi-environment replay behind the buffer: transitions written by environment, drawn from all as one.
 
 Axes: B batch, E environments, S stack, R bytes of a row, N extractors, L features.
 """
 
 import warnings
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seer.errors import SettingError
-from seer.integrations.stable_baselines3.rows import ObservationRows, Rows
-from seer.integrations.stable_baselines3.stream import EncodeOne, Stream
-from seer.replay import MemoryBlock, Replay, RowFormat, Uniform
+from seer.integrations.stable_baselines3.packing import ObservationPacker, Packed
+from seer.integrations.stable_baselines3.transition_writer import EncodeOne, TransitionWriter
+from seer.replay import MemoryBlock, MultiEnvReplay, Replay, RowFormat, Uniform
 
 
-class Steps(NamedTuple):
+class Transitions(NamedTuple):
     """B transitions; `now` and `after` are rows [B, S, R] uint8 or latents [B, N, L] float32."""
 
     now: Tensor
@@ -28,11 +29,11 @@ class Steps(NamedTuple):
     discount: Tensor
 
 
-class Store:
-    """The streams of E environments, each in a block of memory of its own.
+class TransitionReplay:
+    """Stores and draws the transitions of E environments, each in a block of memory of its own.
 
     Args:
-        rows: of observations.
+        packer: of observations.
         action: as it is stored.
         capacity: rows of each environment.
         num_envs: E.
@@ -41,8 +42,9 @@ class Store:
         encode: one observation [S, R] to its latents [1, N, L], once latents are stored.
 
     Attributes:
-        rows: as given.
-        streams: one per environment.
+        packer: as given.
+        writers: one per environment.
+        rows: their replays as one.
         num_added: steps given so far.
 
     Raises:
@@ -50,48 +52,40 @@ class Store:
     """
 
     def __init__(
-        self, rows: ObservationRows, action: RowFormat, *, capacity: int, num_envs: int, n_step: int, discount: float,
-        rng: np.random.Generator, encode: EncodeOne,
+        self, packer: ObservationPacker, action: RowFormat, *, capacity: int, num_envs: int, n_step: int,
+        discount: float, rng: np.random.Generator, encode: EncodeOne,
     ) -> None:  # fmt: skip
-        self.rows = rows
-        self.num_added = 0
-        self._rng = rng
+        self.packer, self.num_added = packer, 0
+        self._rng, self._discount = rng, discount
         self._newest: list[tuple[Any, ...]] = []  # the last step of every environment
-        self.streams = [
-            Stream(
-                Replay(
-                    memory=memory, frame=rows.row, stack=rows.stack, action=action, n_step=n_step, discount=discount,
-                    sampler=Uniform(), rng=rng,
-                ),
-                encode,
+        replays = [
+            Replay(
+                memory=memory, frame=packer.row, stack=packer.stack, action=action, n_step=n_step, discount=discount,
+                sampler=Uniform(), rng=rng,
             )
-            for memory in allocate(capacity, rows.row.num_bytes, num_envs)
+            for memory in allocate(capacity, packer.row.num_bytes, num_envs)
         ]  # fmt: skip
-        self._discount = discount
+        self.writers = [TransitionWriter(replay, encode) for replay in replays]
+        self.rows = MultiEnvReplay(replays, rng)
 
     @property
-    def num_held(self) -> int:
-        """Steps stored."""
-        return sum(stream.replay.num_steps for stream in self.streams)
+    def num_jumps(self) -> int:
+        """Steps so far that led to another stack than their own shifted by one frame."""
+        return sum(writer.num_jumps for writer in self.writers)
 
     def add(
-        self, now: Rows, following: Rows, action: NDArray[Any], reward: NDArray[Any], *, done: NDArray[np.bool_],
+        self, now: Packed, following: Packed, action: NDArray[Any], reward: NDArray[Any], *, done: NDArray[np.bool_],
         truncated: NDArray[np.bool_], latents: Tensor | None,
     ) -> None:  # fmt: skip
         """Store a step of every environment: observations [E, S, R], or `latents` [E, N, L] beside them."""
-        for env, stream in enumerate(self.streams):
-            stream.add(
-                now[env],
-                following[env],
-                action[env],
-                float(reward[env]),
-                done=bool(done[env]),
-                truncated=bool(truncated[env]),
-                latents=None if latents is None else latents[env][None],
-            )
+        for env, writer in enumerate(self.writers):
+            writer.add(
+                now[env], following[env], action[env], float(reward[env]), done=bool(done[env]),
+                truncated=bool(truncated[env]), latents=None if latents is None else latents[env][None],
+            )  # fmt: skip
         discount = np.where(done & ~truncated, 0.0, self._discount).astype(np.float32)
         self._newest = list(zip(now, action, np.asarray(reward, np.float32), following, discount, strict=True))
-        self.num_added += len(self.streams)
+        self.num_added += len(self.writers)
 
     def draw(self, batch_size: int) -> NDArray[np.int64]:
         """Draw steps [B], every one stored equally likely: place * E + environment.
@@ -101,21 +95,18 @@ class Store:
         Raises:
             SettingError: nothing is stored.
         """
-        weights = np.array([stream.replay.num_sampleable for stream in self.streams])
+        num_envs, replays = len(self.writers), self.rows.replays
+        weights = np.array([replay.num_sampleable for replay in replays])
         if not weights.any():
             if not self._newest:
                 raise SettingError("the replay buffer is empty: nothing to sample yet")
-            return -1 - self._rng.integers(len(self.streams), size=batch_size)
+            return -1 - self._rng.integers(num_envs, size=batch_size)
         counts = self._rng.multinomial(batch_size, weights / weights.sum())
         return np.concatenate(
-            [
-                stream.replay.draw(int(count))[0] * len(self.streams) + env
-                for env, (stream, count) in enumerate(zip(self.streams, counts, strict=True))
-                if count > 0
-            ]
+            [replays[env].draw(int(counts[env]))[0] * num_envs + env for env in np.flatnonzero(counts)]
         )
 
-    def read(self, drawn: NDArray[np.int64]) -> Steps:
+    def read(self, drawn: NDArray[np.int64]) -> Transitions:
         """Return the steps `drawn` [B]; a last step that has no row for its next is of frames in any case.
 
         Raises:
@@ -124,23 +115,23 @@ class Store:
         drawn = np.asarray(drawn)
         if (drawn < 0).all():
             columns = zip(*(self._newest[env] for env in -1 - drawn), strict=True)
-            return Steps(*(torch.from_numpy(np.stack(column)) for column in columns))
-        env = drawn % len(self.streams)
-        runs = np.split(drawn, np.flatnonzero(np.diff(env)) + 1)  # of one environment each
-        parts = [self.streams[run[0] % len(self.streams)].read(run // len(self.streams)) for run in runs]
+            return Transitions(*(torch.from_numpy(np.stack(column)) for column in columns))
+        places, envs = np.divmod(drawn, len(self.writers))
+        borders = pairwise([0, *(np.flatnonzero(np.diff(envs)) + 1), len(drawn)])  # of runs of one environment each
+        parts = [self.writers[envs[start]].read(places[start:end]) for start, end in borders]
         names = ("now", "action", "reward", "next", "discount")
-        return Steps(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        return Transitions(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs."""
-        streams = [(stream.replay.state_dict(), stream.expected, stream.num_jumps) for stream in self.streams]
+        """Return what `load_state_dict` needs; the replays are under "streams", as in files of all versions."""
+        streams = [(writer.replay.state_dict(), writer.expected, writer.num_jumps) for writer in self.writers]
         return {"streams": streams, "newest": self._newest, "num_added": self.num_added}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
-        for stream, (replay, expected, num_jumps) in zip(self.streams, state["streams"], strict=True):
-            stream.replay.load_state_dict(replay)
-            stream.expected, stream.num_jumps = expected, num_jumps
+        for writer, (replay, expected, num_jumps) in zip(self.writers, state["streams"], strict=True):
+            writer.replay.load_state_dict(replay)
+            writer.expected, writer.num_jumps = expected, num_jumps
         self._newest, self.num_added = state["newest"], state["num_added"]
 
 

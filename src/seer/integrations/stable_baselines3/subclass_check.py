@@ -1,4 +1,4 @@
-"""Whether what a subclass of the buffer makes of samples will go on after the freeze."""
+"""A trial of what a subclass of the buffer makes of samples, before there are features."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from seer.integrations.stable_baselines3.extractors import FrozenExtractors
 from seer.replay import RowFormat
 
 
-def try_on_features(buffer: SeerReplayBuffer, latent: RowFormat) -> None:
+def check_subclass(buffer: SeerReplayBuffer, latent: RowFormat) -> None:
     """Let a subclass with a `sample` or `_get_samples` of its own sample features, from a tiny buffer that has some.
 
     Args:
@@ -21,8 +21,7 @@ def try_on_features(buffer: SeerReplayBuffer, latent: RowFormat) -> None:
         SettingError: the subclass can't.
     """
     kind = type(buffer)
-    names = ("sample", "_get_samples")
-    own = [name for name in names if getattr(kind, name) is not getattr(SeerReplayBuffer, name)]
+    own = [name for name in ("sample", "_get_samples") if getattr(kind, name) is not getattr(SeerReplayBuffer, name)]
     if not own or latent.num_bytes > buffer.row_bytes:
         return
     with torch.random.fork_rng(devices=[]):
@@ -40,18 +39,16 @@ def _with_features(buffer: SeerReplayBuffer, latent: RowFormat) -> SeerReplayBuf
     assert buffer.frame_stack is not None
     trial = object.__new__(type(buffer))
     trial.__dict__.update(
-        buffer.__dict__,
-        _rng=np.random.default_rng(0),
-        _first_buffer_size=buffer.n_steps + buffer.frame_stack + 1,
+        buffer.__dict__, _rng=np.random.default_rng(0), _first_buffer_size=buffer.n_steps + buffer.frame_stack + 1,
         _extractors=FrozenExtractors([], 0),
-    )
-    trial._store = trial._make_store(buffer.frame_stack)
+    )  # fmt: skip
+    trial._replay = trial._make_replay(buffer.frame_stack)
 
     def zeros(rows: Tensor) -> Tensor:
         return torch.zeros(len(rows), *latent.shape)
 
-    for stream in trial._streams:
-        row = torch.zeros(stream.replay.row.shape, dtype=torch.uint8)
-        stream.replay.append(row, np.zeros(buffer.action_dim), 0.0, terminated=True)
-        stream.replay.transcode(zeros, latent)
+    for replay in trial._replay.rows.replays:
+        row = torch.zeros(replay.row.shape, dtype=torch.uint8)
+        replay.append(row, np.zeros(buffer.action_dim), 0.0, terminated=True)
+        replay.transcode(zeros, latent)
     return trial

@@ -1,4 +1,4 @@
-"""Observations of Stable-Baselines3 as rows of bytes, one per frame of the stack.
+"""The packing of Stable-Baselines3's observations into rows of bytes, one per frame of the stack.
 
 Axes: E environments, B batch, S stack, R bytes of one row.
 """
@@ -19,19 +19,20 @@ from seer.replay import RowFormat
 
 Observation = Any
 """Of SB3: an array or tensor [E, *space.shape], or a dict of them."""
-Rows = NDArray[np.uint8]
+Packed = NDArray[np.uint8]
+"""Observations as bytes, [E, S, R], or one of them, [S, R]."""
 
 
 class _Part:
-    """One key of the observation, or all of it: where in the row its bytes are, and what one frame of it is."""
+    """Holds where in the row the bytes of a key, or of a whole observation, are, and what one frame of it is."""
 
     def __init__(self, key: str | None, space: spaces.Space[Any], stack: int, start: int) -> None:
         shape = get_obs_shape(space)
         assert isinstance(shape, tuple)  # SB3 has refused nested spaces
+        self.name = "the observation" if key is None else f"'{key}' of the observation"
         if len(shape) == 0 or shape[0] % stack != 0:
-            name = "the observation" if key is None else f"'{key}' of the observation"
             raise SettingError(
-                f"frame_stack is {stack}, but {name} has shape {shape}, whose first axis doesn't divide: "
+                f"frame_stack is {stack}, but {self.name} has shape {shape}, whose first axis doesn't divide: "
                 "pass replay_buffer_kwargs={'frame_stack': 1} to store whole observations"
             )
         self.key = key
@@ -40,7 +41,7 @@ class _Part:
         self.bytes = slice(start, start + math.prod(self.shape) * self.dtype.itemsize)
 
 
-class ObservationRows:
+class ObservationPacker:
     """Packs observations into rows and back; what was packed comes back bit for bit.
 
     Args:
@@ -54,17 +55,19 @@ class ObservationRows:
     def __init__(self, space: spaces.Space[Any], stack: int) -> None:
         self.stack = stack
         self.is_dict = isinstance(space, spaces.Dict)
-        parts: list[_Part] = []
+        self._parts: list[_Part] = []
+        size = 0
         for key, subspace in space.spaces.items() if isinstance(space, spaces.Dict) else [(None, space)]:
-            parts.append(_Part(key, subspace, stack, parts[-1].bytes.stop if parts else 0))
-        self._parts = parts
-        self.row = RowFormat((parts[-1].bytes.stop,), torch.uint8)
+            self._parts.append(_Part(key, subspace, stack, size))
+            size = self._parts[-1].bytes.stop
+        self.row = RowFormat((size,), torch.uint8)
 
-    def pack(self, observations: Observation) -> NDArray[np.uint8]:
-        """Rows [E, S, R] of observations: a copy.
+    def pack(self, observations: Observation) -> Packed:
+        """Copy observations into rows [E, S, R].
 
         Raises:
-            SettingError: they are of another shape than the model's, such as images with their channels last.
+            SettingError: they are of another shape than the model's, such as images with their channels last, or have
+                numbers that aren't finite.
         """
         packed = []
         for part in self._parts:
@@ -75,8 +78,9 @@ class ObservationRows:
                     f"observations to store have shape {array.shape[1:]}, the model's are {whole}: VecNormalize hides "
                     "the wrapper that puts channels first, so wrap VecNormalize(VecTransposeImage(...), norm_obs=False)"
                 )
-            rows = np.ascontiguousarray(array).reshape(len(array), self.stack, -1)
-            packed.append(rows.view(np.uint8))
+            if part.dtype.kind == "f" and not np.isfinite(array).all():
+                raise SettingError(f"{part.name} has numbers that aren't finite: nothing can be learnt from them")
+            packed.append(np.ascontiguousarray(array).reshape(len(array), self.stack, -1).view(np.uint8))
         return np.concatenate(packed, axis=-1)
 
     def is_one_frame(self, observation: Observation) -> bool:
@@ -85,7 +89,7 @@ class ObservationRows:
         return self.stack > 1 and sizes == [math.prod(part.shape) for part in self._parts]
 
     def unpack(self, rows: Tensor) -> Observation:
-        """Observations of rows [B, S, R] uint8, tensors on the same device."""
+        """Return the observations of rows [B, S, R] uint8, tensors on the same device."""
         unpacked = {}
         for part in self._parts:
             # A copy of its own: as a slice it may begin where no number of several bytes can.
@@ -96,7 +100,7 @@ class ObservationRows:
 
 
 def complete_last(
-    rows: ObservationRows, now: Rows, following: Rows, infos: list[dict[str, Any]], *, done: NDArray[Any],
+    packer: ObservationPacker, now: Packed, following: Packed, infos: list[dict[str, Any]], *, done: NDArray[Any],
     truncated: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     """Put into `following` [E, S, R] the stacks of last observations that are one frame: SB3 repeats that S times.
@@ -105,13 +109,11 @@ def complete_last(
     """
     for env in np.flatnonzero(done):
         last = infos[env].get("terminal_observation")
-        if last is not None and rows.is_one_frame(last):
+        if last is not None and packer.is_one_frame(last):
             following[env, :-1] = now[env, 1:]
-        elif (
-            last is None
-            and truncated[env]
-            and (rows.stack == 1 or not np.array_equal(now[env, 1:], following[env, :-1]))
-        ):
+            continue
+        is_next = packer.stack > 1 and np.array_equal(now[env, 1:], following[env, :-1])
+        if last is None and truncated[env] and not is_next:
             warnings.warn(
                 "an episode was cut by a time limit, but its infos have no terminal_observation: as in "
                 "Stable-Baselines3 the next episode's first observation is valued instead; put the last one into infos",

@@ -1,4 +1,4 @@
-"""What one environment plays, put into a replay of its own.
+"""A writer of one environment's transitions into a replay of its own.
 
 SB3 hands over whole transitions; the replay has one row per observation, so that the next observation must be the next
 row. Here that is checked at every step. Where an observation isn't the one that the step before led to (an environment
@@ -16,33 +16,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seer.errors import SettingError
-from seer.integrations.stable_baselines3.rows import Rows
+from seer.integrations.stable_baselines3.packing import Packed
 from seer.replay import Batch, Replay
 
-EncodeOne = Callable[[Rows], Tensor]  # one observation [S, R] to its latents [1, N, L]
+EncodeOne = Callable[[Packed], Tensor]  # one observation [S, R] to its latents [1, N, L]
 
 TOO_MANY = 3  # jumps in a row: the observations aren't stacks
 WHOLE = "pass replay_buffer_kwargs={'frame_stack': 1} to store whole observations"
 
 
-class Stream:
-    """One environment's steps.
+class TransitionWriter:
+    """Writes one environment's steps.
 
     Attributes:
         replay: where they go.
         num_jumps: steps so far that led to another stack than their own shifted by one frame.
+        expected: the next step's observation [S, R] if the episode goes on.
     """
 
     def __init__(self, replay: Replay, encode: EncodeOne) -> None:
         self.replay = replay
-        self.num_jumps = 0
-        self._jumps_in_a_row = 0
+        self.num_jumps = self._jumps_in_a_row = 0
         self._encode = encode
-        self.expected: Rows | None = None  # [S, R], the next step's observation if the episode goes on
+        self.expected: Packed | None = None
 
     def add(
-        self, now: Rows, following: Rows, action: NDArray[np.generic], reward: float, *, done: bool, truncated: bool,
-        latents: Tensor | None,
+        self, now: Packed, following: Packed, action: NDArray[np.generic], reward: float, *, done: bool,
+        truncated: bool, latents: Tensor | None,
     ) -> None:  # fmt: skip
         """Store a step from `now` to `following`, [S, R] both; `latents` [1, N, L] of `now` once latents are stored.
 
@@ -64,14 +64,8 @@ class Stream:
         if latents is None and not continues and (now[:-1] != now[-1]).any():
             self.replay.prime(now[:-1])
         cut = done and truncated and not jumps
-        self.replay.append(
-            now[-1] if latents is None else latents,
-            action,
-            reward,
-            terminated=terminated,
-            truncated=cut,
-            final_row=self._row(following) if cut else None,
-        )
+        row, final_row = now[-1] if latents is None else latents, self._row(following) if cut else None
+        self.replay.append(row, action, reward, terminated=terminated, truncated=cut, final_row=final_row)
         if jumps:
             self.replay.close(following[-1], following[:-1])
         self.expected = None if done or jumps else following
@@ -86,7 +80,7 @@ class Stream:
             raise SettingError("batch_inds of _get_samples must be those that SeerReplayBuffer.sample draws")
         return self.replay.batch(places, np.ones(len(places)))
 
-    def _row(self, observation: Rows) -> Rows | Tensor:
+    def _row(self, observation: Packed) -> Packed | Tensor:
         return self._encode(observation) if self.replay.holds_latents else observation[-1]
 
     def _count_jump(self, stack: int) -> None:

@@ -1,0 +1,58 @@
+"""`seer export`: refusals, and runs that were interrupted."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tiny_run import files, seer
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "write seer export RUN --onnx"),
+        (["--onnx", "--observations", "1"], "--observations 1"),
+        (["--onnx", "--out", "taken"], "taken exists"),
+        (["--onnx", "--out", "nowhere/onnx"], "no folder nowhere"),
+        (["--tflite"], "--tflite"),
+    ],
+)
+def test_bad_flags_are_one_line_and_change_nothing(
+    flags: list[str], words: str, finished_run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    before = files(finished_run)
+    with contextlib.chdir(tmp_path):
+        Path("taken").mkdir()
+        assert seer("export", finished_run, *flags) == 2
+    complaint = capsys.readouterr().err
+    assert words in complaint
+    assert complaint.count("\n") == 1
+    assert files(finished_run) == before
+
+
+def test_folders_without_an_agent_are_one_line(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "config.json").write_bytes((finished_run / "config.json").read_bytes())
+    for folder, words in ((tmp_path / "none", "is no run"), (tmp_path, "holds no checkpoint")):
+        assert seer("export", folder, "--onnx") == 2
+        complaint = capsys.readouterr().err
+        assert words in complaint
+        assert complaint.count("\n") == 1
+    for name in [name for name in sys.modules if name.startswith("seer.export")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it weren't installed
+    assert seer("export", finished_run, "--onnx", "--out", tmp_path / "onnx") == 2
+    assert "pip install 'seer-rl[export]'" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_is_exported_as_far_as_it_came(stopped_run: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert seer("export", stopped_run, "--onnx", "--out", tmp_path / "onnx", "--observations", "4") == 0
+    assert "the encoder isn't frozen" in " ".join(capsys.readouterr().out.split())
+    about = json.loads((tmp_path / "onnx/export.json").read_text())
+    assert (about["step"], about["encoder_frozen"]) == (30, False)
