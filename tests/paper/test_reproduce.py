@@ -18,7 +18,7 @@ from seer.fields import value_of
 from seer.paper.exhibits import EXHIBITS
 from seer.paper.scale import Scale, ScaleName
 from seer.settings import FLAGS
-from seer.sweeps.speed import _kind_of_speed
+from seer.sweeps.speed import kind_of_speed
 from seer.training.build import build_schedule
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
@@ -52,7 +52,7 @@ def paper_config(exhibit: str, group: str, env: str) -> Config:
     (trial,) = (
         trial
         for trial in EXHIBITS[exhibit].trials(seeds=1, root=Path("r"), common={})
-        if trial.group == group and trial.env == env
+        if trial.variant == group and trial.env == env
     )
     return trial.config
 
@@ -127,16 +127,16 @@ def test_names_and_labels_state_the_steps_that_are_trained(name: str, scale: Sca
     trials = {trial.name: trial for trial in exhibit.trials(seeds=1, root=Path("r"), common={})}
     steps = {}
     for trial in trials.values():
-        steps[trial.name] = size.scaled(trial.config, is_pretraining=trial.group.startswith("curl-for-")).steps
-    of_length = [trial for trial in trials.values() if trial.group.startswith("curl-transfer-of-")]
+        steps[trial.name] = size.scaled(trial.config, is_pretraining=trial.variant.startswith("curl-for-")).steps
+    of_length = [trial for trial in trials.values() if trial.variant.startswith("curl-transfer-of-")]
     assert len(of_length) == (4 if name == "fig10" else 0)
     for trial in trials.values():
-        if trial.group.startswith("curl-for-"):
-            assert trial.group == f"curl-for-{steps[trial.name]}"
+        if trial.variant.startswith("curl-for-"):
+            assert trial.variant == f"curl-for-{steps[trial.name]}"
     for trial in of_length:
         assert trial.after is not None
-        assert trial.group == f"curl-transfer-of-{steps[trial.after]}"
-        assert labels[trial.group] == f"pretrained for {steps[trial.after]:,} steps"
+        assert trial.variant == f"curl-transfer-of-{steps[trial.after]}"
+        assert labels[trial.variant] == f"pretrained for {steps[trial.after]:,} steps"
     assert len(set(labels.values())) == len(labels)  # the report tells groups apart by them
 
 
@@ -172,7 +172,7 @@ def test_planned_flops_are_those_a_real_run_counted() -> None:
 
 def test_one_measurement_stands_for_all_runs_of_its_kind() -> None:
     def kind(*flags: str) -> Config:
-        return _kind_of_speed(config_of(flags))
+        return kind_of_speed(config_of(flags))
 
     alien = kind("--env", "ALE/Alien-v5")
     assert kind("--env", "ALE/Qbert-v5", "--seed", "3", "--freeze-at", "never", "--replay-capacity", "900") == alien

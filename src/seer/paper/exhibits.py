@@ -22,21 +22,20 @@ class Pretraining:
     env: str
     steps: int
 
-    @property
-    def group(self) -> str:
-        """Return the name of its group of runs, such as curl-for-60000."""
-        return f"curl-for-{self.steps}"
-
 
 @dataclass(frozen=True)
 class Variant:
-    """One curve: settings on top of the preset, and what some environments set otherwise."""
+    """One curve: settings on top of the preset, and those of some environments alone.
+
+    flops: a run ends when it has spent so many multiply-adds, whatever its preset says of steps.
+    """
 
     name: str
     label: str
     settings: Settings = field(default_factory=dict)
     per_env: Mapping[str, Settings] = field(default_factory=dict)
     pretraining: Pretraining | None = None
+    flops: float | None = None
 
     def pretrained_for(self, length: Callable[[int], int]) -> "Variant":
         """Return the same variant after a pretraining of another length; name and label follow where they state it."""
@@ -50,10 +49,23 @@ class Variant:
             pretraining=replace(self.pretraining, steps=now),
         )
 
+    def trials(self, env: str, seed: int, *, root: Path, common: Settings) -> list[Trial]:
+        """Return the variant's run, behind the pretraining it needs; `common` settings override its own."""
+        if env.startswith("dm_control/"):  # CURL has no priorities
+            common = {name: value for name, value in common.items() if name != "replay.prioritized"}
+        settings = {**self.settings, **self.per_env.get(env, {}), **common}
+        if self.pretraining is None:
+            return [make_trial(env, self.name, seed, settings)]
+        steps = self.pretraining.steps
+        first = {"freeze.at": "never", "steps": steps, **common}
+        source = make_trial(self.pretraining.env, f"curl-for-{steps}", seed, first)
+        settings["freeze.encoder_from"] = str(source.folder(root))
+        return [source, make_trial(env, self.name, seed, settings, after=source.name)]
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arms that are compared on some environments."""
+    """Variants that are compared on some environments."""
 
     envs: tuple[str, ...]
     variants: tuple[Variant, ...]
@@ -61,7 +73,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of a table: the score of some variants after so many FLOPs (None: at the end), and what was published.
+    """A column of a table: the score of some variants after so many FLOPs (None: at the end), and the published one.
 
     `published` holds mean and standard deviation of five seeds by environment, in the order of `variants`.
     """
@@ -88,7 +100,7 @@ class Small:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure or table of the paper."""
+    """A figure or table of the paper; `analyses` are kinds of `seer analyze`, made of every finished run."""
 
     name: str
     title: str
@@ -98,30 +110,26 @@ class Exhibit:
     seeds: int = 5
     measures: tuple[Measure, ...] = ()
     analyses: tuple[str, ...] = ()
-    """`seer analyze` of these kinds, of every run, when all have finished."""
 
     @property
     def envs(self) -> tuple[str, ...]:
         """All its environments."""
         return tuple(dict.fromkeys(env for comparison in self.comparisons for env in comparison.envs))
 
-    def only(self, envs: tuple[str, ...]) -> "Exhibit":
-        """Return the same exhibit with fewer environments, given as ids or by their short names.
+    @property
+    def variants(self) -> dict[str, Variant]:
+        """All its variants, by name."""
+        return {variant.name: variant for comparison in self.comparisons for variant in comparison.variants}
 
-        Raises:
-            SettingError: it hasn't got such an environment.
-        """
+    def only(self, envs: tuple[str, ...]) -> "Exhibit":
+        """Return the exhibit with these of its environments, by id or short name; SettingError for any other."""
         known = {short_name(env): env for env in self.envs} | {env: env for env in self.envs}
         for env in envs:
             if env not in known:
                 raise SettingError(f"--envs {env}: {self.name} has {', '.join(map(short_name, self.envs))}")
         chosen = {known[env] for env in envs}
-        kept = (
-            replace(each, envs=tuple(env for env in each.envs if env in chosen))
-            for each in self.comparisons
-            if chosen & set(each.envs)
-        )
-        return replace(self, comparisons=tuple(kept))
+        kept = (replace(each, envs=tuple(env for env in each.envs if env in chosen)) for each in self.comparisons)
+        return replace(self, comparisons=tuple(each for each in kept if each.envs))
 
     def pretrained_for(self, length: Callable[[int], int]) -> "Exhibit":
         """Return the same exhibit with pretrainings of other lengths, given the paper's; names and labels follow."""
@@ -132,45 +140,40 @@ class Exhibit:
         return replace(self, comparisons=tuple(changed))
 
     def trials(self, *, seeds: int, root: Path, common: Settings) -> list[Trial]:
-        """Its runs at the paper's scale, seed by seed, a pretraining before what starts from it.
+        """Return its runs at the paper's scale, seed by seed, a pretraining before the runs that start from it.
 
         `common` settings override the exhibit's. The folders are those of a sweep in `root`.
         """
-        trials: dict[str, Trial] = {}
-        for seed in range(seeds):
-            for comparison in self.comparisons:
-                for env in comparison.envs:
-                    for variant in comparison.variants:
-                        for trial in _trials(variant, env, seed, root, common):
-                            trials.setdefault(trial.name, trial)
-        return list(trials.values())
-
-
-def _trials(variant: Variant, env: str, seed: int, root: Path, common: Settings) -> list[Trial]:
-    """Return the variant's run, behind the pretraining it needs."""
-    if env.startswith("dm_control/"):  # CURL has no priorities
-        common = {name: value for name, value in common.items() if name != "replay.prioritized"}
-    settings = {**variant.settings, **variant.per_env.get(env, {}), **common}
-    if variant.pretraining is None:
-        return [make_trial(env, variant.name, seed, settings)]
-    source = variant.pretraining
-    first = make_trial(source.env, source.group, seed, {"freeze.at": "never", "steps": source.steps, **common})
-    settings["freeze.encoder_from"] = str(first.folder(root))
-    return [first, make_trial(env, variant.name, seed, settings, after=first.name)]
+        every = (
+            trial
+            for seed in range(seeds)
+            for comparison in self.comparisons
+            for env in comparison.envs
+            for variant in comparison.variants
+            for trial in variant.trials(env, seed, root=root, common=common)
+        )
+        return list({trial.name: trial for trial in every}.values())
 
 
 # Environments and variants --------------------------------------------------------------------------------
 
-GAMES = tuple(
+GAMES = ALIEN, _, BANK_HEIST, CRAZY_CLIMBER, _, QBERT, ROAD_RUNNER, SEAQUEST = tuple(
     f"ALE/{game}-v5"
     for game in ("Alien", "Amidar", "BankHeist", "CrazyClimber", "Krull", "Qbert", "RoadRunner", "Seaquest")
 )
-TABLE_GAMES = tuple(f"ALE/{game}-v5" for game in ("Alien", "BankHeist", "CrazyClimber", "Qbert"))
+TABLE_GAMES = ALIEN, BANK_HEIST, CRAZY_CLIMBER, QBERT
 CARTPOLE, FINGER, REACHER, CHEETAH, WALKER, HOPPER, STAND = (
     f"dm_control/{task}-v0"
     for task in (
-        *("cartpole-swingup", "finger-spin", "reacher-easy", "cheetah-run", "walker-walk", "hopper-hop"),
-        "walker-stand",
+        *(
+            "cartpole-swingup",
+            "finger-spin",
+            "reacher-easy",
+            "cheetah-run",
+            "walker-walk",
+            "hopper-hop",
+            "walker-stand",
+        ),
     )
 )
 TASKS = (CARTPOLE, FINGER, REACHER, CHEETAH, WALKER)
@@ -180,20 +183,21 @@ RAINBOW = Variant("rainbow", "Rainbow", NEVER)
 RAINBOW_SEER = Variant("rainbow-seer", "Rainbow + SEER")
 CURL = Variant("curl", "CURL", NEVER)
 CURL_SEER = Variant("curl-seer", "CURL + SEER")
+EQUAL_FLOPS = 45e12
+SPENT_RAINBOW = replace(RAINBOW, name="rainbow-equal-compute", flops=EQUAL_FLOPS)
+SPENT_RAINBOW_SEER = replace(RAINBOW_SEER, name="rainbow-seer-equal-compute", flops=EQUAL_FLOPS)
 
-GAMES_FREEZE_SMALL = {"Alien": 100_000, "Seaquest": 150_000}
-"""T_f in 0.07 GB where it isn't the preset's (appendix, Atari settings)."""
 TASKS_SMALL = {CARTPOLE: (1000, 10_000), FINGER: (1000, 50_000), REACHER: (2000, 30_000), CHEETAH: (1000, 80_000),
                WALKER: (2000, 80_000)}  # fmt: skip
 """Replay capacity and T_f in small memory (appendix, DMControl settings)."""
 
-# 10,000 frames are the paper's 0.07 GB.
+# 10,000 frames are the paper's 0.07 GB; T_f where it isn't the preset's (appendix, Atari settings).
 SMALL_RAINBOW = Variant("rainbow-0.07GB", "Rainbow, small memory", {"replay.capacity": 10_000, **NEVER})
 SMALL_RAINBOW_SEER = Variant(
     "rainbow-seer-0.07GB",
     "Rainbow + SEER, small memory",
     {"replay.capacity": 10_000},
-    {f"ALE/{game}-v5": {"freeze.at": str(step)} for game, step in GAMES_FREEZE_SMALL.items()},
+    {ALIEN: {"freeze.at": "100000"}, SEAQUEST: {"freeze.at": "150000"}},
 )
 SMALL_CURL = Variant(
     "curl-small",
@@ -235,7 +239,28 @@ LENGTHS = tuple(
 
 # Exhibits --------------------------------------------------------------------------------------------------
 
-_SMALL_GAMES = ("ALE/Alien-v5", "ALE/Qbert-v5")
+_SMALL_GAMES = (ALIEN, QBERT)
+_COMPUTE = (
+    ((992.0, 152.7), (1172.6, 239.0)), ((145.8, 61.2), (276.6, 98.1)),
+    ((21580.0, 3514.6), (28066.0, 4108.5)), ((2325.5, 1152.7), (4123.5, 1385.5)),
+)  # fmt: skip
+_MEMORY = Measure(
+    "score at 500K steps in 0.07 GB",
+    (SMALL_RAINBOW.name, SMALL_RAINBOW_SEER.name),
+    published={
+        ALIEN: ((1038.4, 101.1), (1134.6, 452.9)),
+        BANK_HEIST: ((161.6, 57.7), (151.8, 65.8)),
+        CRAZY_CLIMBER: ((10498.0, 1387.8), (17620.0, 4418.4)),
+        QBERT: ((2430.5, 658.8), (3231.0, 1567.6)),
+    },
+)
+
+
+def _compute(*variants: Variant) -> Measure:
+    published = dict(zip(TABLE_GAMES, _COMPUTE, strict=True))
+    names = tuple(variant.name for variant in variants)
+    return Measure("score at 45e12 FLOPs", names, flops=EQUAL_FLOPS, published=published)
+
 
 _EXHIBITS = (
     Exhibit(
@@ -244,7 +269,7 @@ _EXHIBITS = (
     ),
     Exhibit(
         "fig3", "Rainbow with and without SEER, by FLOPs", (Comparison(GAMES, (RAINBOW, RAINBOW_SEER)),), ("flops",),
-        Small((*_SMALL_GAMES, "ALE/RoadRunner-v5"), seeds=3),
+        Small((*_SMALL_GAMES, ROAD_RUNNER), seeds=3),
     ),
     Exhibit(
         "table1", "Rainbow with and without SEER under equal compute and under equal memory",
@@ -252,28 +277,18 @@ _EXHIBITS = (
             Comparison(TABLE_GAMES, (RAINBOW, RAINBOW_SEER)),
             Comparison(TABLE_GAMES, (SMALL_RAINBOW, SMALL_RAINBOW_SEER)),
         ),
-        ("flops", "steps"),
-        Small(_SMALL_GAMES, seeds=3),
-        measures=(
-            Measure(
-                "score at 45e12 FLOPs", ("rainbow", "rainbow-seer"), flops=45e12,
-                published={
-                    "ALE/Alien-v5": ((992.0, 152.7), (1172.6, 239.0)),
-                    "ALE/BankHeist-v5": ((145.8, 61.2), (276.6, 98.1)),
-                    "ALE/CrazyClimber-v5": ((21580.0, 3514.6), (28066.0, 4108.5)),
-                    "ALE/Qbert-v5": ((2325.5, 1152.7), (4123.5, 1385.5)),
-                },
-            ),
-            Measure(
-                "score at 500K steps in 0.07 GB", ("rainbow-0.07GB", "rainbow-seer-0.07GB"),
-                published={
-                    "ALE/Alien-v5": ((1038.4, 101.1), (1134.6, 452.9)),
-                    "ALE/BankHeist-v5": ((161.6, 57.7), (151.8, 65.8)),
-                    "ALE/CrazyClimber-v5": ((10498.0, 1387.8), (17620.0, 4418.4)),
-                    "ALE/Qbert-v5": ((2430.5, 658.8), (3231.0, 1567.6)),
-                },
-            ),
-        ),
+        ("flops", "steps"), Small(_SMALL_GAMES, seeds=3), measures=(_compute(RAINBOW, RAINBOW_SEER), _MEMORY),
+    ),
+    Exhibit(
+        "table1-compute", "Rainbow with and without SEER under equal compute, each run to the same FLOPs",
+        (Comparison(TABLE_GAMES, (SPENT_RAINBOW, SPENT_RAINBOW_SEER)),),
+        ("flops", "steps", "seconds"), Small(_SMALL_GAMES, seeds=3),
+        measures=(_compute(SPENT_RAINBOW, SPENT_RAINBOW_SEER),),
+    ),
+    Exhibit(
+        "table1-memory", "Rainbow with and without SEER under equal memory",
+        (Comparison(TABLE_GAMES, (SMALL_RAINBOW, SMALL_RAINBOW_SEER)),),
+        ("flops", "steps", "seconds"), Small(_SMALL_GAMES, seeds=3), measures=(_MEMORY,),
     ),
     Exhibit(
         "fig4", "Rainbow in small memory, with and without SEER, and without a limit", (GAMES_IN_SMALL_MEMORY,),
@@ -301,7 +316,7 @@ _EXHIBITS = (
     Exhibit(
         "fig9", "Half the resolution beside SEER",
         (Comparison(TASKS, (CURL, CURL_SEER, HALF_CURL)), Comparison(GAMES, (RAINBOW, RAINBOW_SEER, HALF_RAINBOW))),
-        ("flops", "steps"), Small((CARTPOLE, "ALE/Alien-v5"), seeds=2),
+        ("flops", "steps"), Small((CARTPOLE, ALIEN), seeds=2),
     ),
     Exhibit(
         "fig10", "Transfer by number of frozen layers and by length of pretraining",
@@ -310,7 +325,7 @@ _EXHIBITS = (
     ),
     Exhibit(
         "fig11", "Small memory with and without SEER, by FLOPs", (GAMES_IN_SMALL_MEMORY, TASKS_IN_SMALL_MEMORY),
-        ("flops",), Small(("ALE/Alien-v5", CARTPOLE), seeds=1),
+        ("flops",), Small((ALIEN, CARTPOLE), seeds=1),
     ),
     Exhibit(
         "fig12", "CURL with and without SEER, by steps", (Comparison(TASKS, (CURL, CURL_SEER)),), ("steps",),
@@ -318,9 +333,9 @@ _EXHIBITS = (
     ),
     Exhibit(
         "fig13", "Rainbow with and without SEER, by steps", (Comparison(GAMES, (RAINBOW, RAINBOW_SEER)),), ("steps",),
-        Small((*_SMALL_GAMES, "ALE/RoadRunner-v5"), seeds=3),
+        Small((*_SMALL_GAMES, ROAD_RUNNER), seeds=3),
     ),
 )  # fmt: skip
 
 EXHIBITS: Mapping[str, Exhibit] = {exhibit.name: exhibit for exhibit in _EXHIBITS}
-"""By name: fig2 to fig13 and table1."""
+"""By name: fig2 to fig13, table1, and its halves table1-compute and table1-memory."""
