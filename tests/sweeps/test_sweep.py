@@ -183,3 +183,19 @@ def test_trials_that_die_or_fail(tmp_path: Path, capsys: Capture) -> None:
     assert "1 of 2 runs finished" in said
     assert steps_of(killed) == list(range(20, STEPS + 1, 20))
     assert Manifest.read(out / "sweep.json").failures.keys() == {"Alien-seer-0"}
+
+
+def test_more_seeds_extend_a_sweep_and_train_nothing_again(tmp_path: Path, capsys: Capture) -> None:
+    grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
+    flags = ("--freeze-at", "never", "--no-measure", "--out", out)
+    assert seer("sweep", grid, *flags) == 0
+    before = files(out / "runs")
+    capsys.readouterr()
+    assert seer("sweep", grid, *flags, "--seeds", 2) == 0
+    assert re.match(r"2 runs, 1 to go, ", capsys.readouterr().out)
+    assert before.items() <= files(out / "runs").items()
+    assert [(each.variant, each.seed) for each in Manifest.read(out / "sweep.json").trials] == [
+        ("never", 0),
+        ("never", 1),
+    ]
+    assert steps_of(out / "runs" / "Alien-never-1") == list(range(20, STEPS + 1, 20))

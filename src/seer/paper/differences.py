@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
-from rich.table import Table
-
 from seer.agents.registry import AGENTS, agent_label
 from seer.config import Config
 from seer.fields import Value, value_of
@@ -46,13 +43,9 @@ def differences(
 
 def print_differences(rows: Sequence[Row]) -> None:
     """Print the table, a line a row."""
-    table = Table(box=None, padding=(0, 0, 0, 2), header_style="")
-    for name in HEAD:
-        table.add_column(name, no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    widest = sum(max(len(row[place]) + 2 for row in (HEAD, *rows)) for place in range(len(HEAD)))
-    Console(width=widest, highlight=False, markup=False).print(table)
+    widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
+    for row in (HEAD, *rows):
+        print("  ".join(["", *(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))]).rstrip())
 
 
 def _settings(ours: Sequence[Config], published: Sequence[Config]) -> list[Row]:

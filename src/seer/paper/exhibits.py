@@ -162,20 +162,9 @@ GAMES = ALIEN, _, BANK_HEIST, CRAZY_CLIMBER, _, QBERT, ROAD_RUNNER, SEAQUEST = t
     for game in ("Alien", "Amidar", "BankHeist", "CrazyClimber", "Krull", "Qbert", "RoadRunner", "Seaquest")
 )
 TABLE_GAMES = ALIEN, BANK_HEIST, CRAZY_CLIMBER, QBERT
-CARTPOLE, FINGER, REACHER, CHEETAH, WALKER, HOPPER, STAND = (
-    f"dm_control/{task}-v0"
-    for task in (
-        *(
-            "cartpole-swingup",
-            "finger-spin",
-            "reacher-easy",
-            "cheetah-run",
-            "walker-walk",
-            "hopper-hop",
-            "walker-stand",
-        ),
-    )
-)
+CARTPOLE, FINGER, REACHER, CHEETAH, WALKER, HOPPER, STAND = map("dm_control/{}-v0".format, (
+    "cartpole-swingup", "finger-spin", "reacher-easy", "cheetah-run", "walker-walk", "hopper-hop", "walker-stand",
+))  # fmt: skip
 TASKS = (CARTPOLE, FINGER, REACHER, CHEETAH, WALKER)
 NEVER: Settings = {"freeze.at": "never"}
 
@@ -194,23 +183,17 @@ TASKS_SMALL = {CARTPOLE: (1000, 10_000), FINGER: (1000, 50_000), REACHER: (2000,
 # 10,000 frames are the paper's 0.07 GB; T_f where it isn't the preset's (appendix, Atari settings).
 SMALL_RAINBOW = Variant("rainbow-0.07GB", "Rainbow, small memory", {"replay.capacity": 10_000, **NEVER})
 SMALL_RAINBOW_SEER = Variant(
-    "rainbow-seer-0.07GB",
-    "Rainbow + SEER, small memory",
-    {"replay.capacity": 10_000},
+    "rainbow-seer-0.07GB", "Rainbow + SEER, small memory", {"replay.capacity": 10_000},
     {ALIEN: {"freeze.at": "100000"}, SEAQUEST: {"freeze.at": "150000"}},
-)
+)  # fmt: skip
 SMALL_CURL = Variant(
-    "curl-small",
-    "CURL, small memory",
-    NEVER,
+    "curl-small", "CURL, small memory", NEVER,
     {env: {"replay.capacity": rows} for env, (rows, _) in TASKS_SMALL.items()},
-)
+)  # fmt: skip
 SMALL_CURL_SEER = Variant(
-    "curl-seer-small",
-    "CURL + SEER, small memory",
-    {},
+    "curl-seer-small", "CURL + SEER, small memory", {},
     {env: {"replay.capacity": rows, "freeze.at": str(step)} for env, (rows, step) in TASKS_SMALL.items()},
-)
+)  # fmt: skip
 GAMES_IN_SMALL_MEMORY = Comparison(
     GAMES, (SMALL_RAINBOW_SEER, SMALL_RAINBOW, replace(RAINBOW, label="Rainbow, no memory limit"))
 )
@@ -225,13 +208,11 @@ SOURCE = Pretraining(STAND, 60_000)
 TRANSFER = Variant("curl-transfer", "CURL, frozen encoder of walker-stand", pretraining=SOURCE)
 LAYERS = tuple(
     Variant(
-        f"curl-transfer-{count}-layers",
-        f"lowest {count} convolution{'s' if count > 1 else ''} frozen",
-        {"freeze.layers": str(count)},
-        pretraining=SOURCE,
+        f"curl-transfer-{count}-layers", f"lowest {count} convolution{'s' if count > 1 else ''} frozen",
+        {"freeze.layers": str(count)}, pretraining=SOURCE,
     )
     for count in (1, 2, 3, 4)
-)
+)  # fmt: skip
 LENGTHS = tuple(
     Variant(f"curl-transfer-of-{steps}", f"pretrained for {steps:,} steps", pretraining=Pretraining(STAND, steps))
     for steps in (20_000, 40_000)
@@ -240,55 +221,48 @@ LENGTHS = tuple(
 # Exhibits --------------------------------------------------------------------------------------------------
 
 _SMALL_GAMES = (ALIEN, QBERT)
-_COMPUTE = (
-    ((992.0, 152.7), (1172.6, 239.0)), ((145.8, 61.2), (276.6, 98.1)),
-    ((21580.0, 3514.6), (28066.0, 4108.5)), ((2325.5, 1152.7), (4123.5, 1385.5)),
+_COMPUTE = Measure(
+    "score at 45e12 FLOPs", (RAINBOW.name, RAINBOW_SEER.name), EQUAL_FLOPS,
+    {
+        ALIEN: ((992.0, 152.7), (1172.6, 239.0)), BANK_HEIST: ((145.8, 61.2), (276.6, 98.1)),
+        CRAZY_CLIMBER: ((21580.0, 3514.6), (28066.0, 4108.5)), QBERT: ((2325.5, 1152.7), (4123.5, 1385.5)),
+    },
 )  # fmt: skip
 _MEMORY = Measure(
-    "score at 500K steps in 0.07 GB",
-    (SMALL_RAINBOW.name, SMALL_RAINBOW_SEER.name),
-    published={
-        ALIEN: ((1038.4, 101.1), (1134.6, 452.9)),
-        BANK_HEIST: ((161.6, 57.7), (151.8, 65.8)),
-        CRAZY_CLIMBER: ((10498.0, 1387.8), (17620.0, 4418.4)),
-        QBERT: ((2430.5, 658.8), (3231.0, 1567.6)),
+    "score at 500K steps in 0.07 GB", (SMALL_RAINBOW.name, SMALL_RAINBOW_SEER.name), None,
+    {
+        ALIEN: ((1038.4, 101.1), (1134.6, 452.9)), BANK_HEIST: ((161.6, 57.7), (151.8, 65.8)),
+        CRAZY_CLIMBER: ((10498.0, 1387.8), (17620.0, 4418.4)), QBERT: ((2430.5, 658.8), (3231.0, 1567.6)),
     },
-)
-
-
-def _compute(*variants: Variant) -> Measure:
-    published = dict(zip(TABLE_GAMES, _COMPUTE, strict=True))
-    names = tuple(variant.name for variant in variants)
-    return Measure("score at 45e12 FLOPs", names, flops=EQUAL_FLOPS, published=published)
-
+)  # fmt: skip
+_EQUAL_MEMORY = Comparison(TABLE_GAMES, (SMALL_RAINBOW, SMALL_RAINBOW_SEER))
+_FIG2 = Exhibit(
+    "fig2", "CURL with and without SEER, by FLOPs", (Comparison(TASKS, (CURL, CURL_SEER)),), ("flops",),
+    Small((CARTPOLE,), seeds=3),
+)  # fmt: skip
+_FIG3 = Exhibit(
+    "fig3", "Rainbow with and without SEER, by FLOPs", (Comparison(GAMES, (RAINBOW, RAINBOW_SEER)),), ("flops",),
+    Small((*_SMALL_GAMES, ROAD_RUNNER), seeds=3),
+)  # fmt: skip
+_TABLE1 = Exhibit(
+    "table1", "Rainbow with and without SEER under equal compute and under equal memory",
+    (Comparison(TABLE_GAMES, (RAINBOW, RAINBOW_SEER)), _EQUAL_MEMORY), ("flops", "steps"),
+    Small(_SMALL_GAMES, seeds=3), measures=(_COMPUTE, _MEMORY),
+)  # fmt: skip
 
 _EXHIBITS = (
-    Exhibit(
-        "fig2", "CURL with and without SEER, by FLOPs", (Comparison(TASKS, (CURL, CURL_SEER)),), ("flops",),
-        Small((CARTPOLE,), seeds=3),
+    _FIG2,
+    _FIG3,
+    _TABLE1,
+    replace(
+        _TABLE1, name="table1-compute",
+        title="Rainbow with and without SEER under equal compute, each run to the same FLOPs",
+        comparisons=(Comparison(TABLE_GAMES, (SPENT_RAINBOW, SPENT_RAINBOW_SEER)),), axes=("flops", "steps", "seconds"),
+        measures=(replace(_COMPUTE, variants=(SPENT_RAINBOW.name, SPENT_RAINBOW_SEER.name)),),
     ),
-    Exhibit(
-        "fig3", "Rainbow with and without SEER, by FLOPs", (Comparison(GAMES, (RAINBOW, RAINBOW_SEER)),), ("flops",),
-        Small((*_SMALL_GAMES, ROAD_RUNNER), seeds=3),
-    ),
-    Exhibit(
-        "table1", "Rainbow with and without SEER under equal compute and under equal memory",
-        (
-            Comparison(TABLE_GAMES, (RAINBOW, RAINBOW_SEER)),
-            Comparison(TABLE_GAMES, (SMALL_RAINBOW, SMALL_RAINBOW_SEER)),
-        ),
-        ("flops", "steps"), Small(_SMALL_GAMES, seeds=3), measures=(_compute(RAINBOW, RAINBOW_SEER), _MEMORY),
-    ),
-    Exhibit(
-        "table1-compute", "Rainbow with and without SEER under equal compute, each run to the same FLOPs",
-        (Comparison(TABLE_GAMES, (SPENT_RAINBOW, SPENT_RAINBOW_SEER)),),
-        ("flops", "steps", "seconds"), Small(_SMALL_GAMES, seeds=3),
-        measures=(_compute(SPENT_RAINBOW, SPENT_RAINBOW_SEER),),
-    ),
-    Exhibit(
-        "table1-memory", "Rainbow with and without SEER under equal memory",
-        (Comparison(TABLE_GAMES, (SMALL_RAINBOW, SMALL_RAINBOW_SEER)),),
-        ("flops", "steps", "seconds"), Small(_SMALL_GAMES, seeds=3), measures=(_MEMORY,),
+    replace(
+        _TABLE1, name="table1-memory", title="Rainbow with and without SEER under equal memory",
+        comparisons=(_EQUAL_MEMORY,), axes=("flops", "steps", "seconds"), measures=(_MEMORY,),
     ),
     Exhibit(
         "fig4", "Rainbow in small memory, with and without SEER, and without a limit", (GAMES_IN_SMALL_MEMORY,),
@@ -327,14 +301,8 @@ _EXHIBITS = (
         "fig11", "Small memory with and without SEER, by FLOPs", (GAMES_IN_SMALL_MEMORY, TASKS_IN_SMALL_MEMORY),
         ("flops",), Small((ALIEN, CARTPOLE), seeds=1),
     ),
-    Exhibit(
-        "fig12", "CURL with and without SEER, by steps", (Comparison(TASKS, (CURL, CURL_SEER)),), ("steps",),
-        Small((CARTPOLE,), seeds=3),
-    ),
-    Exhibit(
-        "fig13", "Rainbow with and without SEER, by steps", (Comparison(GAMES, (RAINBOW, RAINBOW_SEER)),), ("steps",),
-        Small((*_SMALL_GAMES, ROAD_RUNNER), seeds=3),
-    ),
+    replace(_FIG2, name="fig12", title="CURL with and without SEER, by steps", axes=("steps",)),
+    replace(_FIG3, name="fig13", title="Rainbow with and without SEER, by steps", axes=("steps",)),
 )  # fmt: skip
 
 EXHIBITS: Mapping[str, Exhibit] = {exhibit.name: exhibit for exhibit in _EXHIBITS}

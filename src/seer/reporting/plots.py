@@ -44,12 +44,7 @@ STYLE: dict[Any, Any] = {
 
 
 def plot_runs(
-    folders: Sequence[Path],
-    *,
-    x: XAxis,
-    out: Path,
-    per_seed: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    folders: Sequence[Path], *, x: XAxis, out: Path, per_seed: bool = False, say: Callable[[str], None] = lambda _: None
 ) -> Path:
     """Draw the learning curves of the runs in `folders`, write them to `out` (.png or .svg), return `out`.
 
