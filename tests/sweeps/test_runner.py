@@ -16,7 +16,7 @@ from seer.sweeps import runner
 from seer.sweeps.manifest import Manifest
 from seer.sweeps.progress import Follower, Progress
 from seer.sweeps.runner import LocalRunner, Room
-from seer.sweeps.trial import Entry, Needs, Outcome, Trial, outcome_of, ready, state_of
+from seer.sweeps.trial import Entry, Needs, Outcome, Trial, outcome_of, state_of
 
 ANY = Config("e")
 
@@ -30,10 +30,18 @@ def test_trials_take_no_more_than_there_is() -> None:
     assert room.fits(Needs(64, 10**12), [])  # alone it may try
 
 
-def test_a_trial_waits_for_its_forerunner() -> None:
+def test_a_trial_waits_for_its_forerunner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Trial("a", "e", "x", 0, ANY), Trial("b", "e", "y", 0, ANY, after="a")
-    assert ready([first, second], set()) == [first]
-    assert ready([second], {"a"}) == [second]
+    progress = Progress(tmp_path, steps={}, flops={})
+    needs = dict.fromkeys("ab", Needs())
+    engine = LocalRunner(tmp_path, needs=needs, room=Room(3, 10), retries=0, progress=progress)
+    monkeypatch.setattr(runner, "start", lambda *_: subprocess.Popen(["true"]))
+    assert engine._start_what_fits([first, second]) == [second]
+    assert list(engine.running) == ["a"]
+    engine.outcomes["a"] = Outcome("finished")
+    assert engine._start_what_fits([second]) == []
+    for _, process in engine.running.values():
+        process.wait()
 
 
 def test_what_waits_for_a_stopped_trial_has_not_failed(tmp_path: Path) -> None:

@@ -113,12 +113,10 @@ class Exhibit:
 
     @property
     def envs(self) -> tuple[str, ...]:
-        """All its environments."""
         return tuple(dict.fromkeys(env for comparison in self.comparisons for env in comparison.envs))
 
     @property
     def variants(self) -> dict[str, Variant]:
-        """All its variants, by name."""
         return {variant.name: variant for comparison in self.comparisons for variant in comparison.variants}
 
     def only(self, envs: tuple[str, ...]) -> "Exhibit":

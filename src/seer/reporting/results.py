@@ -75,7 +75,6 @@ class Results:
 
     @property
     def envs(self) -> list[str]:
-        """Return the environments in the order of the groups."""
         return list(dict.fromkeys(group.environment for group in self.groups))
 
     @property

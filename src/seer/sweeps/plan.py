@@ -56,7 +56,6 @@ class Planned:
 
     @property
     def config(self) -> Config:
-        """Return the trial's settings."""
         return self.trial.config
 
     @property

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from seer.signals import stop_signals
 from seer.sweeps.progress import Progress
-from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, ready, start, state_of
+from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, start, state_of
 from seer.system_info import free_bytes, usable_cores
 
 POLL_SECONDS = 0.2
@@ -40,7 +40,7 @@ class Room:
 
 
 def room_here(jobs: int | None = None) -> Room:
-    """Return the cores this process may use, and the memory that is free now."""
+    """Return the cores that this process may use, and the memory that is free now."""
     return Room(usable_cores(), free_bytes(), jobs)
 
 
@@ -82,12 +82,11 @@ class LocalRunner:
 
     def _start_what_fits(self, waiting: list[Trial]) -> list[Trial]:
         """Start trials in their order; return those that wait on. A busy folder waits for its process to end."""
-        finished = {name for name, outcome in self.outcomes.items() if outcome.kind == "finished"}
-        allowed = {trial.name for trial in ready(waiting, finished)}
+        finished = {None, *(name for name, outcome in self.outcomes.items() if outcome.kind == "finished")}
         left = []
         for trial in waiting:
             taken = [self.needs[name] for name in self.running]
-            if self.stops or trial.name not in allowed or not self.room.fits(self.needs[trial.name], taken):
+            if self.stops or trial.after not in finished or not self.room.fits(self.needs[trial.name], taken):
                 left.append(trial)
                 continue
             state = state_of(trial.folder(self.root))

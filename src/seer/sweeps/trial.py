@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +41,9 @@ class Entry:
     seed: int
 
     def folder(self, root: Path) -> Path:
-        """Return its run folder in the sweep's folder."""
         return root / "runs" / self.name
 
     def log(self, root: Path) -> Path:
-        """Return the file of what its training printed."""
         return root / "logs" / f"{self.name}.log"
 
 
@@ -144,11 +142,6 @@ def orphaned(trial: Trial, forerunner: Outcome) -> Outcome | None:
         return None
     why = f"needs {trial.after}, which did not finish"
     return Outcome("stopped" if forerunner.kind == "stopped" else "failed", why)
-
-
-def ready(trials: Sequence[Trial], finished: set[str]) -> list[Trial]:
-    """Return the trials whose forerunner, if they have one, has finished."""
-    return [trial for trial in trials if trial.after is None or trial.after in finished]
 
 
 def _abandon(folder: Path, root: Path) -> None:
