@@ -11,8 +11,12 @@ from pathlib import Path
 from seer.errors import SettingError
 from seer.registry import Settings
 from seer.reporting.curves import XAxis
+from seer.reporting.results import Column
 from seer.sweeps.grid import make_trial, short_name
 from seer.sweeps.trial import Trial
+
+Published = Mapping[str, tuple[tuple[float, float], ...]]
+"""By environment, mean and standard deviation of five seeds of each variant."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +76,6 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A column of a table: the score of some variants after so many FLOPs (None: at the end), and the published one.
-
-    `published` holds mean and standard deviation of five seeds by environment, in the order of `variants`.
-    """
-
-    title: str
-    variants: tuple[str, ...]
-    flops: float | None = None
-    published: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Small:
     """The exhibit in an evening on two cores: a share of the paper's steps, T_f, replay and FLOPs, and fewer seeds.
 
@@ -100,7 +91,10 @@ class Small:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure or table of the paper; `analyses` are kinds of `seer analyze`, made of every finished run."""
+    """A figure or table of the paper, with columns of published scores.
+
+    `analyses` are kinds of `seer analyze`, made of every finished run.
+    """
 
     name: str
     title: str
@@ -108,7 +102,7 @@ class Exhibit:
     axes: tuple[XAxis, ...]
     small: Small
     seeds: int = 5
-    measures: tuple[Measure, ...] = ()
+    columns: tuple[Column, ...] = ()
     analyses: tuple[str, ...] = ()
 
     @property
@@ -219,15 +213,26 @@ LENGTHS = tuple(
 # Exhibits --------------------------------------------------------------------------------------------------
 
 _SMALL_GAMES = (ALIEN, QBERT)
-_COMPUTE = Measure(
-    "score at 45e12 FLOPs", (RAINBOW.name, RAINBOW_SEER.name), EQUAL_FLOPS,
+
+
+def _column(title: str, variants: tuple[Variant, ...], flops: float | None, published: Published) -> Column:
+    """Return a column of scores after so many FLOPs (None: at the end), beside the published ones of `variants`."""
+    labels = tuple(variant.label for variant in variants)
+    known = {
+        (env, label): score for env, scores in published.items() for label, score in zip(labels, scores, strict=True)
+    }
+    return Column(title, labels, flops=flops, published=known, published_at=title)
+
+
+_COMPUTE = _column(
+    "score at 45e12 FLOPs", (RAINBOW, RAINBOW_SEER), EQUAL_FLOPS,
     {
         ALIEN: ((992.0, 152.7), (1172.6, 239.0)), BANK_HEIST: ((145.8, 61.2), (276.6, 98.1)),
         CRAZY_CLIMBER: ((21580.0, 3514.6), (28066.0, 4108.5)), QBERT: ((2325.5, 1152.7), (4123.5, 1385.5)),
     },
 )  # fmt: skip
-_MEMORY = Measure(
-    "score at 500K steps in 0.07 GB", (SMALL_RAINBOW.name, SMALL_RAINBOW_SEER.name), None,
+_MEMORY = _column(
+    "score at 500K steps in 0.07 GB", (SMALL_RAINBOW, SMALL_RAINBOW_SEER), None,
     {
         ALIEN: ((1038.4, 101.1), (1134.6, 452.9)), BANK_HEIST: ((161.6, 57.7), (151.8, 65.8)),
         CRAZY_CLIMBER: ((10498.0, 1387.8), (17620.0, 4418.4)), QBERT: ((2430.5, 658.8), (3231.0, 1567.6)),
@@ -245,7 +250,7 @@ _FIG3 = Exhibit(
 _TABLE1 = Exhibit(
     "table1", "Rainbow with and without SEER under equal compute and under equal memory",
     (Comparison(TABLE_GAMES, (RAINBOW, RAINBOW_SEER)), _EQUAL_MEMORY), ("flops", "steps"),
-    Small(_SMALL_GAMES, seeds=3), measures=(_COMPUTE, _MEMORY),
+    Small(_SMALL_GAMES, seeds=3), columns=(_COMPUTE, _MEMORY),
 )  # fmt: skip
 
 _EXHIBITS = (
@@ -256,11 +261,11 @@ _EXHIBITS = (
         _TABLE1, name="table1-compute",
         title="Rainbow with and without SEER under equal compute, each run to the same FLOPs",
         comparisons=(Comparison(TABLE_GAMES, (SPENT_RAINBOW, SPENT_RAINBOW_SEER)),), axes=("flops", "steps", "seconds"),
-        measures=(replace(_COMPUTE, variants=(SPENT_RAINBOW.name, SPENT_RAINBOW_SEER.name)),),
+        columns=(_COMPUTE,),
     ),
     replace(
         _TABLE1, name="table1-memory", title="Rainbow with and without SEER under equal memory",
-        comparisons=(_EQUAL_MEMORY,), axes=("flops", "steps", "seconds"), measures=(_MEMORY,),
+        comparisons=(_EQUAL_MEMORY,), axes=("flops", "steps", "seconds"), columns=(_MEMORY,),
     ),
     Exhibit(
         "fig4", "Rainbow in small memory, with and without SEER, and without a limit", (GAMES_IN_SMALL_MEMORY,),

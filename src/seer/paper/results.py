@@ -1,12 +1,12 @@
 """Write an exhibit's figures and page, with its analyses, from the runs that have finished."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from seer.paper.analyses import analyze
 from seer.paper.differences import Row
-from seer.paper.exhibits import Exhibit, Measure, Variant
+from seer.paper.exhibits import Exhibit
 from seer.reporting.curves import Group, Run, by_environment
 from seer.reporting.folders import finished
 from seer.reporting.plots import plot_groups
@@ -49,17 +49,13 @@ def exhibit_results(
         if trial.name in found and trial.variant in variants:  # a pretraining isn't shown
             members.setdefault((trial.env, variants[trial.variant].label), []).append(found[trial.name])
     groups = by_environment([Group(env, label, runs) for (env, label), runs in members.items()])
-    columns = [_column(measure, variants, fraction) for measure in exhibit.measures] or COLUMNS
+    columns = [_scaled(column, fraction) for column in exhibit.columns] or COLUMNS
     return Results(f"{exhibit.name}: {exhibit.title}", rows, groups, missing, exhibit.axes, columns)
 
 
-def _column(measure: Measure, variants: Mapping[str, Variant], fraction: float) -> Column:
-    labels = tuple(variants[name].label for name in measure.variants if name in variants)
-    published = {
-        (env, label): score
-        for env, scores in measure.published.items()
-        for label, score in zip(labels, scores, strict=True)
-    }
-    flops = None if measure.flops is None else measure.flops * fraction
-    title = "score at the last step" if flops is None else f"score at {flops:.3g} FLOPs"
-    return Column(title, labels, flops=flops, published=published, published_at=measure.title)
+def _scaled(column: Column, fraction: float) -> Column:
+    """Return a column of the paper, with its FLOPs as a share of the paper's."""
+    if column.flops is None:
+        return dataclasses.replace(column, title="score at the last step")
+    flops = column.flops * fraction
+    return dataclasses.replace(column, title=f"score at {flops:.3g} FLOPs", flops=flops)
