@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from seer.runs.folder import read_metrics
+from tiny_run import seer
 
 STEPS, FREEZE_AT, CHECKPOINT_EVERY = 240, 160, 40
 SETTINGS = {
@@ -13,10 +16,10 @@ SETTINGS = {
 
 
 def write_grid(folder: Path, *, seeds: int, envs: tuple[str, ...] = ("ALE/Alien-v5",), **settings: object) -> Path:
-    """A grid of two arms, frozen and never, in a TOML file."""
+    """A grid of two variants, frozen and never, in a TOML file."""
     lines = [f"envs = {json.dumps(envs)}", f"seeds = {seeds}", "[settings]"]
     lines += [f"{name} = {json.dumps(value)}" for name, value in (SETTINGS | settings).items()]
-    lines += ["[arms.seer]", f"freeze-at = {FREEZE_AT}", "[arms.never]", 'freeze-at = "never"']
+    lines += ["[variants.seer]", f"freeze-at = {FREEZE_AT}", "[variants.never]", 'freeze-at = "never"']
     file = folder / "grid.toml"
     file.write_text("\n".join(lines))
     return file
@@ -33,3 +36,11 @@ def has_checkpoint(run: Path) -> bool:
 
 def is_finished(run: Path) -> bool:
     return (run / "summary.json").exists()
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line on stderr with which `seer` refuses its arguments; it may have printed something before."""
+    capsys.readouterr()
+    assert seer(*arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line

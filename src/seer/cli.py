@@ -176,23 +176,23 @@ def sweep(
     options: Options = SweepOptions(),  # noqa: B008
     common: Annotated[tuple[str, ...], Parameter(parse=False)] = (),
 ) -> None:
-    """Train a grid of environments, arms and seeds. Flags of seer train for all runs follow after --.
+    """Train a grid of environments, variants and seeds. Flags of seer train for all runs follow after --.
 
     Args:
-        grid: TOML file of the grid: envs, seeds, [settings], [per-env.ENV], [arms.NAME].
+        grid: TOML file of the grid: envs, seeds, [settings], [per-env.ENV], [variants.NAME].
         envs: Environments, instead of those of the file.
         seeds: Seeds, instead of those of the file; a single number N means 0 to N-1.
-        freeze_at: Arms, instead of those of the file: one per freeze step, such as 50000 never.
+        freeze_at: Variants, instead of those of the file: one per freeze step, such as 50000 never.
     """
     from seer.sweeps.grid import make_grid
-    from seer.sweeps.options import sweep_folder
-    from seer.sweeps.plan import make_plan
+    from seer.sweeps.plan import plan_trials
     from seer.sweeps.run import run
 
     wanted = make_grid(grid, envs=envs, seeds=seeds, freeze_at=freeze_at)
-    root = sweep_folder(options)
+    options.check(needs_out=True)
+    root = options.out or Path("runs/sweep")
     trials = wanted.trials(read_settings(common), threads=options.threads)
-    run(make_plan("sweep", trials, root=root, options=options))
+    run(plan_trials(trials, root=root, options=options), title="sweep", root=root, options=options)
 
 
 def reproduce(
@@ -208,7 +208,7 @@ def reproduce(
     """Run an exhibit of the paper to its figure, its table and a report.
 
     Args:
-        exhibit: fig2 to fig13, or table1.
+        exhibit: fig2 to fig13, table1, or half of it: table1-compute or table1-memory.
         scale: paper: as published. small: an evening on two cores. toy: minutes, only to see that it works.
         seeds: Seeds, from 0. Default: the scale's.
         envs: Only these of its environments, such as Alien Qbert. Default: the scale's.
@@ -291,7 +291,7 @@ def svcca(
         folder: Run folder, trained with --snapshot-every.
         gap: Steps between the two times (SEER: 10,000). Default: those between two snapshots.
         observations: Held-out ones, of games that the run's agent plays for this; few make unlike layers look alike.
-        json: Write all figures to this file.
+        json: Write all numbers to this file.
         out: Picture to write, PNG or SVG. Default: svcca.png in the run folder.
     """
     from seer.paper.convergence import analyze_svcca

@@ -1,4 +1,4 @@
-"""`seer train --dry-run`: what a run will do, take and cost; nothing is written."""
+"""`seer train --dry-run`: tell what a run will do, take and cost; write nothing."""
 
 from pathlib import Path
 
@@ -13,11 +13,7 @@ from seer.sweeps.trial import Trial
 
 
 def dry_run(config: Config) -> None:
-    """Print the plan of a run, with its hours at the speed of a few steps trained for that.
-
-    Raises:
-        SettingError: the run wouldn't start.
-    """
+    """Print the plan of a run, with its hours at the speed of a few steps; SettingError where it wouldn't start."""
     trial = Trial("run", config.env, config.agent, config.seed, config)
     (planned,) = timed(cost_trials([trial], SweepOptions()), root=Path("runs"), say=print)
     bound = "at most " if planned.is_bound else ""

@@ -3,6 +3,7 @@
 import json
 import shutil
 from io import StringIO
+from math import nan
 from pathlib import Path
 
 import matplotlib.image
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from refusing import Capture
 from seer.paper.attention import overlay, spatial_attention
-from seer.paper.convergence import Convergence, Layer, convergence_table, pairs_of, table_of
+from seer.paper.convergence import Convergence, Layer, convergence_table, pairs_of
 from seer.reporting.files import spread
 from seer.runs.snapshots import list_snapshots
 from tiny_run import seer
@@ -167,14 +168,14 @@ def test_the_verdict_looks_at_the_encoder_alone() -> None:
 
 
 def frozen(at: int | None, *, layers: int = 2, cut: int = 2) -> Convergence:
-    """Encoder 1 settles more slowly until the freeze, as encoder 2; what is frozen is its own double after it."""
+    """Encoder 1 settles more slowly until the freeze, as encoder 2; it has no similarity in pairs that reach beyond."""
     learning = {"encoder 1": 0.5, "encoder 2": 0.8, "encoder 3": 0.9, "head value 1": 0.1}
     names = [*list(learning)[:layers], "head value 1"]
     steps = list(range(0, 700, 100))
     found = []
     for number, name in enumerate(names, start=1):
         freezes = number <= cut and name != "head value 1"
-        values = [1.0 if freezes and at is not None and step >= at else learning[name] for step in steps]
+        values = [nan if freezes and at is not None and step + 100 > at else learning[name] for step in steps]
         found.append(Layer(name, values, values, 1000, 1, freezes))
     return Convergence(steps, 100, found, at)
 
@@ -190,7 +191,7 @@ def test_frozen_stretches_count_for_nothing() -> None:
         )
     assert "left out" not in frozen(None).verdict()
     assert "left out: 4 of 7 pairs" in frozen(399).verdict()  # 300 to 400 reaches beyond
-    _, rows = table_of(found, width=80)
+    _, rows = found.table(width=80)
     assert [row[1:] for row in rows] == [
         ["0.500", "0.500", "0.500", "-", "-", "0.500", "0.500"],
         ["0.800", "0.800", "0.800", "-", "-", "0.800", "0.800"],
@@ -201,7 +202,7 @@ def test_frozen_stretches_count_for_nothing() -> None:
     assert head["svcca"] == [0.1] * 7
     again = Convergence.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False)))
     assert again.to_json() == found.to_json()
-    assert table_of(again, width=80) == table_of(found, width=80)
+    assert again.table(width=80) == found.table(width=80)
 
 
 def test_where_there_is_no_order_none_is_stated() -> None:

@@ -5,12 +5,11 @@ import json
 import re
 from pathlib import Path
 from typing import get_args
-from unittest.mock import patch
 
 import pytest
 import torch
 
-from drawing import needs_drawing
+from exhibit_plans import paper_config, planned
 from seer.agents.agent import Agent
 from seer.config import Config, config_from_json, config_to_json
 from seer.core.phase import Phase
@@ -18,7 +17,7 @@ from seer.fields import value_of
 from seer.paper.exhibits import EXHIBITS
 from seer.paper.scale import Scale, ScaleName
 from seer.settings import FLAGS
-from seer.sweeps.speed import _kind_of_speed
+from seer.sweeps.speed import kind_of_speed
 from seer.training.build import build_schedule
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
@@ -31,7 +30,7 @@ FIGURES = [f"fig{number}" for number in range(2, 14)]
 
 
 def test_every_exhibit_is_there() -> None:
-    assert list(EXHIBITS) == ["fig2", "fig3", "table1", *FIGURES[2:]]
+    assert list(EXHIBITS) == ["fig2", "fig3", "table1", "table1-compute", "table1-memory", *FIGURES[2:]]
     for name, exhibit in EXHIBITS.items():
         assert exhibit.name == name
         assert exhibit.axes
@@ -46,15 +45,6 @@ def test_runs_of_one_name_are_one_run_in_all_exhibits() -> None:
         for trial in exhibit.trials(seeds=2, root=Path("r"), common={}):
             assert configs.setdefault(trial.name, trial.config) == trial.config
             assert config_from_json(config_to_json(trial.config)) == trial.config  # every setting is of its type
-
-
-def paper_config(exhibit: str, group: str, env: str) -> Config:
-    (trial,) = (
-        trial
-        for trial in EXHIBITS[exhibit].trials(seeds=1, root=Path("r"), common={})
-        if trial.group == group and trial.env == env
-    )
-    return trial.config
 
 
 @pytest.mark.parametrize(
@@ -123,20 +113,20 @@ def test_transfer_follows_its_pretraining() -> None:
 def test_names_and_labels_state_the_steps_that_are_trained(name: str, scale: ScaleName) -> None:
     size = Scale.of(EXHIBITS[name], scale, None)
     exhibit = EXHIBITS[name].pretrained_for(size.pretraining_steps)
-    labels = {variant.name: variant.label for comparison in exhibit.comparisons for variant in comparison.variants}
+    labels = {variant.name: variant.label for variant in exhibit.variants.values()}
     trials = {trial.name: trial for trial in exhibit.trials(seeds=1, root=Path("r"), common={})}
     steps = {}
     for trial in trials.values():
-        steps[trial.name] = size.scaled(trial.config, is_pretraining=trial.group.startswith("curl-for-")).steps
-    of_length = [trial for trial in trials.values() if trial.group.startswith("curl-transfer-of-")]
+        steps[trial.name] = size.scaled(trial.config, is_pretraining=trial.variant.startswith("curl-for-")).steps
+    of_length = [trial for trial in trials.values() if trial.variant.startswith("curl-transfer-of-")]
     assert len(of_length) == (4 if name == "fig10" else 0)
     for trial in trials.values():
-        if trial.group.startswith("curl-for-"):
-            assert trial.group == f"curl-for-{steps[trial.name]}"
+        if trial.variant.startswith("curl-for-"):
+            assert trial.variant == f"curl-for-{steps[trial.name]}"
     for trial in of_length:
         assert trial.after is not None
-        assert trial.group == f"curl-transfer-of-{steps[trial.after]}"
-        assert labels[trial.group] == f"pretrained for {steps[trial.after]:,} steps"
+        assert trial.variant == f"curl-transfer-of-{steps[trial.after]}"
+        assert labels[trial.variant] == f"pretrained for {steps[trial.after]:,} steps"
     assert len(set(labels.values())) == len(labels)  # the report tells groups apart by them
 
 
@@ -172,7 +162,7 @@ def test_planned_flops_are_those_a_real_run_counted() -> None:
 
 def test_one_measurement_stands_for_all_runs_of_its_kind() -> None:
     def kind(*flags: str) -> Config:
-        return _kind_of_speed(config_of(flags))
+        return kind_of_speed(config_of(flags))
 
     alien = kind("--env", "ALE/Alien-v5")
     assert kind("--env", "ALE/Qbert-v5", "--seed", "3", "--freeze-at", "never", "--replay-capacity", "900") == alien
@@ -195,14 +185,6 @@ def test_a_dry_run_says_how_the_scale_differs(
     )
     assert re.search(r"\d+ runs, \d+ to go", said)
     assert not list(tmp_path.iterdir())
-
-
-def planned(capsys: Capture, *arguments: object) -> str:
-    needs_drawing()
-    capsys.readouterr()
-    with patch("torch.nn.init.orthogonal_"):  # a plan needs the sizes of networks, not their weights, which take long
-        assert seer("reproduce", *arguments, "--dry-run", "--no-measure") == 0, capsys.readouterr().err
-    return capsys.readouterr().out
 
 
 def test_small_says_all_that_it_changes_and_what_it_does_not(capsys: Capture) -> None:
@@ -310,9 +292,8 @@ def test_each_exhibit_runs_to_its_report(name: str, tmp_path_factory: pytest.Tem
     for x in exhibit.axes:
         for suffix in ("png", "svg"):
             assert (out / f"{name}-{x}.{suffix}").stat().st_size > 10_000
-    labels = {variant.label for comparison in exhibit.comparisons for variant in comparison.variants}
-    for label in labels:
-        assert f">{label}</span></td>" in text
+    for variant in exhibit.variants.values():
+        assert f">{variant.label}</span></td>" in text
     assert text.count("data:image/png;base64,") == len(exhibit.analyses)
     for run in (out / "runs").iterdir():
         config_from_json(json.loads((run / "config.json").read_text()))

@@ -2,95 +2,28 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from drawn_runs import (
+    FROZEN,
+    NEVER,
+    STEPS,
+    band,
+    dashed,
+    draw_runs,
+    labels,
+    line,
+    make_automatic,
+    make_run,
+    score,
+)
 from seer.errors import SettingError
-from seer.reporting.curves import Group, XAxis, group_runs, label, read_run
-from seer.reporting.folders import read_folders
-from seer.reporting.plots import draw_groups, plot_runs
-from seer.reporting.results import Results
-from seer.sweeps.manifest import Manifest
-from seer.sweeps.trial import Entry
+from seer.reporting.curves import group_runs, label, read_run
+from seer.reporting.plots import plot_runs
 from tiny_run import seer
-
-STEPS = range(1000, 5001, 1000)
-BEFORE, AFTER = 10**9, 10**8  # FLOPs per step
-FROZEN, NEVER = "Rainbow + SEER, freeze at 2,000", "Rainbow, never frozen"
-
-
-def score(seed: int, step: int) -> float:
-    return step / 10 + 30 * seed
-
-
-def make_run(
-    root: Path,
-    env: str = "ALE/Alien-v5",
-    at: str = "2000",
-    seed: int = 0,
-    *,
-    steps: range = STEPS,
-    memory: Any = None,
-) -> Path:
-    """A run folder as training leaves it."""
-    folder = root / f"{env.replace('/', '-')}-{at}-{seed}-{memory}"
-    folder.mkdir(parents=True)
-    config = {
-        "env": env, "agent": "rainbow", "seed": seed, "out": str(folder), "replay": {"memory": memory},
-        "freeze": {"at": at, "num_crops": 1},
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    records = []
-
-    def record(kind: str, step: int, **figures: Any) -> None:
-        frozen = step > int(at) if at != "never" else False
-        flops = int(at) * BEFORE + (step - int(at)) * AFTER if frozen else step * BEFORE
-        records.append(
-            {"kind": kind, "step": step, "frames": 4 * step, "flops": flops, "wall_seconds": step / 50 + seed}
-        )
-        records[-1].update(figures)
-
-    for step in steps:
-        record("episode", step - 500, episode_return=score(seed, step) - 5, episode_length=100)
-        if str(step) == at:
-            record("freeze", step)
-        mean = score(seed, step)
-        record("eval", step, mean=mean, std=7.0, episodes=2, returns=[mean - 7, mean + 7])
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in records))
-    return folder
-
-
-def read_groups(folders: list[Path]) -> list[Group]:
-    return group_runs(read_folders(folders)[0])
-
-
-def draw_runs(folders: list[Path], *, x: XAxis, per_seed: bool = False) -> Figure:
-    return draw_groups(read_groups(folders), x=x, per_seed=per_seed)
-
-
-def labels(figure: Figure) -> list[str]:
-    (legend,) = figure.legends
-    return [text.get_text().replace("\n", " ") for text in legend.get_texts()]
-
-
-def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
-    (found,) = (found for found in axes.lines if found.get_label() == label)
-    return list(map(float, found.get_xdata())), list(map(float, found.get_ydata()))
-
-
-def band(axes: Axes, number: int) -> np.ndarray:
-    """Height of the band at each x."""
-    corners = axes.collections[number].get_paths()[0].vertices
-    return np.array([np.ptp(corners[corners[:, 0] == x, 1]) for x in np.unique(corners[:, 0])])
-
-
-def dashed(axes: Axes) -> list[float]:
-    return [float(found.get_xdata()[0]) for found in axes.lines if found.get_linestyle() == "--"]
 
 
 def test_a_single_run_shows_everything_it_recorded(tmp_path: Path) -> None:
@@ -163,7 +96,7 @@ def test_other_settings_are_not_mistaken_for_seeds(tmp_path: Path) -> None:
     assert labels(figure) == [NEVER, f"{NEVER}, memory 70MB", "± one standard deviation over 2 seeds"]
 
 
-def test_an_arm_is_called_the_same_in_every_environment(tmp_path: Path) -> None:
+def test_a_variant_is_called_the_same_in_every_environment(tmp_path: Path) -> None:
     alien = [make_run(tmp_path, memory=memory) for memory in (None, "70MB")]
     qbert = make_run(tmp_path, env="ALE/Qbert-v5", memory="70MB")
     assert [group.label for group in group_runs([read_run(folder) for folder in (*alien, qbert)])] == [
@@ -241,25 +174,6 @@ def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
     assert len(draw_runs([run, run], x="steps").axes[0].collections) == 1
 
 
-def make_automatic(root: Path, seed: int, at: int | None) -> Path:
-    """A run that decided to freeze at this step, or never did."""
-    folder = make_run(root, at="never" if at is None else str(at), seed=seed)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"freeze": {"at": "auto"}}))
-    decision = {"mode": "auto", "reason": "features settled", "similarity": 0.9876}
-    if at is None:
-        probe = {"kind": "probe", "step": 4000, "frames": 16000, "flops": 1, "wall_seconds": 1.0, "cka": 0.9876}
-        with (folder / "metrics.jsonl").open("a") as metrics:
-            metrics.write(json.dumps(probe | {"reason": "score at its floor"}) + "\n")
-    records = (
-        (folder / "metrics.jsonl")
-        .read_text()
-        .replace('"kind": "freeze"', json.dumps(decision)[1:-1] + ', "kind": "freeze"')
-    )
-    (folder / "metrics.jsonl").write_text(records)
-    return folder
-
-
 def test_an_automatic_freeze_says_why(tmp_path: Path) -> None:
     (axes,) = draw_runs([make_automatic(tmp_path, 0, 2000)], x="steps").axes
     assert [text.get_text() for text in axes.texts] == ["freeze: features settled (similarity 0.988)"]
@@ -305,89 +219,3 @@ def test_an_encoder_of_ones_own_is_called_so() -> None:
     settings = {"agent": "rainbow", "freeze.at": "0"}
     assert label(settings | {"freeze.encoder_factory": None}) == "Rainbow + SEER, another run's encoder"
     assert label(settings | {"freeze.encoder_factory": "a:b"}) == "Rainbow + SEER, your own encoder"
-
-
-# Folders of sweeps and exhibits ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def exhibits(tmp_path: Path) -> Path:
-    """What `seer reproduce` leaves after two exhibits that share a run, one other still missing."""
-    root = tmp_path / "paper-toy"
-    trials = []
-    for seed, finished in ((0, True), (1, True), (2, False)):
-        folder = make_run(root, at="never", seed=seed)
-        name = f"Alien-rainbow-{seed}"
-        (root / "runs").mkdir(exist_ok=True)
-        folder.rename(root / "runs" / name)
-        if finished:
-            (root / "runs" / name / "summary.json").write_text("{}")
-        trials.append(Entry(name, "ALE/Alien-v5", "rainbow", seed))
-    Manifest("two", tuple(trials[:2])).write(root / "fig3.json")
-    Manifest("one", tuple(trials[1:]), {"Alien-rainbow-2": "no luck"}).write(root / "table1.json")
-    (root / "notes.json").write_text('{"by": "me"}')
-    return root
-
-
-def test_a_folder_of_exhibits_means_all_its_finished_runs(exhibits: Path, tmp_path: Path, capsys: Any) -> None:
-    runs, missing = read_folders([exhibits, exhibits / "runs" / "Alien-rainbow-0"])
-    assert sorted(run.settings["seed"] for run in runs) == [0, 1]
-    assert missing == {"Alien-rainbow-2": "no luck"}
-    for command, out in (("plot", "a.png"), ("report", "a.html")):
-        assert seer(command, exhibits, "--out", tmp_path / out) == 0
-        assert (tmp_path / out).stat().st_size > 10_000
-    assert "not drawn: Alien-rainbow-2: no luck" in capsys.readouterr().out
-    assert "no luck" in (tmp_path / "a.html").read_text()
-
-
-def test_an_arm_that_freezes_elsewhere_at_another_step_has_its_sweeps_name(tmp_path: Path) -> None:
-    """The paper's T_f differ by environment; the group is one, so that its games are aggregated."""
-    trials = []
-    for env, at in (("Alien", "2000"), ("Alien", "never"), ("Qbert", "3000"), ("Qbert", "never")):
-        group = "never" if at == "never" else "seer"
-        folder = make_run(tmp_path / "made", env=f"ALE/{env}-v5", at=at)
-        (folder / "summary.json").write_text("{}")
-        (tmp_path / "runs").mkdir(exist_ok=True)
-        folder.rename(tmp_path / "runs" / f"{env}-{group}-0")
-        trials.append(Entry(f"{env}-{group}-0", f"ALE/{env}-v5", group, 0))
-    Manifest("sweep", tuple(trials)).write(tmp_path / "sweep.json")
-    results = Results.of_folders([tmp_path], title="x")
-    assert [(group.environment[4:9], group.label) for group in results.groups] == [
-        ("Alien", "seer"), ("Alien", "never"), ("Qbert", "seer"), ("Qbert", "never"),
-    ]  # fmt: skip
-    (aggregate,) = results.aggregates(results.columns[0])
-    assert len(aggregate.environments) == 2
-
-
-@pytest.mark.parametrize("content", ['{"trials": [', '{"trials": 3}', '{"title": "x", "trials": [{"name": "a"}]}'])
-def test_a_damaged_record_is_one_line(content: str, exhibits: Path, capsys: Any) -> None:
-    (exhibits / "fig3.json").write_text(content)
-    assert seer("plot", exhibits) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "fig3.json is no record of a sweep" in line
-
-
-def test_a_folder_without_a_finished_run_is_one_line(exhibits: Path, tmp_path: Path, capsys: Any) -> None:
-    for summary in exhibits.rglob("summary.json"):
-        summary.unlink()
-    assert seer("plot", exhibits, "--out", tmp_path / "a.png") == 2
-    assert "none of the 3 runs" in capsys.readouterr().err
-    for manifest in exhibits.glob("*.json"):
-        manifest.unlink()
-    assert seer("plot", exhibits / "runs", "--out", tmp_path / "a.png") == 2
-    assert "holds 3 runs: give" in capsys.readouterr().err
-
-
-def test_seeds_of_a_transfer_stay_together(tmp_path: Path) -> None:
-    """Each seed starts from the encoder of its own pretraining; another pretraining is another group."""
-    folders = []
-    for length in (20_000, 40_000):
-        for seed in (0, 1):
-            folder = make_run(tmp_path / str(length), at="0", seed=seed)
-            config = json.loads((folder / "config.json").read_text())
-            config["freeze"]["encoder_from"] = f"/there/runs/walker-stand-curl-for-{length}-{seed}"
-            (folder / "config.json").write_text(json.dumps(config))
-            folders.append(folder)
-    groups = read_groups(folders)
-    assert [[run.settings["seed"] for run in group.runs] for group in groups] == [[0, 1], [0, 1]]
-    assert groups[0].label.endswith("encoder from walker-stand-curl-for-20000")

@@ -1,4 +1,4 @@
-"""Results and the report: right figures from the runs' own records, and a page that a real browser opens."""
+"""Results and the report: right numbers from the runs' own records, and a page that a real browser opens."""
 
 import itertools
 import json
@@ -125,7 +125,7 @@ SCORES = {
 }
 
 
-def test_arms_are_compared_where_they_are_shared() -> None:
+def test_groups_are_compared_where_they_are_shared() -> None:
     found = {
         tuple(row.label for row in each.rows): each for each in aggregate(SCORES, order=lambda label: label != "A")
     }
@@ -155,7 +155,7 @@ def test_without_references_there_is_still_a_probability() -> None:
     assert float(only.rows[1].better.value) == 1
 
 
-def test_sets_of_environments_with_arms_of_their_own_each_have_aggregates(tmp_path: Path) -> None:
+def test_sets_of_environments_with_groups_of_their_own_each_have_aggregates(tmp_path: Path) -> None:
     """Atari and Control in one report, as in figures 9 and 11."""
     folders = [*sorted(ATARI_100K.glob("*-[01]/")), *sorted((ATARI_100K.parent / "control-30k").glob("*/"))]
     text = write_report(folders, out=tmp_path / "both.html").read_text()

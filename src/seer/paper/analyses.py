@@ -1,6 +1,6 @@
-"""The analyses of an exhibit: `seer analyze` of its finished runs, and what the page shows of it.
+"""Make the analyses of an exhibit: `seer analyze` of its finished runs, and what the page shows of it.
 
-What they write is in OUT/NAME, such as OUT/fig8/walker-walk-curl-snapshots-0-svcca.png, and .json beside it.
+Their files are in OUT/NAME, such as OUT/fig8/walker-walk-curl-snapshots-0-svcca.png, and .json beside it.
 """
 
 import json
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from seer.paper.convergence import Convergence, notes_of, table_of, title_of
+from seer.paper.convergence import Convergence
 from seer.reporting.curves import Run
 from seer.reporting.results import Illustration
 
@@ -26,13 +26,12 @@ WIDE = 120
 
 
 def analyze(kind: str, runs: Mapping[str, Run], folder: Path) -> tuple[list[Illustration], dict[str, str]]:
-    """`seer analyze KIND` of each run, by name, into `folder`: what it shows, and by name why it failed."""
+    """Carry out `seer analyze KIND` of each run, by name, into `folder`; return pictures, and why others failed."""
     shown, failures = [], {}
     folder.mkdir(parents=True, exist_ok=True)
     for name, run in runs.items():
         picture = folder / f"{name}-{kind}.png"
-        reason = _carry_out(kind, run.folder, picture)
-        if reason is None:
+        if (reason := _carry_out(kind, run.folder, picture)) is None:
             shown.append(_illustration(kind, name, picture))
         else:
             failures[f"{kind} of {name}"] = reason
@@ -41,19 +40,20 @@ def analyze(kind: str, runs: Mapping[str, Run], folder: Path) -> tuple[list[Illu
 
 
 def _carry_out(kind: str, run: Path, picture: Path) -> str | None:
-    """Analyse a run unless that is done, in a process of its own; why it failed, or None."""
-    files = [picture, *([picture.with_suffix(".json")] if kind == "svcca" else [])]
+    """Analyse a run unless that is done, in a process of its own; return why it failed, or None."""
+    measured = picture.with_suffix(".json")
+    flags = ["--json", measured, "--observations", OBSERVATIONS] if kind == "svcca" else []
+    files = [picture, measured] if kind == "svcca" else [picture]
     if all(file.exists() for file in files):
         return None
     for file in files:
         file.unlink(missing_ok=True)  # of a try that was cut off
-    flags = ["--out", picture, *(("--json", files[1], "--observations", OBSERVATIONS) if kind == "svcca" else ())]
-    command = [sys.executable, "-m", "seer", "analyze", kind, run, *flags]
-    done = subprocess.run([str(part) for part in command], stderr=subprocess.PIPE, text=True, check=False)
+    command = [sys.executable, "-m", "seer", "analyze", kind, run, "--out", picture, *flags]
+    done = subprocess.run(list(map(str, command)), stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode == 0:
         return None
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    return f"{said[-1].removeprefix('seer: error: ') if said else 'said nothing'} (exit code {done.returncode})"
+    said = done.stderr.strip().splitlines() or ["said nothing"]
+    return f"{said[-1].removeprefix('seer: error: ')} (exit code {done.returncode})"
 
 
 def _illustration(kind: str, name: str, picture: Path) -> Illustration:
@@ -62,5 +62,5 @@ def _illustration(kind: str, name: str, picture: Path) -> Illustration:
         return Illustration(title, ATTENTION, picture)
     convergence = Convergence.from_json(json.loads(picture.with_suffix(".json").read_text()))
     verdict = convergence.verdict()
-    caption = f"{title_of(convergence)}. {verdict[0].upper()}{verdict[1:]}. {'; '.join(notes_of(convergence))}."
-    return Illustration(title, caption, picture, *table_of(convergence, width=WIDE))
+    caption = f"{convergence.title}. {verdict[0].upper()}{verdict[1:]}. {'; '.join(convergence.notes())}."
+    return Illustration(title, caption, picture, *convergence.table(width=WIDE))

@@ -38,16 +38,16 @@ TILE = 168
 FILMED, FILM_PACE, MOST_FRAMES = 150, 15, 20
 """Observations in a film of attention, and how many it shows a second."""
 
+Append = Callable[[np.ndarray], None]
+Progress = Callable[[int, int], None]
 Maps = dict[str, np.ndarray]
 """By layer: attention [B, h, w]."""
 
 
 def analyze_attention(path: Path, *, frames: int, out: Path | None, video: Path | None) -> None:
     """Draw where the convolutions look, over training."""
-    if frames < 1:
-        raise SettingError(f"--frames {frames} must be 1 or more")
-    if frames > MOST_FRAMES:
-        raise SettingError(f"--frames {frames} makes a picture that nobody can look at; give {MOST_FRAMES} or fewer")
+    if not 1 <= frames <= MOST_FRAMES:
+        raise SettingError(f"--frames {frames}: a picture shows 1 to {MOST_FRAMES}; give one of these numbers")
     picture = new_picture(out, default=path / "attention.png")
     terminal, folder = Terminal(), RunFolder.open(path)
     agent, environment = load_player(folder)
@@ -66,13 +66,13 @@ def analyze_attention(path: Path, *, frames: int, out: Path | None, video: Path 
 
 
 def spatial_attention(activations: Tensor) -> Tensor:
-    """Attention [B, h, w] of a layer's activations [B, C, h, w]: sums to 1 over positions."""
+    """Return attention [B, h, w] of a layer's activations [B, C, h, w], which sums to 1 over positions."""
     mean = activations.abs().mean(1)
     return mean.flatten(1).softmax(1).view(mean.shape)
 
 
 def attend(agent: Agent[Any], observations: np.ndarray, weights: Weights) -> Maps:
-    """Attention of every convolutional layer with these weights, on observations [B, S, C, H, W] uint8."""
+    """Return attention of every convolutional layer with these weights, on observations [B, S, C, H, W] uint8."""
     load_weights(agent, weights)
     found: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(observations), CHUNK):
@@ -80,7 +80,7 @@ def attend(agent: Agent[Any], observations: np.ndarray, weights: Weights) -> Map
         for name, activations in encoder_activations(agent, frames).items():
             if activations.dim() == 4:
                 found.setdefault(name, []).append(spatial_attention(activations).cpu().numpy())
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: np.concatenate(chunks) for name, chunks in found.items()}
 
 
 def pictures_of(agent: Agent[Any], observations: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ def overlay(picture: np.ndarray, attention: np.ndarray) -> np.ndarray:
 
 
 def draw_grid(pictures: np.ndarray, maps: Sequence[tuple[int, Maps]], title: str) -> Figure:
-    """Frames [B, H, W, 3] and, for each, a row per layer and a column per step of (step, attention of the frames)."""
+    """Draw frames [B, H, W, 3] and, for each, a row per layer and a column per step of (step, attention)."""
     layers = list(maps[0][1])
     num_rows, num_columns = len(pictures) * len(layers), 1 + len(maps)
     with rc_context({"font.size": 11}):
@@ -125,23 +125,17 @@ def draw_grid(pictures: np.ndarray, maps: Sequence[tuple[int, Maps]], title: str
     return figure
 
 
-def film(
-    pictures: np.ndarray,
-    maps: Sequence[tuple[int, Maps]],
-    append: Callable[[np.ndarray], None],
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
+def film(pictures: np.ndarray, maps: Sequence[tuple[int, Maps]], append: Append, progress: Progress) -> None:
     """Append one picture [height, width, 3] uint8 per frame: a row per step, the frame and every layer's attention."""
     for number, picture in enumerate(pictures):
         rows = []
         for step, attention in maps:
             large = cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_NEAREST)
             tiles = [_captioned(large, f"step {step:,}")]
-            tiles += [_captioned(overlay(large, parts[number]), layer) for layer, parts in attention.items()]
+            tiles += [_captioned(overlay(large, own[number]), layer) for layer, own in attention.items()]
             rows.append(np.concatenate(tiles, axis=1))
         append(np.concatenate(rows))
-        if progress is not None:
-            progress(number + 1, len(pictures))
+        progress(number + 1, len(pictures))
 
 
 def _captioned(picture: np.ndarray, text: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich import box
@@ -38,6 +38,7 @@ CHUNK = 64
 ENOUGH = 10
 """Samples per correlated direction from which chance correlations are small."""
 
+MEASURES = ("svcca", "cka")
 GUTTER = 2
 """Characters between two columns of the table."""
 
@@ -46,7 +47,7 @@ Load = Callable[[int], Weights]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's similarities with itself, one per pair of steps, nan where the layer says the same of everything.
+    """One layer's similarities with itself, one per pair of steps; nan where it was frozen, or is constant.
 
     directions: the most that SVCCA correlated. freezes: whether it is one that the freeze freezes.
     """
@@ -68,8 +69,7 @@ class Layer:
 class Convergence:
     """Similarities of all layers, from the pixels up, between each of `steps` and `gap` steps later.
 
-    frozen_at: the step of the freeze, if there was one. A frozen layer is its own double: it has no similarity in pairs
-    that reach beyond that step.
+    frozen_at: the step of the freeze, if there was one.
     """
 
     steps: list[int]
@@ -77,36 +77,28 @@ class Convergence:
     layers: list[Layer]
     frozen_at: int | None = None
 
-    def learns(self, layer: Layer) -> list[bool]:
-        """For each pair of steps, whether the layer could change all the time between them."""
-        end = math.inf if self.frozen_at is None or not layer.freezes else self.frozen_at
-        return [step + self.gap <= end for step in self.steps]
+    @property
+    def title(self) -> str:
+        """Return the title of its table."""
+        return f"SVCCA of each layer with itself {self.gap:,} steps later, from the pixels up"
 
-    def similarities(self, layer: Layer) -> dict[str, list[float]]:
-        """Its SVCCA and CKA, one per pair; nan where it was frozen."""
-        learns = self.learns(layer)
-        return {
-            name: [value if known else math.nan for value, known in zip(values, learns, strict=True)]
-            for name, values in (("svcca", layer.svcca), ("cka", layer.cka))
-        }
+    def learns(self, layer: Layer) -> list[bool]:
+        """Tell for each pair of steps whether the layer could change all the time between them."""
+        return _learns(self.steps, self.gap, self.frozen_at if layer.freezes else None)
 
     def together(self) -> list[bool]:
-        """For each pair of steps, whether every layer learnt in it, but for those that learnt in none."""
+        """Tell for each pair of steps whether every layer learnt in it, but for those that learnt in none."""
         learning = [learns for layer in self.layers if any(learns := self.learns(layer))]
         return [all(pair) for pair in zip(*learning, strict=True)]
 
     def compared(self) -> dict[str, float]:
-        """Mean SVCCA by layer, all over the same pairs (`together`); a layer that never learnt has none."""
+        """Return mean SVCCA by layer, all over the same pairs (`together`); a layer that never learnt has none."""
         together = self.together()
-        means = {
-            layer.name: _mean([value for value, counts in zip(layer.svcca, together, strict=True) if counts])
-            for layer in self.layers
-            if any(self.learns(layer))
-        }
+        means = {layer.name: _mean(list(itertools.compress(layer.svcca, together))) for layer in self.layers}
         return {name: mean for name, mean in means.items() if not math.isnan(mean)}
 
     def verdict(self) -> str:
-        """One line: whether the encoder's layers settled from the pixels up, and which layer is the most settled."""
+        """Say in a line whether the encoder's layers settled from the pixels up, and which layer settled most."""
         means = self.compared()
         encoder = [mean for name, mean in means.items() if name.startswith("encoder")]
         if not encoder:
@@ -116,40 +108,62 @@ class Convergence:
         else:
             rising = all(lower >= upper for lower, upper in itertools.pairwise(encoder))
             found = f"the encoder's layers {'settle' if rising else 'do not settle'} bottom layers first"
-        order = sorted(means, key=lambda name: -means[name])
-        return found + (f"; most settled first: {', '.join(order)}" if order else "") + self._left_out()
-
-    def _left_out(self) -> str:
-        """Say what doesn't count, if something doesn't."""
-        said = []
+        if means:
+            found += f"; most settled first: {', '.join(sorted(means, key=lambda name: -means[name]))}"
+        left_out = []
         if pairs := self.together().count(False):
-            said.append(f"{pairs} of {len(self.steps)} pairs, which reach beyond the freeze at step {self.frozen_at:,}")
+            many = f"{pairs} of {len(self.steps)} pairs"
+            left_out.append(f"{many}, which reach beyond the freeze at step {self.frozen_at:,}")
         if never := [layer.name for layer in self.layers if not any(self.learns(layer))]:
-            said.append(f"{', '.join(never)}, frozen all along")
-        return f" (left out: {'; '.join(said)})" if said else ""
+            left_out.append(f"{', '.join(never)}, frozen all along")
+        return found + (f" (left out: {'; '.join(left_out)})" if left_out else "")
+
+    def table(self, *, width: int) -> tuple[list[str], list[list[str]]]:
+        """Return head and rows of a table: SVCCA by layer at up to five steps, as many as fit into `width` characters,
+        and the means of SVCCA and CKA over all pairs in which the layer learnt."""
+        names = [layer.name if layer.trustworthy else f"{layer.name} *" for layer in self.layers]
+        steps = [f"{step:,}" for step in self.steps]
+        taken = max(map(len, names)) + 2 * (5 + GUTTER)  # names and means
+        places = spread(range(len(steps)), max(1, min(5, (width - taken) // (max(5, *map(len, steps)) + GUTTER))))
+        rows = []
+        for layer, name in zip(self.layers, names, strict=True):
+            shown = [*(layer.svcca[place] for place in places), _mean(layer.svcca), _mean(layer.cka)]
+            learns = self.learns(layer)
+            learns = [*(learns[place] for place in places), *[any(learns)] * 2]
+            rows.append([name, *(f"{each:.3f}" if known else "-" for each, known in zip(shown, learns, strict=True))])
+        return ["layer", *(steps[place] for place in places), "mean", "CKA"], rows
+
+    def notes(self) -> list[str]:
+        """Explain the marks in the table."""
+        notes = ["CKA: mean linear CKA"]
+        if not all(all(self.learns(layer)) for layer in self.layers):
+            notes.append("-: frozen; means without such pairs")
+        if not all(layer.trustworthy for layer in self.layers):
+            notes.append(f"*: fewer than {ENOUGH} samples per direction, SVCCA too high; give more --observations")
+        return notes
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for a file; what has no similarity is None there, as JSON has no nan."""
-        layers = [
-            vars(layer) | {"trustworthy": layer.trustworthy}
-            | {name: [None if math.isnan(each) else each for each in values]
-               for name, values in self.similarities(layer).items()}
-            for layer in self.layers
-        ]  # fmt: skip
-        return {
-            "steps": self.steps, "gap": self.gap, "frozen_at": self.frozen_at, "layers": layers,
-            "verdict": self.verdict(),
-        }  # fmt: skip
+        """Return everything, for a file; a similarity that is nan is None there, as JSON has no nan."""
+        layers = []
+        for layer in self.layers:
+            values = {name: [None if math.isnan(each) else each for each in getattr(layer, name)] for name in MEASURES}
+            layers.append({**vars(layer), **values, "trustworthy": layer.trustworthy})
+        record = {"steps": self.steps, "gap": self.gap, "frozen_at": self.frozen_at}
+        return record | {"layers": layers, "verdict": self.verdict()}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Convergence":
-        """Of `to_json`."""
+        """Return the convergence that `to_json` gave."""
         layers = []
         for each in record["layers"]:
-            values = {n: [math.nan if value is None else value for value in each[n]] for n in ("svcca", "cka")}
-            figures = each["samples"], each["directions"], each["freezes"]
-            layers.append(Layer(each["name"], values["svcca"], values["cka"], *figures))
+            svccas, ckas = ([math.nan if value is None else value for value in each[name]] for name in MEASURES)
+            layers.append(Layer(each["name"], svccas, ckas, each["samples"], each["directions"], each["freezes"]))
         return cls(record["steps"], record["gap"], layers, record["frozen_at"])
+
+
+def _learns(steps: Sequence[int], gap: int, frozen_at: int | None) -> list[bool]:
+    """Tell for each pair of steps whether a layer that was frozen then, or never, could change all the time between."""
+    return [frozen_at is None or step + gap <= frozen_at for step in steps]
 
 
 def analyze_svcca(
@@ -175,15 +189,11 @@ def analyze_svcca(
     observations = play(
         agent, environment, count=num_observations, every=2, progress=partial(terminal.advance, "playing")
     )
+    freezes = [record["step"] for record in read_metrics(path) if record["kind"] == "freeze"]
     convergence = converge(
-        (agent, copy.deepcopy(agent)),
-        observations,
-        steps,
-        lambda step: weights[step](),
-        gap=found_gap,
-        frozen_at=next((record["step"] for record in read_metrics(path) if record["kind"] == "freeze"), None),
-        progress=partial(terminal.advance, "comparing"),
-    )
+        (agent, copy.deepcopy(agent)), observations, steps, lambda step: weights[step](), gap=found_gap,
+        frozen_at=freezes[0] if freezes else None, progress=partial(terminal.advance, "comparing"),
+    )  # fmt: skip
     Console().print(convergence_table(convergence))
     terminal.say(convergence.verdict())
     write_picture(draw(convergence, f"{folder.config['env']}, {folder.config['agent']}"), picture)
@@ -200,7 +210,7 @@ def converge(
     *,
     gap: int,
     frozen_at: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None],
 ) -> Convergence:
     """Compare every layer at each of `steps` with itself `gap` later, on observations [B, S, C, H, W] uint8.
 
@@ -210,20 +220,16 @@ def converge(
     for number, step in enumerate(steps):
         for name, covariances in _covary(agents, observations, (load(step), load(step + gap))).items():
             found.setdefault(name, []).append(covariances)
-        if progress is not None:
-            progress(number + 1, len(steps))
+        progress(number + 1, len(steps))
     frozen = frozen_layers(agents[0])
-    layers = [
-        Layer(
-            name,
-            svcca=[svcca(each) for each in pairs],
-            cka=[linear_cka(each) for each in pairs],
-            samples=pairs[0].count,
-            directions=max(num_directions(each) for each in pairs),
-            freezes=name in frozen,
+    layers = []
+    for name, pairs in found.items():
+        learns = _learns(steps, gap, frozen_at if name in frozen else None)
+        svccas, ckas = (
+            [measure(each) if known else math.nan for each, known in zip(pairs, learns, strict=True)]
+            for measure in (svcca, linear_cka)
         )
-        for name, pairs in found.items()
-    ]
+        layers.append(Layer(name, svccas, ckas, pairs[0].count, max(map(num_directions, pairs)), name in frozen))
     return Convergence(list(steps), gap, layers, frozen_at)
 
 
@@ -234,44 +240,13 @@ def pairs_of(steps: Sequence[int], gap: int | None) -> tuple[list[int], int]:
     return [step for step in steps if gap and step + gap in set(steps)], gap
 
 
-def table_of(convergence: Convergence, *, width: int) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of a table: SVCCA by layer at up to five steps, as many as fit into `width` characters, and
-    the means of SVCCA and CKA over all pairs in which the layer learnt."""
-    names = [layer.name if layer.trustworthy else f"{layer.name} *" for layer in convergence.layers]
-    steps = [f"{step:,}" for step in convergence.steps]
-    taken = max(map(len, names)) + 2 * (5 + GUTTER)  # names and means
-    places = spread(range(len(steps)), max(1, min(5, (width - taken) // (max(5, *map(len, steps)) + GUTTER))))
-    rows = []
-    for layer, name in zip(convergence.layers, names, strict=True):
-        values = convergence.similarities(layer)
-        known = [values["svcca"][place] for place in places]
-        shown = [f"{value:.3f}" for value in (*known, _mean(values["svcca"]), _mean(values["cka"]))]
-        learns = [*(convergence.learns(layer)[place] for place in places), *[any(convergence.learns(layer))] * 2]
-        rows.append([name, *(value if known else "-" for value, known in zip(shown, learns, strict=True))])
-    return ["layer", *(steps[place] for place in places), "mean", "CKA"], rows
-
-
-def notes_of(convergence: Convergence) -> list[str]:
-    """Explain the marks in the table."""
-    notes = ["CKA: mean linear CKA"]
-    if not all(all(convergence.learns(layer)) for layer in convergence.layers):
-        notes.append("-: frozen; means without such pairs")
-    if not all(layer.trustworthy for layer in convergence.layers):
-        notes.append(f"*: fewer than {ENOUGH} samples per direction, SVCCA too high; give more --observations")
-    return notes
-
-
-def title_of(convergence: Convergence) -> str:
-    """Return the title of the table."""
-    return f"SVCCA of each layer with itself {convergence.gap:,} steps later, from the pixels up"
-
-
 def convergence_table(convergence: Convergence) -> Table:
-    """`table_of`, for 80 columns."""
-    head, rows = table_of(convergence, width=80)
-    table = Table(title=title_of(convergence), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-    table.padding, table.pad_edge = (0, GUTTER - 1, 0, 0), False
-    table.caption, table.caption_justify = "; ".join(notes_of(convergence)), "left"
+    """Return the table for a terminal of 80 columns."""
+    head, rows = convergence.table(width=80)
+    table = Table(
+        title=convergence.title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
+        padding=(0, GUTTER - 1, 0, 0), caption="; ".join(convergence.notes()), caption_justify="left",
+    )  # fmt: skip
     for place, name in enumerate(head):
         table.add_column(name, justify="right" if place else "left", no_wrap=True)
     for row in rows:
@@ -280,17 +255,16 @@ def convergence_table(convergence: Convergence) -> Table:
 
 
 def draw(convergence: Convergence, title: str) -> Figure:
-    """SVCCA and CKA of every layer over steps, side by side."""
+    """Draw SVCCA and CKA of every layer over steps, side by side; dark for the pixels, light for the outputs."""
     style = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
     with rc_context(style | {"grid.alpha": 0.25}):  # type: ignore[arg-type]
         figure = Figure(figsize=(11, 4.2), layout="constrained", dpi=200)
         panels = figure.subplots(1, 2, sharey=True)
         ends = np.array(convergence.steps) + convergence.gap
-        shades = colours(len(convergence.layers))
-        for axes, measure in zip(panels, ("svcca", "cka"), strict=True):
+        shades = colormaps["viridis"](np.linspace(0, 0.9, len(convergence.layers)))  # an order that greys keep
+        for axes, measure in zip(panels, MEASURES, strict=True):
             for layer, colour in zip(convergence.layers, shades, strict=True):
-                values = convergence.similarities(layer)[measure]
-                axes.plot(ends, values, color=colour, marker="o", markersize=4, label=layer.name)
+                axes.plot(ends, getattr(layer, measure), color=colour, marker="o", markersize=4, label=layer.name)
             if convergence.frozen_at is not None and 0 < convergence.frozen_at <= ends[-1]:
                 axes.axvline(convergence.frozen_at, color="#666666", linestyle="--", linewidth=1, label="freeze")
             axes.set_title({"svcca": "SVCCA", "cka": "linear CKA"}[measure], loc="left")
@@ -304,17 +278,10 @@ def draw(convergence: Convergence, title: str) -> Figure:
     return figure
 
 
-def colours(count: int) -> list[Any]:
-    """From dark for the pixels to light for the outputs, in an order that greys keep."""
-    import matplotlib
-
-    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, count)))
-
-
 def _covary(
     agents: tuple[Agent[Any], Agent[Any]], observations: np.ndarray, weights: tuple[Weights, Weights]
 ) -> dict[str, Covariances]:
-    """Sums over all observations, by layer."""
+    """Return sums over all observations, by layer."""
     found: dict[str, Covariances] = {}
     sides = [_activations(agent, observations, own) for agent, own in zip(agents, weights, strict=True)]
     for left, right in zip(*sides, strict=True):  # chunk by chunk: all activations at once wouldn't fit
@@ -324,7 +291,7 @@ def _covary(
 
 
 def _activations(agent: Agent[Any], observations: np.ndarray, weights: Weights) -> Iterator[Activations]:
-    """By chunk of observations, what every layer says with these weights."""
+    """Give the activations of every layer with these weights, by chunk of observations."""
     load_weights(agent, weights)
     for start in range(0, len(observations), CHUNK):
         yield all_activations(agent, torch.from_numpy(observations[start : start + CHUNK]).to(agent.device))

@@ -1,4 +1,4 @@
-"""How a reproduction differs from the paper: a table of what is done here and what the paper did."""
+"""Tell how a reproduction differs from the paper, as a table of its own settings beside the published ones."""
 
 from collections.abc import Iterable, Sequence
 
@@ -21,31 +21,29 @@ def differences(
 ) -> list[Row]:
     """Return the differences that a reader has to know, as rows below `HEAD`.
 
-    Args:
-        whole: the exhibit as published; `exhibit` is what is shown of it.
-        published: the settings of the planned runs before they were scaled.
+    `exhibit` is the part of the `whole` one that is shown; `published` are the planned runs' settings in the paper.
     """
     size = {
         "paper": "as published",
         "small": f"{scale.fraction:g} of the paper's steps, freeze steps, replay capacity and FLOPs budgets",
-        "toy": "300 steps of tiny networks: the figures mean nothing",
+        "toy": "300 steps of tiny networks: the scores mean nothing",
     }
-    if any(variant.pretraining for comparison in exhibit.comparisons for variant in comparison.variants):
+    if any(variant.pretraining for variant in exhibit.variants.values()):
         size["small"] += f", {scale.pretraining:g} of its pretraining's steps"
     rows: list[Row] = [(f"scale {scale.name}", size[scale.name], "")]
     if len(exhibit.envs) < len(whole.envs):
         rows.append(("environments", ", ".join(map(short_name, exhibit.envs)), f"{len(whole.envs)}"))
     if scale.seeds != whole.seeds:
         rows.append(("seeds", str(scale.seeds), str(whole.seeds)))
-    rows += _settings([each.config for each in planned], published)
+    rows += [*_settings([each.config for each in planned], published), *_equal_compute(exhibit, scale, planned)]
     if scale.name == "small":
         rows += [*_unscaled(scale, planned, published), *_least_replays(scale, planned, published)]
     return [*rows, _replay(planned), *_partly_frozen(planned), *_pretraining(exhibit, planned)]
 
 
 def print_differences(rows: Sequence[Row]) -> None:
-    """Print the table."""
-    widths = [max(len(row[place]) for row in (HEAD, *rows)) for place in range(len(HEAD))]
+    """Print the table, a line a row."""
+    widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
     for row in (HEAD, *rows):
         print("  ".join(["", *(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))]).rstrip())
 
@@ -62,22 +60,31 @@ def _settings(ours: Sequence[Config], published: Sequence[Config]) -> list[Row]:
     return rows
 
 
+def _equal_compute(exhibit: Exhibit, scale: Scale, planned: Sequence[Planned]) -> list[Row]:
+    """Return where runs end that have a number of FLOPs to spend, a row per variant."""
+    rows = []
+    for name, variant in exhibit.variants.items():
+        if variant.flops is not None and scale.name != "toy":
+            steps = _range(each.config.steps for each in planned if each.trial.variant == name)
+            end = f"ends at {variant.flops * scale.fraction:.3g} FLOPs, by the cost formula after {steps} steps"
+            rows.append((variant.label, end, f"read off at {variant.flops:.3g} FLOPs"))
+    return rows
+
+
 def _unscaled(scale: Scale, planned: Sequence[Planned], published: Sequence[Config]) -> list[Row]:
     """Return the counts of steps that are not scaled, and where they take the largest share of the time to learn."""
     rows = [("not scaled", "random actions, first update, target updates, exploration", "")]
     sources = {each.trial.after for each in planned}
-    pairs = list(zip(planned, published, strict=True))
-    freezing = [pair for pair in pairs if pair[0].config.freeze_step]
-    pretraining = [pair for pair in pairs if pair[0].trial.name in sources]
+    pairs = [(each.config, before) for each, before in zip(planned, published, strict=True)]
+    freezing = [pair for pair in pairs if pair[0].freeze_step]
+    pretraining = [pair for pair, each in zip(pairs, planned, strict=True) if each.trial.name in sources]
     for kind, alike in (("before a freeze", freezing), ("of a pretraining", pretraining)):
         if alike:
-            each, before = max(alike, key=lambda pair: _first_update(pair[0].config) / _time_to_learn(pair[0].config))
-            here = (
-                f"{_first_update(each.config):,} of the {_time_to_learn(each.config):,} steps {kind}, the most of all"
-            )
+            config, before = max(alike, key=lambda pair: _first_update(pair[0]) / _time_to_learn(pair[0]))
+            share = f"{_first_update(config):,} of the {_time_to_learn(config):,} steps {kind}, the most of all"
             there = _time_to_learn(before) / (scale.pretraining if alike is pretraining else 1)  # has its steps already
-            where = f"before the first update on {short_name(each.config.env)}"
-            rows.append((where, here, f"{_first_update(before):,} of {there:,.0f}"))
+            where = f"before the first update on {short_name(config.env)}"
+            rows.append((where, share, f"{_first_update(before):,} of {there:,.0f}"))
     return rows
 
 
@@ -86,7 +93,7 @@ def _first_update(config: Config) -> int:
 
 
 def _time_to_learn(config: Config) -> int:
-    """Return the steps of the encoder's learning, with those before the first update."""
+    """Return the steps in which the encoder can learn, with those before the first update."""
     return config.freeze_step or config.steps
 
 
@@ -96,12 +103,9 @@ def _least_replays(scale: Scale, planned: Sequence[Planned], published: Sequence
     for each, before in zip(planned, published, strict=True):
         ours, share = each.config.replay.capacity, scale.share_of_replay(before)
         if ours is not None and ours != share:
-            told = f"{ours:,} frames, not {share:,}: a batch and an n-step window need as many"
-            rows[each.config.env] = (
-                f"small replay of {short_name(each.config.env)}",
-                told,
-                f"{before.replay.capacity:,}",
-            )
+            name = f"small replay of {short_name(each.config.env)}"
+            why = f"{ours:,} frames, not {share:,}: a batch and an n-step window need as many"
+            rows[name] = (name, why, f"{before.replay.capacity:,}")
     return list(rows.values())
 
 
@@ -116,7 +120,7 @@ def _replay(planned: Sequence[Planned]) -> Row:
 
 
 def _partly_frozen(planned: Sequence[Planned]) -> list[Row]:
-    """Return what layers above a cut learn without after the freeze."""
+    """Return the losses that layers above a cut learn without after the freeze."""
     agents = dict.fromkeys(each.config.agent for each in planned if each.config.freeze.layers != "all")
     lost = [AGENTS[agent].lost_above_cut for agent in agents]
     return [("layers above a cut", f"learn without {each}", "") for each in lost if each]
@@ -125,16 +129,15 @@ def _partly_frozen(planned: Sequence[Planned]) -> list[Row]:
 def _pretraining(exhibit: Exhibit, planned: Sequence[Planned]) -> list[Row]:
     """Return the cost of transfer with its pretraining, which no figure and no other table counts."""
     by_name = {each.trial.name: each for each in planned}
-    labels = {variant.name: variant.label for comparison in exhibit.comparisons for variant in comparison.variants}
     rows: dict[str, Row] = {}
     for each in planned:
-        if each.trial.after is None:
-            continue
-        source = by_name[each.trial.after]
-        what = f"pretraining on {short_name(source.trial.env)} for {source.config.steps:,} steps"
-        rows[what] = (what, f"{source.flops:.3g} FLOPs, counted in no figure and no other table", "")
-        what = f"{labels[each.trial.group]}, {short_name(each.trial.env)}"
-        rows[what] = (what, f"{each.flops:.3g} FLOPs, with its pretraining {each.flops + source.flops:.3g}", "")
+        if each.trial.after is not None:
+            source = by_name[each.trial.after]
+            name = f"pretraining on {short_name(source.trial.env)} for {source.config.steps:,} steps"
+            rows[name] = (name, f"{source.flops:.3g} FLOPs, counted in no figure and no other table", "")
+            name = f"{exhibit.variants[each.trial.variant].label}, {short_name(each.trial.env)}"
+            both = each.flops + source.flops
+            rows[name] = (name, f"{each.flops:.3g} FLOPs, with its pretraining {both:.3g}", "")
     return list(rows.values())
 
 

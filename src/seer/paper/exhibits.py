@@ -11,8 +11,12 @@ from pathlib import Path
 from seer.errors import SettingError
 from seer.registry import Settings
 from seer.reporting.curves import XAxis
+from seer.reporting.results import Column
 from seer.sweeps.grid import make_trial, short_name
 from seer.sweeps.trial import Trial
+
+Published = Mapping[str, tuple[tuple[float, float], ...]]
+"""By environment, mean and standard deviation of five seeds of each variant."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +26,20 @@ class Pretraining:
     env: str
     steps: int
 
-    @property
-    def group(self) -> str:
-        """Return the name of its group of runs, such as curl-for-60000."""
-        return f"curl-for-{self.steps}"
-
 
 @dataclass(frozen=True)
 class Variant:
-    """One curve: settings on top of the preset, and what some environments set otherwise."""
+    """One curve: settings on top of the preset, and those of some environments alone.
+
+    flops: a run ends when it has spent so many multiply-adds, whatever its preset says of steps.
+    """
 
     name: str
     label: str
     settings: Settings = field(default_factory=dict)
     per_env: Mapping[str, Settings] = field(default_factory=dict)
     pretraining: Pretraining | None = None
+    flops: float | None = None
 
     def pretrained_for(self, length: Callable[[int], int]) -> "Variant":
         """Return the same variant after a pretraining of another length; name and label follow where they state it."""
@@ -50,26 +53,26 @@ class Variant:
             pretraining=replace(self.pretraining, steps=now),
         )
 
+    def trials(self, env: str, seed: int, *, root: Path, common: Settings) -> list[Trial]:
+        """Return the variant's run, behind the pretraining it needs; `common` settings override its own."""
+        if env.startswith("dm_control/"):  # CURL has no priorities
+            common = {name: value for name, value in common.items() if name != "replay.prioritized"}
+        settings = {**self.settings, **self.per_env.get(env, {}), **common}
+        if self.pretraining is None:
+            return [make_trial(env, self.name, seed, settings)]
+        steps = self.pretraining.steps
+        first = {"freeze.at": "never", "steps": steps, **common}
+        source = make_trial(self.pretraining.env, f"curl-for-{steps}", seed, first)
+        settings["freeze.encoder_from"] = str(source.folder(root))
+        return [source, make_trial(env, self.name, seed, settings, after=source.name)]
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arms that are compared on some environments."""
+    """Variants that are compared on some environments."""
 
     envs: tuple[str, ...]
     variants: tuple[Variant, ...]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A column of a table: the score of some variants after so many FLOPs (None: at the end), and what was published.
-
-    `published` holds mean and standard deviation of five seeds by environment, in the order of `variants`.
-    """
-
-    title: str
-    variants: tuple[str, ...]
-    flops: float | None = None
-    published: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,10 @@ class Small:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure or table of the paper."""
+    """A figure or table of the paper, with columns of published scores.
+
+    `analyses` are kinds of `seer analyze`, made of every finished run.
+    """
 
     name: str
     title: str
@@ -96,32 +102,26 @@ class Exhibit:
     axes: tuple[XAxis, ...]
     small: Small
     seeds: int = 5
-    measures: tuple[Measure, ...] = ()
+    columns: tuple[Column, ...] = ()
     analyses: tuple[str, ...] = ()
-    """`seer analyze` of these kinds, of every run, when all have finished."""
 
     @property
     def envs(self) -> tuple[str, ...]:
-        """All its environments."""
         return tuple(dict.fromkeys(env for comparison in self.comparisons for env in comparison.envs))
 
-    def only(self, envs: tuple[str, ...]) -> "Exhibit":
-        """Return the same exhibit with fewer environments, given as ids or by their short names.
+    @property
+    def variants(self) -> dict[str, Variant]:
+        return {variant.name: variant for comparison in self.comparisons for variant in comparison.variants}
 
-        Raises:
-            SettingError: it hasn't got such an environment.
-        """
+    def only(self, envs: tuple[str, ...]) -> "Exhibit":
+        """Return the exhibit with these of its environments, by id or short name; SettingError for any other."""
         known = {short_name(env): env for env in self.envs} | {env: env for env in self.envs}
         for env in envs:
             if env not in known:
                 raise SettingError(f"--envs {env}: {self.name} has {', '.join(map(short_name, self.envs))}")
         chosen = {known[env] for env in envs}
-        kept = (
-            replace(each, envs=tuple(env for env in each.envs if env in chosen))
-            for each in self.comparisons
-            if chosen & set(each.envs)
-        )
-        return replace(self, comparisons=tuple(kept))
+        kept = (replace(each, envs=tuple(env for env in each.envs if env in chosen)) for each in self.comparisons)
+        return replace(self, comparisons=tuple(each for each in kept if each.envs))
 
     def pretrained_for(self, length: Callable[[int], int]) -> "Exhibit":
         """Return the same exhibit with pretrainings of other lengths, given the paper's; names and labels follow."""
@@ -132,47 +132,31 @@ class Exhibit:
         return replace(self, comparisons=tuple(changed))
 
     def trials(self, *, seeds: int, root: Path, common: Settings) -> list[Trial]:
-        """Its runs at the paper's scale, seed by seed, a pretraining before what starts from it.
+        """Return its runs at the paper's scale, seed by seed, a pretraining before the runs that start from it.
 
         `common` settings override the exhibit's. The folders are those of a sweep in `root`.
         """
-        trials: dict[str, Trial] = {}
-        for seed in range(seeds):
-            for comparison in self.comparisons:
-                for env in comparison.envs:
-                    for variant in comparison.variants:
-                        for trial in _trials(variant, env, seed, root, common):
-                            trials.setdefault(trial.name, trial)
-        return list(trials.values())
-
-
-def _trials(variant: Variant, env: str, seed: int, root: Path, common: Settings) -> list[Trial]:
-    """Return the variant's run, behind the pretraining it needs."""
-    if env.startswith("dm_control/"):  # CURL has no priorities
-        common = {name: value for name, value in common.items() if name != "replay.prioritized"}
-    settings = {**variant.settings, **variant.per_env.get(env, {}), **common}
-    if variant.pretraining is None:
-        return [make_trial(env, variant.name, seed, settings)]
-    source = variant.pretraining
-    first = make_trial(source.env, source.group, seed, {"freeze.at": "never", "steps": source.steps, **common})
-    settings["freeze.encoder_from"] = str(first.folder(root))
-    return [first, make_trial(env, variant.name, seed, settings, after=first.name)]
+        every = (
+            trial
+            for seed in range(seeds)
+            for comparison in self.comparisons
+            for env in comparison.envs
+            for variant in comparison.variants
+            for trial in variant.trials(env, seed, root=root, common=common)
+        )
+        return list({trial.name: trial for trial in every}.values())
 
 
 # Environments and variants --------------------------------------------------------------------------------
 
-GAMES = tuple(
+GAMES = ALIEN, _, BANK_HEIST, CRAZY_CLIMBER, _, QBERT, ROAD_RUNNER, SEAQUEST = tuple(
     f"ALE/{game}-v5"
     for game in ("Alien", "Amidar", "BankHeist", "CrazyClimber", "Krull", "Qbert", "RoadRunner", "Seaquest")
 )
-TABLE_GAMES = tuple(f"ALE/{game}-v5" for game in ("Alien", "BankHeist", "CrazyClimber", "Qbert"))
-CARTPOLE, FINGER, REACHER, CHEETAH, WALKER, HOPPER, STAND = (
-    f"dm_control/{task}-v0"
-    for task in (
-        *("cartpole-swingup", "finger-spin", "reacher-easy", "cheetah-run", "walker-walk", "hopper-hop"),
-        "walker-stand",
-    )
-)
+TABLE_GAMES = ALIEN, BANK_HEIST, CRAZY_CLIMBER, QBERT
+CARTPOLE, FINGER, REACHER, CHEETAH, WALKER, HOPPER, STAND = map("dm_control/{}-v0".format, (
+    "cartpole-swingup", "finger-spin", "reacher-easy", "cheetah-run", "walker-walk", "hopper-hop", "walker-stand",
+))  # fmt: skip
 TASKS = (CARTPOLE, FINGER, REACHER, CHEETAH, WALKER)
 NEVER: Settings = {"freeze.at": "never"}
 
@@ -180,33 +164,28 @@ RAINBOW = Variant("rainbow", "Rainbow", NEVER)
 RAINBOW_SEER = Variant("rainbow-seer", "Rainbow + SEER")
 CURL = Variant("curl", "CURL", NEVER)
 CURL_SEER = Variant("curl-seer", "CURL + SEER")
+EQUAL_FLOPS = 45e12
+SPENT_RAINBOW = replace(RAINBOW, name="rainbow-equal-compute", flops=EQUAL_FLOPS)
+SPENT_RAINBOW_SEER = replace(RAINBOW_SEER, name="rainbow-seer-equal-compute", flops=EQUAL_FLOPS)
 
-GAMES_FREEZE_SMALL = {"Alien": 100_000, "Seaquest": 150_000}
-"""T_f in 0.07 GB where it isn't the preset's (appendix, Atari settings)."""
 TASKS_SMALL = {CARTPOLE: (1000, 10_000), FINGER: (1000, 50_000), REACHER: (2000, 30_000), CHEETAH: (1000, 80_000),
                WALKER: (2000, 80_000)}  # fmt: skip
 """Replay capacity and T_f in small memory (appendix, DMControl settings)."""
 
-# 10,000 frames are the paper's 0.07 GB.
+# 10,000 frames are the paper's 0.07 GB; T_f where it isn't the preset's (appendix, Atari settings).
 SMALL_RAINBOW = Variant("rainbow-0.07GB", "Rainbow, small memory", {"replay.capacity": 10_000, **NEVER})
 SMALL_RAINBOW_SEER = Variant(
-    "rainbow-seer-0.07GB",
-    "Rainbow + SEER, small memory",
-    {"replay.capacity": 10_000},
-    {f"ALE/{game}-v5": {"freeze.at": str(step)} for game, step in GAMES_FREEZE_SMALL.items()},
-)
+    "rainbow-seer-0.07GB", "Rainbow + SEER, small memory", {"replay.capacity": 10_000},
+    {ALIEN: {"freeze.at": "100000"}, SEAQUEST: {"freeze.at": "150000"}},
+)  # fmt: skip
 SMALL_CURL = Variant(
-    "curl-small",
-    "CURL, small memory",
-    NEVER,
+    "curl-small", "CURL, small memory", NEVER,
     {env: {"replay.capacity": rows} for env, (rows, _) in TASKS_SMALL.items()},
-)
+)  # fmt: skip
 SMALL_CURL_SEER = Variant(
-    "curl-seer-small",
-    "CURL + SEER, small memory",
-    {},
+    "curl-seer-small", "CURL + SEER, small memory", {},
     {env: {"replay.capacity": rows, "freeze.at": str(step)} for env, (rows, step) in TASKS_SMALL.items()},
-)
+)  # fmt: skip
 GAMES_IN_SMALL_MEMORY = Comparison(
     GAMES, (SMALL_RAINBOW_SEER, SMALL_RAINBOW, replace(RAINBOW, label="Rainbow, no memory limit"))
 )
@@ -221,13 +200,11 @@ SOURCE = Pretraining(STAND, 60_000)
 TRANSFER = Variant("curl-transfer", "CURL, frozen encoder of walker-stand", pretraining=SOURCE)
 LAYERS = tuple(
     Variant(
-        f"curl-transfer-{count}-layers",
-        f"lowest {count} convolution{'s' if count > 1 else ''} frozen",
-        {"freeze.layers": str(count)},
-        pretraining=SOURCE,
+        f"curl-transfer-{count}-layers", f"lowest {count} convolution{'s' if count > 1 else ''} frozen",
+        {"freeze.layers": str(count)}, pretraining=SOURCE,
     )
     for count in (1, 2, 3, 4)
-)
+)  # fmt: skip
 LENGTHS = tuple(
     Variant(f"curl-transfer-of-{steps}", f"pretrained for {steps:,} steps", pretraining=Pretraining(STAND, steps))
     for steps in (20_000, 40_000)
@@ -235,45 +212,60 @@ LENGTHS = tuple(
 
 # Exhibits --------------------------------------------------------------------------------------------------
 
-_SMALL_GAMES = ("ALE/Alien-v5", "ALE/Qbert-v5")
+_SMALL_GAMES = (ALIEN, QBERT)
+
+
+def _column(title: str, variants: tuple[Variant, ...], flops: float | None, published: Published) -> Column:
+    """Return a column of scores after so many FLOPs (None: at the end), beside the published ones of `variants`."""
+    labels = tuple(variant.label for variant in variants)
+    known = {
+        (env, label): score for env, scores in published.items() for label, score in zip(labels, scores, strict=True)
+    }
+    return Column(title, labels, flops=flops, published=known, published_at=title)
+
+
+_COMPUTE = _column(
+    "score at 45e12 FLOPs", (RAINBOW, RAINBOW_SEER), EQUAL_FLOPS,
+    {
+        ALIEN: ((992.0, 152.7), (1172.6, 239.0)), BANK_HEIST: ((145.8, 61.2), (276.6, 98.1)),
+        CRAZY_CLIMBER: ((21580.0, 3514.6), (28066.0, 4108.5)), QBERT: ((2325.5, 1152.7), (4123.5, 1385.5)),
+    },
+)  # fmt: skip
+_MEMORY = _column(
+    "score at 500K steps in 0.07 GB", (SMALL_RAINBOW, SMALL_RAINBOW_SEER), None,
+    {
+        ALIEN: ((1038.4, 101.1), (1134.6, 452.9)), BANK_HEIST: ((161.6, 57.7), (151.8, 65.8)),
+        CRAZY_CLIMBER: ((10498.0, 1387.8), (17620.0, 4418.4)), QBERT: ((2430.5, 658.8), (3231.0, 1567.6)),
+    },
+)  # fmt: skip
+_EQUAL_MEMORY = Comparison(TABLE_GAMES, (SMALL_RAINBOW, SMALL_RAINBOW_SEER))
+_FIG2 = Exhibit(
+    "fig2", "CURL with and without SEER, by FLOPs", (Comparison(TASKS, (CURL, CURL_SEER)),), ("flops",),
+    Small((CARTPOLE,), seeds=3),
+)  # fmt: skip
+_FIG3 = Exhibit(
+    "fig3", "Rainbow with and without SEER, by FLOPs", (Comparison(GAMES, (RAINBOW, RAINBOW_SEER)),), ("flops",),
+    Small((*_SMALL_GAMES, ROAD_RUNNER), seeds=3),
+)  # fmt: skip
+_TABLE1 = Exhibit(
+    "table1", "Rainbow with and without SEER under equal compute and under equal memory",
+    (Comparison(TABLE_GAMES, (RAINBOW, RAINBOW_SEER)), _EQUAL_MEMORY), ("flops", "steps"),
+    Small(_SMALL_GAMES, seeds=3), columns=(_COMPUTE, _MEMORY),
+)  # fmt: skip
 
 _EXHIBITS = (
-    Exhibit(
-        "fig2", "CURL with and without SEER, by FLOPs", (Comparison(TASKS, (CURL, CURL_SEER)),), ("flops",),
-        Small((CARTPOLE,), seeds=3),
+    _FIG2,
+    _FIG3,
+    _TABLE1,
+    replace(
+        _TABLE1, name="table1-compute",
+        title="Rainbow with and without SEER under equal compute, each run to the same FLOPs",
+        comparisons=(Comparison(TABLE_GAMES, (SPENT_RAINBOW, SPENT_RAINBOW_SEER)),), axes=("flops", "steps", "seconds"),
+        columns=(_COMPUTE,),
     ),
-    Exhibit(
-        "fig3", "Rainbow with and without SEER, by FLOPs", (Comparison(GAMES, (RAINBOW, RAINBOW_SEER)),), ("flops",),
-        Small((*_SMALL_GAMES, "ALE/RoadRunner-v5"), seeds=3),
-    ),
-    Exhibit(
-        "table1", "Rainbow with and without SEER under equal compute and under equal memory",
-        (
-            Comparison(TABLE_GAMES, (RAINBOW, RAINBOW_SEER)),
-            Comparison(TABLE_GAMES, (SMALL_RAINBOW, SMALL_RAINBOW_SEER)),
-        ),
-        ("flops", "steps"),
-        Small(_SMALL_GAMES, seeds=3),
-        measures=(
-            Measure(
-                "score at 45e12 FLOPs", ("rainbow", "rainbow-seer"), flops=45e12,
-                published={
-                    "ALE/Alien-v5": ((992.0, 152.7), (1172.6, 239.0)),
-                    "ALE/BankHeist-v5": ((145.8, 61.2), (276.6, 98.1)),
-                    "ALE/CrazyClimber-v5": ((21580.0, 3514.6), (28066.0, 4108.5)),
-                    "ALE/Qbert-v5": ((2325.5, 1152.7), (4123.5, 1385.5)),
-                },
-            ),
-            Measure(
-                "score at 500K steps in 0.07 GB", ("rainbow-0.07GB", "rainbow-seer-0.07GB"),
-                published={
-                    "ALE/Alien-v5": ((1038.4, 101.1), (1134.6, 452.9)),
-                    "ALE/BankHeist-v5": ((161.6, 57.7), (151.8, 65.8)),
-                    "ALE/CrazyClimber-v5": ((10498.0, 1387.8), (17620.0, 4418.4)),
-                    "ALE/Qbert-v5": ((2430.5, 658.8), (3231.0, 1567.6)),
-                },
-            ),
-        ),
+    replace(
+        _TABLE1, name="table1-memory", title="Rainbow with and without SEER under equal memory",
+        comparisons=(_EQUAL_MEMORY,), axes=("flops", "steps", "seconds"), columns=(_MEMORY,),
     ),
     Exhibit(
         "fig4", "Rainbow in small memory, with and without SEER, and without a limit", (GAMES_IN_SMALL_MEMORY,),
@@ -301,7 +293,7 @@ _EXHIBITS = (
     Exhibit(
         "fig9", "Half the resolution beside SEER",
         (Comparison(TASKS, (CURL, CURL_SEER, HALF_CURL)), Comparison(GAMES, (RAINBOW, RAINBOW_SEER, HALF_RAINBOW))),
-        ("flops", "steps"), Small((CARTPOLE, "ALE/Alien-v5"), seeds=2),
+        ("flops", "steps"), Small((CARTPOLE, ALIEN), seeds=2),
     ),
     Exhibit(
         "fig10", "Transfer by number of frozen layers and by length of pretraining",
@@ -310,17 +302,11 @@ _EXHIBITS = (
     ),
     Exhibit(
         "fig11", "Small memory with and without SEER, by FLOPs", (GAMES_IN_SMALL_MEMORY, TASKS_IN_SMALL_MEMORY),
-        ("flops",), Small(("ALE/Alien-v5", CARTPOLE), seeds=1),
+        ("flops",), Small((ALIEN, CARTPOLE), seeds=1),
     ),
-    Exhibit(
-        "fig12", "CURL with and without SEER, by steps", (Comparison(TASKS, (CURL, CURL_SEER)),), ("steps",),
-        Small((CARTPOLE,), seeds=3),
-    ),
-    Exhibit(
-        "fig13", "Rainbow with and without SEER, by steps", (Comparison(GAMES, (RAINBOW, RAINBOW_SEER)),), ("steps",),
-        Small((*_SMALL_GAMES, "ALE/RoadRunner-v5"), seeds=3),
-    ),
+    replace(_FIG2, name="fig12", title="CURL with and without SEER, by steps", axes=("steps",)),
+    replace(_FIG3, name="fig13", title="Rainbow with and without SEER, by steps", axes=("steps",)),
 )  # fmt: skip
 
 EXHIBITS: Mapping[str, Exhibit] = {exhibit.name: exhibit for exhibit in _EXHIBITS}
-"""By name: fig2 to fig13 and table1."""
+"""By name: fig2 to fig13, table1, and its halves table1-compute and table1-memory."""

@@ -1,4 +1,4 @@
-"""`seer reproduce`: an exhibit of the paper, at the paper's scale or a smaller one, to its figures and a report."""
+"""`seer reproduce`: train an exhibit of the paper, at its scale or a smaller one, and write its figures and report."""
 
 import dataclasses
 from pathlib import Path
@@ -9,8 +9,8 @@ from seer.paper.exhibits import EXHIBITS
 from seer.paper.results import write_results
 from seer.paper.scale import Scale, ScaleName
 from seer.registry import Settings
-from seer.sweeps.options import SweepOptions, check_options
-from seer.sweeps.plan import make_plan
+from seer.sweeps.options import SweepOptions
+from seer.sweeps.plan import plan_trials
 from seer.sweeps.run import run
 from seer.sweeps.trial import naming
 
@@ -26,21 +26,24 @@ def reproduce(
     prioritized: bool | None,
     options: SweepOptions,
 ) -> None:
-    """Train what the exhibit compares, then draw and report it, also where some runs failed.
+    """Train the variants that the exhibit compares, then draw and report them, also where some runs failed.
+
+    SettingError where there is no such exhibit, or a setting is wrong.
 
     Raises:
-        SettingError: there is no such exhibit, or a setting is wrong.
         SystemExit: the exit code of the sweep, where that isn't 0.
     """
     if name not in EXHIBITS:
         raise SettingError(f"unknown exhibit {name!r}; use one of {', '.join(EXHIBITS)}")
     if seeds is not None and seeds < 1:
         raise SettingError(f"--seeds {seeds} must be 1 or more")
-    check_options(options)
+    options.check()
     whole = EXHIBITS[name]
     size = Scale.of(whole, scale, seeds)
     exhibit = whole.only(envs or size.envs(whole)).pretrained_for(size.pretraining_steps)
-    root = options.out or Path("runs") / _folder(size, prioritized)
+    # Runs of one scale share a folder, so that exhibits share runs.
+    folder = f"paper-{scale}" + f"-{size.fraction:g}" * (scale == "small")
+    root = options.out or Path("runs") / (folder + {None: "", True: "-prioritized", False: "-uniform"}[prioritized])
     common: Settings = {"threads": options.threads}
     if prioritized is not None:
         common = {**common, "replay.prioritized": prioritized}
@@ -48,17 +51,19 @@ def reproduce(
     sources = {trial.after for trial in published}
     trials = []
     for trial in published:
+        variant = exhibit.variants.get(trial.variant)  # a pretraining is none
+        flops = variant.flops if variant else None
         with naming(trial.name):
-            config = size.scaled(trial.config, is_pretraining=trial.name in sources)
+            config = size.scaled(trial.config, is_pretraining=trial.name in sources, flops=flops)
         trials.append(dataclasses.replace(trial, config=config))
-    remark = PAPER_REMARK if scale == "paper" else ""
-    plan = make_plan(exhibit.title, trials, root=root, options=options, manifest=f"{name}.json", remark=remark)
-    rows = differences(whole, exhibit, size, plan.planned, [trial.config for trial in published])
+    planned = plan_trials(trials, root=root, options=options)
+    rows = differences(whole, exhibit, size, planned, [trial.config for trial in published])
     print(f"{name}: {exhibit.title}")
     print_differences(rows)
+    remark = PAPER_REMARK if scale == "paper" else ""
     code = 0
     try:
-        run(plan)
+        run(planned, title=exhibit.title, root=root, options=options, manifest=f"{name}.json", remark=remark)
     except SystemExit as stop:
         code = int(stop.code or 0)
     if not options.dry_run and code != 130:
@@ -66,9 +71,3 @@ def reproduce(
         code = code or int(not complete)
     if code:
         raise SystemExit(code)
-
-
-def _folder(scale: Scale, prioritized: bool | None) -> str:
-    """Runs of one scale share a folder, so that exhibits share runs."""
-    size = scale.name if scale.name != "small" else f"small-{scale.fraction:g}"
-    return f"paper-{size}" + {None: "", True: "-prioritized", False: "-uniform"}[prioritized]

@@ -1,17 +1,17 @@
-"""What an exhibit comes to: its analyses, its figures and its page, of the runs that have finished."""
+"""Write an exhibit's figures and page, with its analyses, from the runs that have finished."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from seer.paper.analyses import analyze
 from seer.paper.differences import Row
-from seer.paper.exhibits import Exhibit, Measure
+from seer.paper.exhibits import Exhibit
 from seer.reporting.curves import Group, Run, by_environment
 from seer.reporting.folders import finished
 from seer.reporting.plots import plot_groups
 from seer.reporting.report import write_page
-from seer.reporting.results import Column, Illustration, Results
+from seer.reporting.results import COLUMNS, Column, Illustration, Results
 from seer.sweeps.manifest import Manifest
 from seer.sweeps.trial import Entry
 
@@ -29,10 +29,9 @@ def write_results(
         illustrations += shown
         failures |= failed
     results = dataclasses.replace(results, illustrations=illustrations, failures=failures)
-    if results.groups:
-        for x in exhibit.axes:
-            for suffix in (".png", ".svg"):
-                print(f"wrote {plot_groups(results.groups, x=x, out=root / f'{exhibit.name}-{x}{suffix}')}")
+    for x in exhibit.axes if results.groups else ():
+        for suffix in (".png", ".svg"):
+            print(f"wrote {plot_groups(results.groups, x=x, out=root / f'{exhibit.name}-{x}{suffix}')}")
     print(f"wrote {write_page(results, out=root / f'{exhibit.name}.html')}")
     return not failures
 
@@ -40,29 +39,23 @@ def write_results(
 def exhibit_results(
     exhibit: Exhibit, trials: Sequence[Entry], *, root: Path, rows: Sequence[Row], fraction: float
 ) -> Results:
-    """Read the finished runs of an exhibit's trials in the folder `root`; its FLOPs budgets are `fraction` of the
-    paper's."""
+    """Read the finished runs of an exhibit in the folder `root`; FLOPs budgets are `fraction` of the paper's."""
     file = root / f"{exhibit.name}.json"
     failures = Manifest.read(file).failures if file.is_file() else {}
     found, missing = finished(trials, root, failures)
     members: dict[tuple[str, str], list[Run]] = {}
-    labels = {variant.name: variant.label for comparison in exhibit.comparisons for variant in comparison.variants}
+    variants = exhibit.variants
     for trial in trials:
-        if trial.name in found and trial.group in labels:  # a pretraining isn't shown
-            members.setdefault((trial.env, labels[trial.group]), []).append(found[trial.name])
+        if trial.name in found and trial.variant in variants:  # a pretraining isn't shown
+            members.setdefault((trial.env, variants[trial.variant].label), []).append(found[trial.name])
     groups = by_environment([Group(env, label, runs) for (env, label), runs in members.items()])
-    columns = [_column(measure, labels, fraction) for measure in exhibit.measures]
-    columns = columns or [Column("score at the end"), Column("score at equal FLOPs", equal_flops=True)]
+    columns = [_scaled(column, fraction) for column in exhibit.columns] or COLUMNS
     return Results(f"{exhibit.name}: {exhibit.title}", rows, groups, missing, exhibit.axes, columns)
 
 
-def _column(measure: Measure, labels: Mapping[str, str], fraction: float) -> Column:
-    published = {
-        (env, labels[name]): score
-        for env, scores in measure.published.items()
-        for name, score in zip(measure.variants, scores, strict=True)
-    }
-    flops = None if measure.flops is None else measure.flops * fraction
-    title = "score at the last step" if flops is None else f"score at {flops:.3g} FLOPs"
-    names = tuple(labels[name] for name in measure.variants if name in labels)
-    return Column(title, names, flops=flops, published=published, published_at=measure.title)
+def _scaled(column: Column, fraction: float) -> Column:
+    """Return a column of the paper, with its FLOPs as a share of the paper's."""
+    if column.flops is None:
+        return dataclasses.replace(column, title="score at the last step")
+    flops = column.flops * fraction
+    return dataclasses.replace(column, title=f"score at {flops:.3g} FLOPs", flops=flops)

@@ -1,5 +1,6 @@
 """The scales of a reproduction: what changes of the paper's settings."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ from seer.fields import Value
 from seer.paper.exhibits import Exhibit
 from seer.presets import change
 from seer.registry import Settings
+from seer.sweeps.plan import steps_within
 from seer.validation import validate
 
 ScaleName = Literal["paper", "small", "toy"]
@@ -53,40 +55,39 @@ class Scale:
         """Return the steps of a pretraining that takes so many in the paper."""
         return round(steps * self.pretraining)
 
-    def scaled(self, config: Config, *, is_pretraining: bool = False) -> Config:
+    def scaled(self, config: Config, *, is_pretraining: bool = False, flops: float | None = None) -> Config:
         """Return a run's config at this scale; a pretraining has its steps already.
 
-        Raises:
-            SettingError: it can't be trained at this scale.
+        A run that ends at so many FLOPs of the paper's has the steps that spend the scale's share of them; the 300
+        steps of a toy run stay. SettingError where the run can't be trained at this scale.
         """
-        if self.name == "paper":
-            return config
         steps = config.steps if is_pretraining else round(config.steps * self.fraction)
-        own = self._toy(config) if self.name == "toy" else self._small(config, steps)
+        own = {} if self.name == "paper" else self._changes(config, steps)
         if is_pretraining:
-            own["steps"] = config.steps
-        if config.snapshot_every is not None:
-            own["snapshot_every"] = own["eval_every"]
-        return validate(change(config, own))
-
-    def _toy(self, config: Config) -> dict[str, Value]:
-        own = {**TOY, **(TOY_CONTROL if AGENTS[config.agent].actions == "continuous" else {})}
-        if config.freeze_step:  # not from the start
-            own["freeze.at"] = str(TOY_FREEZE)
-        if config.replay.capacity is not None:
-            own["replay.capacity"] = TOY_ROWS
-        return own
-
-    def _small(self, config: Config, steps: int) -> dict[str, Value]:
-        own: dict[str, Value] = {
-            "steps": steps, "eval_every": max(1, steps // MORE_OFTEN), "checkpoint_every": max(1, steps // 5),
-        }  # fmt: skip
-        if config.freeze_step:
-            own["freeze.at"] = str(max(1, round(config.freeze_step * self.fraction)))
-        if config.replay.capacity is not None:
-            own["replay.capacity"] = max(self.share_of_replay(config), config.least_capacity)
-        return own
+            own["steps"] = steps
+        config = validate(change(config, own))
+        if flops is None or self.name == "toy":
+            return config
+        alike = dataclasses.replace(config, seed=0)  # calculated once for all seeds
+        return validate(change(config, {"steps": steps_within(alike, flops * self.fraction)}))
 
     def share_of_replay(self, config: Config) -> int:
-        """Frames of the replay by the scale alone, which learning may not be able to do with."""
+        """Return the frames of the replay by the scale alone, which may be fewer than learning needs."""
         return round((config.replay.capacity or config.steps) * self.fraction)
+
+    def _changes(self, config: Config, steps: int) -> dict[str, Value]:
+        """Return the settings of a small or toy run that differ from the paper's."""
+        if self.name == "toy":
+            own = {**TOY, **(TOY_CONTROL if AGENTS[config.agent].actions == "continuous" else {})}
+            freeze, rows = TOY_FREEZE, TOY_ROWS
+        else:
+            own = {"steps": steps, "eval_every": max(1, steps // MORE_OFTEN), "checkpoint_every": max(1, steps // 5)}
+            freeze = max(1, round((config.freeze_step or 0) * self.fraction))
+            rows = max(self.share_of_replay(config), config.least_capacity)
+        if config.freeze_step:  # not from the start
+            own["freeze.at"] = str(freeze)
+        if config.replay.capacity is not None:
+            own["replay.capacity"] = rows
+        if config.snapshot_every is not None:
+            own["snapshot_every"] = own["eval_every"]
+        return own

@@ -22,8 +22,7 @@ PREFIX = "online.encoder."
 def adopt_encoder(agent: Agent[Any], config: Config) -> int:
     """Give a new agent the encoder that `--encoder-from` names, all of its layers, and return its training step.
 
-    Raises:
-        SettingError: there is no such run or snapshot, or its encoder is another one than `config` asks for.
+    SettingError where there is no such run or snapshot, or its encoder isn't the one that `config` asks for.
     """
     source = Path(str(config.freeze.encoder_from))
     step, weights = _read(source)
@@ -43,11 +42,7 @@ def adopt_encoder(agent: Agent[Any], config: Config) -> int:
 
 
 def adopt_weights(agent: Agent[Any], file: Path) -> None:
-    """Give a module of `--encoder-factory` the weights of a safetensors file.
-
-    Raises:
-        SettingError: they aren't its own.
-    """
+    """Give a module of `--encoder-factory` the weights of a safetensors file; SettingError where they don't fit it."""
     for network in (agent.online, agent.target):
         stage = network.encoder.stages[0]
         assert isinstance(stage, ModuleStage)
@@ -68,21 +63,17 @@ def _read(source: Path) -> tuple[int, Weights]:
 
 
 def _traits(config: Config) -> dict[str, Any]:
-    """Return what an encoder's shapes depend on, by the name of the flag."""
+    """Return the settings that an encoder's shapes depend on, by the name of the flag."""
     projected = AGENTS[config.agent].projects
     return {
-        "environment's kind": _kind(config),
+        "environment's kind": f"{suite_of(config.env).label} ({shown_channels(config).replace('rgb', 'RGB')})",
         "--encoder": config.learning.encoder,
-        "--latent-options": config.freeze.latent_pool,
+        "--latent-pool": config.freeze.latent_pool,
         "--frame-stack": config.image.stack,
         "pixels it sees": config.view_size,
         "projections": "critic's and actor's" if projected else "none",
         "--latent-size": config.sac.latent_size if projected else None,
     }
-
-
-def _kind(config: Config) -> str:
-    return f"{suite_of(config.env).label} ({shown_channels(config).replace('rgb', 'RGB')})"
 
 
 def _shapes(tensors: Weights) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What groups amount to over several environments, for each set of groups that the environments share."""
+"""Sum up groups over several environments, for each set of groups that the environments share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ ScoreTable = Mapping[str, Mapping[str, Sequence[float]]]
 @dataclass(frozen=True)
 class Row:
     """One group: interquartile mean and profile [T] of normalised scores, if any can be normalised; probability of
-    improvement over the first row's group, if it isn't that."""
+    improvement over the first row's group, if it is another."""
 
     label: str
     mean: Estimate | None
@@ -49,26 +49,26 @@ class Aggregate:
 
 
 def aggregate(table: ScoreTable, *, order: Callable[[str], bool]) -> list[Aggregate]:
-    """One aggregate for every set of groups that some environments share; `order` puts its least label first."""
-    return [_over(table, environments, sorted(labels, key=order)) for labels, environments in _shared(table)]
+    """Return an aggregate for every set of groups that an environment has, over all environments that have it.
 
-
-def _shared(table: ScoreTable) -> list[tuple[list[str], list[str]]]:
-    """Return each set of labels that an environment has, with all environments that have it; one alone only if none
-    else has it."""
+    A group alone has one only if it is in no other set. `order` puts the least label of a set first.
+    """
     by_env = {env: [label for label, scores in groups.items() if scores] for env, groups in table.items()}
     sets = {frozenset(labels): labels for labels in by_env.values() if labels}
-    found = []
-    for key, labels in sets.items():
-        if len(key) > 1 or not any(key < other for other in sets):
-            found.append((labels, [env for env, own in by_env.items() if key <= set(own)]))
-    return found
+    return [
+        _over(table, [env for env, own in by_env.items() if key <= set(own)], sorted(labels, key=order))
+        for key, labels in sets.items()
+        if len(key) > 1 or not any(key < other for other in sets)
+    ]
 
 
 def _over(table: ScoreTable, environments: Sequence[str], labels: Sequence[str]) -> Aggregate:
     scores = {label: [np.array(table[env][label]) for env in environments] for label in labels}
     known = [env for env in environments if normalized(env, 0.0) is not None]
-    scaled = {label: [_normalized(env, table[env][label]) for env in known] for label in labels}
+    scaled = {
+        label: [np.array([normalized(env, score) for score in table[env][label]], dtype=float) for env in known]
+        for label in labels
+    }
     thresholds = _thresholds(scaled) if known else np.empty(0)
     rows = []
     for label in labels:
@@ -81,12 +81,8 @@ def _over(table: ScoreTable, environments: Sequence[str], labels: Sequence[str])
     return Aggregate(environments, [env for env in environments if env not in known], thresholds, rows)
 
 
-def _normalized(env: str, scores: Sequence[float]) -> np.ndarray:
-    return np.array([normalized(env, score) for score in scores], dtype=float)
-
-
 def _thresholds(scaled: Mapping[str, Scores]) -> np.ndarray:
-    """Normalised scores, evenly spaced, from 0 or the lowest score to the highest, with a margin."""
+    """Return normalised scores, evenly spaced, from 0 or the lowest score to the highest, with a margin."""
     every = np.concatenate([task for tasks in scaled.values() for task in tasks])
     low, high = min(0.0, float(every.min())), max(0.01, float(every.max()))
     margin = 0.05 * (high - low)

@@ -1,4 +1,4 @@
-"""What groups cost in compute and in memory, as tables, from the summaries that their runs left."""
+"""Tabulate the compute and the memory of groups, from the summaries that their runs left."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 from seer.reporting.curves import Group
 from seer.reporting.page import Table
 from seer.reporting.results import summary_of
+from seer.runs.folder import flatten
 from seer.runs.terminal import human_bytes
 from seer.sweeps.grid import short_name
 
@@ -59,21 +60,13 @@ def _memory(summaries: Sequence[Summary]) -> list[str]:
 
 
 def _change(summaries: Sequence[Summary], form: str, *pair: tuple[str, str]) -> str:
-    """Return a figure before and after the freeze; once, where there is but one or nothing changed."""
-    before, after = (_mean(summaries, *names) for names in pair)
-    if before is None or after is None or before == after:
-        shown = before if before is not None else after
-        return NONE if shown is None else format(shown, form)
-    return f"{before:{form}} → {after:{form}}"
+    """Return a mean before and after the freeze; once, where there is but one or nothing changed."""
+    known = dict.fromkeys(mean for names in pair if (mean := _mean(summaries, *names)) is not None)
+    return " → ".join(format(mean, form) for mean in known) or NONE
 
 
 def _mean(summaries: Sequence[Summary], *names: str) -> float | None:
-    """Return the mean of a nested figure over the summaries that have it."""
-    values = []
-    for summary in summaries:
-        value: Any = summary
-        for name in names:
-            value = value.get(name) if isinstance(value, dict) else None
-        if isinstance(value, int | float):
-            values.append(float(value))
-    return float(np.mean(values)) if values else None
+    """Return the mean of a nested number over the summaries that have it."""
+    values = [dict(flatten(summary)).get(".".join(names)) for summary in summaries]
+    known = [value for value in values if isinstance(value, int | float)]
+    return float(np.mean(known)) if known else None

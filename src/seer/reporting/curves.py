@@ -1,4 +1,4 @@
-"""Run folders, read and grouped into groups: what pictures and reports are made of."""
+"""Read run folders and group them into the curves of pictures and reports."""
 
 import json
 from collections.abc import Mapping, Sequence, Set
@@ -26,20 +26,20 @@ UNCOMPARED = CHANGEABLE | {"env", "agent", "freeze.at", "seed", "log_every"}
 
 @dataclass(frozen=True, eq=False)  # by identity, as a key
 class Run:
-    """What a picture needs of one run folder."""
+    """The settings and records of one run folder."""
 
     folder: Path
     settings: Mapping[str, Any]  # by dotted name
     records: Sequence[Record]
-    group: str | None = None  # what its sweep calls it, where its settings have no one name in all environments
+    variant: str | None = None  # its sweep's name for it, where its settings have no one name in all environments
 
     @property
     def label(self) -> str:
         """Name it for a reader: as its sweep does, or by its settings."""
-        return self.group or label(self.settings)
+        return self.variant or label(self.settings)
 
     def of_kind(self, kind: str) -> list[Record]:
-        """Its records of one kind, oldest first."""
+        """Return its records of one kind, oldest first."""
         return [record for record in self.records if record["kind"] == kind]
 
 
@@ -70,16 +70,11 @@ class Freezes:
 
 
 def read_run(folder: Path) -> Run:
-    """Return the settings and records of one run folder.
-
-    Raises:
-        SettingError: it is no run, or holds no evaluation yet.
-    """
+    """Return the settings and records of one run folder; SettingError where it is no run, or not evaluated yet."""
     settings = settings_of(RunFolder.open(folder).config)
-    missing = {"env", "agent", "seed", "freeze.at"} - settings.keys()
-    if missing:
-        raise SettingError(f"{folder}/config.json lacks {', '.join(sorted(missing))}: leave that run out")
     kinds = {"env": str, "agent": str, "seed": int, "freeze.at": str}
+    if missing := kinds.keys() - settings.keys():
+        raise SettingError(f"{folder}/config.json lacks {', '.join(sorted(missing))}: leave that run out")
     wrong = [name for name, kind in kinds.items() if not isinstance(settings[name], kind)]
     try:
         parse_freeze_at(settings["freeze.at"])
@@ -88,29 +83,20 @@ def read_run(folder: Path) -> Run:
     if wrong:
         raise SettingError(f"{folder}/config.json is damaged ({', '.join(wrong)}): leave that run out")
     run = Run(folder, settings, read_metrics(folder))
-    _refuse_gaps(run)
+    for kind, drawn in DRAWN.items():
+        for record in run.of_kind(kind):
+            if lacks := [name for name in drawn if not is_number(record.get(name))]:
+                damage = f"an {kind!r} record lacks {', '.join(lacks)}"
+                raise SettingError(f"{folder / METRICS_FILE} is damaged: {damage}")
     if not run.of_kind("eval"):
         raise SettingError(f"{folder} holds no evaluation yet: leave it out, or let it train to --eval-every")
     return run
 
 
-def _refuse_gaps(run: Run) -> None:
-    """SettingError where a record lacks one of the figures that are drawn."""
-    for kind, drawn in DRAWN.items():
-        for record in run.of_kind(kind):
-            lacks = [name for name in drawn if not is_number(record.get(name))]
-            if lacks:
-                raise SettingError(
-                    f"{run.folder / METRICS_FILE} is damaged: an {kind!r} record lacks {', '.join(lacks)}"
-                )
-
-
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Group runs that differ in the seed alone, `by_environment`. Groups of one label add what sets them apart in any
-    of the environments.
+    """Group runs that differ in the seed alone, `by_environment`; SettingError where two have the same seed too.
 
-    Raises:
-        SettingError: two runs have the same settings and the same seed.
+    Groups of one label add the settings that set them apart in any of the environments.
     """
     named: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -125,7 +111,10 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         for run in members:
             alternatives.setdefault(json.dumps([_value(run, each) for each in differing]), []).append(run)
         for same in alternatives.values():
-            _refuse_twins(same)
+            twins: dict[int, Run] = {}
+            for run in same:
+                if (twin := twins.setdefault(run.settings["seed"], run)) is not run:
+                    raise SettingError(f"{twin.folder} and {run.folder} have the same settings and seed: leave one out")
             groups.append(Group(environment, name + _difference(same[0], list(differences[name])), same))
     return by_environment(groups)
 
@@ -148,10 +137,7 @@ def label(settings: Mapping[str, Any]) -> str:
 
 def curve(group: Group, x: XAxis) -> Curve:
     """Return mean and sample standard deviation over seeds, at the steps at which all of them were evaluated; of a
-    single run, over its evaluation episodes, as recorded.
-
-    Raises:
-        SettingError: the seeds have no evaluated step in common.
+    single run, over its evaluation episodes, as recorded. SettingError where the seeds have no such step.
     """
     by_step = [{record["step"]: record for record in run.of_kind("eval")} for run in group.runs]
     steps = sorted(set.intersection(*(set(records) for records in by_step)))
@@ -184,14 +170,6 @@ def _difference(run: Run, names: Sequence[str]) -> str:
     """Say what a run's settings of these names are, ready to follow a label."""
     values = {name.rpartition(".")[2].replace("_", " "): _value(run, name) for name in names}
     return "".join(f", {name} {value}" for name, value in values.items() if value is not None)
-
-
-def _refuse_twins(runs: Sequence[Run]) -> None:
-    seeds: dict[int, Run] = {}
-    for run in runs:
-        twin = seeds.setdefault(run.settings["seed"], run)
-        if twin is not run:
-            raise SettingError(f"{twin.folder} and {run.folder} have the same settings and seed: leave one out")
 
 
 def freezes(group: Group, x: XAxis) -> list[Freezes]:

@@ -1,4 +1,4 @@
-"""Figures of a page: matplotlib's SVG, fit to stand inside HTML, with the value of every point in it."""
+"""Put figures into a page: matplotlib's SVG, fit to stand inside HTML, with the value of every point in it."""
 
 import io
 import re

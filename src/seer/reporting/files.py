@@ -1,4 +1,4 @@
-"""What analyses read and write: weights by step, pictures that overwrite nothing."""
+"""Read weights by step, and write pictures that overwrite nothing; for analyses."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -17,10 +17,9 @@ Item = TypeVar("Item")
 
 
 def weights_by_step(run: Path) -> dict[int, Callable[[], Weights]]:
-    """Return what reads a run's weights, by step: its snapshots and its last checkpoint, oldest first."""
-    found: dict[int, Callable[[], Weights]] = {
-        step: partial(read_snapshot, path) for step, path in list_snapshots(run).items()
-    }
+    """Return functions that read a run's weights, by step: its snapshots and its last checkpoint, oldest first."""
+    found: dict[int, Callable[[], Weights]] = {}
+    found |= {step: partial(read_snapshot, path) for step, path in list_snapshots(run).items()}
     step, weights = read_last(run)
     found.setdefault(step, lambda: weights)
     return dict(sorted(found.items()))
@@ -33,32 +32,38 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
 
 
 def new_picture(out: Path | None, *, default: Path) -> Path:
-    """Where to draw, before any work: SettingError where something is there already, or it is no picture."""
-    picture = default if out is None else out
-    if picture.suffix not in (".png", ".svg"):
-        raise SettingError(f"--out {picture} is no picture: let it end in .png or .svg")
+    """Return where to draw, before any work; SettingError where something is there already, or it is no picture."""
+    picture = refuse_other_formats(default if out is None else out)
     refuse_existing(picture, "--out")
     return picture
 
 
+def refuse_other_formats(picture: Path) -> Path:
+    """Return the file of a picture; SettingError where it isn't PNG or SVG."""
+    if picture.suffix not in (".png", ".svg"):
+        raise SettingError(f"--out {picture} is no picture: let it end in .png or .svg")
+    return picture
+
+
 def refuse_existing(path: Path, flag: str) -> None:
-    """SettingError where `path` exists or has no folder."""
+    """Raise SettingError where `path` exists or has no folder."""
     if path.exists():
         raise SettingError(f"{path} exists: delete it, or give another place by {flag}")
     if not path.parent.is_dir():
         raise SettingError(f"{flag} {path}: there is no folder {path.parent}")
 
 
-def write_picture(figure: Figure, path: Path, *, flag: str = "--out") -> None:
+def write_picture(figure: Figure, path: Path) -> None:
     """Write a figure, whole or not at all; SettingError where that can't be done."""
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:])
-    write(path, content.getvalue(), flag=flag)
+    write(path, content.getvalue())
 
 
-def write(path: Path, content: bytes, *, flag: str) -> None:
-    """Write a file, whole or not at all; SettingError where that can't be done."""
+def write(path: Path, content: bytes, *, flag: str = "--out") -> None:
+    """Write a file in a folder, which is made, whole or not at all; SettingError where that can't be done."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:
         raise SettingError(f"{flag} {path} can't be written ({error.strerror}): choose another file") from error

@@ -1,4 +1,4 @@
-"""What a folder given to `seer plot` or `seer report` means: a run, or all runs of the sweeps and exhibits in it."""
+"""Find the runs that a folder means: itself, or all runs of the sweeps and exhibits in it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,7 @@ from seer.sweeps.trial import Entry
 def read_folders(paths: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
     """Return the runs that the folders mean, each once, and by name why others aren't among them.
 
-    Raises:
-        SettingError: a folder is no run, holds no evaluation yet, and no sweep or exhibit was trained in it.
+    SettingError where a folder is no run, or not evaluated yet, and no sweep or exhibit was trained in it.
     """
     runs: dict[Path, Run] = {}
     missing: dict[str, str] = {}
@@ -45,20 +44,15 @@ def finished(trials: Sequence[Entry], root: Path, failures: Mapping[str, str]) -
 
 
 def _as_called(trials: Sequence[Entry], found: Mapping[str, Run]) -> list[Run]:
-    """Name a sweep's runs by the sweep's own groups, where a group is frozen at other steps elsewhere."""
-    labels: dict[str, set[str]] = {}
-    for trial in trials:
-        if trial.name in found:
-            labels.setdefault(trial.group, set()).add(found[trial.name].label)
-    several = any(len(each) > 1 for each in labels.values())
-    groups = {trial.name: trial.group for trial in trials}
-    return [dataclasses.replace(run, group=groups[name]) if several else run for name, run in found.items()]
+    """Name a sweep's runs by its own variants, where a variant is frozen at other steps elsewhere."""
+    variants = {trial.name: trial.variant for trial in trials if trial.name in found}
+    if len({(variants[name], run.label) for name, run in found.items()}) == len(set(variants.values())):
+        return list(found.values())
+    return [dataclasses.replace(run, variant=variants[name]) for name, run in found.items()]
 
 
 def _refuse_runs_below(path: Path) -> None:
-    """SettingError that says more than "no run" where the folders inside are some."""
-    below = sorted(folder for folder in path.glob("*/") if (folder / CONFIG_FILE).exists())
+    """Raise a SettingError that says more than "no run" where the folders inside are some."""
+    below = sum((folder / CONFIG_FILE).exists() for folder in path.glob("*/"))
     if below and not (path / CONFIG_FILE).exists():
-        raise SettingError(
-            f"{path} is no run and has no record of a sweep, but holds {len(below)} runs: give {path}/*/"
-        )
+        raise SettingError(f"{path} is no run and has no record of a sweep, but holds {below} runs: give {path}/*/")

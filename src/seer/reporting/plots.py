@@ -20,14 +20,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from seer.errors import SettingError
-from seer.reporting.curves import COLUMNS, Freezes, Group, Run, XAxis, curve, freezes, group_runs, why_frozen
-from seer.reporting.files import write_picture
+from seer.reporting.curves import COLUMNS, Group, Run, XAxis, curve, freezes, group_runs, why_frozen
+from seer.reporting.files import refuse_other_formats, write_picture
 from seer.reporting.folders import read_folders
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; markers for readers without colour.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-SYMBOLS = "●■▲◆▼✚"  # the same in text
+# Okabe and Ito's colours, which colour-blind readers tell apart; markers, also as text, for readers without colour.
+LOOKS = (
+    ("#0072B2", "o", "●"), ("#D55E00", "s", "■"), ("#009E73", "^", "▲"), ("#CC79A7", "D", "◆"), ("#E69F00", "v", "▼"),
+    ("#56B4E9", "P", "✚"),
+)  # fmt: skip
 AXIS_LABELS: dict[XAxis, str] = {
     "steps": "training steps (agent decisions)",
     "flops": "FLOPs (multiply-adds)",
@@ -43,21 +44,13 @@ STYLE: dict[Any, Any] = {
 
 
 def plot_runs(
-    folders: Sequence[Path],
-    *,
-    x: XAxis,
-    out: Path,
-    per_seed: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    folders: Sequence[Path], *, x: XAxis, out: Path, per_seed: bool = False, say: Callable[[str], None] = lambda _: None
 ) -> Path:
     """Draw the learning curves of the runs in `folders`, write them to `out` (.png or .svg), return `out`.
 
-    A folder of a sweep or an exhibit means its finished runs; `say` hears of the others. `per_seed` draws every
-    seed's own curve too.
-
-    Raises:
-        SettingError: no folder is given, one holds no run or no evaluation, two runs have the same settings and
-            seed, or `out` can't be written.
+    A folder of a sweep or an exhibit means its finished runs; `say` hears of the others. `per_seed` draws every seed's
+    own curve too. SettingError where a folder holds no run or no evaluation, two runs have the same settings and seed,
+    or `out` can't be written.
     """
     if not folders:
         raise SettingError("no run to plot: give one folder or more, seer plot DIR...")
@@ -71,39 +64,29 @@ def plot_runs(
 
 def plot_groups(groups: Sequence[Group], *, x: XAxis, out: Path, per_seed: bool = False) -> Path:
     """Do `plot_runs` with runs that were read and grouped before."""
-    if out.suffix not in (".png", ".svg"):
-        raise SettingError(f"--out {out} is no picture: let it end in .png or .svg")
+    refuse_other_formats(out)
     with rc_context(STYLE):
-        figure = draw_groups(groups, x=x, per_seed=per_seed)
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another file") from error
-        write_picture(figure, out)
+        write_picture(draw_groups(groups, x=x, per_seed=per_seed), out)
     return out
 
 
 def draw_groups(groups: Sequence[Group], *, x: XAxis, per_seed: bool = False) -> Figure:
-    """Draw the figure of `plot_runs`: a panel per environment, a curve per group, one legend below.
-
-    Raises:
-        SettingError: seeds of a group were never evaluated at the same step.
-    """
+    """Draw the figure of `plot_runs`: a panel per environment, a curve per group, one legend below."""
     labels = list(dict.fromkeys(group.label for group in groups))
     environments = list(dict.fromkeys(group.environment for group in groups))
     num_columns = min(len(environments), 4)
     num_rows = -(-len(environments) // num_columns)
     width, height = PANEL_INCHES
     figure = Figure(figsize=(width * num_columns, height * num_rows), layout="constrained")
-    panels = [figure.add_subplot(num_rows, num_columns, place + 1) for place in range(len(environments))]
-    for axes, environment in zip(panels, environments, strict=True):
+    for place, environment in enumerate(environments, start=1):
+        axes = figure.add_subplot(num_rows, num_columns, place)
         for group in groups:
             if group.environment == environment:
                 draw_group(axes, group, style=labels.index(group.label), x=x, per_seed=per_seed)
         if len(groups) == len(groups[0].runs) == 1:
             draw_episodes(axes, groups[0].runs[0], x=x)
         finish_panel(axes, environment, x=x)
-    add_legend(figure, panels, groups)
+    add_legend(figure, groups)
     return figure
 
 
@@ -112,7 +95,7 @@ def draw_groups(groups: Sequence[Group], *, x: XAxis, per_seed: bool = False) ->
 
 def look(style: int) -> tuple[str, str, str]:
     """Return the colour, the marker and the symbol of the curves of this number."""
-    return COLOURS[style % len(COLOURS)], MARKERS[style % len(MARKERS)], SYMBOLS[style % len(SYMBOLS)]
+    return LOOKS[style % len(LOOKS)]
 
 
 def draw_line(
@@ -137,49 +120,35 @@ def draw_group(axes: Axes, group: Group, *, style: int, x: XAxis, per_seed: bool
     width = 1.4 if len(moments) == 1 else 0.9
     for number, moment in enumerate(moments):
         axes.axvline(moment.x, color=colour, ls="--", lw=width, zorder=2, gid=f"freeze-{style}-{number}")
-    if moments and not axes.texts:  # one label for all lines: their colours tell whose they are
+    if axes.texts:  # one label for all lines: their colours tell whose they are
+        return
+    frozen, why = sum(len(moment.runs) for moment in moments), why_frozen(group.runs[0])
+    alone = len(group.runs) == 1 and why
+    style_of_text: Any = {"color": colour, "fontsize": 9, "va": "bottom"}
+    if moments:
+        several = "freeze" if frozen == len(group.runs) else f"freeze ({frozen} of {len(group.runs)} seeds)"
         above = axes.get_xaxis_transform()  # x in data, y as a fraction of the panel
-        name, at = freeze_name(group, moments), moments[0].x
-        axes.text(at, 1.015, name, transform=above, color=colour, fontsize=9, ha="center", va="bottom")
-    elif len(group.runs) == 1 and not moments and not axes.texts and why_frozen(group.runs[0]):
-        name = f"not frozen: {why_frozen(group.runs[0])}"
-        axes.text(1, 1.015, name, transform=axes.transAxes, color=colour, fontsize=9, ha="right", va="bottom")
-
-
-def freeze_name(group: Group, moments: Sequence[Freezes]) -> str:
-    """Say what stands at the first line of a group's freezes: of a single automatic one, its reason too."""
-    frozen = sum(len(moment.runs) for moment in moments)
-    if len(group.runs) == 1 and why_frozen(group.runs[0]):
-        return f"freeze: {why_frozen(group.runs[0])}"
-    return "freeze" if frozen == len(group.runs) else f"freeze ({frozen} of {len(group.runs)} seeds)"
+        name = f"freeze: {why}" if alone else several
+        axes.text(moments[0].x, 1.015, name, transform=above, ha="center", **style_of_text)
+    elif alone:
+        axes.text(1, 1.015, f"not frozen: {why}", transform=axes.transAxes, ha="right", **style_of_text)
 
 
 def draw_episodes(axes: Axes, run: Run, *, x: XAxis) -> None:
     """Draw the returns of training episodes as faint dots."""
-    episodes = run.of_kind("episode")
-    if episodes:
+    points = [(episode[COLUMNS[x]], episode["episode_return"]) for episode in run.of_kind("episode")]
+    if points:
         axes.plot(
-            [episode[COLUMNS[x]] for episode in episodes],
-            [episode["episode_return"] for episode in episodes],
-            linestyle="",
-            marker=".",
-            markersize=4,
-            markeredgewidth=0,
-            color=GREY,
-            alpha=0.35,
-            zorder=1,
-            rasterized=True,
-            label="training episodes",
-        )
+            *zip(*points, strict=True), linestyle="", marker=".", markersize=4, markeredgewidth=0, color=GREY,
+            alpha=0.35, zorder=1, rasterized=True, label="training episodes",
+        )  # fmt: skip
 
 
 def finish_panel(axes: Axes, environment: str, *, x: XAxis) -> None:
     """Set title, axes with units, readable numbers."""
     axes.set_title(environment, loc="left", pad=16)
     axes.set_xlim(left=0)
-    exponent = 0
-    if x == "flops":
-        exponent = 3 * (math.floor(math.log10(max(axes.get_xlim()[1], 1))) // 3)
+    exponent = 3 * (math.floor(math.log10(max(axes.get_xlim()[1], 1))) // 3) if x == "flops" else 0
     axes.set_xlabel(f"FLOPs ($10^{{{exponent}}}$ multiply-adds)" if x == "flops" else AXIS_LABELS[x])
     axes.set_ylabel("score per episode")
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -188,10 +157,10 @@ def finish_panel(axes: Axes, environment: str, *, x: XAxis) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
 
 
-def add_legend(figure: Figure, panels: Sequence[Axes], groups: Sequence[Group]) -> None:
+def add_legend(figure: Figure, groups: Sequence[Group]) -> None:
     """Add one legend below all panels, each label once, in room of its own; its last entry explains the bands."""
     entries: dict[str, Artist] = {}
-    for axes in panels:
+    for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(name, handle)
     entries[f"± one standard deviation over {band(groups)}"] = Patch(color=GREY, alpha=0.3, linewidth=0)
@@ -205,10 +174,9 @@ def add_legend(figure: Figure, panels: Sequence[Axes], groups: Sequence[Group]) 
 
 
 def band(groups: Sequence[Group]) -> str:
-    """Say what the bands of these groups' curves are a standard deviation over."""
+    """Say over how many seeds, or over which episodes, the bands are a standard deviation."""
     seeds = {len(group.runs) for group in groups}
-    several = sorted(seeds - {1})
-    over = f"{'-'.join(map(str, several))} seeds"
-    if 1 not in seeds:
-        return over
-    return f"{over}, or evaluation episodes of a single one" if several else "evaluation episodes"
+    if seeds == {1}:
+        return "evaluation episodes"
+    over = f"{'-'.join(map(str, sorted(seeds - {1})))} seeds"
+    return f"{over}, or evaluation episodes of a single one" if 1 in seeds else over

@@ -12,25 +12,21 @@ from matplotlib.figure import Figure
 from seer.errors import SettingError
 from seer.reporting.aggregates import Aggregate
 from seer.reporting.cost_tables import cost_tables
-from seer.reporting.curves import UNCOMPARED, Run, XAxis, curve, differing_settings, freezes, why_frozen
+from seer.reporting.curves import UNCOMPARED, Run, XAxis, by_environment, curve, differing_settings, freezes, why_frozen
 from seer.reporting.figures import inline_svg
+from seer.reporting.files import write
 from seer.reporting.page import Charts, Picture, Section, Table, render
 from seer.reporting.plots import AXIS_LABELS, PANEL_INCHES, STYLE, band, draw_group, draw_line, finish_panel, look
 from seer.reporting.results import Column, Illustration, Results, summary_of
 from seer.reporting.statistics import RESAMPLES, Estimate
-from seer.runs.checkpoints import write_atomically
 from seer.sweeps.grid import short_name
 
-NONE = "-"
+NONE, UNREACHED = "-", ["0", "not reached"]
 SVG_STYLE = STYLE | {"svg.hashsalt": "seer", "font.size": 10, "figure.figsize": PANEL_INCHES}
 
 
 def write_report(paths: Sequence[Path], *, out: Path) -> Path:
-    """Write the page about the runs and sweeps in `paths` to `out`; return `out`.
-
-    Raises:
-        SettingError: a path holds no run and no sweep, or `out` can't be written.
-    """
+    """Write the page about the runs and sweeps in `paths` to `out`; SettingError where a path holds neither."""
     if out.suffix not in (".html", ".htm"):
         raise SettingError(f"--out {out} is no page: let it end in .html")
     title = str(paths[0]) if len(paths) == 1 else f"{len(paths)} runs and sweeps"
@@ -38,17 +34,8 @@ def write_report(paths: Sequence[Path], *, out: Path) -> Path:
 
 
 def write_page(results: Results, *, out: Path) -> Path:
-    """Write the page about these results to `out`; return `out`.
-
-    Raises:
-        SettingError: it can't be written.
-    """
-    content = page(results, start=out.parent)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, content.encode())
-    except OSError as error:
-        raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another file") from error
+    """Write the page about these results to `out`; return `out`."""
+    write(out, page(results, start=out.parent).encode())
     return out
 
 
@@ -58,8 +45,8 @@ def page(results: Results, *, start: Path) -> str:
     shown = f"{num_runs} of {num_runs + len(results.missing)} runs are shown."
     differences = [Table(["what", "here", "in the paper"], results.differences)] if results.differences else []
     sections = []
-    if absent := [[name, reason] for name, reason in {**results.missing, **results.failures}.items()]:
-        sections.append(Section("Not shown", [Table(["what", "why"], absent)]))
+    if absent := {**results.missing, **results.failures}:
+        sections.append(Section("Not shown", [Table(["what", "why"], list(absent.items()))]))
     sections += map(_illustration, results.illustrations)
     if results.groups:
         sections += [_scores(results, column) for column in results.columns]
@@ -74,25 +61,16 @@ def page(results: Results, *, start: Path) -> str:
 
 def _scores(results: Results, column: Column) -> Section:
     """Make a score table, with what was published beside it, and what all environments amount to together."""
-    head = [
-        "environment",
-        "group",
-        "seeds",
-        column.title,
-        *([f"paper, {column.published_at}"] * bool(column.published)),
-    ]
+    head = ["environment", "group", "seeds", column.title]
+    head += [f"paper, {column.published_at}"] * bool(column.published)
     rows = []
-    for env in results.envs:
-        for group in results.in_column(column):
-            if group.environment != env:
-                continue
-            spread = results.spread(group, column)
-            counted = [str(spread.count), str(spread)] if spread else ["0", "not reached"]
-            row = [short_name(env), group.label, *counted]
-            if column.published:
-                known = column.published.get((env, group.label))
-                row.append(f"{known[0]:,.1f} ± {known[1]:,.1f}" if known else NONE)
-            rows.append(row)
+    for group in by_environment(results.in_column(column)):
+        spread = results.spread(group, column)
+        row = [short_name(group.environment), group.label, *([str(spread.count), str(spread)] if spread else UNREACHED)]
+        if column.published:
+            known = column.published.get((group.environment, group.label))
+            row.append(f"{known[0]:,.1f} ± {known[1]:,.1f}" if known else NONE)
+        rows.append(row)
     note = "Mean ± sample standard deviation over seeds; a score is the mean of an evaluation's episodes."
     if column.flops or column.equal_flops:
         note += " At a FLOPs budget, on the line between the evaluations before and after it."
@@ -108,11 +86,11 @@ def _scores(results: Results, column: Column) -> Section:
         "on DeepMind Control."
     )
     last = intervals if found else "No aggregates: no group has a score here."
-    return Section(_capital(column.title), [Table(head, rows, 2, note), *aggregates, last])
+    return Section(column.title[0].upper() + column.title[1:], [Table(head, rows, 2, note), *aggregates, last])
 
 
 def _aggregate(results: Results, each: Aggregate, *, alone: bool) -> list[Table | Charts]:
-    """Tabulate some groups over the environments that they share, with what couldn't be told of them."""
+    """Tabulate some groups over the environments that they share, and say which numbers are missing, and why."""
     first = each.rows[0].label
     head = ["group", "interquartile mean, normalised", f"probability of improvement over {first}"]
     rows = [[row.label, *(NONE if x is None else _interval(x) for x in (row.mean, row.better))] for row in each.rows]
@@ -249,7 +227,3 @@ def _freeze(run: Run) -> list[str]:
 def _interval(estimate: Estimate) -> str:
     value, low, high = (float(bound) for bound in (estimate.value, estimate.low, estimate.high))
     return f"{value:.2f} ({low:.2f} to {high:.2f})" if low < high else f"{value:.2f}"  # one seed has no interval
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

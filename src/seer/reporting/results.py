@@ -1,4 +1,4 @@
-"""What many runs amount to: scores by environment and group, what is missing, what it all cost."""
+"""Sum up many runs: scores by environment and group, with the runs that are missing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,9 +30,12 @@ class Column:
     published_at: str = ""
 
 
+COLUMNS = [Column("score at the end"), Column("score at equal FLOPs", equal_flops=True)]
+
+
 @dataclass(frozen=True)
 class Illustration:
-    """A picture (PNG) of the page, with what it shows, and a table below it if `head` names its columns."""
+    """A picture (PNG) of the page with its caption, and a table below it if `head` names its columns."""
 
     title: str
     caption: str
@@ -43,11 +46,11 @@ class Illustration:
 
 @dataclass(frozen=True)
 class Results:
-    """Runs grouped into groups, and what a page says about them.
+    """Groups of runs, and the text and pictures of a page about them.
 
     missing: run name -> why it isn't among the groups.
     failures: name of an analysis -> why it failed.
-    differences: from the paper: what, here, and in the paper.
+    differences: from the paper: the setting, here, and in the paper.
     """
 
     title: str
@@ -61,25 +64,22 @@ class Results:
 
     @classmethod
     def of_folders(cls, paths: Sequence[Path], *, title: str) -> "Results":
-        """Of run folders and folders of sweeps and exhibits, each group labelled by its settings.
+        """Return the results of run folders and folders of sweeps and exhibits, each group labelled by its settings.
 
-        Raises:
-            SettingError: a path is neither, or holds nothing to show.
+        SettingError where a path is neither, or holds nothing to show.
         """
         runs, missing = read_folders(paths)
         if not runs and not missing:
             raise SettingError("no run to report: give folders of runs or of sweeps, seer report DIR...")
-        columns = [Column("score at the end"), Column("score at equal FLOPs", equal_flops=True)]
-        return cls(title, [], group_runs(runs), missing, ("steps", "flops", "seconds"), columns)
+        return cls(title, [], group_runs(runs), missing, ("steps", "flops", "seconds"), COLUMNS)
 
     @property
     def envs(self) -> list[str]:
-        """Return the environments in the order of the groups."""
         return list(dict.fromkeys(group.environment for group in self.groups))
 
     @property
     def labels(self) -> list[str]:
-        """Labels in the order of the groups; a label looks the same in every chart."""
+        """Return the labels in the order of the groups; a label looks the same in every chart."""
         return list(dict.fromkeys(group.label for group in self.groups))
 
     def in_column(self, column: Column) -> list[Group]:
@@ -89,7 +89,7 @@ class Results:
         return [group for label in column.groups for group in self.groups if group.label == label]
 
     def scores(self, group: Group, column: Column) -> list[float]:
-        """One score per run of the group; a run that never reached the budget has none."""
+        """Return a score per run of the group; a run that never reached the budget has none."""
         budget = column.flops
         if column.equal_flops:
             rivals = [each for each in self.in_column(column) if each.environment == group.environment]
@@ -109,15 +109,9 @@ class Results:
         table: dict[str, dict[str, list[float]]] = {}
         for group in self.in_column(column):
             table.setdefault(group.environment, {})[group.label] = self.scores(group, column)
-        return aggregate(table, order=lambda label: not self._never_freezes(label))
-
-    def _never_freezes(self, label: str) -> bool:
-        return all(
-            parse_freeze_at(run.settings["freeze.at"]).is_never
-            for group in self.groups
-            if group.label == label
-            for run in group.runs
-        )
+        runs = [(group.label, run) for group in self.groups for run in group.runs]
+        freezing = {label for label, run in runs if not parse_freeze_at(run.settings["freeze.at"]).is_never}
+        return aggregate(table, order=lambda label: label in freezing)
 
 
 def summary_of(run: Run) -> dict[str, Any] | None:

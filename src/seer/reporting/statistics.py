@@ -1,4 +1,4 @@
-"""Statistics over seeds and environments: what the paper prints, and what the field now expects.
+"""Statistics over seeds and environments: those that the paper prints, and those that the field now expects.
 
 Mean and standard deviation are the paper's. Interquartile mean, performance profiles, probability of improvement
 and stratified bootstrap intervals follow Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the
@@ -17,7 +17,7 @@ import numpy as np
 Scores = Sequence[np.ndarray]
 RESAMPLES = 10_000
 BOOTSTRAP_SEED = 0
-"""Figures and reports draw their resamples from this seed, so that the same runs give the same intervals."""
+"""Tables and charts draw their resamples from this seed, so that the same runs give the same intervals."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,7 @@ class Estimate:
 
 
 def spread(scores: Sequence[float]) -> Spread:
-    """Return mean and sample standard deviation (R - 1 in the denominator) of R scores.
-
-    Raises:
-        ValueError: there is no score.
-    """
+    """Return mean and sample standard deviation (R - 1 in the denominator) of R scores; ValueError where R is 0."""
     if not len(scores):
         raise ValueError("no score to average")
     values = np.asarray(scores, dtype=float)
@@ -56,7 +52,7 @@ def spread(scores: Sequence[float]) -> Spread:
 
 
 def interquartile_mean(scores: Scores) -> np.ndarray:
-    """Mean of the middle half of all scores pooled, [...]; a quarter of the runs, rounded down, is cut at each end."""
+    """Return the mean of the middle half of all scores pooled, [...]; a quarter, rounded down, is cut at each end."""
     pooled = np.sort(np.concatenate(scores, axis=-1), axis=-1)
     cut = pooled.shape[-1] // 4
     return np.asarray(pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1))
@@ -72,9 +68,7 @@ def probability_of_improvement(scores: Scores, others: Scores) -> np.ndarray:
     """Tell how likely a run of the first kind beats one of the second in the same environment, [...].
 
     The share of won pairs, ties counting half, averaged over environments (Agarwal et al. 2021, section 4.3).
-
-    Raises:
-        ValueError: the two kinds were not run in the same number of environments.
+    ValueError where the two kinds were not run in the same number of environments.
     """
     wins = []
     for ours, theirs in zip(scores, others, strict=True):

@@ -17,7 +17,7 @@ ENTRY = tuple(field.name for field in dataclasses.fields(Entry))
 
 @dataclass(frozen=True)
 class Manifest:
-    """A sweep's trials, and why those that failed did."""
+    """A sweep's trials, and by name why those that failed did."""
 
     title: str
     trials: tuple[Entry, ...]
@@ -30,40 +30,27 @@ class Manifest:
         write_atomically(file, json.dumps(record, indent=2).encode() + b"\n")
 
     def joined(self, file: Path) -> "Manifest":
-        """Return it with the trials that the manifest in `file`, if there is one, has beside these.
-
-        Raises:
-            SettingError: it is damaged.
-        """
+        """Return it with the other trials of the manifest in `file`, if there is one; SettingError where it is none."""
         if not file.exists():
             return self
-        earlier = self.read(file)
-        names = {trial.name for trial in self.trials}
+        earlier, names = self.read(file), {trial.name for trial in self.trials}
         others = tuple(trial for trial in earlier.trials if trial.name not in names)
         return Manifest(self.title, (*others, *self.trials), earlier.failures | self.failures)
 
     @classmethod
     def read(cls, file: Path) -> "Manifest":
-        """Read the manifest in `file`.
-
-        Raises:
-            SettingError: there is none, or it is none.
-        """
+        """Read the manifest in `file`; SettingError where there is none, or it is none."""
         try:
             record: dict[str, Any] = json.loads(file.read_bytes())
             return cls(record["title"], tuple(map(_entry, record["trials"])), record["failures"])
         except OSError as error:
             raise SettingError(f"{file} can't be read ({error.strerror}): give the folder of a sweep") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, StopIteration) as error:
             raise SettingError(f"{file} is no record of a sweep: give one that `seer sweep` wrote") from error
 
 
 def manifests_in(folder: Path) -> list[Manifest]:
-    """Read what `seer sweep` (sweep.json) and `seer reproduce` (fig3.json) recorded in a folder, in order of names.
-
-    Raises:
-        SettingError: one is damaged.
-    """
+    """Read what `seer sweep` (sweep.json) and `seer reproduce` (fig3.json) recorded in a folder, in order of names."""
     return [Manifest.read(file) for file in sorted(folder.glob("*.json")) if _names_trials(file)]
 
 
@@ -75,6 +62,6 @@ def _names_trials(file: Path) -> bool:
 
 
 def _entry(trial: Mapping[str, Any]) -> Entry:
-    """Read a trial; versions before this one called its group "arm" and kept its flags too."""
-    group = trial["group"] if "group" in trial else trial["arm"]
-    return Entry(trial["name"], trial["env"], group, trial["seed"])
+    """Read a trial; earlier versions called its variant "group" or "arm"."""
+    variant = next(trial[name] for name in ("variant", "group", "arm") if name in trial)
+    return Entry(trial["name"], trial["env"], variant, trial["seed"])

@@ -1,32 +1,35 @@
-"""What a sweep will cost, from real parts: FLOPs from the agent's own networks, bytes from the replay's rows and the
-run's own memory budget.
-"""
+"""Tell what a sweep will cost: FLOPs of the agent's own networks, bytes of the replay's rows and the run's budget."""
 
+import bisect
 import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from seer.agents.agent import Agent
 from seer.config import Config, config_from_json, config_to_json
 from seer.core.flops import Cost
 from seer.core.phase import Phase
+from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
 from seer.replay import RowFormat
 from seer.runs.budget import disk_bytes
 from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, settings_of
-from seer.sweeps.manifest import MANIFEST_FILE
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.trial import Needs, Trial, naming, state_of
 from seer.training.build import build_schedule
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
-from seer.training.build_replay import build_budget
+from seer.training.build_replay import build_budget, replay_bytes
 from seer.training.cost import run_flops
 from seer.validation import parse_memory
+
+MOST_STEPS = 10**12
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,6 @@ class Planned:
 
     @property
     def config(self) -> Config:
-        """Return the trial's settings."""
         return self.trial.config
 
     @property
@@ -66,46 +68,18 @@ class Planned:
         return state_of(self.trial.folder(root)) == "finished"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep will do: the trials of `planned` in the folder `root`, recorded there in the file `manifest`.
+def plan_trials(trials: Sequence[Trial], *, root: Path, options: SweepOptions) -> list[Planned]:
+    """Return what every trial will cost, but for the hours; write nothing.
 
-    remark: what is said behind the sum of its costs.
-    """
-
-    title: str
-    planned: Sequence[Planned]
-    root: Path
-    options: SweepOptions
-    manifest: str = MANIFEST_FILE
-    remark: str = ""
-
-
-def make_plan(
-    title: str,
-    trials: Sequence[Trial],
-    *,
-    root: Path,
-    options: SweepOptions,
-    manifest: str = MANIFEST_FILE,
-    remark: str = "",
-) -> Plan:
-    """Return the plan of a sweep, once nothing is known to be wrong with it; write nothing.
-
-    Raises:
-        SettingError: a trial's settings don't fit its environment, or `root` holds other runs.
+    SettingError where a trial's settings don't fit its environment, or `root` holds other runs.
     """
     planned = cost_trials(trials, options)
     refuse_other_runs(planned, root)
-    return Plan(title, planned, root, options, manifest, remark)
+    return planned
 
 
 def cost_trials(trials: Sequence[Trial], options: SweepOptions) -> list[Planned]:
-    """Return what every trial will cost, but for the hours.
-
-    Raises:
-        SettingError: a trial's settings don't fit its environment.
-    """
+    """Return what every trial will cost, but for the hours; SettingError where one doesn't fit its environment."""
     costs: dict[Config, Planned] = {}
     planned = []
     for trial in trials:
@@ -117,13 +91,35 @@ def cost_trials(trials: Sequence[Trial], options: SweepOptions) -> list[Planned]
     return planned
 
 
+@cache
+def steps_within(config: Config, flops: float) -> int:
+    """Return the steps after which a run of these settings, of any length, has spent `flops` multiply-adds."""
+    _, agent, frame, after = _built(config)
+    capacity = replay_bytes(config, frame, agent.latent) // frame.num_bytes
+
+    def spent(steps: int) -> int:
+        return _flops(dataclasses.replace(config, steps=steps), agent.cost, after=after, capacity=capacity)[0]
+
+    return bisect.bisect_left(range(MOST_STEPS), flops, key=spent)
+
+
+def _built(config: Config) -> tuple[PixelEnvironment, Agent[Any], RowFormat, Phase]:
+    """Return the environment, the agent, the row of a frame, and the phase after the freeze."""
+    environment = build_environment(config, training=False)
+    agent = build_agent(config, environment, torch.device("cpu"))
+    frame = RowFormat(environment.frame_shape, torch.uint8)
+    return (
+        environment,
+        agent,
+        frame,
+        Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=agent.latent.num_bytes),
+    )
+
+
 def _planned(trial: Trial, options: SweepOptions) -> Planned:
     """Return a trial and its costs; it asks for its own memory budget, but for what was set by hand."""
     config = trial.config
-    environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"))
-    frame, latent = RowFormat(environment.frame_shape, torch.uint8), agent.latent
-    after = Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=latent.num_bytes)
+    environment, agent, frame, after = _built(config)
     budget = build_budget(config, environment, agent)
     flops, baseline = _flops(config, agent.cost, after=after, capacity=budget.replay // frame.num_bytes)
     stores_latents = not config.freeze.choice.is_never and after is Phase.LATENTS
@@ -140,21 +136,18 @@ def _planned(trial: Trial, options: SweepOptions) -> Planned:
         disk_bytes=disk_bytes(
             agent, budget.replay, new=config.checkpoint_every * frame.num_bytes, compared=config.freeze.probe_size
         ),
-        row_bytes=(frame.num_bytes, latent.num_bytes if stores_latents else frame.num_bytes),
+        row_bytes=(frame.num_bytes, agent.latent.num_bytes if stores_latents else frame.num_bytes),
     )
 
 
 def _flops(config: Config, cost: Cost, *, after: Phase, capacity: int) -> tuple[int, int]:
     """Return the multiply-adds of the run, at most if it finds its freeze itself, and of the same one without."""
     first_update, every = build_schedule(config).first_update, config.learning.update_every
-
-    def at(moment: int | None) -> tuple[int, int]:
-        return run_flops(
-            cost, after=after, updates=config.learning.updates_per_step, steps=config.steps,
-            first_update=first_update, frozen_at=moment, capacity=capacity, update_every=every,
-        )  # fmt: skip
-
-    never, total = at(config.freeze_step)
+    at = partial(
+        run_flops, cost, after=after, updates=config.learning.updates_per_step, steps=config.steps,
+        first_update=first_update, capacity=capacity, update_every=every,
+    )  # fmt: skip
+    never, total = at(frozen_at=config.freeze_step)
     freeze = config.freeze
     if freeze.choice.rule is None:
         return total, never
@@ -163,13 +156,13 @@ def _flops(config: Config, cost: Cost, *, after: Phase, capacity: int) -> tuple[
     # Linear in the moment between these, but for steps at updates, so the dearest freeze is near one, or there is none.
     corners = {earliest, first_update, capacity, config.steps}
     moments = {corner + near for corner in corners for near in range(1 - every, every)}
-    dearest = max(never, *(at(moment)[1] for moment in moments if 0 < moment <= config.steps))
+    dearest = max(never, *(at(frozen_at=moment)[1] for moment in moments if 0 < moment <= config.steps))
     looked_at = 2 * freeze.probe_size * (config.steps // freeze.probe_every) if rule.compares_features else 0
     return dearest + looked_at * cost.encoder.multiply_adds, never
 
 
 def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
-    """Refuse a run folder of a trial's name that holds another run: nothing is mixed up, nothing overwritten."""
+    """Raise SettingError where a run folder of a trial's name holds another run: nothing is mixed up or overwritten."""
     for each in planned:
         folder = each.trial.folder(root)
         if not (folder / CONFIG_FILE).exists():
@@ -177,22 +170,17 @@ def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
         theirs = RunFolder.open(folder).config
         with suppress(SettingError):  # an earlier version's: settings that it didn't know have their defaults
             theirs = config_to_json(config_from_json(theirs))
-        differing = _differing(_told_apart(config_to_json(each.config)), _told_apart(theirs))
-        for name in ("precision", "convolution"):
-            if getattr(each.config.learning, name) == "auto":  # as the machine that began it decided
-                differing = [found for found in differing if found != f"learning.{name}"]
-        if differing:
+        # "auto" is as the machine that began the run decided.
+        decided = {f"learning.{n}" for n in ("precision", "convolution") if getattr(each.config.learning, n) == "auto"}
+        mine, other = map(_told_apart, (config_to_json(each.config), theirs))
+        names = (mine.keys() | other.keys()) - CHANGEABLE - decided
+        if differing := sorted(name for name in names if mine.get(name) != other.get(name)):
             raise SettingError(
                 f"--out {root}: {folder} is another run (it differs in {', '.join(differing)}); choose another --out"
             )
 
 
 def _told_apart(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the name of the run that another's encoder comes from, wherever that run lies."""
+    """Return the settings, with only the name of the run that another's encoder comes from, wherever that run lies."""
     settings, name = settings_of(config), "freeze.encoder_from"
     return settings | ({name: Path(settings[name]).name} if isinstance(settings.get(name), str) else {})
-
-
-def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    names = (ours.keys() | theirs.keys()) - CHANGEABLE
-    return sorted(name for name in names if ours.get(name) != theirs.get(name))

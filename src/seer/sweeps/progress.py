@@ -1,10 +1,10 @@
-"""One live view of all trials: how far each is, what it scores, and how long the rest takes."""
+"""One live view of all trials: how far each is, its score, and how long the rest takes."""
 
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group
@@ -20,7 +20,7 @@ SHOWN = 16
 
 
 class Follower:
-    """Reads what a run appends to its metrics, without reading anything twice."""
+    """Read the records that a run appends to its metrics, each once."""
 
     def __init__(self, folder: Path) -> None:
         self.file, self.offset = folder / METRICS_FILE, 0
@@ -35,16 +35,13 @@ class Follower:
                 if file.seek(0, 2) < self.offset:
                     self.offset = 0
                 file.seek(self.offset)
-                content = file.read()
+                whole, newline, _torn = file.read().rpartition(b"\n")
         except OSError:
             return
-        whole, _, _torn = content.rpartition(b"\n")
-        self.offset += len(whole) + 1 if whole else 0
+        self.offset += len(whole) + len(newline)
         for line in whole.splitlines():
-            try:
+            with suppress(ValueError):
                 self._take(json.loads(line))
-            except ValueError:
-                continue
 
     def _take(self, record: Mapping[str, Any]) -> None:
         self.step, self.flops = record["step"], record["flops"]
@@ -55,13 +52,9 @@ class Follower:
 
 
 class Progress:
-    """A table that refreshes on a terminal; elsewhere one line per event, and a summary every `quiet_seconds`.
+    """Show a table that refreshes on a terminal; elsewhere one line per event, and a summary every `quiet_seconds`.
 
-    Args:
-        root: the sweep's folder.
-        steps: training steps of each trial, by name.
-        flops: expected FLOPs of each trial, by name.
-        console: where to write.
+    `steps` and `flops` are those that each trial will take, by name; `root` is the sweep's folder.
     """
 
     def __init__(
@@ -87,9 +80,7 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.stop()
 
     def say(self, line: str) -> None:
@@ -98,22 +89,20 @@ class Progress:
 
     def started(self, trial: Trial, state: State) -> None:
         """Tell that a trial's training was started."""
-        what = {"resumable": "goes on from its checkpoint", "dead": "starts anew: it died before its first checkpoint"}
-        self.say(f"{trial.name}: {what.get(state, 'starts')}")
+        how = {"resumable": "goes on from its checkpoint", "dead": "starts anew: it died before its first checkpoint"}
+        self.say(f"{trial.name}: {how.get(state, 'starts')}")
 
     def ended(self, trial: Trial, outcome: Outcome, *, new: bool = True) -> None:
         """Tell that a trial came to its end, just now or (`new` False) before this sweep."""
         self.ends[trial.name] = outcome
         self._follow(trial)
-        if not new:
-            return
         score = self.followers[trial.name].score
         if outcome.kind == "finished":
-            self.say(f"{trial.name}: finished, score {'?' if score is None else f'{score:,.1f}'}")
-        elif outcome.kind == "stopped":
-            self.say(f"{trial.name}: {outcome.reason}")
+            said = f"finished, score {'?' if score is None else f'{score:,.1f}'}"
         else:
-            self.say(f"{trial.name}: {outcome.kind}: {outcome.reason}")
+            said = outcome.reason if outcome.kind == "stopped" else f"{outcome.kind}: {outcome.reason}"
+        if new:
+            self.say(f"{trial.name}: {said}")
 
     def update(self, running: Sequence[Trial]) -> None:
         """Show where the sweep stands."""
@@ -125,26 +114,21 @@ class Progress:
             self._follow(trial)
         headline = self._headline(len(running))
         if quiet:
-            progress = ", ".join(f"{trial.name} {self._share(trial):.0%}" for trial in running[:SHOWN])
-            self.say(f"{headline} | {progress}")
+            shares = {each.name: self.followers[each.name].step / self.steps[each.name] for each in running[:SHOWN]}
+            self.say(f"{headline} | {', '.join(f'{name} {share:.0%}' for name, share in shares.items())}")
         else:
             self._live.update(Group(Text(headline), self._table(running)))
 
     def _follow(self, trial: Trial) -> None:
         self.followers.setdefault(trial.name, Follower(trial.folder(self.root))).read()
 
-    def _share(self, trial: Trial) -> float:
-        return self.followers[trial.name].step / self.steps[trial.name]
-
-    def _is_finished(self, name: str) -> bool:
-        return name in self.ends and self.ends[name].kind == "finished"
-
     def _headline(self, running: int) -> str:
-        kinds = [outcome.kind for outcome in self.ends.values()]
-        failed = kinds.count("failed") + kinds.count("killed")
+        kinds = {name: outcome.kind for name, outcome in self.ends.items()}
+        count = list(kinds.values()).count
+        failed = count("failed") + count("killed")
         total = sum(self.flops.values())
         done = sum(
-            self.flops[name] if self._is_finished(name) else min(follower.flops, self.flops[name])
+            self.flops[name] if kinds.get(name) == "finished" else min(follower.flops, self.flops[name])
             for name, follower in self.followers.items()
         )
         if self._done_before is None:
@@ -152,7 +136,7 @@ class Progress:
         gained, seconds = done - self._done_before, time.monotonic() - self._began
         left = f" | about {(total - done) * seconds / gained / 3600:.1f} h left" if gained > 0 and seconds > 30 else ""
         return (
-            f"{kinds.count('finished')} of {len(self.steps)} finished, {running} training, {failed} failed"
+            f"{count('finished')} of {len(self.steps)} finished, {running} training, {failed} failed"
             f" | {done / total if total else 1:.0%} of {total:.2g} FLOPs{left}"
         )
 
@@ -166,5 +150,5 @@ class Progress:
             rate = "" if not follower.updates_per_second else f"{follower.updates_per_second:,.0f}"
             table.add_row(trial.name, f"{follower.step:,}", f"{self.steps[trial.name]:,}", score, rate)
         if len(running) > SHOWN:
-            table.add_row(f"and {len(running) - SHOWN} more", "", "", "", "")
+            table.add_row(f"and {len(running) - SHOWN} more")
         return table

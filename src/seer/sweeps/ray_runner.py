@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from seer.errors import SettingError
 from seer.runs.terminal import human_bytes
@@ -56,34 +56,24 @@ def follow(trial: Trial, root: Path, needs: Needs, retries: int, *forerunners: O
 
 
 class RayRunner:
-    """Runs trials as tasks of a Ray cluster.
+    """Run trials as tasks of a Ray cluster, in the sweep's folder `root`, which all nodes share.
 
-    Args:
-        root: the sweep's folder, on a file system that all nodes share.
-        address: auto or HOST:PORT of a cluster; local starts one on this machine.
-        needs: what each trial asks of a node, by name.
-        retries: how often a trial may go on from its checkpoint after it was killed or its node died.
-        progress: what a person sees.
+    `address` is auto or HOST:PORT of a cluster; local starts one on this machine. `needs` are by trial's name; a trial
+    that was killed, or whose node died, goes on from its checkpoint up to `retries` times.
     """
 
     def __init__(
         self, root: Path, *, address: str, needs: Mapping[str, Needs], retries: int, progress: Progress
     ) -> None:
-        self.root, self.address, self.needs, self.retries, self.progress = (
-            root.resolve(),
-            address,
-            needs,
-            retries,
-            progress,
-        )
+        self.root, self.address, self.needs = root.resolve(), address, needs
+        self.retries, self.progress = retries, progress
         self.pending: dict[Any, Trial] = {}  # by the reference of its task
         self.stopped = False
 
     def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
         """Bring every trial to its end; return how each ended.
 
-        Raises:
-            SettingError: there is no such cluster, a node doesn't see the folder, or a trial fits on no node.
+        SettingError where there is no such cluster, a node doesn't see the folder, or a trial fits on no node.
         """
         self._connect()
         try:
@@ -123,23 +113,18 @@ class RayRunner:
     def _submit(self, trial: Trial, tasks: Mapping[str, Any]) -> Any:
         needs = self.needs[trial.name]
         task = ray.remote(follow).options(
-            name=trial.name,
-            num_cpus=needs.cpus,
-            num_gpus=needs.gpus,
-            memory=needs.num_bytes,
-            max_retries=self.retries,
+            name=trial.name, num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.num_bytes, max_retries=self.retries
         )
         forerunners = [tasks[trial.after]] if trial.after else []
         return task.remote(trial, self.root, needs, self.retries, *forerunners)
 
     def _outcome(self, reference: Any) -> Outcome:
         try:
-            outcome: Outcome = ray.get(reference)
+            return cast(Outcome, ray.get(reference))
         except TaskCancelledError:
             return Outcome("stopped", "stopped")
         except RayError as error:
             return Outcome("stopped" if self.stopped else "killed", str(error).strip().splitlines()[-1])
-        return outcome
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stopped = True
@@ -147,7 +132,7 @@ class RayRunner:
             ray.cancel(reference)
 
     def _refuse_blind_nodes(self) -> None:
-        """Every node has to see this folder, or a trial whose node died couldn't go on elsewhere."""
+        """Raise SettingError where a node doesn't see the folder: a trial whose node died couldn't go on there."""
         blind = []
         for node in _nodes():
             here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -166,7 +151,7 @@ class RayRunner:
             )
 
     def _refuse_what_fits_nowhere(self) -> None:
-        """Ray would wait for ever for a node that is large enough."""
+        """Raise SettingError where a trial fits on no node: Ray would wait for ever for one that is large enough."""
         nodes = [node["Resources"] for node in _nodes()]
         for name, needs in self.needs.items():
             asked = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.num_bytes}

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from seer.signals import stop_signals
 from seer.sweeps.progress import Progress
-from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, ready, start, state_of
+from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, start, state_of
 from seer.system_info import free_bytes, usable_cores
 
 POLL_SECONDS = 0.2
@@ -20,7 +21,7 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Room:
-    """What the machine gives to a sweep: cores, bytes of memory, trials at a time (None: as many as fit)."""
+    """Hold the cores, bytes of memory, and trials at a time (None: as many as fit) that the machine gives a sweep."""
 
     cores: int
     num_bytes: int
@@ -39,33 +40,27 @@ class Room:
 
 
 def room_here(jobs: int | None = None) -> Room:
-    """Return the cores this process may use, and the memory that is free now."""
+    """Return the cores that this process may use, and the memory that is free now."""
     return Room(usable_cores(), free_bytes(), jobs)
 
 
 class Runner(Protocol):
     """Trains trials, somewhere."""
 
-    def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
-        """Bring every trial to its end; return how each ended."""
+    def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]: ...
 
 
 class LocalRunner:
-    """Runs trials as processes of this machine.
+    """Run trials as processes of this machine, in the sweep's folder `root`.
 
-    Args:
-        root: the sweep's folder.
-        needs: what each trial takes, by name.
-        room: what there is.
-        retries: how often a trial that was killed may go on from its checkpoint.
-        progress: what a person sees.
+    `needs` are by trial's name; a trial that was killed goes on from its checkpoint up to `retries` times.
     """
 
     def __init__(self, root: Path, *, needs: Mapping[str, Needs], room: Room, retries: int, progress: Progress) -> None:
         self.root, self.needs, self.room, self.retries, self.progress = root, needs, room, retries, progress
         self.running: dict[str, tuple[Trial, subprocess.Popen[bytes]]] = {}
         self.outcomes: dict[str, Outcome] = {}
-        self.deaths: dict[str, int] = {}
+        self.deaths: Counter[str] = Counter()
         self.held: set[str] = set()  # trials that another process writes
         self.stops = 0  # times that it was asked to stop
         self.told: set[str] = set()  # trials that were asked then
@@ -86,24 +81,30 @@ class LocalRunner:
         return self.outcomes
 
     def _start_what_fits(self, waiting: list[Trial]) -> list[Trial]:
-        """Start trials in their order; returns those that wait on. A busy folder waits for its process to end."""
-        finished = {name for name, outcome in self.outcomes.items() if outcome.kind == "finished"}
-        allowed = {trial.name for trial in ready(waiting, finished)}
+        """Start trials in their order; return those that wait on. A busy folder waits for its process to end."""
+        finished = {None, *(name for name, outcome in self.outcomes.items() if outcome.kind == "finished")}
         left = []
         for trial in waiting:
             taken = [self.needs[name] for name in self.running]
-            if self.stops or trial.name not in allowed or not self.room.fits(self.needs[trial.name], taken):
+            if self.stops or trial.after not in finished or not self.room.fits(self.needs[trial.name], taken):
                 left.append(trial)
                 continue
             state = state_of(trial.folder(self.root))
             if state == "busy":
                 left.append(trial)
-                self._say_held(trial)
+                if trial.name not in self.held:
+                    self.held.add(trial.name)
+                    self.progress.say(f"{trial.name}: another process writes this run; waiting for it to end")
             elif not self._was_finished(trial):
                 self.progress.started(trial, state)
                 self.running[trial.name] = trial, start(trial, self.root, self.needs[trial.name])
                 self._stop_latecomer(trial.name)
         return left
+
+    def _stop_latecomer(self, name: str) -> None:
+        """Stop a trial that was being started when the others were asked to stop."""
+        if self.stops and name not in self.told:
+            self.running[name][1].terminate()
 
     def _was_finished(self, trial: Trial) -> bool:
         """Tell whether a trial needs nothing more; if so it is counted, before those that train have ended."""
@@ -113,13 +114,8 @@ class LocalRunner:
         self.progress.ended(trial, self.outcomes[trial.name], new=False)
         return True
 
-    def _say_held(self, trial: Trial) -> None:
-        if trial.name not in self.held:
-            self.held.add(trial.name)
-            self.progress.say(f"{trial.name}: another process writes this run; waiting for it to end")
-
     def _collect(self) -> list[Trial]:
-        """Note what became of processes that ended; returns trials to start again."""
+        """Note how processes ended; return the trials to start again."""
         again = []
         for name, (trial, process) in list(self.running.items()):
             exit_code = process.poll()
@@ -128,8 +124,8 @@ class LocalRunner:
             del self.running[name]
             outcome = outcome_of(trial, self.root, exit_code)
             revivable = outcome.kind in ("killed", "stopped") and not self.stops
-            if revivable and self.deaths.get(name, 0) < self.retries:
-                self.deaths[name] = self.deaths.get(name, 0) + 1
+            if revivable and self.deaths[name] < self.retries:
+                self.deaths[name] += 1
                 self.progress.say(f"{name}: {outcome.reason}; going on from its last checkpoint")
                 again.append(trial)
                 continue
@@ -140,32 +136,24 @@ class LocalRunner:
         return again
 
     def _drop_orphans(self, waiting: list[Trial]) -> list[Trial]:
-        """Give up what waits for a trial that didn't finish."""
+        """Give up the trials that wait for one that didn't finish."""
         for trial in waiting:
             if trial.after in self.outcomes and (outcome := orphaned(trial, self.outcomes[trial.after])) is not None:
                 self.outcomes[trial.name] = outcome
                 self.progress.ended(trial, outcome)
         return [trial for trial in waiting if trial.name not in self.outcomes]
 
-    def _stop_latecomer(self, name: str) -> None:
-        """One that was being started when the others were asked to stop."""
-        if self.stops and name not in self.told:
-            self.running[name][1].terminate()
-
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         """Ask every training to write a checkpoint and end; asked twice, kill it."""
         self.stops += 1
         for name, (_, process) in self.running.items():
             self.told.add(name)
-            if self.stops == 1:
-                process.terminate()
-            else:
-                process.kill()
+            process.send_signal(signal.SIGTERM if self.stops == 1 else signal.SIGKILL)
 
 
 @contextmanager
 def listening(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Inside, Ctrl-C, SIGTERM and a closed terminal call `stop` and nothing else."""
+    """Let Ctrl-C, SIGTERM and a closed terminal call `stop` and nothing else."""
     handlers = {number: signal.signal(number, stop) for number in stop_signals()}
     try:
         yield

@@ -20,17 +20,15 @@ TIMED_UPDATES = 5
 
 
 def timed(planned: Sequence[Planned], *, root: Path, say: Callable[[str], None]) -> list[Planned]:
-    """Return the same with the seconds of what isn't finished in `root`; train a few steps of each kind of run.
+    """Return the same with the seconds of the runs that aren't finished in `root`; train a few steps of each kind.
 
-    In a process of its own, whose memory and threads are gone when the sweep trains.
-
-    Raises:
-        SettingError: a kind of run doesn't train.
+    In a process of its own, whose memory and threads are gone when the sweep trains. SettingError where a kind of run
+    doesn't train.
     """
     speeds: dict[Config, tuple[float, float]] = {}
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         for each in planned:
-            kind = _kind_of_speed(each.config)
+            kind = kind_of_speed(each.config)
             if kind in speeds or each.is_finished(root):
                 continue
             stands = ", which stands for all games" if kind.env != each.config.env else ""
@@ -45,7 +43,7 @@ def timed(planned: Sequence[Planned], *, root: Path, say: Callable[[str], None])
                 ) from None
 
     def seconds(config: Config) -> float | None:
-        if (speed := speeds.get(_kind_of_speed(config))) is None:
+        if (speed := speeds.get(kind_of_speed(config))) is None:
             return None
         frozen_at = config.steps if config.freeze_step is None else config.freeze_step
         return frozen_at * speed[0] + (config.steps - frozen_at) * speed[1]
@@ -78,15 +76,15 @@ def measure_seconds(config: Config) -> tuple[float, float]:
     return before, seconds_per_step()
 
 
-def _kind_of_speed(config: Config) -> Config:
+def kind_of_speed(config: Config) -> Config:
     """Return the config with all equal that doesn't change the speed of a step; one Atari game stands for all."""
-    plain = Config(env=config.env)
-    suite = suite_of(config.env)
-    env = suite.example if suite.costs_alike else config.env
-    replay = ReplayConfig(prioritized=config.replay.prioritized, n_step=config.replay.n_step)
+    suite, plain = suite_of(config.env), Config(env=config.env)
     shape = ("num_crops", "layers", "latent_dtype", "latent_pool", "encoder_factory")
-    freeze = FreezeConfig(at="1", **{name: getattr(config.freeze, name) for name in shape})
     same = ("seed", "steps", "eval_every", "eval_episodes", "checkpoint_every", "log_every", "out")
     return dataclasses.replace(
-        config, env=env, replay=replay, freeze=freeze, **{name: getattr(plain, name) for name in same}
+        config,
+        env=suite.example if suite.costs_alike else config.env,
+        replay=ReplayConfig(prioritized=config.replay.prioritized, n_step=config.replay.n_step),
+        freeze=FreezeConfig(at="1", **{name: getattr(config.freeze, name) for name in shape}),
+        **{name: getattr(plain, name) for name in same},
     )

@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,15 +37,13 @@ class Entry:
 
     name: str
     env: str
-    group: str
+    variant: str
     seed: int
 
     def folder(self, root: Path) -> Path:
-        """Return its run folder in the sweep's folder."""
         return root / "runs" / self.name
 
     def log(self, root: Path) -> Path:
-        """Return the file of what its training printed."""
         return root / "logs" / f"{self.name}.log"
 
 
@@ -59,7 +57,7 @@ class Trial(Entry):
 
 @dataclass(frozen=True)
 class Needs:
-    """What a trial takes while it trains: CPU threads, bytes of memory, GPUs (Ray only)."""
+    """CPU threads, bytes of memory and GPUs (Ray only) that a trial takes while it trains."""
 
     cpus: int = 1
     num_bytes: int = 0
@@ -68,14 +66,14 @@ class Needs:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial's training ended. A killed one can go on from its checkpoint; a failed one would fail again."""
+    """Tell how a training ended. A killed one can go on from its checkpoint; a failed one would fail again."""
 
     kind: Literal["finished", "stopped", "killed", "failed"]
     reason: str = ""
 
 
 def state_of(folder: Path) -> State:
-    """Where a trial stands. "busy": a process is writing the folder, such as one that outlived its sweep."""
+    """Tell where a trial stands. "busy": a process is writing the folder, such as one that outlived its sweep."""
     if not folder.is_dir() or all(entry.name == LOCK_FILE for entry in folder.iterdir()):
         return "new"
     finished = (folder / SUMMARY_FILE).exists()
@@ -115,13 +113,10 @@ def start(trial: Trial, root: Path, needs: Needs) -> "subprocess.Popen[bytes]":
     folder.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "seer.worker", str(os.getpid()), str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            [sys.executable, "-m", "seer.worker", str(os.getpid()), str(folder)], stdin=subprocess.PIPE, stdout=output,
+            stderr=subprocess.STDOUT, start_new_session=True,
             env=os.environ | {"OMP_NUM_THREADS": str(needs.cpus), "PYTHONUNBUFFERED": "1"},
-        )
+        )  # fmt: skip
     assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin:  # of a process that died at once
         process.stdin.write(json.dumps(config_to_json(trial.config)).encode())
@@ -129,7 +124,7 @@ def start(trial: Trial, root: Path, needs: Needs) -> "subprocess.Popen[bytes]":
 
 
 def outcome_of(trial: Trial, root: Path, exit_code: int) -> Outcome:
-    """Tell what became of a trial whose training has ended."""
+    """Return how a trial's training ended."""
     if (trial.folder(root) / SUMMARY_FILE).exists():
         return Outcome("finished")
     if exit_code == STOPPED:
@@ -142,33 +137,27 @@ def outcome_of(trial: Trial, root: Path, exit_code: int) -> Outcome:
 
 
 def orphaned(trial: Trial, forerunner: Outcome) -> Outcome | None:
-    """Tell what becomes of a trial whose forerunner ended so: stopped if that one was; None where it may begin."""
+    """Return the outcome of a trial whose forerunner ended so: stopped if that one was; None where it may begin."""
     if forerunner.kind == "finished":
         return None
-    kind: Literal["stopped", "failed"] = "stopped" if forerunner.kind == "stopped" else "failed"
-    return Outcome(kind, f"needs {trial.after}, which did not finish")
-
-
-def ready(trials: Sequence[Trial], finished: set[str]) -> list[Trial]:
-    """Return the trials whose forerunner, if they have one, has finished."""
-    return [trial for trial in trials if trial.after is None or trial.after in finished]
+    why = f"needs {trial.after}, which did not finish"
+    return Outcome("stopped" if forerunner.kind == "stopped" else "failed", why)
 
 
 def _abandon(folder: Path, root: Path) -> None:
     """Move a run without a checkpoint out of the way; half a checkpoint is of no use to anyone."""
     for unfinished in folder.glob("checkpoints/.writing-*"):
         shutil.rmtree(unfinished)
-    heap = root / "abandoned"
-    heap.mkdir(exist_ok=True)
-    number = len(list(heap.glob(f"{folder.name}.*"))) + 1
-    folder.rename(heap / f"{folder.name}.{number}")
+    aside = root / "abandoned"
+    aside.mkdir(exist_ok=True)
+    number = len(list(aside.glob(f"{folder.name}.*"))) + 1
+    folder.rename(aside / f"{folder.name}.{number}")
 
 
 def _last_words(log: Path) -> str:
-    """Return the error a training ended with: seer's own line, or the last line of a traceback."""
+    """Return the last line of a log: seer's own error, or the last line of a traceback."""
     try:
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = log.read_text(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    errors = [line.removeprefix("seer: error: ") for line in lines if line.startswith("seer: error: ")]
-    return errors[-1] if errors and lines[-1].startswith("seer: error: ") else (lines or ["said nothing"])[-1]
+    return lines[-1].strip().removeprefix("seer: error: ") if lines else "said nothing"
