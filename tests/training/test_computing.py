@@ -5,7 +5,7 @@ import torch
 
 from refusing import PONG
 from seer.config import config_from_json, config_to_json
-from seer.training.build import describe_computing, pick_convolution, pick_precision, settle_computing
+from seer.training.computing import describe_computing, pick_convolution, pick_precision, settle_computing
 from tiny_run import config_of
 
 

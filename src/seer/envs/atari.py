@@ -85,6 +85,11 @@ class AtariEnvironment(PixelEnvironment):
         screen: Pixels = self._console.ale.getScreenRGB()
         return screen
 
+    @property
+    def has_time_limit(self) -> bool:
+        """Whether something cuts its episodes off: the simulator does."""
+        return True
+
     def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
         if seed is not None:
             self._console.seed_game(seed)

@@ -82,6 +82,11 @@ class DMControlEnvironment(PixelEnvironment):
         """Return the present picture, RGB uint8 [256, 256, 3]."""
         return self._draw(VIDEO_SIZE).result().transpose(1, 2, 0)
 
+    @property
+    def has_time_limit(self) -> bool:
+        """Whether something cuts its episodes off: the simulator does."""
+        return True
+
     def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
         if seed is not None:
             self._control.task.random.seed(seed)
