@@ -153,8 +153,8 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
     @property
     def has_time_limit(self) -> bool:
-        """Return whether something is known to cut its episodes off."""
-        return True
+        """Tell whether something is known to cut its episodes off; a simulator with a limit of its own overrides this."""
+        return self.max_episode_steps is not None
 
     def introduction(self) -> list[str]:
         """Return lines for the start of a run: what draws, what the agent sees and does."""
