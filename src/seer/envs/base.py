@@ -153,7 +153,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
     @property
     def has_time_limit(self) -> bool:
-        """Tell whether something is known to cut its episodes off; a simulator with a limit of its own overrides this."""
+        """Tell whether something is known to cut its episodes off; simulators with a limit override this."""
         return self.max_episode_steps is not None
 
     def introduction(self) -> list[str]:
