@@ -177,7 +177,7 @@ def test_the_example_compares_both_arms(tmp_path: Path) -> None:
     short = ("--steps", "240", "--freeze-at", "120", "--buffer", "240", "--learning-starts", "60", "--out", str(out))
     done = subprocess.run([sys.executable, script, *short], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    plain, seer = (json.loads((out / f"{arm}.json").read_text()) for arm in ("plain", "seer"))
+    plain, seer = (json.loads((out / f"{variant}.json").read_text()) for variant in ("plain", "seer"))
     assert seer["replay_bytes"] * 8 == plain["replay_bytes"]
     assert seer["rows"] > plain["rows"] == 240
     assert (out / "curves.png").stat().st_size > 5000
