@@ -161,7 +161,7 @@ class FreezableEncoder(nn.Module):
 
     def finish(self, latents: Tensor) -> Latents:
         """Return the N latents [B, L] of what `encode` gave or a replay stored, [B, *latent_shape]."""
-        if not self.above:
+        if self.frozen_stages == len(self.stages):
             return latents.unbind(1)
         return _as_latents(_run(self.above, self._at_cut(latents)))
 
@@ -178,11 +178,10 @@ class FreezableEncoder(nn.Module):
         Both come from one pass.
         """
         frames = self._to_device(observation)
-        views = [self.view(frames)]
-        stores_latents = self.phase is Phase.LATENTS
+        views, stores_latents = self.view(frames), self.phase is Phase.LATENTS
         if stores_latents and self.augment is not None:
-            views.append(self._crops(frames))
-        latents = self.encode(self.inputs(torch.cat(views)))
+            views = torch.cat([views, self._crops(frames)])
+        latents = self.encode(self.inputs(views))
         row = latents[len(latents) - self.row_format.shape[0] :] if stores_latents else _as_tensor(observation)
         return self.finish(latents[:1]), row
 
