@@ -44,6 +44,7 @@ def test_lists_take_one_value_or_more() -> None:
         (("train", *PONG, "--steps", "1.5"), "--steps '1.5' is no whole number; seer train --help"),
         (("train", *PONG, "--threads", "0x2"), "--threads '0x2' is no whole number; seer train --help"),
         (("train", *PONG, "--discount="), "--discount '' is no number; seer train --help"),
+        (("train", *PONG, "--render-pixels=\x1e"), r'Invalid value for --render-pixels: unable to convert "\x1e"'),
         (("train", *PONG, "surplus"), "'surplus' is the value of no flag; seer train --help"),
         (
             ("train", *PONG, "--agent", "dqm"),

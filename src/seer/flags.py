@@ -87,7 +87,8 @@ def _mistake(error: cyclopts.CycloptsError) -> str:
             return f"{argument.name} is missing"
         case wrong.UnusedCliTokensError(unused_tokens=[word, *_]):
             return f"{word!r} is the value of no flag"
-    return str(error).rstrip(".")
+    said = str(error).rstrip(".")
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in said)  # a line break would make two
 
 
 def with_settings(command: Callable[..., None], agent: str, shown: Config | None = None) -> Callable[..., None]:
