@@ -7,7 +7,7 @@ actor's), L latent size, A action dimensions.
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -250,13 +250,8 @@ def make(inputs: AgentInputs) -> DrqV2:
         num_crops=inputs.num_crops,
         **pixels,
     )
-    shape: dict[str, Any] = {
-        "latent_size": sac.latent_size,
-        "action_size": inputs.action_size,
-        "hidden_units": learning.hidden_units,
-        "precision": inputs.precision,
-    }
-    network, actor = EncodedNetwork(encoder, TanhTwinCritic(**shape)), DeterministicActor(**shape)
+    sizes = inputs.control_sizes
+    network, actor = EncodedNetwork(encoder, TanhTwinCritic(**sizes)), DeterministicActor(**sizes)
     for part in (*list(encoder.stages)[inputs.brings_encoder :], network.head, actor):
         part.apply(initialize_orthogonal)
     return DrqV2(

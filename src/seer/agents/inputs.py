@@ -56,6 +56,16 @@ class AgentInputs:
         """Numbers in an action of a Box."""
         return math.prod(self.action_space.shape or ())
 
+    @property
+    def control_sizes(self) -> dict[str, Any]:
+        """Return what actors and critics of continuous actions are made with."""
+        return {
+            "latent_size": self.sac.latent_size,
+            "action_size": self.action_size,
+            "hidden_units": self.learning.hidden_units,
+            "precision": self.precision,
+        }
+
     def policy_generator(self) -> torch.Generator:
         """Return the generator of noise or policy, on the networks' device."""
         return torch.Generator(self.device).manual_seed(self.seeds[1])

@@ -66,13 +66,8 @@ def _parts(inputs: AgentInputs) -> dict[str, Any]:
         augment=functools.partial(random_crop, size=inputs.view_size, generator=generators.crops),
         num_crops=inputs.num_crops,
     )
-    shape: dict[str, Any] = {
-        "latent_size": sac.latent_size,
-        "action_size": inputs.action_size,
-        "hidden_units": learning.hidden_units,
-        "precision": inputs.precision,
-    }
-    network, actor = EncodedNetwork(encoder, TwinCritic(**shape)), Actor(**shape)
+    sizes = inputs.control_sizes
+    network, actor = EncodedNetwork(encoder, TwinCritic(**sizes)), Actor(**sizes)
     for part in (*list(encoder.stages)[inputs.brings_encoder :], network.head, actor):
         part.apply(initialize)
     return {
