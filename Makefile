@@ -42,7 +42,7 @@ setup: $(DONE)  ## make .venv and install the pinned dependencies
 train: $(DONE) $(if $(filter dm_control/%,$(GAME)),$(DRAWS))  ## train on one game: make train GAME=ALE/Alien-v5
 	$(BIN)/seer train --env $(GAME) $(TRAIN_FLAGS)
 
-# Side by side: mypy takes one core for half a minute.
+# Side by side: rules and types are checked while the tests run.
 test:  ## ruff, mypy, import floors, quick tests: what CI runs, minutes
 	@$(MAKE) --no-print-directory --jobs lint types unit
 

@@ -3,8 +3,8 @@
     git clone https://github.com/lili-chen/SEER /tmp/authors
     python benchmarks/authors_curl.py /tmp/authors --freeze-at 10000 --out authors.jsonl
 
-Their agent, buffers, crops and order of steps; our cartpole-swingup, since theirs needs packages of 2020. Both variants
-are one run until the freeze. One line is written per evaluation: step, mean and returns of ten games, and `frozen`.
+Their agent, buffers, crops and order of steps; our cartpole-swingup, since theirs needs packages of 2020. One line is
+written per evaluation: step, mean and returns of ten games, and `frozen`.
 """
 
 import argparse
