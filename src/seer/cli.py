@@ -145,7 +145,7 @@ def evaluate(folder: Path, /, *, episodes: int = 10, seed: int = 0, video: Path 
         folder: Run folder.
         episodes: Games.
         seed: Seed of the games.
-        video: Write the first game to this MP4 file (needs the extra seer-rl[video]).
+        video: Write the first game to this file: .mp4 (needs the extra seer-rl[video]) or .gif.
     """
     from seer.training.play import evaluate_run
 
@@ -268,7 +268,7 @@ def attention(folder: Path, /, *, out: Path | None = None, video: Path | None = 
     Args:
         folder: Run folder; more than its last step is shown where it was trained with --snapshot-every.
         out: Picture to write, PNG or SVG. Default: attention.png in the run folder.
-        video: Write a game and its attention at the first, middle and last step as MP4 (needs seer-rl[video]).
+        video: Write a game and its attention at the first, middle and last step: .mp4 (needs seer-rl[video]) or .gif.
         frames: Frames in the picture.
     """
     from seer.paper.attention import analyze_attention

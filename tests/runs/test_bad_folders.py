@@ -149,7 +149,7 @@ def test_bad_pictures_and_films(finished_run: Path, stopped_run: Path, capsys: C
     assert "--x" in refused(capsys, "plot", "run", "--x", "parsecs")
     Path("film.mp4").write_bytes(b"a wedding")
     assert "film.mp4" in refused(capsys, "eval", "run", "--episodes", "1", "--video", "film.mp4")
-    assert ".mp4" in refused(capsys, "eval", "run", "--episodes", "1", "--video", "film.gif")
+    assert ".mp4 or .gif" in refused(capsys, "eval", "run", "--episodes", "1", "--video", "film.webm")
     assert "folder" in refused(capsys, "eval", "run", "--episodes", "1", "--video", "nowhere/film.mp4")
     assert "--episodes 0" in refused(capsys, "eval", "run", "--episodes", "0")
     Path("run/metrics.jsonl").write_text('{"kind": "eval"\n{"kind": "train"}\n')

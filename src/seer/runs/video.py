@@ -1,4 +1,4 @@
-"""MP4 films."""
+"""Films: MP4, or GIF where a page has to show them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,14 +30,23 @@ def filming(path: Path | None, *, frames_per_second: float) -> Iterator[Callable
     if path is None:
         yield None
         return
+    if path.exists():
+        raise SettingError(f"--video {path} exists; give another name or delete it")
+    if path.suffix not in WRITERS or not path.parent.is_dir():
+        raise SettingError(f"--video {path}: give a name that ends in .mp4 or .gif, in a folder that exists")
+    with WRITERS[path.suffix](path, frames_per_second) as append:
+        yield append
+
+
+@contextmanager
+def _mp4(path: Path, frames_per_second: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write each picture when it comes, enlarged to about `HEIGHT`."""
     try:
         import imageio_ffmpeg
     except ImportError:
-        raise SettingError("--video needs the extra: pip install 'seer-rl[video]'") from None
-    if path.exists():
-        raise SettingError(f"--video {path} exists; give another name or delete it")
-    if path.suffix != ".mp4" or not path.parent.is_dir():
-        raise SettingError(f"--video {path}: give a name that ends in .mp4, in a folder that exists")
+        raise SettingError(
+            "--video: an MP4 needs the extra: pip install 'seer-rl[video]'; a name that ends in .gif needs none"
+        ) from None
     writer = None
 
     def append(picture: np.ndarray) -> None:
@@ -56,3 +65,22 @@ def filming(path: Path | None, *, frames_per_second: float) -> Iterator[Callable
     finally:
         if writer is not None:
             writer.close()
+
+
+@contextmanager
+def _gif(path: Path, frames_per_second: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write all pictures at the end, in 64 colours: they are kept in memory, so this is for short films."""
+    from PIL import Image
+
+    pictures: list[Image.Image] = []
+
+    def append(picture: np.ndarray) -> None:
+        pictures.append(Image.fromarray(np.ascontiguousarray(picture)).quantize(64, dither=Image.Dither.NONE))
+
+    yield append
+    if pictures:
+        milliseconds = round(1000 / frames_per_second)
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+
+
+WRITERS = {".mp4": _mp4, ".gif": _gif}
