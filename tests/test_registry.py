@@ -5,19 +5,21 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from own_package import SUITE
+from own_package import SUITE, SteadySettings
 from seer.agents.registry import AGENTS, agent_label
 from seer.config import Config, config_from_json, config_to_json
 from seer.envs.registry import ENVIRONMENTS, normalized, suite_of
 from seer.errors import SettingError
 from seer.presets import preset
-from seer.registry import Registry, _announced
+from seer.registry import Registry, _announced, resolve
 from seer.settings import flags_of
 from seer.validation import validate
+from tiny_run import config_of
 
 TESTS = Path(__file__).parent
 ENTRY_POINTS = """
@@ -97,6 +99,33 @@ def test_an_agents_settings_come_over_its_environments_and_survive_the_file() ->
         preset("dm_control/x-y-v0", "steady")
 
 
+def test_an_agent_of_any_module_is_found_again_by_its_place() -> None:
+    place = "own_package:AGENT"
+    config = preset("ALE/Pong-v5", place)
+    assert (config.agent, config.own, AGENTS[place].name) == (place, SteadySettings(), place)
+    assert config_from_json(json.loads(json.dumps(config_to_json(config)))) == config
+    assert flags_of(config) == ["--env", "ALE/Pong-v5", "--agent", place, "--seed", "0"]
+    assert config_of(["--env", "ALE/Pong-v5", "--agent", place, "--exploration", "0.5"]).own == SteadySettings(0.5)
+    assert agent_label(place) == "Steady DQN"
+    assert agent_label("gone:AGENT") == "gone:AGENT"
+    assert place not in AGENTS.names()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("no_such_module:AGENT", "can't be imported .*no_such_module"),
+        ("own_package:MISSING", "can't be imported .*MISSING"),
+        ("own_package:SUITE", "is of class EnvSpec"),
+    ],
+)
+def test_a_place_without_an_agent_is_one_line(place: str, said: str) -> None:
+    with pytest.raises(SettingError, match=rf"^--agent {place} {said}.*; name an AgentSpec as MODULE:NAME$"):
+        config_of(["--env", "ALE/Pong-v5", "--agent", place])
+    with pytest.raises(SettingError, match=r"^no_such_module:make can't be imported \(ModuleNotFoundError"):
+        resolve("no_such_module:make")
+
+
 @pytest.mark.usefixtures("own_package")
 @pytest.mark.parametrize(
     ("own", "said"),
@@ -115,7 +144,9 @@ def test_a_file_with_wrong_settings_of_an_agents_own_is_refused(own: object, sai
 def test_a_file_of_an_agent_that_is_not_installed_names_those_that_are() -> None:
     record = config_to_json(Config(env="ALE/Pong-v5"))
     assert "own" not in record
-    with pytest.raises(SettingError, match=r"--agent 'steady' is unknown; use one of rainbow, dqn, sac, curl, drqv2$"):
+    with pytest.raises(
+        SettingError, match=r"--agent 'steady' is unknown; use one of rainbow, dqn, sac, curl, drqv2, or MODULE:NAME$"
+    ):
         config_from_json(record | {"agent": "steady"})
     with pytest.raises(SettingError, match="agent 3, which is of the wrong type"):
         config_from_json(record | {"agent": 3})
@@ -146,18 +177,19 @@ def test_an_agent_that_shifts_its_pictures_may_store_several_of_them(monkeypatch
         validate(replace(several, image=replace(config.image, crop_size=80)))
 
 
+def run_seer(environ: dict[str, str], *arguments: str, cwd: Path | None = None) -> str:
+    """Run a command of seer, and return what it prints."""
+    command = [sys.executable, "-m", "seer", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_another_package_brings_an_agent_and_environments_to_every_command(tmp_path: Path) -> None:
     """Trained past its freeze, played, and told in the help, without an import of seer's saying so."""
     path = os.pathsep.join([str(announce(tmp_path)), str(TESTS), os.environ.get("PYTHONPATH", "")])
 
-    def seer(*arguments: str) -> str:
-        command = [sys.executable, "-m", "seer", *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path}
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
+    seer = partial(run_seer, os.environ | {"PYTHONPATH": path, "COLUMNS": "250"})
     run = tmp_path / "run"
     flags = ("--env", "painted/5", "--agent", "steady")
     seer("train", *flags, "--exploration", "0.5", "--num-envs", "2", "--out", str(run), "--device", "cpu")
@@ -166,6 +198,27 @@ def test_another_package_brings_an_agent_and_environments_to_every_command(tmp_p
     assert json.loads((run / "summary.json").read_text())["freeze"]["step"] == 40
     assert "painted/5, steady" in seer("eval", str(run), "--episodes", "1")
     told = seer("train", *flags, "--help")
-    assert "{rainbow,dqn,sac,curl,drqv2,broken,steady}" in "".join(told.replace("│", "").split())  # it may be wrapped
+    assert "{rainbow,dqn,sac,curl,drqv2,broken,steady}|MODULE:NAME" in told
     assert "--exploration FLOAT" in told
     assert "Share of random actions" in told
+
+
+def test_an_agent_of_a_file_in_this_folder_trains_in_a_sweep_and_is_resumed(tmp_path: Path) -> None:
+    """Nothing is installed: the file alone names a new agent, and config.json says where it is."""
+    (tmp_path / "steady.py").write_text("from own_package import AGENT\n")
+    path = os.pathsep.join([str(announce(tmp_path)), str(TESTS), os.environ.get("PYTHONPATH", "")])
+    seer = partial(run_seer, os.environ | {"PYTHONPATH": path}, cwd=tmp_path)
+    seer(
+        *("sweep", "--envs", "painted/5", "--freeze-at", "40", "--seeds", "1", "--out", "sweep"),
+        *("--", "--agent", "steady:AGENT", "--exploration", "0.5", "--device", "cpu"),
+    )
+    swept = tmp_path / "sweep/runs/5-freeze-40-0"
+    record = json.loads((swept / "config.json").read_text())
+    assert (record["agent"], record["own"]) == ("steady:AGENT", {"exploration": 0.5})
+
+    begun = tmp_path / "begun"
+    (begun / "checkpoints").mkdir(parents=True)
+    (begun / "config.json").write_text(json.dumps(record))
+    seer("resume", "begun")
+    costs = {json.loads((folder / "summary.json").read_text())["flops"]["total"] for folder in (swept, begun)}
+    assert len(costs) == 1

@@ -23,7 +23,7 @@ HELP = {"-h", "--help"}
 def main() -> None:
     """The `seer` command; a user's mistake is one line on stderr and exit code 2."""
     if "" not in sys.path:
-        sys.path.append("")  # for --encoder-factory of a file in this folder; at the end, where it shadows nothing
+        sys.path.append("")  # for MODULE:NAME of a file in this folder; at the end, where it shadows nothing
     try:
         with surviving_closed_output():
             command(sys.argv[1:])()

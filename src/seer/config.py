@@ -155,8 +155,8 @@ class Config:
     """Environment: ALE/Alien-v5, dm_control/walker-walk-v0, or any id of Gymnasium, such as CarRacing-v3. As in
     minigrid:MiniGrid-Empty-5x5-v0, a module before a colon is imported first."""
 
-    agent: Annotated[str, Flag(value=f"{{{','.join(AGENTS.names())}}}")] = "rainbow"
-    """Learning algorithm."""
+    agent: Annotated[str, Flag(value=f"{{{','.join(AGENTS.names())}}}|MODULE:NAME")] = "rainbow"
+    """Learning algorithm; MODULE:NAME is an AgentSpec of your own."""
 
     seed: Annotated[int, Bounds(at_least=0, at_most=2**63 - 1)] = 0
     """Seed of every random generator: weights, replay, exploration, environments; of `random` and `numpy.random` too,

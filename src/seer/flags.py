@@ -13,7 +13,7 @@ from seer.agents.registry import AGENTS
 from seer.config import Config, fields_with
 from seer.errors import SettingError
 from seer.fields import Value, value_of
-from seer.registry import Settings
+from seer.registry import PLACE, Settings
 from seer.settings import resolve
 
 
@@ -132,7 +132,7 @@ def agent_of(words: Sequence[str]) -> str:
     for place, word in enumerate(words):
         flag, equals, value = word.partition("=")
         name = value if equals else "".join(words[place + 1 : place + 2])
-        if flag == "--agent" and name in AGENTS.names():
+        if flag == "--agent" and (name in AGENTS.names() or PLACE.fullmatch(name)):
             return name
     return Config.agent
 

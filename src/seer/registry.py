@@ -1,14 +1,18 @@
-"""What a name in the settings stands for: seer's own entries, and those that installed packages bring.
+"""Find what a name in the settings stands for: an entry of seer, of an installed package, or of any module.
 
 A package announces an entry in its `pyproject.toml`, under the registry's group; it is imported when it is asked for:
 
     [project.entry-points."seer.agents"]
     ppo = "my_package.ppo:SPEC"
+
+A registry with `places` also takes MODULE:NAME, "my_package.ppo:SPEC", with no announcement.
 """
 
+import dataclasses
 import difflib
 import importlib.metadata
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
@@ -18,14 +22,18 @@ from seer.errors import SettingError, shortened
 from seer.fields import Value
 
 Actions = Literal["discrete", "continuous"]
-"""What an agent can take, and an environment asks for."""
+"""The kind of actions that an agent takes, or an environment asks for."""
 
 Settings = Mapping[str, Value]
 """Changes to settings by dotted name of the field in `Config`: {"steps": 100_000, "freeze.at": "never"}."""
 
 
+PLACE = re.compile(r"(\w+\.)*\w+:\w+")
+"""MODULE:NAME, such as my_package.ppo:SPEC."""
+
+
 class Named(Protocol):
-    """What a registry holds."""
+    """A dataclass with a name, which a registry holds."""
 
     @property
     def name(self) -> str: ...
@@ -35,15 +43,16 @@ Spec = TypeVar("Spec", bound=Named)
 
 
 class Registry(Generic[Spec]):
-    """Specifications by name.
+    """Hold specifications by name.
 
     Args:
         setting: the flag whose value the names are, for messages.
         group: entry points of installed packages that belong here.
+        places: the class of specifications that may also be named as MODULE:NAME; by default none may.
     """
 
-    def __init__(self, setting: str, group: str, specs: Iterable[Spec]) -> None:
-        self._setting, self._group = setting, group
+    def __init__(self, setting: str, group: str, specs: Iterable[Spec], *, places: type[Spec] | None = None) -> None:
+        self._setting, self._group, self._places = setting, group, places
         self._specs = {spec.name: spec for spec in specs}
 
     def register(self, spec: Spec) -> None:
@@ -67,23 +76,40 @@ class Registry(Generic[Spec]):
                 yield self[name]
 
     def __getitem__(self, name: str) -> Spec:
-        """Return the entry of this name.
+        """Return the entry of this name; one that is named by its place has that place as its name.
 
         Raises:
-            SettingError: there is none, or the package that announces it can't be imported.
+            SettingError: there is none, or its module can't be imported.
         """
         if name in self._specs:
             return self._specs[name]
+        if self._places is not None and PLACE.fullmatch(name):
+            return self._at(name, self._places)
         announced, known = _announced(self._group), self.names()
         if name not in announced:
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"did you mean {near[0]}? " if near else ""
-            raise SettingError(f"{self._setting} {name!r} is unknown; {meant}use one of {', '.join(known)}")
+            raise SettingError(f"{self._setting} {name!r} is unknown; {meant}use {self._choices()}")
         try:
             spec: Spec = announced[name].load()
         except Exception as error:  # whatever a third party's code raises
             raise SettingError(f"{self._setting} {name}: its package can't be loaded ({shortened(error)})") from error
         return self._specs.setdefault(name, spec)
+
+    def _at(self, place: str, kind: type[Spec]) -> Spec:
+        """Return the specification that a module holds, under the name `place`, by which a run finds it again."""
+        wanted = f"name an {kind.__name__} as MODULE:NAME"
+        try:
+            found = pkgutil.resolve_name(place)
+        except Exception as error:  # whatever runs at import
+            raise SettingError(f"{self._setting} {place} can't be imported ({shortened(error)}); {wanted}") from error
+        if not isinstance(found, kind):
+            raise SettingError(f"{self._setting} {place} is of class {type(found).__name__}; {wanted}")
+        return dataclasses.replace(found, name=place)  # type: ignore[type-var]
+
+    def _choices(self) -> str:
+        """Return the names there are, for messages."""
+        return f"one of {', '.join(self.names())}" + ", or MODULE:NAME" * (self._places is not None)
 
 
 @cache
@@ -92,8 +118,16 @@ def _announced(group: str) -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def resolve(reference: Callable[..., Any] | str) -> Any:
-    """Return what "module:name" names; anything but a text is returned as it is.
+    """Import what "module:name" names; anything but a text is returned as it is.
 
     A specification names code so, in place of importing it, where that would load PyTorch or a simulator.
+
+    Raises:
+        SettingError: it can't be imported.
     """
-    return pkgutil.resolve_name(reference) if isinstance(reference, str) else reference
+    if not isinstance(reference, str):
+        return reference
+    try:
+        return pkgutil.resolve_name(reference)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError(f"{reference} can't be imported ({shortened(error)}): see to its module") from error

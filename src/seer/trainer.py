@@ -213,4 +213,4 @@ def _new_folder(config: Config) -> Path:
     if config.out is not None:
         return Path(config.out)
     moment = time.strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{re.sub('[/:]', '-', config.env)}-{config.agent}-{config.seed}-{moment}"
+    return Path("runs") / f"{re.sub('[/:]', '-', f'{config.env}-{config.agent}')}-{config.seed}-{moment}"

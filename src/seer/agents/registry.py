@@ -1,4 +1,4 @@
-"""The agents: what the rest of seer knows of each by its name. A new one is an entry here (docs/extending.md)."""
+"""The agents by name, and what the rest of seer knows of each. A new one is an entry here (docs/extending.md)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -133,6 +133,7 @@ AGENTS: Registry[AgentSpec] = Registry(
             preset=DRQV2_PRESET, views="shifts", projects=True,
         ),
     ],
+    places=AgentSpec,
 )  # fmt: skip
 
 DEFAULTS: Mapping[Actions, str] = {"discrete": "rainbow", "continuous": "curl"}
@@ -142,8 +143,11 @@ register = AGENTS.register
 
 
 def agent_label(name: str) -> str:
-    """Return what a reader is told for an agent's name; of one that isn't installed here, the name."""
-    return AGENTS[name].label if name in AGENTS.names() else name
+    """Return an agent's label for readers; of one that isn't installed here, its name."""
+    try:
+        return AGENTS[name].label
+    except SettingError:
+        return name
 
 
 def refuse_other_actions(spec: AgentSpec, actions: Actions, env: str) -> None:

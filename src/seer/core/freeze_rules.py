@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seer.errors import SettingError, shortened
+from seer.registry import PLACE
 
 RULES = {"auto": "seer.core.freeze_when_settled:FreezeWhenSettled"}
 """Names that --freeze-at knows for rules; any other rule is given as package.module:Class."""
@@ -173,4 +174,4 @@ def parse_freeze_at(text: object, *, setting: str = "--freeze-at") -> FreezeChoi
 
 def names_rule(text: object) -> bool:
     """Tell whether `--freeze-at` names a rule that finds the step on the way; False where it makes no sense."""
-    return isinstance(text, str) and (text in RULES or re.fullmatch(r"(\w+\.)*\w+:\w+", text) is not None)
+    return isinstance(text, str) and (text in RULES or PLACE.fullmatch(text) is not None)
