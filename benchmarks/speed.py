@@ -175,8 +175,8 @@ def seer_rows(subject: Subject) -> list[Row]:
     rows = [
         Row("update/frames", again(lambda: learn(before)), cycle),
         Row("update/latents", again(lambda: learn(after)), cycle),
-        Row("act", lambda: before.agent.decide(observation)),
-        Row("act/latents", lambda: after.agent.decide(observation)),
+        Row("act", lambda: before.agent.explore(observation)),
+        Row("act/latents", lambda: after.agent.explore(observation)),
         Row("encode", lambda: after.agent.encode(newest)),
         Row("sample", lambda: before.replay.sample(batch, exponent)),
         Row("sample/latents", lambda: after.replay.sample(batch, exponent)),

@@ -47,7 +47,7 @@ def make_agent(
     stages = convolution_stages(frame_shape, stack=stack, layers=layers)
     encoder = assemble(stages, convolution=convolution)
     head = ValueHead(
-        latent_size=encoder.output_size,
+        feature_size=encoder.output_size,
         num_actions=num_actions,
         num_atoms=num_atoms if distributional else 1,
         hidden_units=32,

@@ -56,7 +56,7 @@ def experience(agent: Sac, replay: Replay, steps: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for step in range(steps):
         observation = rng.integers(0, 256, (3, 3, SIDE, SIDE), dtype=np.uint8)
-        action, row = agent.decide(observation)
+        action, row = agent.explore(observation)
         cut = step % 11 == 10
         final_row = agent.row(observation) if cut else None
         replay.append(row, action, float(rng.normal()), terminated=False, truncated=cut, final_row=final_row)

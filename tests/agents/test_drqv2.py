@@ -170,7 +170,7 @@ def test_state_round_trip_continues_identically(frozen: bool) -> None:
     for _ in range(3):
         left, right = agent.update(batch), fresh.update(batch)
         assert {k: v.item() for k, v in left.metrics.items()} == {k: v.item() for k, v in right.metrics.items()}
-        np.testing.assert_array_equal(agent.decide(observation)[0], fresh.decide(observation)[0])
+        np.testing.assert_array_equal(agent.explore(observation)[0], fresh.explore(observation)[0])
 
 
 def test_a_reset_renews_all_weights_and_leaves_one_row_of_convolutions() -> None:
@@ -223,7 +223,7 @@ def test_acting_explores_by_noise_that_is_not_clipped() -> None:
         agent.actor.layers[-1].weight.zero_()  # the policy always answers 0
     observation = np.zeros((3, 3, SIDE, SIDE), np.uint8)
     agent.random.policy.manual_seed(0)
-    actions = np.stack([agent.decide(observation)[0] for _ in range(100)])
+    actions = np.stack([agent.explore(observation)[0] for _ in range(100)])
     generator = torch.Generator().manual_seed(0)
     expected = np.stack([0.1 * torch.randn(1, ACTIONS, generator=generator)[0].numpy() for _ in range(100)])
     np.testing.assert_allclose(actions, expected, rtol=1e-5)
@@ -234,7 +234,7 @@ def test_first_actions_are_uniform_and_later_ones_the_policys() -> None:
     with torch.no_grad():
         agent.actor.layers[-1].bias.fill_(50.0)  # the policy always answers 1
     observation = np.zeros((3, 3, SIDE, SIDE), np.uint8)
-    actions = np.stack([agent.decide(observation)[0] for _ in range(RANDOM_STEPS + 40)])
+    actions = np.stack([agent.explore(observation)[0] for _ in range(RANDOM_STEPS + 40)])
     uniform = np.random.default_rng(2).uniform(-1, 1, (RANDOM_STEPS, ACTIONS)).astype(np.float32)
     np.testing.assert_array_equal(actions[:RANDOM_STEPS], uniform)
     assert (actions[RANDOM_STEPS:].mean(0) > 0.2).all()  # mean of 40 actions near 1, less noise of 1 to 0.1

@@ -394,12 +394,12 @@ def test_dqn_explores_by_epsilon() -> None:
     agent.decisions = 0
     first = []
     for _ in range(400):
-        first.append(agent.decide(observation)[0])
+        first.append(agent.explore(observation)[0])
         agent.decisions = 0
     counts = Counter(first)
     assert all(abs(counts[action] / 400 - 1 / ACTIONS) < 0.09 for action in range(ACTIONS))  # four deviations
     agent.decisions = 1000
-    later = Counter(agent.decide(observation)[0] for _ in range(600))
+    later = Counter(agent.explore(observation)[0] for _ in range(600))
     assert agent.decisions == 1600
     others = 1 - later[best] / 600
     assert others == pytest.approx(0.2 * (ACTIONS - 1) / ACTIONS, abs=0.06)
@@ -408,14 +408,14 @@ def test_dqn_explores_by_epsilon() -> None:
 def test_without_epsilon_and_noise_decisions_are_greedy() -> None:
     agent = sharpened(make_agent(**ALL_ON | {"noisy": False}))
     for observation in observations(20):
-        assert agent.decide(observation)[0] == greedy(agent, observation)
+        assert agent.explore(observation)[0] == greedy(agent, observation)
 
 
 def test_rainbow_explores_by_noise_drawn_for_every_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_agent()
     observation = observations(1)[0]
     drawn = listen(agent, monkeypatch)
-    assert len({agent.decide(observation)[0] for _ in range(60)}) > 1
+    assert len({agent.explore(observation)[0] for _ in range(60)}) > 1
     agent.act(observation[None])
     assert [name for name, _ in drawn] == ["online"] * 60
 
@@ -430,7 +430,7 @@ def test_rows_are_newest_frames_or_latents(phase: Phase) -> None:
     if phase is Phase.LATENTS:
         expected = agent.encode(torch.from_numpy(observation)[None])[0]
         assert expected.shape == agent.latent.shape == (1, 1, 64)
-    for row in (agent.decide(observation)[1], agent.row(observation)):
+    for row in (agent.explore(observation)[1], agent.row(observation)):
         assert torch.equal(row, expected)
         assert not row.requires_grad
 
@@ -452,7 +452,7 @@ def test_a_restored_agent_goes_on_bit_for_bit(
         agent.freeze(phase)
         learn_a_little(agent, updates=4)
     for observation in observations(8):
-        agent.decide(observation)
+        agent.explore(observation)
     state = load_checkpoint(save_checkpoint(tmp_path, 1, {"agent": agent.state_dict()}))["agent"]
     restored = make_agent(**PARTS[name], **options, seed=77)
     restored.load_state_dict(state)
@@ -462,7 +462,7 @@ def test_a_restored_agent_goes_on_bit_for_bit(
     for round_number in range(5):
         seen = observations(3, seed=round_number)
         for observation in seen:
-            ours, theirs = agent.decide(observation), restored.decide(observation)
+            ours, theirs = agent.explore(observation), restored.explore(observation)
             assert ours[0] == theirs[0]
             assert torch.equal(ours[1], theirs[1])
         assert agent.act(seen).tolist() == restored.act(seen).tolist()

@@ -98,7 +98,7 @@ def test_what_is_stored_are_crops_of_each_observation_in_turn(crops: int) -> Non
         agent.random.crops.manual_seed(11)
         torch.testing.assert_close(agent.encode(frames), by_hand(frames), rtol=1e-4, atol=1e-4)
         agent.random.crops.manual_seed(11)
-        _, row = agent.decide(frames[0].numpy())
+        _, row = agent.explore(frames[0].numpy())
         torch.testing.assert_close(row, by_hand(frames[:1])[0], rtol=1e-4, atol=1e-4)
 
 
@@ -231,7 +231,7 @@ def test_state_round_trip_continues_identically(frozen: bool) -> None:
     for _ in range(3):
         left, right = agent.update(batch), fresh.update(batch)
         assert {k: v.item() for k, v in left.metrics.items()} == {k: v.item() for k, v in right.metrics.items()}
-        np.testing.assert_array_equal(agent.decide(observation)[0], fresh.decide(observation)[0])
+        np.testing.assert_array_equal(agent.explore(observation)[0], fresh.explore(observation)[0])
 
 
 def test_first_actions_are_uniform_and_later_ones_the_policys() -> None:
@@ -239,7 +239,7 @@ def test_first_actions_are_uniform_and_later_ones_the_policys() -> None:
     with torch.no_grad():
         agent.actor.layers[-1].bias[:ACTIONS] = 50.0  # the policy always answers 1
     observation = np.zeros((3, 3, SIDE, SIDE), np.uint8)
-    actions = np.stack([agent.decide(observation)[0] for _ in range(8)])
+    actions = np.stack([agent.explore(observation)[0] for _ in range(8)])
     assert (np.abs(actions[:5]) < 1).all()
     assert (actions[5:] == 1).all()
     assert (agent.act(observation[None]) == 1).all()

@@ -174,7 +174,7 @@ def test_acting_and_storing(parts: dict[str, Any]) -> None:
     agent = atari_sized("data-efficient", parts)
     observation = np.zeros((4, 1, 84, 84), np.uint8)
     with FlopCounterMode(display=False) as counter:
-        agent.decide(observation)
+        agent.explore(observation)
     noise = noise_products(agent) if parts["noisy"] else 0
     assert counter.get_total_flops() == 2 * (agent.cost.act + noise)
     with FlopCounterMode(display=False) as counter:
@@ -187,7 +187,7 @@ def test_storing_a_latent_reuses_the_encoding_that_chose_the_action() -> None:
     agent = atari_sized("data-efficient", PARTS["rainbow"])
     agent.freeze(Phase.LATENTS)
     with FlopCounterMode(display=False) as counter:
-        agent.decide(np.zeros((4, 1, 84, 84), np.uint8))
+        agent.explore(np.zeros((4, 1, 84, 84), np.uint8))
     done = agent.cost.step(Phase.LATENTS, updates=0) - agent.cost.store
     assert counter.get_total_flops() == 2 * (done + noise_products(agent))
 

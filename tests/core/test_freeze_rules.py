@@ -215,7 +215,9 @@ def test_a_rule_of_ones_own_gets_the_settings_it_has_keywords_for() -> None:
         rule.on_step(StepMetrics(step, losses={"loss": loss}))
         assert not rule.is_due(step)
     rule.on_step(StepMetrics(22, losses={"loss": 2.5}))
-    assert rule.account() == {"mode": "auto", "reason": "loss stalls", "similarity": None}
+    assert rule.account() == {"mode": f"{__name__}:LossStalls", "reason": "loss stalls", "similarity": None}
+    assert LossStalls().account()["mode"] == f"{__name__}:LossStalls"
+    assert FreezeConfig(at="auto").make_rule().account()["mode"] == FreezeWhenSettled().account()["mode"] == "auto"
     again = parse_freeze_at(f"{__name__}:LossStalls").make()
     again.load_state_dict(json.loads(json.dumps(rule.state_dict())))
     assert (again.due_from, again.reason) == (22, "loss stalls")

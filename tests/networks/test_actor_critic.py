@@ -15,7 +15,7 @@ from seer.networks.actor_critic import LOG_STD_RANGE, Actor, Bilinear, TwinCriti
 def make_actor(action_size: int = 3) -> Actor:
     """In float64, for tolerances that leave no room for a mistake."""
     torch.manual_seed(0)
-    return Actor(latent_size=8, action_size=action_size, hidden_units=16, precision=torch.float64).double()
+    return Actor(feature_size=8, action_size=action_size, hidden_units=16, precision=torch.float64).double()
 
 
 def test_log_probability_is_that_of_the_squashed_gaussian() -> None:
@@ -51,7 +51,7 @@ def test_log_std_stays_in_its_range() -> None:
 
 def test_the_two_critics_are_independent() -> None:
     torch.manual_seed(0)
-    critic = TwinCritic(latent_size=8, action_size=2, hidden_units=16)
+    critic = TwinCritic(feature_size=8, action_size=2, hidden_units=16)
     latent, action = torch.randn(5, 8), torch.randn(5, 2)
     first, second = critic(latent, action)
     inputs = torch.cat([latent, action], -1)

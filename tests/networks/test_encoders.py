@@ -171,8 +171,8 @@ def test_kernels_that_overlap_stay_convolutions() -> None:
         ("data-efficient", {}, "0 1"),
         ("canonical", {"pool": 3}, "0 1 2"),
         ("impala", {}, " ".join(f"{s}.{p}" for s in range(3) for p in ("entry", *(f"blocks.{b}" for b in range(4))))),
-        ("sac-ae", {"projections": 2, "latent_size": 5}, "0 1 2 3 4.linear.0 4.linear.1 4.norm.0 4.norm.1"),
-        (nn.Conv2d(4, 2, 8), {"projections": 1, "latent_size": 5}, "0.module 1.linear.0 1.norm.0"),
+        ("sac-ae", {"projections": 2, "feature_size": 5}, "0 1 2 3 4.linear.0 4.linear.1 4.norm.0 4.norm.1"),
+        (nn.Conv2d(4, 2, 8), {"projections": 1, "feature_size": 5}, "0.module 1.linear.0 1.norm.0"),
     ],
     ids=str,
 )

@@ -113,7 +113,7 @@ def test_noise_reaches_the_sigmas() -> None:
 
 def head(*, dueling: bool, noisy_sigma: float | None = None, num_atoms: int = 3, **settings: Any) -> ValueHead:
     torch.manual_seed(0)
-    sizes = {"latent_size": 6, "num_actions": 4, "hidden_units": 8} | settings
+    sizes = {"feature_size": 6, "num_actions": 4, "hidden_units": 8} | settings
     return ValueHead(num_atoms=num_atoms, dueling=dueling, noisy_sigma=noisy_sigma, **sizes)
 
 

@@ -27,5 +27,9 @@ def test_a_run_that_was_never_frozen_shows_no_saving() -> None:
     table = closing_table(summary)
     assert (table["FLOPs"], table["FLOPs per step"]) == ("2e+09", "3e+06")
     assert table["encoder frozen"] == "never: features still change"
+    own = closing_table(summary | {"freeze": {"mode": "mine:Rule", "reason": "loss still falls"}})
+    assert own["encoder frozen"] == "never: loss still falls"
+    unasked = closing_table(summary | {"freeze": {"mode": "never", "reason": "not asked for"}})
+    assert unasked["encoder frozen"] == "never"
     frozen = closing_table(summary | {"frozen_at": 5, "flops": summary["flops"] | {"total": 1e9}})  # type: ignore[operator]
     assert (frozen["FLOPs"], frozen["FLOPs per step"]) == ("1e+09, 50% less than without a freeze", "3e+06 -> 1e+06")

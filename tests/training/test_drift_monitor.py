@@ -37,7 +37,7 @@ def play(agent: Agent[Any], replay: Replay, steps: int, seed: int = 0, brightnes
     shape = (replay.read(np.empty(0, np.int64)).shape[1:]) if not replay.holds_latents else (STACK, *FRAME_SHAPE)
     for step in range(steps):
         observation = rng.integers(brightness // 2, brightness, shape).astype(np.uint8)
-        action, row = agent.decide(observation)
+        action, row = agent.explore(observation)
         replay.append(row, action, 0.0, terminated=step % 9 == 8)
 
 

@@ -298,7 +298,7 @@ def test_an_evaluation_depends_on_seed_step_and_agent_alone() -> None:
     first = results(used(agent, episodes=1, step=7))
     other_step = results(used(agent, episodes=1, step=8))
     assert torch.equal(torch.get_rng_state(), generator)
-    agent.decide(np.zeros((4, 1, 84, 84), np.uint8))
+    agent.explore(np.zeros((4, 1, 84, 84), np.uint8))
     torch.manual_seed(1)
     assert results(used(agent, episodes=1, step=7)) == first
     assert results(evaluator(3)(agent, episodes=1, step=7)) == first

@@ -1,6 +1,6 @@
-"""What every layer of an agent says about some observations, for measurements; training doesn't pass here.
+"""The outputs of every layer of an agent for some observations, for measurements; training doesn't use them.
 
-Axes: B batch, S stack, C channels, H, W, N latents per observation, L latent.
+Axes: B batch, S stack, C channels, H, W, N latents per observation, L latent size.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,42 +15,42 @@ from seer.core.encoder import FreezableEncoder
 from seer.networks.projections import Projections
 
 OUTPUT = " output"
-"""How the names of a head's outputs end; its other layers are hidden ones."""
+"""End of the names of a head's outputs; its other layers are hidden ones."""
 
 PROJECTIONS = ("critic latent", "actor latent")
 
 Activations = dict[str, Tensor]
-"""By layer, from the pixels up: maps [B, C, H, W] or units [B, L], float32."""
+"""Outputs by layer, from the pixels up: maps [B, C, H, W] or units [B, units], float32."""
 
 
 @torch.no_grad()
 def encoder_activations(agent: Agent[Any], frames: Tensor) -> Activations:
-    """Outputs of every stage of the online encoder for stacked frames [B, S, C, H, W] uint8 as acting sees them."""
+    """Return every stage's outputs, online, of stacked frames [B, S, C, H, W] uint8, as acting sees them."""
     encoder: FreezableEncoder = agent.online.encoder
-    with _listening(_stages(encoder)) as found:
+    with _recording(_stages(encoder)) as found:
         encoder(encoder.pixels(agent.view(frames)))
     return found
 
 
 @torch.no_grad()
 def head_activations(agent: Agent[Any], latents: Tensor) -> Activations:
-    """Hidden units [B, L] of every head, after their ReLU, and each head's outputs, for latents [B, N, L]."""
-    with _listening(_head_layers(agent)) as found:
+    """Return the hidden units [B, units] of every head, after their ReLU, and its outputs, for latents [B, N, L]."""
+    with _recording(_head_layers(agent)) as found:
         agent.judge(latents, agent.online)
     return found
 
 
 @torch.no_grad()
 def all_activations(agent: Agent[Any], frames: Tensor) -> Activations:
-    """`encoder_activations` and `head_activations` of the same frames, from one pass."""
+    """Return `encoder_activations` and `head_activations` of the same frames, from one pass."""
     encoder: FreezableEncoder = agent.online.encoder
-    with _listening(_stages(encoder) | _head_layers(agent)) as found:
+    with _recording(_stages(encoder) | _head_layers(agent)) as found:
         agent.judge(encoder.encode(encoder.pixels(agent.view(frames))), agent.online)
     return found
 
 
 def frozen_layers(agent: Agent[Any]) -> set[str]:
-    """Names, as in `encoder_activations`, of the layers that the freeze freezes or would freeze."""
+    """Return the names, as in `encoder_activations`, of the layers that the freeze freezes or would freeze."""
     encoder: FreezableEncoder = agent.online.encoder
     names: list[str] = []
     for number, stage in enumerate(encoder.base, start=1):
@@ -60,7 +60,7 @@ def frozen_layers(agent: Agent[Any]) -> set[str]:
 
 @torch.no_grad()
 def stage_outputs(stages: Iterable[nn.Module], pixels: Tensor) -> list[Tensor]:
-    """Outputs of the last of some stages, float32: maps [B, C, H, W], or N latents [B, L]."""
+    """Return the outputs of the last of some stages, float32: maps [B, C, H, W], or several [B, units]."""
     outputs: Any = pixels
     for stage in stages:
         outputs = stage(outputs)
@@ -68,12 +68,12 @@ def stage_outputs(stages: Iterable[nn.Module], pixels: Tensor) -> list[Tensor]:
 
 
 def as_samples(activations: Tensor) -> Tensor:
-    """Samples [*, units] of a layer: every position of a map is one (Raghu et al. 2017), every latent is one."""
+    """Return samples [*, units] of a layer's outputs: one per position of a map (Raghu et al. 2017), or one each."""
     return activations.movedim(1, -1).flatten(0, -2)
 
 
 def _stages(encoder: FreezableEncoder) -> dict[str, nn.Module]:
-    """Stages that learn, from the pixels up; an average that --latent-pool takes doesn't."""
+    """Return the stages that learn, from the pixels up, without the average of --latent-pool."""
     stages = {f"encoder {number}": stage for number, stage in enumerate(encoder.stages, start=1)}
     return {name: stage for name, stage in stages.items() if any(True for _ in stage.parameters())}
 
@@ -91,8 +91,8 @@ def _head_layers(agent: Agent[Any]) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def _listening(layers: dict[str, nn.Module]) -> Iterator[Activations]:
-    """Inside, what these layers say first is written down."""
+def _recording(layers: dict[str, nn.Module]) -> Iterator[Activations]:
+    """Give a dict that gets the first output of each of these layers inside `with`."""
     found: Activations = {}
     handles = [layer.register_forward_hook(_note(found, name)) for name, layer in layers.items()]
     try:

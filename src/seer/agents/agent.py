@@ -1,6 +1,6 @@
-"""The seam: what the training loop and the replay know about an agent, and what all agents share.
+"""The agent as the training loop and the replay know it, and the part that all agents share.
 
-Axes: B batch, S stack, C channels, H, W, K crops, N latents per observation, L latent size.
+Axes: B batch, S stack, C channels, H, W, K crops, N latents per observation, L latent size, F feature size.
 """
 
 import copy
@@ -27,14 +27,14 @@ RandomGenerator = torch.Generator | np.random.Generator
 
 @dataclass(frozen=True)
 class Update:
-    """What one gradient step reports: scalar metrics (0-d tensors), and new priorities [B] if it has any."""
+    """Report of one gradient step: scalar metrics (0-d tensors), and new priorities [B] if it has any."""
 
     metrics: dict[str, Tensor]
     priority: Tensor | None
 
 
 class EncodedNetwork(nn.Module, Generic[Head]):
-    """An encoder, whose base is frozen at T_f, and the head above it, which always learns."""
+    """An encoder, whose base is frozen at T_f, and the head above it, which learns to the end."""
 
     def __init__(self, encoder: FreezableEncoder, head: Head) -> None:
         super().__init__()
@@ -44,12 +44,12 @@ class EncodedNetwork(nn.Module, Generic[Head]):
 class Agent(ABC, Generic[Head]):
     """An off-policy agent whose encoder can be frozen.
 
-    A subclass fills `optimizers`, says its `cost`, and lists `modules` and `generators` for checkpoints.
+    A subclass sets `optimizers` and `cost`, and lists `modules` and `generators` for checkpoints.
 
     Attributes:
-        optimizers: by name; those in `ends_at_freeze` learn only what the freeze freezes, and are dropped there.
+        optimizers: by name; those in `ends_at_freeze` train nothing but the base, and are dropped at the freeze.
         online, target: the networks; the target starts as a copy and never gets gradients.
-        updates, decisions: gradient steps and exploring actions so far.
+        updates, decisions: gradient steps, and calls of `explore`, so far.
     """
 
     cost: Cost
@@ -65,62 +65,68 @@ class Agent(ABC, Generic[Head]):
 
     @property
     def phase(self) -> Phase:
-        """What learns and what the replay holds."""
+        """Return the phase: what learns and what the replay holds."""
         return self.online.encoder.phase
 
     @property
     def latent(self) -> RowFormat:
-        """One row of the replay after the freeze, [K, N, L]."""
+        """Return the format of one row of the replay after the freeze, [K, N, L]."""
         return self.online.encoder.row_format
 
     @abstractmethod
-    def decide(self, observation: np.ndarray) -> tuple[Any, Tensor]:
-        """Exploring action for one observation [S, C, H, W] uint8, and the row the replay stores for it."""
+    def explore(self, observation: np.ndarray) -> tuple[Any, Tensor]:
+        """Return an exploring action for one observation [S, C, H, W] uint8, and the row that the replay stores for it.
+
+        Both come from one pass through the encoder.
+        """
 
     @abstractmethod
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """Actions [B, ...] without exploration for observations [B, S, C, H, W] uint8."""
+        """Return actions [B, ...] without exploration for observations [B, S, C, H, W] uint8; nothing is stored."""
 
     @abstractmethod
     def judge(
         self, latents: Tensor, network: EncodedNetwork[Head], actions: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Actions [B, ...] without exploration, and the values [B] that `network`, online or target, gives them.
+        """Return actions [B, ...] without exploration, and the values [B] that `network` gives them.
 
-        `actions` are those to value where the agent chooses by a network of its own, which reads the online latents.
+        Draws no random number, and changes nothing.
 
-        Of what the replay stores, latents [B, N, L]; draws no random number, and leaves nothing changed.
+        Args:
+            latents: [B, N, L], as the replay stores them.
+            network: online or target.
+            actions: to be valued in place of the agent's own, by agents that have an actor beside `network`.
         """
 
     @abstractmethod
     def update(self, batch: Batch) -> Update:
-        """One gradient step; the same text in every phase."""
+        """Take one gradient step; the same text in every phase."""
 
     @abstractmethod
     def modules(self) -> Mapping[str, nn.Module]:
-        """Everything with parameters."""
+        """Return everything with parameters, by name."""
 
     @abstractmethod
     def generators(self) -> Mapping[str, RandomGenerator]:
-        """Every source of random numbers."""
+        """Return every source of random numbers, by name."""
 
     def encode(self, frames: Tensor) -> Tensor:
         """Return rows of latents [B, K, N, L] float32 of stacked frames [B, S, C, H, W] uint8."""
         return self.online.encoder.encode_rows(frames)
 
     def view(self, frames: Tensor) -> Tensor:
-        """Return what acting sees of stacked frames [B, S, C, H, W]: [B, S, C, h, w]."""
+        """Return the part of stacked frames [B, S, C, H, W] that acting sees, [B, S, C, h, w]."""
         return self.online.encoder.view(frames)
 
     def heads(self) -> dict[str, nn.Module]:
-        """What learns above the encoder, by name."""
+        """Return the modules that learn above the encoder, by name."""
         return {"head": self.online.head}
 
     def reset(self, fresh: "Agent[Head]", *, encoder: bool = False) -> None:
         """Take the weights above the encoder, and of the encoder if asked to, from `fresh`, an agent of other weights.
 
-        Their optimisers forget what they knew of them (Nikishin et al. 2022). Stored latents stay right as long as the
-        encoder stays.
+        Their optimisers forget the moments of these weights (Nikishin et al. 2022). Stored latents stay right as long
+        as the encoder stays.
 
         Raises:
             ValueError: the encoder is to be reset but is frozen.
@@ -134,7 +140,7 @@ class Agent(ABC, Generic[Head]):
                     optimizer.state.pop(parameter, None)
 
     def renewed(self, fresh: Any, *, encoder: bool) -> list[tuple[nn.Module, nn.Module]]:
-        """What a reset renews, each beside what it takes its weights from."""
+        """Return the modules that a reset renews, each with the module that its new weights come from."""
         pairs = [(module, fresh.heads()[name]) for name, module in self.heads().items()]
         pairs.append((self.target.head, fresh.online.head))
         if encoder:
@@ -142,7 +148,7 @@ class Agent(ABC, Generic[Head]):
         return pairs
 
     def row(self, observation: np.ndarray) -> Tensor:
-        """Return what the replay stores for an observation: its newest frame [C, H, W], or its latents [K, N, L]."""
+        """Return the row to store for an observation: its newest frame [C, H, W], or latents [K, N, L]."""
         return self._newest(self.online.encoder.row(observation))
 
     def freeze_and_transcode(self, replay: FrameReplay[Outcome_co], *, progress: Progress | None = None) -> Outcome_co:
@@ -154,13 +160,13 @@ class Agent(ABC, Generic[Head]):
     def freeze(self, phase: Phase) -> None:
         """Stop the learning of the encoder's base for good: one base for both networks, no gradient, no optimiser.
 
-        `phase` says what the replay holds from now on: LATENTS or FROZEN_FRAMES.
+        `phase` is LATENTS or FROZEN_FRAMES, by what the replay holds from now on.
         """
         self._drop_optimizers()
         self.online.encoder.freeze(phase, self.target.encoder)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to continue exactly: networks, optimisers, generators, phase, counters."""
+        """Return all that is needed to continue exactly: networks, optimisers, generators, phase, counters."""
         return {
             "phase": str(self.phase),
             "updates": self.updates,
@@ -173,7 +179,8 @@ class Agent(ABC, Generic[Head]):
     def load_state_dict(self, state: dict[str, Any], *, to_learn: bool = True) -> None:
         """Continue from `state_dict`; a fresh agent is frozen first if the saved one was.
 
-        to_learn: also the optimisers; not needed by an agent that only acts.
+        Args:
+            to_learn: load the optimisers too; an agent that only acts needs none.
         """
         phase = Phase(state["phase"])
         if phase is not Phase.FRAMES:
@@ -210,7 +217,7 @@ class Agent(ABC, Generic[Head]):
             self.optimizers.pop(name, None)
 
     def _newest(self, row: Tensor) -> Tensor:
-        """Return latents as they are, of frames [S, C, H, W] the newest: an episode begins with one frame repeated."""
+        """Return latents as they are; of frames [S, C, H, W], only the newest, as the replay has the others already."""
         return row if self.phase is Phase.LATENTS else row[-1]
 
     def _to_device(self, observations: np.ndarray) -> Tensor:
@@ -223,7 +230,7 @@ def _get_state(generator: RandomGenerator) -> Any:
 
 def _set_state(generator: RandomGenerator, state: Any) -> None:
     if isinstance(generator, torch.Generator):
-        if len(state) == len(generator.get_state()):  # a GPU's random numbers can't be gone on with on a CPU
+        if len(state) == len(generator.get_state()):  # the state of a GPU's generator doesn't fit a CPU's
             generator.set_state(state)
     else:
         generator.bit_generator.state = state

@@ -1,6 +1,6 @@
 """CURL (Srinivas et al. 2020): SAC plus one contrastive loss between two crops of the same observation.
 
-Axes: B batch, L latent size.
+Axes: B batch, F feature size.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,14 +19,17 @@ from seer.replay import Batch
 
 
 def info_nce(similarities: Tensor) -> Tensor:
-    """Cross-entropy of telling each query's own key, on the diagonal of [B, B], from the others' (Oord et al. 2018)."""
+    """Return the cross-entropy of telling each query's own key from the others' (Oord et al. 2018).
+
+    Own ones stand on the diagonal of the similarities [B queries, B keys].
+    """
     return F.cross_entropy(similarities, torch.arange(len(similarities), device=similarities.device))
 
 
 class Curl(Sac):
-    """SAC whose encoder also learns to match the critic's latents of two crops of one observation.
+    """SAC whose encoder also learns to match the critic's features of two crops of one observation.
 
-    Queries are the critic's latents after the critic's step, keys the target encoder's of another crop. The loss ends
+    Queries are the critic's features after the critic's step, keys the target encoder's of another crop. The loss ends
     at the freeze, also where layers above the cut go on learning (docs/deviations.md 18).
 
     Args:
@@ -53,28 +56,28 @@ class Curl(Sac):
 
     @property
     def has_auxiliary_loss(self) -> bool:
-        """Whether the encoder learns from the contrastive loss: until the freeze."""
+        """Tell whether the contrastive loss trains the encoder: until the freeze."""
         return self.phase is Phase.FRAMES
 
     def improve_encoder(self, batch: Batch, queries: Tensor) -> Metrics:
-        """Take the steps of CURL's loss on the critic's latents [B, L] (Srinivas et al. 2020, eq. 4)."""
+        """Take the steps of CURL's loss on the critic's features [B, F] (Srinivas et al. 2020, eq. 4)."""
         with torch.no_grad():
             keys = self.target.encoder.embed_one(self.online.encoder.prepare(batch.now), CRITIC)
         loss = info_nce(self.similarity(queries, keys))
-        # Of "critic" only layers above a cut have gradients here; its heads have none and stay.
+        # Of "critic" only layers above a cut have gradients here; the heads have none and stay as they are.
         others = ("critic", "encoder") if self.contrastive_steps == 2 else ()
         self._descend(loss, optimizers=("contrastive", *others))
         return {"contrastive_loss": loss.detach()}
 
     def _passes_of_encoder(self, share: float) -> Passes:
-        """SAC's without the actor's own, which the pass for the queries serves; the keys' pass; one more backward."""
+        """Return SAC's passes without the actor's own, as that is the queries' too, plus the keys' and one backward."""
         del share
         return Passes(5, 2)
 
     def renewed(self, fresh: Any, *, encoder: bool) -> list[tuple[nn.Module, nn.Module]]:
-        """As SAC, and the similarity with the encoder whose latents it compares."""
+        """Return what SAC renews and, with the encoder whose features it compares, the similarity."""
         return super().renewed(fresh, encoder=encoder) + ([(self.similarity, fresh.similarity)] if encoder else [])
 
     def modules(self) -> dict[str, nn.Module]:
-        """SAC's, and the similarity."""
+        """Return everything with parameters, the similarity included."""
         return super().modules() | {"similarity": self.similarity}

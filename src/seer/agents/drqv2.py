@@ -1,7 +1,7 @@
 """DrQ-v2 (Yarats et al. 2021, "Mastering Visual Continuous Control"): DDPG on shifted pictures, with SEER's freeze.
 
-Axes: B batch, S stack, C channels, H, W, K crops (here shifts), N latents per observation (2: the critic's and the
-actor's), L latent size, A action dimensions.
+Axes: B batch, S stack, C channels, H, W, K crops (here shifts), N latents per observation, L latent size,
+F feature size, A action dimensions.
 """
 
 import functools
@@ -25,7 +25,7 @@ from seer.networks.drqv2 import CentredPixels, DeterministicActor, TanhTwinCriti
 from seer.replay import Batch
 
 LARGEST_ACTION = 1 - 1e-6
-"""Of noisy actions, on either side of 0; from the published code."""
+"""Largest noisy action, on either side of 0; from the published code."""
 
 Noise = Annotated[float, Bounds(at_least=0, at_most=1000)]
 
@@ -41,7 +41,7 @@ class DrqV2Settings(OwnSettings):
     """Standard deviation of the actions' noise at first (Yarats et al. 2021, table of settings)."""
 
     noise_end: Noise = 0.1
-    """The same from --noise-steps on (the same table)."""
+    """Standard deviation from --noise-steps on (the same table)."""
 
     noise_steps: Count = 100_000
     """Steps over which the noise falls, linearly: 100,000 for easy tasks, 500,000 for medium ones, 2,000,000 for
@@ -55,8 +55,8 @@ class DrqV2(Agent[TanhTwinCritic]):
     """Deterministic policy gradient with two critics from frames, then from stored latents.
 
     The critic's loss trains the convolutions and the critic's trunk; the actor's gradient reaches its own trunk and
-    stops there. There is no target encoder: the target's critic reads what the online convolutions give, through a
-    trunk of its own, which follows the online one until the freeze makes them one.
+    stops there. There is no target encoder: the target's critic reads the online convolutions' outputs, through a trunk
+    of its own, which follows the online one until the freeze makes them one.
 
     Optimisers: "critic" and "actor" of the heads and of each one's own layers above the frozen base; "encoder" and
     "actor_encoder" of what the base holds of them, which the freeze drops.
@@ -92,10 +92,10 @@ class DrqV2(Agent[TanhTwinCritic]):
     # Acting ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def decide(self, observation: np.ndarray) -> tuple[np.ndarray, Tensor]:
+    def explore(self, observation: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Return an exploring action [A] for one observation [S, C, H, W] uint8, and the row to store for it."""
-        latents, row = self.online.encoder.observe(observation)
-        action = self.noisy(self.actor(latents[ACTOR]))[0].cpu().numpy()
+        features, row = self.online.encoder.observe(observation)
+        action = self.noisy(self.actor(features[ACTOR]))[0].cpu().numpy()
         if self.decisions < self.random_steps:
             action = self.random.actions.uniform(-1, 1, self.actor.action_size).astype(np.float32)
         self.decisions += 1
@@ -105,8 +105,8 @@ class DrqV2(Agent[TanhTwinCritic]):
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return actions [B, A] without noise for observations [B, S, C, H, W] uint8."""
         encoder = self.online.encoder
-        latents = encoder(encoder.inputs(encoder.view(self._to_device(observations))))
-        return self.actor(latents[ACTOR]).cpu().numpy()  # type: ignore[no-any-return]
+        features = encoder(encoder.inputs(encoder.view(self._to_device(observations))))
+        return self.actor(features[ACTOR]).cpu().numpy()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def judge(
@@ -118,12 +118,12 @@ class DrqV2(Agent[TanhTwinCritic]):
 
     @property
     def noise(self) -> float:
-        """The standard deviation of the actions' noise, from the decisions so far (Yarats et al. 2021, section 3.1)."""
+        """Return the standard deviation of the actions' noise, by the decisions so far (section 3.1)."""
         start, end = self.settings.noise_start, self.settings.noise_end
         return start + (end - start) * min(self.decisions / self.settings.noise_steps, 1.0)
 
     def noisy(self, actions: Tensor, clip: float | None = None) -> Tensor:
-        """Return actions [B, A] with noise, of `clip` at most; a gradient passes where they are kept in range too."""
+        """Return actions [B, A] with noise of `clip` at most; the gradient passes as if they weren't kept in range."""
         noise = self.noise * torch.randn(actions.shape, generator=self.random.policy, device=actions.device)
         moved = actions + (noise if clip is None else noise.clamp(-clip, clip))
         return moved + (moved.clamp(-LARGEST_ACTION, LARGEST_ACTION) - moved).detach()
@@ -161,11 +161,11 @@ class DrqV2(Agent[TanhTwinCritic]):
         return {"actor_loss": loss.detach()}
 
     def critic_loss(self, batch: Batch, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the squared errors of both critics on latents [B, L], summed, and their mean value (section 3.1)."""
+        """Return the squared errors of both critics on features [B, F], summed, and their mean value (section 3.1)."""
         with torch.no_grad():
-            latents = self.target.encoder.embed(following)  # its actor's trunk is the online one
-            action = self.noisy(self.actor(latents[ACTOR]), self.settings.noise_clip)
-            goal = batch.reward + batch.discount * self.target.head(latents[CRITIC], action).amin(0)  # [B]
+            features = self.target.encoder.embed(following)  # its actor's trunk is the online one
+            action = self.noisy(self.actor(features[ACTOR]), self.settings.noise_clip)
+            goal = batch.reward + batch.discount * self.target.head(features[CRITIC], action).amin(0)  # [B]
         values = self.online.head(now, batch.action)  # [2, B]
         return (values - goal).square().mean(1).sum(), values.detach().mean()
 
@@ -214,7 +214,7 @@ class DrqV2(Agent[TanhTwinCritic]):
         return {name: make(group) for name, group in groups.items() if group}
 
     def _cost(self, batch_size: int) -> Cost:
-        """Passes per update: encoder on both observations, with one backward pass; actor the same.
+        """Return the passes per update: encoder on both observations, with one backward pass; actor the same.
 
         Critics: the target's on the next observation, the online ones on this one with a backward pass and, for the
         actor, once more with a backward pass to their inputs alone.
@@ -242,7 +242,7 @@ def make(inputs: AgentInputs) -> DrqV2:
     generators = Generators(
         policy=inputs.policy_generator(), actions=inputs.exploration_generator(), crops=inputs.view_generator()
     )
-    # A module of the user's own reads pixels in [0, 1].
+    # A module of the user's own reads pixels in [0, 1], not centred ones.
     pixels = {} if inputs.brings_encoder else {"pixels": CentredPixels(inputs.precision)}
     encoder = inputs.make_encoder(
         projections=2,

@@ -1,4 +1,4 @@
-"""What an agent is made of: settings, actions, an encoder, random numbers. `AgentSpec.make` gets it."""
+"""The parts of an agent: settings, actions, an encoder, random numbers. `AgentSpec.make` gets them."""
 
 import functools
 import math
@@ -17,15 +17,15 @@ from seer.core.encoder import FreezableEncoder
 
 @dataclass(frozen=True)
 class AgentInputs:
-    """Everything an agent is made of.
+    """Everything that an agent is made of.
 
     Attributes:
         learning, value, sac: groups of settings, of which an agent reads those it has.
         own: settings of this agent alone, of the class that its `AgentSpec` names.
-        view_size: side in pixels of what the encoder sees.
+        view_size: side in pixels of the encoder's pictures.
         num_crops: views of each observation whose latents are stored, K.
         action_space: Discrete from 0, or a Box of [-1, 1].
-        precision: what layers compute in.
+        precision: dtype that layers compute in.
         make_encoder: makes the encoder; with `projections=N`, that many above its convolutions; other keywords are
             those of `FreezableEncoder`.
         brings_encoder: its first stage is a module of the user's, whose weights stay as they are.
@@ -47,20 +47,20 @@ class AgentInputs:
 
     @property
     def num_actions(self) -> int:
-        """Actions of a Discrete space."""
+        """Return the number of actions of a Discrete space."""
         assert isinstance(self.action_space, spaces.Discrete)
         return int(self.action_space.n)
 
     @property
     def action_size(self) -> int:
-        """Numbers in an action of a Box."""
+        """Return how many numbers an action of a Box has."""
         return math.prod(self.action_space.shape or ())
 
     @property
     def control_sizes(self) -> dict[str, Any]:
-        """Return what actors and critics of continuous actions are made with."""
+        """Return the sizes of actors and critics of continuous actions, by keyword."""
         return {
-            "latent_size": self.sac.latent_size,
+            "feature_size": self.sac.latent_size,
             "action_size": self.action_size,
             "hidden_units": self.learning.hidden_units,
             "precision": self.precision,
@@ -80,5 +80,5 @@ class AgentInputs:
 
 
 def adam(learning_rate: float, **options: Any) -> Callable[[Iterable[torch.nn.Parameter]], Adam]:
-    """Return a maker of Adam optimisers; fused, which is several times as fast on small layers."""
+    """Return a function that makes Adam optimisers; fused, which is several times as fast on small layers."""
     return functools.partial(Adam, lr=learning_rate, fused=True, **options)

@@ -36,17 +36,17 @@ class CategoricalValue(nn.Module):
         self.register_buffer("support", torch.linspace(minimum, maximum, num_atoms))
 
     def expected(self, outputs: Tensor) -> Tensor:
-        """Q-values [B, A] of head outputs [B, A, Z] (logits)."""
+        """Return Q-values [B, A] of head outputs [B, A, Z] (logits)."""
         return outputs.softmax(-1) @ self.support
 
     def error(self, outputs: Tensor, next_outputs: Tensor, reward: Tensor, discount: Tensor) -> Tensor:
-        """Cross-entropy [B] to the projected target; outputs and next_outputs are logits [B, Z]."""
+        """Return the cross-entropy [B] to the projected target; outputs and next_outputs are logits [B, Z]."""
         with torch.no_grad():
             target = project_distribution(next_outputs.softmax(-1), reward, discount, self.support)
         return -(target * F.log_softmax(outputs, -1)).sum(-1)
 
     def priority(self, error: Tensor) -> Tensor:
-        """What a sample of such an error [B] is replayed by: the error (Rainbow, Hessel et al. 2018)."""
+        """Return the priorities [B] of samples with these errors: the errors (Rainbow, Hessel et al. 2018)."""
         return error
 
 
@@ -54,14 +54,14 @@ class ScalarValue(nn.Module):
     """Plain Q-values, Z = 1, with the Huber loss of DQN (Mnih et al. 2015)."""
 
     def expected(self, outputs: Tensor) -> Tensor:
-        """Q-values [B, A] of head outputs [B, A, 1]."""
+        """Return Q-values [B, A] of head outputs [B, A, 1]."""
         return outputs.squeeze(-1)
 
     def error(self, outputs: Tensor, next_outputs: Tensor, reward: Tensor, discount: Tensor) -> Tensor:
-        """Huber error [B] to `reward + discount * Q`; outputs and next_outputs are Q-values [B, 1]."""
+        """Return the Huber errors [B] to `reward + discount * Q`; outputs and next_outputs are Q-values [B, 1]."""
         target = reward + discount * next_outputs.detach().squeeze(-1)
         return F.smooth_l1_loss(outputs.squeeze(-1), target, reduction="none")
 
     def priority(self, error: Tensor) -> Tensor:
-        """The distance [B] to the target, |TD error| (Schaul et al. 2016), of its Huber error."""
+        """Return the distances [B] to the target, |TD error| (Schaul et al. 2016), from the Huber errors."""
         return torch.where(error < 0.5, (2 * error).sqrt(), error + 0.5)

@@ -15,11 +15,11 @@ from seer.networks.heads import ValueHead
 
 
 def make_rainbow(inputs: AgentInputs, kind: type[Rainbow] = Rainbow) -> Rainbow:
-    """Make Rainbow, or what is left of it when parts are off, such as DQN; or a `kind` derived from it."""
+    """Make Rainbow or, with parts of it switched off, DQN; or a `kind` derived from Rainbow."""
     learning, value = inputs.learning, inputs.value
     encoder = inputs.make_encoder()
     head = ValueHead(
-        latent_size=encoder.output_size,
+        feature_size=encoder.output_size,
         num_actions=inputs.num_actions,
         num_atoms=value.num_atoms if value.distributional else 1,
         hidden_units=learning.hidden_units,
@@ -55,7 +55,7 @@ def make_curl(inputs: AgentInputs) -> Curl:
 
 
 def _parts(inputs: AgentInputs) -> dict[str, Any]:
-    """Make everything that SAC is made of."""
+    """Return the parts of SAC, by keyword of its constructor."""
     learning, sac = inputs.learning, inputs.sac
     generators = Generators(
         policy=inputs.policy_generator(), actions=inputs.exploration_generator(), crops=inputs.view_generator()

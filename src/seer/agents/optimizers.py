@@ -1,4 +1,4 @@
-"""Adam, and what lies around its step: clipping, and coming back from a checkpoint."""
+"""Adam, the clipping of gradients, and loading an optimiser from a checkpoint."""
 
 import inspect
 from collections.abc import Iterable
@@ -14,7 +14,8 @@ _step = inspect.unwrap(torch.optim.Adam.step)
 class Adam(torch.optim.Adam):
     """PyTorch's Adam, without the import of PyTorch's compiler, which costs each process more than a second.
 
-    The decorators of these methods import it at their first call, to keep it from tracing them; here nothing is traced.
+    The decorators of these methods import the compiler at their first call, to keep it from tracing them. Nothing is
+    traced here.
     """
 
     add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
@@ -31,8 +32,8 @@ class Adam(torch.optim.Adam):
 def clip_gradients(parameters: Iterable[Tensor], limit: float) -> Tensor:
     """Scale the parameters' gradients down to a joint norm of `limit`, and return the norm that they had.
 
-    As `nn.utils.clip_grad_norm_`, which passes over the gradients to multiply them by 1 too. Where that is the common
-    case it isn't worth waiting for a GPU to know.
+    `nn.utils.clip_grad_norm_` does the same, but multiplies gradients within the limit by 1. On a GPU that is done here
+    too, as it costs less than waiting for the norm.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
@@ -43,7 +44,7 @@ def clip_gradients(parameters: Iterable[Tensor], limit: float) -> Tensor:
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """`optimizer.load_state_dict`, with every moment laid out in memory like its parameter, as it was when saved.
+    """Call `optimizer.load_state_dict`, and lay out every moment in memory like its parameter, as it was when saved.
 
     A saved tensor comes back in plain order, but fused Adam goes through parameter and moments by their addresses: in
     channels-last weights it would give each weight the moments of another.

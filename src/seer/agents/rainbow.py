@@ -1,9 +1,10 @@
 """Rainbow (Hessel et al. 2018) and, with its parts off, DQN (Mnih et al. 2015), with SEER's freeze.
 
-Which parts are on is decided by what the agent is made of: the head (dueling, noisy), the value (categorical or
+The parts that are given to the agent switch Rainbow's on or off: the head (dueling, noisy), the value (categorical or
 scalar), `double`, `epsilon`; n-step returns and priorities are the replay's.
 
-Axes: B batch, S stack, C channels, H, W, K crops (1), N latents per observation (1), L latent, A actions, Z atoms.
+Axes: B batch, S stack, C channels, H, W, K crops (1), N latents per observation (1), L latent size,
+F feature size, A actions, Z atoms.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,14 +25,14 @@ from seer.replay import Batch
 
 @dataclass(frozen=True)
 class Epsilon:
-    """Exploration of agents without noisy layers: epsilon falls linearly from `start` to `end` over `steps` steps."""
+    """Epsilon of agents without noisy layers, which falls linearly from `start` to `end` over `steps` steps."""
 
     start: float
     end: float
     steps: int
 
     def at(self, step: int) -> float:
-        """Epsilon at training step `step`."""
+        """Return epsilon at training step `step`."""
         return self.start + (self.end - self.start) * min(1.0, step / max(1, self.steps))
 
 
@@ -41,11 +42,11 @@ class Rainbow(Agent[ValueHead]):
     Args:
         double: choose the next action with the online network (van Hasselt et al. 2016).
         target_every: updates between copies of the online network to the target.
-        make_optimizer: an optimiser for some parameters; called once for what the freeze freezes and once for the rest.
-        max_gradient_norm: over encoder and head together.
-        epsilon: epsilon-greedy exploration in `decide`; `act` is always greedy.
-        generator: noise of noisy layers, on the network's device.
-        rng: epsilon-greedy choices.
+        make_optimizer: makes an optimiser of some parameters: one of the base's, one of the others.
+        max_gradient_norm: largest norm of the gradients of encoder and head together.
+        epsilon: epsilon-greedy exploration in `explore`; `act` is always greedy.
+        generator: of the noise of noisy layers, on the network's device.
+        rng: of epsilon-greedy choices.
     """
 
     def __init__(
@@ -76,8 +77,8 @@ class Rainbow(Agent[ValueHead]):
     # Acting ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def decide(self, observation: np.ndarray) -> tuple[int, Tensor]:
-        """Exploring action for one observation [S, C, H, W] uint8, and the row the replay stores for it."""
+    def explore(self, observation: np.ndarray) -> tuple[int, Tensor]:
+        """Return an exploring action for one observation [S, C, H, W] uint8, and the row to store for it."""
         (features,), row = self.online.encoder.observe(observation)
         action = int(self._greedy(features, self.online.head.draw_noise(self.generator)))
         if self.rng.random() < self.epsilon.at(self.decisions):
@@ -87,7 +88,7 @@ class Rainbow(Agent[ValueHead]):
 
     @torch.no_grad()
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """Greedy actions [B] int64 for observations [B, S, C, H, W] uint8, without noise."""
+        """Return greedy actions [B] int64 for observations [B, S, C, H, W] uint8, without noise."""
         (features,) = self.online.encoder.finish(self.encode(self._to_device(observations))[:, 0])
         return self._greedy(features).cpu().numpy()
 
@@ -101,7 +102,7 @@ class Rainbow(Agent[ValueHead]):
         network: EncodedNetwork[ValueHead],
         actions: Tensor | None = None,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
-        """Greedy actions [B] and their Q-values [B], without noise, of latents [B, N, L]."""
+        """Return greedy actions [B] and their Q-values [B], without noise, of latents [B, N, L]."""
         (features,) = network.encoder.finish(latents)
         value, action = self.value.expected(network.head(features)).max(-1)
         return action, value
@@ -109,7 +110,7 @@ class Rainbow(Agent[ValueHead]):
     # Learning --------------------------------------------------------------------------------------------------
 
     def update(self, batch: Batch) -> Update:
-        """One gradient step on the mean importance-weighted error; the errors [B] make the new priorities."""
+        """Take one gradient step on the mean importance-weighted error; the errors [B] make the new priorities."""
         noises = [network.head.draw_noise(self.generator) for network in (self.online, self.target)]
         loss, error, value = self.loss(batch, self.embed(batch), noises)
         gradient_norm = self._descend(loss, self.max_gradient_norm)
@@ -121,14 +122,14 @@ class Rainbow(Agent[ValueHead]):
         return Update(metrics, priority=self.value.priority(error))
 
     def update_target(self) -> None:
-        """Copy the online network to the target, once in so many updates."""
+        """Copy the online network to the target, once in `target_every` updates."""
         if self.updates % self.target_every == 0:
             self.target.load_state_dict(self.online.state_dict())
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return latents [B, L] of `now` (online), `next` (online) and `next` (target).
+        """Return features [B, F] of `now` (online), `next` (online) and `next` (target).
 
-        Without double Q-learning the second is the third.
+        Without double Q-learning the target's stand in the second place too.
         """
         online, target = self.online.encoder, self.target.encoder
         (now,) = online.embed(online.prepare(batch.now))
@@ -139,13 +140,15 @@ class Rainbow(Agent[ValueHead]):
         return now, next_online, next_target
 
     def loss(
-        self, batch: Batch, latents: tuple[Tensor, Tensor, Tensor], noises: Sequence[Sequence[Noise]]
+        self, batch: Batch, features: tuple[Tensor, Tensor, Tensor], noises: Sequence[Sequence[Noise]]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, the errors [B] it is the weighted mean of, and the mean Q-value of the taken actions.
+        """Return the loss, the errors [B] whose weighted mean it is, and the mean Q-value of the taken actions.
 
-        latents: as `embed` gives them. noises: the online head's, which both its passes share, and the target's.
+        Args:
+            features: as `embed` gives them.
+            noises: the online head's, which both its passes share, and the target's.
         """
-        now, next_online, next_target = latents
+        now, next_online, next_target = features
         noise_online, noise_target = noises
         online, target = self.online.head, self.target.head
         samples = torch.arange(len(now), device=self.device)
@@ -159,15 +162,17 @@ class Rainbow(Agent[ValueHead]):
         return (batch.weight * error).mean(), error.detach(), self.value.expected(outputs.detach()).mean()
 
     def modules(self) -> dict[str, nn.Module]:
-        """Everything with parameters."""
+        """Return everything with parameters."""
         return {"online": self.online, "target": self.target}
 
     def generators(self) -> dict[str, RandomGenerator]:
-        """Every source of random numbers."""
+        """Return every source of random numbers."""
         return {"noise": self.generator, "exploration": self.rng}
 
     def _cost(self, batch_size: int) -> Cost:
-        """F: online on the observation, target on the next one, and with double Q online on the next one too. B: 1.
+        """Return the passes per update, one of them backward.
+
+        Forward: online on the observation, target on the next one, and with double Q online on the next one too.
 
         A frozen encoder over stored frames passes once over each of the two observations.
         """

@@ -28,12 +28,13 @@ class AgentSpec:
         channels: how it sees Gymnasium's pictures where `--image-channels` is auto.
         views: what it sees of a picture in training: all of it, random crops of a larger one, or all of it at random
             shifts.
-        projects: stores the latents of its critic's and its actor's projection, not the outputs of convolutions.
+        projects: its encoder ends in projections for critic and actor, which the freeze freezes and whose outputs the
+            replay stores.
         has_priorities: gives samples priorities, by which the replay may draw.
         has_distributions: learns distributions of returns, on the support that `--min-return` and `--max-return` set,
             unless `--no-distributional`.
         bfloat16_pays: is much faster in bfloat16.
-        lost_above_cut: what layers above a cut (`--freeze-layers`) learn without after the freeze, for the tables of
+        lost_above_cut: a loss that layers above a cut (`--freeze-layers`) lack after the freeze, for the tables of
             reproductions.
     """
 
@@ -52,7 +53,7 @@ class AgentSpec:
     lost_above_cut: str = ""
 
     def preset_for(self, env: str) -> Settings:
-        """Return its published settings in this environment."""
+        """Return the agent's published settings in this environment."""
         parts = [part for prefix, part in self.preset.items() if env.startswith(prefix)]
         return {name: value for part in parts for name, value in part.items()}
 
@@ -62,7 +63,7 @@ class AgentSpec:
         return agent
 
     def own_settings(self, values: Mapping[str, Any] | None = None) -> OwnSettings:
-        """Return its own settings, those that aren't given at their defaults."""
+        """Return the agent's own settings; those that aren't given are at their defaults."""
         made: OwnSettings = resolve(self.own)(**(values or {}))
         return made
 

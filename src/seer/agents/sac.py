@@ -1,6 +1,7 @@
 """SAC (Haarnoja et al. 2018) from pixels, with the encoder of SAC-AE (Yarats et al. 2019) and SEER's freeze.
 
-Axes: B batch, S stack, C channels, H, W, K crops, N latents per observation (2: the critic's and the actor's), L, A.
+Axes: B batch, S stack, C channels, H, W, K crops, N latents per observation, L latent size, F feature
+size, A actions.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,14 +23,15 @@ from seer.replay import Batch
 
 Metrics = dict[str, Tensor]
 
-CRITIC, ACTOR = 0, 1  # which of an observation's N latents is whose
+CRITIC, ACTOR = 0, 1  # whose features are which of the encoder's outputs
 
 
 @dataclass(frozen=True)
 class SacSettings:
     """Numbers of SAC; see the table of settings in `presets.py`.
 
-    random_steps: uniformly random actions at first.
+    Attributes:
+        random_steps: uniformly random actions at first.
     """
 
     batch_size: int
@@ -43,7 +45,7 @@ class SacSettings:
 
 @dataclass(frozen=True)
 class Generators:
-    """Random numbers of policy and weights (on the networks' device), and of crops and first actions (CPU)."""
+    """Generators of the policy's random numbers (on the networks' device), and of crops and first actions (CPU)."""
 
     policy: torch.Generator
     crops: torch.Generator
@@ -62,8 +64,8 @@ class Sac(Agent[TwinCritic]):
 
     Args:
         network: the online encoder and critic; the target starts as its copy.
-        make_optimizer: an optimiser for some parameters.
-        make_temperature_optimizer: the same for the logarithm of the temperature.
+        make_optimizer: makes an optimiser of some parameters.
+        make_temperature_optimizer: makes that of the temperature's logarithm.
     """
 
     ends_at_freeze: tuple[str, ...] = ("encoder", "actor_encoder")
@@ -87,10 +89,10 @@ class Sac(Agent[TwinCritic]):
     # Acting ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def decide(self, observation: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """Exploring action [A] for one observation [S, C, H, W] uint8, and the row the replay stores for it."""
-        latents, row = self.online.encoder.observe(observation)
-        action, _ = self.actor.sample(latents[ACTOR], self.random.policy)
+    def explore(self, observation: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Return an exploring action [A] for one observation [S, C, H, W] uint8, and the row to store for it."""
+        features, row = self.online.encoder.observe(observation)
+        action, _ = self.actor.sample(features[ACTOR], self.random.policy)
         self.decisions += 1
         if self.decisions <= self.settings.random_steps:
             uniform = self.random.actions.uniform(-1, 1, self.actor.action_size)
@@ -99,7 +101,7 @@ class Sac(Agent[TwinCritic]):
 
     @torch.no_grad()
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """The policy's mean actions [B, A] for observations [B, S, C, H, W] uint8."""
+        """Return the policy's mean actions [B, A] for observations [B, S, C, H, W] uint8."""
         encoder = self.online.encoder
         mean, _ = self.actor(encoder(encoder.inputs(encoder.view(self._to_device(observations))))[ACTOR])
         return torch.tanh(mean).cpu().numpy()
@@ -108,15 +110,15 @@ class Sac(Agent[TwinCritic]):
     def judge(
         self, latents: Tensor, network: EncodedNetwork[TwinCritic], actions: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The policy's mean actions [B, A], or `actions`, and the critics' lower values [B], of latents [B, N, L].
+        """Return the policy's mean actions [B, A], or `actions`, and the critics' lower values [B], on latents.
 
-        The actor has no target: it reads what the online encoder gives.
+        The actor has no target: it reads the online encoder's features.
         """
         action = torch.tanh(self.actor(self.online.encoder.finish(latents)[ACTOR])[0]) if actions is None else actions
         return action, network.head(network.encoder.finish(latents)[CRITIC], action).amin(0)
 
     def heads(self) -> dict[str, nn.Module]:
-        """Actor and critics."""
+        """Return actor and critics."""
         return {"actor": self.actor, "critic": self.online.head}
 
     # Learning --------------------------------------------------------------------------------------------------
@@ -131,12 +133,12 @@ class Sac(Agent[TwinCritic]):
         now, following = encoder.prepare(batch.now), encoder.prepare(batch.next)
         metrics = self.improve_critic(batch, now, following)
         if actor_due:  # on a fresh pass, as the critic's step has changed the encoder
-            latents = encoder.embed(now)
-            metrics |= self.improve_actor(latents)
+            features = encoder.embed(now)
+            metrics |= self.improve_actor(features)
         if self.updates % self.settings.target_every == 0:
             self.update_target()
         if self.has_auxiliary_loss:
-            queries = latents[CRITIC] if actor_due else encoder.embed_one(now, CRITIC)
+            queries = features[CRITIC] if actor_due else encoder.embed_one(now, CRITIC)
             metrics |= self.improve_encoder(batch, queries)
         self.updates += 1
         return Update(metrics, priority=None)
@@ -150,23 +152,28 @@ class Sac(Agent[TwinCritic]):
         self._descend(loss, optimizers=("critic", "encoder"))
         return {"critic_loss": loss.detach(), "q_mean": value}
 
-    def improve_actor(self, latents: tuple[Tensor, ...]) -> Metrics:
+    def improve_actor(self, features: tuple[Tensor, ...]) -> Metrics:
         """Take one step of the actor and of its own layers of the encoder, and one of the temperature."""
-        losses = self.actor_losses(latents)
+        losses = self.actor_losses(features)
         self._descend(torch.stack(list(losses.values())).sum(), optimizers=("actor", "actor_encoder", "temperature"))
         return {name: loss.detach() for name, loss in losses.items()}
 
     @property
     def has_auxiliary_loss(self) -> bool:
-        """Whether another loss than the critic's trains the encoder; SAC has none."""
+        """Tell whether another loss than the critic's trains the encoder; SAC has none."""
         return False
 
     def improve_encoder(self, batch: Batch, queries: Tensor) -> Metrics:
-        """Take the step of the auxiliary loss on the critic's latents [B, L] of `batch.now`."""
+        """Take the step of the auxiliary loss on the critic's features [B, F] of `batch.now`."""
         raise NotImplementedError
 
     def critic_loss(self, batch: Batch, now: Tensor, next_actor: Tensor, next_critic: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the squared errors of both critics, summed (Haarnoja et al. 2018, eq. 5-6), and their mean value."""
+        """Return the squared errors of both critics, summed (Haarnoja et al. 2018, eq. 5-6), and their mean value.
+
+        Args:
+            now, next_critic: the critic's features [B, F] of `batch.now` and `batch.next`.
+            next_actor: the actor's features of `batch.next`.
+        """
         with torch.no_grad():
             action, log_probability = self.actor.sample(next_actor, self.random.policy)
             value = self.target.head(next_critic, action).amin(0) - self.temperature() * log_probability
@@ -175,11 +182,11 @@ class Sac(Agent[TwinCritic]):
         errors = F.mse_loss(values, goal.expand_as(values), reduction="none")
         return (batch.weight * errors).mean(1).sum(), values.detach().mean()
 
-    def actor_losses(self, latents: tuple[Tensor, ...]) -> Metrics:
-        """Losses of actor and temperature (Haarnoja et al. 2018, eq. 7, 18) on latents [B, L] of critic and actor."""
-        action, log_probability = self.actor.sample(latents[ACTOR], self.random.policy)
+    def actor_losses(self, features: tuple[Tensor, ...]) -> Metrics:
+        """Return the losses of actor and temperature on both heads' features [B, F] (the same, eq. 7, 18)."""
+        action, log_probability = self.actor.sample(features[ACTOR], self.random.policy)
         with _constant(self.online.head):
-            value = self.online.head(latents[CRITIC].detach(), action).amin(0)  # [B]
+            value = self.online.head(features[CRITIC].detach(), action).amin(0)  # [B]
         temperature = self.temperature()
         surplus = self.actor.action_size - log_probability.detach().mean()  # entropy above its target, -A
         return {
@@ -200,15 +207,15 @@ class Sac(Agent[TwinCritic]):
                 torch._foreach_lerp_([slow for slow, _ in moving], [fast for _, fast in moving], tau)
 
     def renewed(self, fresh: Any, *, encoder: bool) -> list[tuple[nn.Module, nn.Module]]:
-        """The temperature too: a fresh actor is as random as one at the start."""
+        """Return the modules that a reset renews, the temperature too: a fresh actor explores as at the start."""
         return [*super().renewed(fresh, encoder=encoder), (self.temperature, fresh.temperature)]
 
     def modules(self) -> dict[str, nn.Module]:
-        """Everything with parameters."""
+        """Return everything with parameters."""
         return {"online": self.online, "target": self.target, "actor": self.actor, "temperature": self.temperature}
 
     def generators(self) -> dict[str, RandomGenerator]:
-        """Every source of random numbers."""
+        """Return every source of random numbers."""
         return {"policy": self.random.policy, "crops": self.random.crops, "actions": self.random.actions}
 
     def _make_optimizers(
@@ -230,11 +237,14 @@ class Sac(Agent[TwinCritic]):
         return optimizers | {"temperature": make_for_temperature(self.temperature.parameters())}
 
     def _passes_of_encoder(self, share: float) -> Passes:
-        """Critic: online on the observation, online and target on the next one, one backward pass; actor: one more."""
+        """Return the encoder's passes per update, the actor learning in a `share` of them.
+
+        Critic: online on the observation, online and target on the next one, one backward pass; actor: one more.
+        """
         return Passes(3 + share, 1)
 
     def _cost(self) -> Cost:
-        """Passes per update, actor and temperature learning in a share 1 / `actor_every` of them.
+        """Return the passes per update, actor and temperature learning in a share 1 / `actor_every` of them.
 
         Actor: on the next observation and, in that share, on this one with a backward pass. Critic: online and target
         with one backward pass and, in that share, once more with a backward pass to its inputs alone. Encoder, while it
@@ -261,14 +271,14 @@ class Sac(Agent[TwinCritic]):
 
 @contextmanager
 def _constant(module: nn.Module) -> Iterator[None]:
-    """Inside, forward passes treat the module's parameters as constants: gradients flow through, not into them."""
+    """Treat the module's parameters as constants inside `with`: gradients flow through, not into them."""
     module.requires_grad_(False)
     yield
     module.requires_grad_(True)
 
 
 def _split(parameters: Iterable[nn.Parameter], of_actor: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], ...]:
-    """Return those that the critic's loss trains, and those that are the actor's own."""
+    """Return the parameters that the critic's loss trains, and the actor's own."""
     own = {id(parameter) for parameter in of_actor}
     both = list(parameters)
     return [p for p in both if id(p) not in own], [p for p in both if id(p) in own]

@@ -23,7 +23,7 @@ class LearningConfig:
     """Convolutional encoder (DER, appendix E; DQN's for canonical)."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the layers compute in; parameters and losses stay float32 (and for stored latents see --latent-dtype). auto:
+    """Number format of the layers; parameters and losses stay float32 (of stored latents see --latent-dtype). auto:
     bfloat16 for SAC and CURL where the processor has instructions for it, else float32; decided when the run starts."""
 
     convolution: Literal["auto", "direct", "patches"] = "auto"
@@ -104,10 +104,10 @@ class ValueConfig:
 
 @dataclass(frozen=True)
 class SacConfig:
-    """SAC, CURL and, of random steps, latent and critic, DrQ-v2."""
+    """SAC and CURL; DrQ-v2 reads --random-steps, --latent-size and --critic-tau."""
 
     latent_size: Annotated[int, Bounds(above=0, at_most=65_536)] = 50
-    """Size of the critic's and the actor's latent (SEER, DMControl settings)."""
+    """Size of the critic's and of the actor's features (SEER, DMControl settings)."""
 
     random_steps: Annotated[int, Bounds(at_least=0)] = 1000
     """Uniformly random actions at first (SEER, DMControl settings)."""
@@ -122,7 +122,7 @@ class SacConfig:
     """Share of the online critic in each move of the target (SEER, DMControl settings)."""
 
     encoder_tau: Fraction = 0.05
-    """The same for the encoder (SEER, DMControl settings)."""
+    """Share of the online encoder in each move of the target (SEER, DMControl settings)."""
 
     actor_every: Count = 2
     """Updates between updates of actor and temperature (SEER, DMControl settings)."""

@@ -1,6 +1,9 @@
 """The freeze: an encoder whose lower stages learn at first and are then replaced by what they gave, stored in a replay.
 
-Axes: B batch, S stack, C channels of one frame, H, W, K crops, N latents per observation, L latent size.
+The base's output is what a replay can store, latents; the output of the whole encoder, which heads read, is features.
+
+Axes: B batch, S stack, C channels of one frame, H, W, K crops, N latents per observation, L latent size,
+F feature size.
 """
 
 import math
@@ -17,9 +20,9 @@ from seer.core.phase import Phase
 from seer.core.rows import LATENT_DTYPES, FrameReplay, Outcome_co, Progress, RowFormat, refuse_unfitted
 from seer.errors import SettingError
 
-Latents = tuple[Tensor, ...]
-"""The N latents of observations, [B, L] float32 each. A tuple, so that a loss on one leaves the others' gradients None,
-not zeros that Adam would act on."""
+Features = tuple[Tensor, ...]
+"""Features of observations, [B, F] float32 for each head that reads its own: one, or with SAC the critic's and the
+actor's. A tuple, so that a loss on one leaves the others' gradients None, not zeros that Adam would act on."""
 
 Frames = Callable[[Tensor], Tensor]
 """From frames [B, S, C, H, W] uint8."""
@@ -38,13 +41,13 @@ def unchanged(frames: Tensor) -> Tensor:
 class FreezableEncoder(nn.Module):
     """Stages in a row: `base`, the lower ones, learns until the freeze; what is `above` it goes on learning.
 
-    `encoder.embed(encoder.prepare(stored))` gives the N latents of what a replay samples, in every phase; a loss on
+    `encoder.embed(encoder.prepare(stored))` gives the features of what a replay samples, in every phase; a loss on
     them needs to know nothing of the freeze. Before it they are computed from frames, with a gradient; after it from
-    what `base` gave, which the replay stored in the frames' place.
+    the latents that `base` gave, which the replay stored in the frames' place.
 
     Args:
         stages: a module, or several from the pixels up. One that doesn't say its `output_shape` and `multiply_adds()`
-            is run once to learn them. The last may give N latents, `num_latents`, and then has `one` and
+            is run once to learn them. The last may give several outputs, `num_outputs`, and then has `one` and
             `own_parameters` (see `networks/projections.py`).
         observation_shape: (S, C, H, W), for the lowest stage to be run on.
         frozen_stages: how many stages the freeze freezes; all by default.
@@ -59,8 +62,8 @@ class FreezableEncoder(nn.Module):
     Attributes:
         phase: what learns and what the replay holds.
         row_format: one row of the replay after the freeze, [K, N, L].
-        latent_shape: of what `encode` gives, (N, L at the cut).
-        output_size: L of the N latents.
+        latent_shape: (N, L) of the latents that `encode` gives.
+        output_size: F.
 
     Raises:
         SettingError: a setting that can't be.
@@ -109,7 +112,7 @@ class FreezableEncoder(nn.Module):
         """The stages that go on learning."""
         return list(self.stages)[self.frozen_stages :]
 
-    # What a loss sees of a sample, in every phase ---------------------------------------------------------------
+    # Features of a sample, for losses, in every phase -----------------------------------------------------------
 
     def prepare(self, stored: Tensor) -> Tensor:
         """Return what `embed` reads of observations as a replay samples them; this and `embed` know the phase.
@@ -125,16 +128,16 @@ class FreezableEncoder(nn.Module):
         with torch.no_grad():
             return self.encode(inputs)
 
-    def embed(self, prepared: Tensor) -> Latents:
-        """Return the N latents [B, L] of prepared observations."""
+    def embed(self, prepared: Tensor) -> Features:
+        """Return the features, [B, F] each, of prepared observations."""
         return self(prepared) if self.phase is Phase.FRAMES else self.finish(prepared)
 
-    def embed_one(self, prepared: Tensor, latent: int) -> Tensor:
-        """Return one of the N latents alone, for less work."""
-        return self.embed_last(self.embed_below(prepared), latent)
+    def embed_one(self, prepared: Tensor, number: int) -> Tensor:
+        """Return the features [B, F] of one head alone, for less work."""
+        return self.embed_last(self.embed_below(prepared), number)
 
     def embed_below(self, prepared: Tensor) -> Tensor:
-        """Return what the last stage reads of prepared observations, or latents [B, N, L] that it gave and are stored.
+        """Return the input of the last stage for prepared observations, or the latents [B, N, L] where it is frozen.
 
         `embed_last` goes on from there, after the last stage has learnt too.
         """
@@ -142,28 +145,28 @@ class FreezableEncoder(nn.Module):
             return _run(list(self.stages)[:-1], prepared)  # type: ignore[no-any-return]
         return _run(self.above[:-1], self._at_cut(prepared)) if self.above else prepared
 
-    def embed_last(self, below: Tensor, latent: int) -> Tensor:
-        """Return the latent [B, L] of this number of what `embed_below` gave."""
+    def embed_last(self, below: Tensor, number: int) -> Tensor:
+        """Return the features [B, F] of one head, from what `embed_below` gave."""
         if self.phase is not Phase.FRAMES and not self.above:
-            return below[:, latent]
+            return below[:, number]
         last = self.stages[-1]
-        return last.one(below, latent) if _num_latents(last) > 1 else _as_latents(last(below))[latent]  # type: ignore[operator]
+        return last.one(below, number) if _num_outputs(last) > 1 else _as_vectors(last(below))[number]  # type: ignore[operator]
 
     # Passes -----------------------------------------------------------------------------------------------------
 
-    def forward(self, inputs: Tensor) -> Latents:
-        """Return the N latents [B, L] of `inputs` or `pixels`, from all stages."""
-        return _as_latents(_run(self.stages, inputs))
+    def forward(self, inputs: Tensor) -> Features:
+        """Return the features, [B, F] each, of `inputs` or `pixels`, from all stages."""
+        return _as_vectors(_run(self.stages, inputs))
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Return what `base` gives of `inputs` or `pixels`, [B, *latent_shape] float32."""
-        return torch.stack(_as_latents(_run(self.base, inputs)), dim=1)
+        """Return the latents [B, N, L] float32 of `inputs` or `pixels`, from the base."""
+        return torch.stack(_as_vectors(_run(self.base, inputs)), dim=1)
 
-    def finish(self, latents: Tensor) -> Latents:
-        """Return the N latents [B, L] of what `encode` gave or a replay stored, [B, *latent_shape]."""
+    def finish(self, latents: Tensor) -> Features:
+        """Return the features, [B, F] each, of latents [B, N, L] that `encode` gave or a replay stored."""
         if self.frozen_stages == len(self.stages):
             return latents.unbind(1)
-        return _as_latents(_run(self.above, self._at_cut(latents)))
+        return _as_vectors(_run(self.above, self._at_cut(latents)))
 
     def _at_cut(self, latents: Tensor) -> Tensor:
         """Return stored latents [B, 1, L] as the maps that they were."""
@@ -172,8 +175,8 @@ class FreezableEncoder(nn.Module):
     # Acting and storing -----------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def observe(self, observation: NDArray[np.uint8]) -> tuple[Latents, Tensor]:
-        """Return the N latents [1, L] to act on, and the `row` to store, of one observation [S, C, H, W] uint8.
+    def observe(self, observation: NDArray[np.uint8]) -> tuple[Features, Tensor]:
+        """Return the features [1, F] to act on, and the `row` to store, of one observation [S, C, H, W] uint8.
 
         Both come from one pass.
         """
@@ -257,20 +260,20 @@ class FreezableEncoder(nn.Module):
             self.freeze(phase, *targets)
         self.load_state_dict(state["weights"])
 
-    # What optimisers and accounts ask ---------------------------------------------------------------------------
+    # For optimisers and the count of FLOPs ----------------------------------------------------------------------
 
     def base_parameters(self) -> list[nn.Parameter]:
-        """Return what stops learning at the freeze."""
+        """Return the parameters that stop learning at the freeze."""
         return [parameter for stage in self.base for parameter in stage.parameters()]
 
     def above_parameters(self) -> list[nn.Parameter]:
-        """Return what goes on learning."""
+        """Return the parameters that go on learning."""
         return [parameter for stage in self.above for parameter in stage.parameters()]
 
-    def own_parameters(self, latent: int) -> list[nn.Parameter]:
-        """Return what only the latent of this number passes: its projection, where there are several."""
+    def own_parameters(self, number: int) -> list[nn.Parameter]:
+        """Return the parameters that only the features of this head depend on: its projection, where it has one."""
         last = self.stages[-1]
-        return last.own_parameters(latent) if _num_latents(last) > 1 else []  # type: ignore[operator]
+        return last.own_parameters(number) if _num_outputs(last) > 1 else []  # type: ignore[operator]
 
     def multiply_adds(self) -> tuple[int, int]:
         """Return the cost of one pass on one observation: of the base (E in the paper) and of what is above it."""
@@ -317,14 +320,15 @@ def _as_tensor(observation: NDArray[np.uint8]) -> Tensor:
 
 
 def _run(stages: Iterable[nn.Module], inputs: Tensor) -> Any:
-    """Return the last stage's outputs: maps [B, C, H, W], features, or N latents [B, L]."""
+    """Return the last stage's output: maps [B, C, H, W], or one or several [B, F]."""
     outputs: Any = inputs
     for stage in stages:
         outputs = stage(outputs)
     return outputs
 
 
-def _as_latents(outputs: Tensor | Latents) -> Latents:
+def _as_vectors(outputs: Tensor | Features) -> Features:
+    """Return outputs as float32 [B, F] each, maps flattened."""
     if not isinstance(outputs, Tensor):
         return outputs
     return (outputs.to(torch.promote_types(outputs.dtype, torch.float32)).flatten(1),)
@@ -334,11 +338,11 @@ def _shape(stage: nn.Module) -> tuple[int, ...]:
     return tuple(stage.output_shape)  # type: ignore[arg-type]
 
 
-def _num_latents(stage: nn.Module) -> int:
-    return int(getattr(stage, "num_latents", 1))
+def _num_outputs(stage: nn.Module) -> int:
+    return int(getattr(stage, "num_outputs", 1))
 
 
 def _flat(stage: nn.Module) -> tuple[int, int]:
-    """Return (N, L) of a stage's outputs."""
-    latents = _num_latents(stage)
-    return latents, math.prod(_shape(stage)) // latents
+    """Return how many outputs a stage has, and how many numbers each has for one observation."""
+    count = _num_outputs(stage)
+    return count, math.prod(_shape(stage)) // count

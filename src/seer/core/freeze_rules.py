@@ -53,14 +53,15 @@ class FreezeRule:
     defaults.
 
     Attributes:
-        mode: how the step is chosen, for records: "never", a given "step", or "auto".
+        mode: how the step is chosen, for records: "never", a given "step", or the rule as `--freeze-at` names it;
+            None is the place of the class.
         compares_features: whether it needs `cka` and `svcca`, every --probe-every steps.
         due_from: the step from which on the freeze is due, once that is known.
         reason: why it froze, or hasn't so far; for records.
         similarity: of the last comparison, if there was one; for records.
     """
 
-    mode = "auto"
+    mode: str | None = None
     compares_features = False
     due_from: int | None = None
     reason = "nothing seen yet"
@@ -79,7 +80,8 @@ class FreezeRule:
 
     def account(self) -> dict[str, Any]:
         """Return the decision, for records."""
-        return {"mode": self.mode, "reason": self.reason, "similarity": self.similarity}
+        mode = self.mode or f"{type(self).__module__}:{type(self).__qualname__}"
+        return {"mode": mode, "reason": self.reason, "similarity": self.similarity}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must keep; a subclass adds its own."""
@@ -151,6 +153,7 @@ class FreezeChoice:
             raise SettingError(f"{flag} {changed[name]}: the freeze rule {self.rule} has none; leave it out")
         if not isinstance(made, FreezeRule):
             raise SettingError(f"{self.rule} makes a {type(made).__name__}: name a subclass of seer.FreezeRule")
+        made.mode = self.text
         return made
 
 

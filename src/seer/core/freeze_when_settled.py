@@ -30,6 +30,7 @@ class FreezeWhenSettled(FreezeRule):
     if there is one, freezes whatever the features and the score say.
     """
 
+    mode = "auto"
     compares_features = True
     reason = "no comparison yet"
 

@@ -1,1 +1,1 @@
-"""Networks: encoders turn stacked frames into latents, heads turn latents into values."""
+"""Networks: encoders turn stacked frames into features, heads turn features into values."""

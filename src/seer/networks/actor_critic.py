@@ -1,6 +1,6 @@
-"""Actor and critic of SAC on latents.
+"""Actor and critic of SAC on features.
 
-Axes: B batch, L latent size, A action dimensions.
+Axes: B batch, F feature size, A action dimensions.
 """
 
 import math
@@ -16,24 +16,24 @@ LOG_STD_RANGE = (-10.0, 2.0)
 
 
 class Actor(nn.Module):
-    """Squashed Gaussian policy: latent [B, L] -> mean and log standard deviation [B, A] before the squashing."""
+    """Squashed Gaussian policy: features [B, F] -> mean and log standard deviation [B, A] before the squashing."""
 
     def __init__(
-        self, *, latent_size: int, action_size: int, hidden_units: int, precision: torch.dtype = torch.float32
+        self, *, feature_size: int, action_size: int, hidden_units: int, precision: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        self.layers = Perceptron(latent_size, hidden_units, 2 * action_size, precision=precision)
+        self.layers = Perceptron(feature_size, hidden_units, 2 * action_size, precision=precision)
         self.action_size = action_size
 
-    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation, each [B, A]."""
-        mean, log_std = self.layers(latent).chunk(2, dim=-1)
+        mean, log_std = self.layers(features).chunk(2, dim=-1)
         low, high = LOG_STD_RANGE
         return mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1)
 
-    def sample(self, latent: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Actions [B, A] in [-1, 1] and their log-probabilities [B] (Haarnoja et al. 2018, appendix C, eq. 21)."""
-        mean, log_std = self(latent)
+        mean, log_std = self(features)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         unsquashed = mean + log_std.exp() * noise
         log_normal = (-0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
@@ -47,18 +47,18 @@ class Actor(nn.Module):
 
 
 class TwinCritic(nn.Module):
-    """Two Q-functions on the same latent: latent [B, L], action [B, A] -> [2, B] (clipped double Q, Fujimoto 2018)."""
+    """Two Q-functions on the same features: [B, F], action [B, A] -> [2, B] (clipped double Q, Fujimoto 2018)."""
 
     def __init__(
-        self, *, latent_size: int, action_size: int, hidden_units: int, precision: torch.dtype = torch.float32
+        self, *, feature_size: int, action_size: int, hidden_units: int, precision: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        self.first = Perceptron(latent_size + action_size, hidden_units, 1, precision=precision)
-        self.second = Perceptron(latent_size + action_size, hidden_units, 1, precision=precision)
+        self.first = Perceptron(feature_size + action_size, hidden_units, 1, precision=precision)
+        self.second = Perceptron(feature_size + action_size, hidden_units, 1, precision=precision)
 
-    def forward(self, latent: Tensor, action: Tensor) -> Tensor:
+    def forward(self, features: Tensor, action: Tensor) -> Tensor:
         """Q-values [2, B]."""
-        inputs = torch.cat([latent, action], dim=-1)
+        inputs = torch.cat([features, action], dim=-1)
         return torch.stack([self.first(inputs).squeeze(-1), self.second(inputs).squeeze(-1)])
 
     def multiply_adds(self) -> int:
@@ -81,12 +81,12 @@ class Temperature(nn.Module):
 class Bilinear(nn.Module):
     """CURL's similarity of queries and keys: z_q^T W z_k (Srinivas et al. 2020, section 4.4)."""
 
-    def __init__(self, latent_size: int) -> None:
+    def __init__(self, feature_size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.rand(latent_size, latent_size))
+        self.weight = nn.Parameter(torch.rand(feature_size, feature_size))
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Similarities [B queries, B keys] of latents [B, L]."""
+        """Similarities [B queries, B keys] of features [B, F]."""
         return queries @ (self.weight @ keys.T)
 
 

@@ -1,6 +1,6 @@
 """Networks and augmentation of DrQ-v2 (Yarats et al. 2021). Its trunks are the encoder's last stage, `Projections`.
 
-Axes: B batch, S stack, C channels, H, W, L latent size, A action dimensions.
+Axes: B batch, S stack, C channels, H, W, F feature size, A action dimensions.
 """
 
 import torch
@@ -32,18 +32,18 @@ def random_shift(frames: Tensor, pad: int, generator: torch.Generator) -> Tensor
 
 
 class DeterministicActor(nn.Module):
-    """Policy: latent [B, L], before the trunk's tanh -> actions [B, A] in [-1, 1]."""
+    """Policy: features [B, F], before the trunk's tanh -> actions [B, A] in [-1, 1]."""
 
     def __init__(
-        self, *, latent_size: int, action_size: int, hidden_units: int, precision: torch.dtype = torch.float32
+        self, *, feature_size: int, action_size: int, hidden_units: int, precision: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        self.layers = Perceptron(latent_size, hidden_units, action_size, precision=precision)
+        self.layers = Perceptron(feature_size, hidden_units, action_size, precision=precision)
         self.action_size = action_size
 
-    def forward(self, latent: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Return the actions."""
-        return torch.tanh(self.layers(torch.tanh(latent)))
+        return torch.tanh(self.layers(torch.tanh(features)))
 
     def multiply_adds(self) -> int:
         """Return the cost of one forward pass on one observation."""
@@ -51,11 +51,11 @@ class DeterministicActor(nn.Module):
 
 
 class TanhTwinCritic(TwinCritic):
-    """Two Q-functions [2, B] of a latent [B, L], before the trunk's tanh, and an action [B, A]."""
+    """Two Q-functions [2, B] of a features [B, F], before the trunk's tanh, and an action [B, A]."""
 
-    def forward(self, latent: Tensor, action: Tensor) -> Tensor:
+    def forward(self, features: Tensor, action: Tensor) -> Tensor:
         """Return the Q-values."""
-        return super().forward(torch.tanh(latent), action)
+        return super().forward(torch.tanh(features), action)
 
 
 @torch.no_grad()

@@ -30,14 +30,15 @@ def encoder_stages(
     stack: int,
     pool: int | None = None,
     projections: int = 0,
-    latent_size: int = 0,
+    feature_size: int = 0,
 ) -> list[nn.Module]:
     """Return the stages of an encoder on `stack` frames (C, H, W), from the pixels up.
 
     Args:
         encoder: "impala", a name of `CONVOLUTIONS`, or a module of one's own, which becomes the lowest stage.
         pool: height and width of the maps that an average leaves.
-        projections: N, latents of size `latent_size` above the maps; 0 leaves the maps as the one latent.
+        projections: heads that get features of their own, of size `feature_size`, above the maps; 0: the maps are the
+            features.
 
     Raises:
         SettingError: the frames are too small, or the module doesn't take them.
@@ -51,7 +52,7 @@ def encoder_stages(
     if pool is not None:
         stages.append(Pooling(stages[-1].output_shape, pool))
     if projections:
-        stages.append(Projections(stages[-1].output_shape, latents=projections, latent_size=latent_size))
+        stages.append(Projections(stages[-1].output_shape, heads=projections, feature_size=feature_size))
     return stages
 
 

@@ -1,6 +1,6 @@
-"""Heads: everything above the latents.
+"""Heads: everything above the features.
 
-Axes: B batch, L latent size, A actions, Z atoms of the return distribution (1 for a plain Q-value).
+Axes: B batch, F feature size, A actions, Z atoms of the return distribution (1 for a plain Q-value).
 """
 
 import math
@@ -53,19 +53,19 @@ class NoisyLinear(nn.Linear):
 
 
 class ValueHead(nn.Module):
-    """One hidden layer per stream, then Q-values or return distributions: latent [B, L] -> outputs [B, A, Z] float32.
+    """One hidden layer per stream, then Q-values or return distributions: features [B, F] -> outputs [B, A, Z] float32.
 
     dueling: a value and an advantage stream, joined as V + A - mean(A) (Wang et al. 2016, eq. 9); otherwise one
         stream. noisy_sigma: initial noise of NoisyLinear layers; None means plain linear layers. precision: what
         `weights` and passes that use them compute in.
 
-    Acting calls the head itself, on few latents. Learning makes `weights` once for all the passes that share them.
+    Acting calls the head itself. Learning makes `weights` once for all the passes that share them.
     """
 
     def __init__(
         self,
         *,
-        latent_size: int,
+        feature_size: int,
         num_actions: int,
         num_atoms: int = 1,
         hidden_units: int,
@@ -82,7 +82,7 @@ class ValueHead(nn.Module):
             return NoisyLinear(inputs, outputs, initial_sigma=noisy_sigma)
 
         def stream(outputs: int) -> nn.Sequential:
-            return nn.Sequential(linear(latent_size, hidden_units), nn.ReLU(), linear(hidden_units, outputs))
+            return nn.Sequential(linear(feature_size, hidden_units), nn.ReLU(), linear(hidden_units, outputs))
 
         self.advantage = stream(num_actions * num_atoms)
         self.value = stream(num_atoms) if dueling else None
@@ -97,13 +97,13 @@ class ValueHead(nn.Module):
         parts = (normal.sign() * normal.abs().sqrt_()).split(sizes)
         return [Noise(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
 
-    def forward(self, latent: Tensor, noises: Sequence[Noise] = ()) -> Tensor:
-        """Outputs [B, A, Z] of latents [B, L]; without `noises`, of the means."""
+    def forward(self, features: Tensor, noises: Sequence[Noise] = ()) -> Tensor:
+        """Return outputs [B, A, Z] of features [B, F]; without `noises`, those of the mean weights."""
         if not noises:  # through the modules, so that their hooks are called
-            return self._join(self.advantage(latent), None if self.value is None else self.value(latent))
+            return self._join(self.advantage(features), None if self.value is None else self.value(features))
         layers, ends = cast(Sequence[NoisyLinear], self._layers), []
         for first, last, *noise in zip(layers[::2], layers[1::2], noises[::2], noises[1::2], strict=True):
-            hidden = first.forward(latent, noise[0]).relu()
+            hidden = first.forward(features, noise[0]).relu()
             ends.append(last.forward(hidden, noise[1]))
         return self._join(*ends)
 
@@ -116,11 +116,11 @@ class ValueHead(nn.Module):
         ]
         return [(weight.to(self.precision), bias.to(self.precision)) for weight, bias in found]
 
-    def outputs(self, latent: Tensor, weights: Sequence[Weights]) -> Tensor:
-        """Outputs [B, A, Z] of latents [B, L], given `weights`."""
-        latent, ends = latent.to(self.precision), []
+    def outputs(self, features: Tensor, weights: Sequence[Weights]) -> Tensor:
+        """Return outputs [B, A, Z] of features [B, F], given `weights`."""
+        features, ends = features.to(self.precision), []
         for first, last in zip(weights[::2], weights[1::2], strict=True):
-            ends.append(F.linear(F.linear(latent, *first).relu(), *last))
+            ends.append(F.linear(F.linear(features, *first).relu(), *last))
         return self._join(*ends).float()
 
     def _join(self, advantage: Tensor, value: Tensor | None = None) -> Tensor:

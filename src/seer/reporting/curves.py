@@ -182,9 +182,9 @@ def freezes(group: Group, x: XAxis) -> list[Freezes]:
 
 
 def why_frozen(run: Run) -> str:
-    """Tell why a run froze when it did, or hasn't, in a few words; empty unless that was left to it."""
+    """Tell why a run froze when it did, or hasn't, in a few words; empty unless a rule decided it."""
     for decision in run.of_kind("freeze"):
-        return _account(decision) if decision.get("mode") == "auto" else ""
+        return _account(decision) if decision.get("mode") not in ("step", None) else ""
     probes = run.of_kind("probe")
     return _account(probes[-1] | {"similarity": probes[-1].get("cka")}) if probes else ""
 

@@ -82,7 +82,7 @@ def closing_table(summary: dict[str, Any]) -> dict[str, str]:
     saved = round(1 - flops["total"] / flops["baseline"], 2) + 0.0  # a little more is "0%", not "-0%"
     never = summary["frozen_at"] is None
     decision = summary["freeze"]
-    why = f": {decision['reason']}" if never and decision["mode"] == "auto" else ""
+    why = f": {decision['reason']}" if never and decision["mode"] != "never" else ""
     frozen = f"never{why}" if never else f"at step {summary['frozen_at']:,}"
     per_step = [f"{flops['per_step_before']:.3g}", *([] if never else [f"{flops['per_step_after']:.3g}"])]
     speeds = " -> ".join(f"{rate:,.0f}" for rate in rates.values() if rate is not None)

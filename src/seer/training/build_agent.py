@@ -84,7 +84,7 @@ def build_encoder(
         stack=environment.stack,
         pool=freeze.latent_pool,
         projections=projections,
-        latent_size=config.sac.latent_size,
+        feature_size=config.sac.latent_size,
     )
     frozen = None if freeze.layers == "all" else int(freeze.layers)
     return assemble(

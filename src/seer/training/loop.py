@@ -80,7 +80,7 @@ def collect(run: TrainingState) -> list[dict[str, Any]]:
     The picture that the next action answers may still be drawn when this returns: an update goes on meanwhile.
     """
     agent = run.agent
-    decisions = [agent.decide(environment.observe()) for environment in run.environments]
+    decisions = [agent.explore(environment.observe()) for environment in run.environments]
     for other, (action, _) in zip(run.others, decisions[1:], strict=True):
         other.send(action)
     outcomes = [play(run.environment, decisions[0][0]), *(other.receive() for other in run.others)]

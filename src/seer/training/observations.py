@@ -34,7 +34,7 @@ def play(
     for step in range(steps):
         if step >= skip and (step - skip) % every == 0:
             kept.append(observation)
-        observation, _, terminated, truncated, _ = environment.step(agent.decide(observation)[0])
+        observation, _, terminated, truncated, _ = environment.step(agent.explore(observation)[0])
         if terminated or truncated:
             observation, _ = environment.reset()
         if progress is not None:
