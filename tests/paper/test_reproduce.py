@@ -21,7 +21,7 @@ from seer.sweeps.speed import kind_of_speed
 from seer.training.build import build_schedule
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
-from seer.training.cost import run_flops
+from seer.training.cost import RunCost
 from tiny_run import config_of, seer
 
 Capture = pytest.CaptureFixture[str]
@@ -148,16 +148,9 @@ def test_planned_flops_are_those_a_real_run_counted() -> None:
         config = config_of(["--env", record["env"], "--steps", "100000", "--freeze-at", record["freeze"]["at"]])
         environment = build_environment(config, training=False)
         agent: Agent[object] = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
-        baseline, total = run_flops(
-            agent.cost,
-            after=Phase.LATENTS,
-            updates=1,
-            steps=100_000,
-            first_update=build_schedule(config).first_update,
-            frozen_at=config.freeze_step,
-            capacity=100_000,
-        )
-        assert (total, baseline) == (counted["flops"]["total"], counted["flops"]["baseline"])
+        foretold = RunCost.of(config, agent.cost, after=Phase.LATENTS, capacity=100_000)
+        assert foretold.total(config.freeze_step) == counted["flops"]["total"]
+        assert foretold.total(None) == counted["flops"]["baseline"]
 
 
 def test_one_measurement_stands_for_all_runs_of_its_kind() -> None:

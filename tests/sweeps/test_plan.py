@@ -20,7 +20,7 @@ from seer.sweeps.trial import Needs, Trial
 from seer.training.build import build
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
-from seer.training.cost import run_flops
+from seer.training.cost import RunCost
 from tiny_run import config_of, files, seer
 from tiny_sweep import complaint, write_grid
 
@@ -130,8 +130,8 @@ def test_an_automatic_freeze_costs_at_most_its_dearest_moment(every: int, tmp_pa
     (found,) = cost_trials([Trial("a", ALIEN, "x", 0, config)], SweepOptions())
     environment = build_environment(config, training=False)
     cost = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0]).cost
-    run = {"updates": 1, "update_every": every, "steps": 300, "first_update": 60, "capacity": 250}
-    each = [run_flops(cost, after=Phase.LATENTS, frozen_at=moment, **run)[1] for moment in (None, *range(20, 301))]
+    run = RunCost(cost, Phase.LATENTS, steps=300, first_update=config.first_update, capacity=250, update_every=every)
+    each = [run.total(moment) for moment in (None, *range(20, 301))]
     assert found.flops == max(each) + 7 * 2 * 32 * cost.encoder.multiply_adds
     grid = tmp_path / "grid.toml"
     grid.write_text(f'envs = ["{ALIEN}"]\n[settings]\nfreeze-at = "auto"\nsteps = 20000\n')

@@ -11,7 +11,7 @@ from seer.core.freeze_rules import FreezeAt
 from seer.core.phase import Phase
 from seer.errors import SettingError
 from seer.runs.folder import read_metrics
-from seer.training.cost import run_flops
+from seer.training.cost import RunCost
 from seer.training.state import TrainingState
 from seer.validation import validate
 
@@ -33,11 +33,11 @@ def test_updates_come_at_multiples_and_cost_what_is_foretold(every: int, updates
     assert [record["updates"] for record in records] == [
         updates * sum(step <= record["step"] for step in due) for record in records
     ]
-    foretold = run_flops(
-        run.agent.cost, after=Phase.LATENTS, updates=updates, update_every=every, steps=STEPS,
-        first_update=FIRST, frozen_at=FROZEN_AT, capacity=CAPACITY,
+    foretold = RunCost(
+        run.agent.cost, Phase.LATENTS, steps=STEPS, first_update=FIRST, capacity=CAPACITY, updates=updates,
+        update_every=every,
     )  # fmt: skip
-    assert (run.ledger.baseline, run.ledger.total) == foretold
+    assert (run.ledger.baseline, run.ledger.total) == (foretold.total(None), foretold.total(FROZEN_AT))
     cost, before = run.agent.cost, sum(step < FROZEN_AT for step in due)
     by_hand = STEPS * cost.act + (STEPS - FROZEN_AT) * cost.store + FROZEN_AT * cost.store
     by_hand += updates * (before * cost.update(Phase.FRAMES) + (len(due) - before) * cost.update(Phase.LATENTS))

@@ -61,12 +61,9 @@ def make_replay(
         SettingError: the block is too small for one window, `num_bytes` or `frame_shape` is no such thing, or the
             action space is of another kind.
     """
-    if not isinstance(num_bytes, int | np.integer):
-        raise SettingError(f"num_bytes is {num_bytes!r}: give a whole number of bytes, such as 70_000_000")
     if latent is not None:
         frame_shape = (latent.num_bytes,)
-    if min(frame_shape, default=0) < 1 or (len(frame_shape) != 3 and stack > 1):
-        raise SettingError(f"frame_shape is {frame_shape}: give (C, H, W) of one frame, such as (1, 84, 84)")
+    _refuse_wrong_sizes(num_bytes, frame_shape, stack)
     replay = Replay(
         memory=MemoryBlock(num_bytes, device),
         frame=RowFormat(frame_shape, torch.uint8),
@@ -82,6 +79,13 @@ def make_replay(
     if latent is not None:
         replay.transcode(_nothing_to_encode, latent)  # a freeze before the first step
     return replay
+
+
+def _refuse_wrong_sizes(num_bytes: Any, frame_shape: tuple[int, ...], stack: int) -> None:
+    if not isinstance(num_bytes, int | np.integer):
+        raise SettingError(f"num_bytes is {num_bytes!r}: give a whole number of bytes, such as 70_000_000")
+    if min(frame_shape, default=0) < 1 or (len(frame_shape) != 3 and stack > 1):
+        raise SettingError(f"frame_shape is {frame_shape}: give (C, H, W) of one frame, such as (1, 84, 84)")
 
 
 def _nothing_to_encode(_frames: Tensor) -> Tensor:

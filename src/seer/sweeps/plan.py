@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,10 @@ from seer.runs.budget import disk_bytes
 from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, settings_of
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.trial import Needs, Trial, naming, state_of
-from seer.training.build import build_schedule
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
 from seer.training.build_replay import build_budget, replay_bytes
-from seer.training.cost import run_flops
+from seer.training.cost import RunCost
 from seer.validation import parse_memory
 
 MOST_STEPS = 10**12
@@ -142,21 +141,16 @@ def _planned(trial: Trial, options: SweepOptions) -> Planned:
 
 def _flops(config: Config, cost: Cost, *, after: Phase, capacity: int) -> tuple[int, int]:
     """Return the multiply-adds of the run, at most if it finds its freeze itself, and of the same one without."""
-    first_update, every = build_schedule(config).first_update, config.learning.update_every
-    at = partial(
-        run_flops, cost, after=after, updates=config.learning.updates_per_step, steps=config.steps,
-        first_update=first_update, capacity=capacity, update_every=every,
-    )  # fmt: skip
-    never, total = at(frozen_at=config.freeze_step)
-    freeze = config.freeze
+    run, freeze = RunCost.of(config, cost, after=after, capacity=capacity), config.freeze
+    never = run.total(None)
     if freeze.choice.rule is None:
-        return total, never
-    rule = freeze.make_rule()
-    earliest = rule.earliest_step(probe_every=freeze.probe_every, first_update=first_update)
+        return run.total(config.freeze_step), never
+    rule, every = freeze.make_rule(), run.update_every
+    earliest = rule.earliest_step(probe_every=freeze.probe_every, first_update=run.first_update)
     # Linear in the moment between these, but for steps at updates, so the dearest freeze is near one, or there is none.
-    corners = {earliest, first_update, capacity, config.steps}
+    corners = {earliest, run.first_update, capacity, config.steps}
     moments = {corner + near for corner in corners for near in range(1 - every, every)}
-    dearest = max(never, *(at(frozen_at=moment)[1] for moment in moments if 0 < moment <= config.steps))
+    dearest = max(never, *(run.total(moment) for moment in moments if 0 < moment <= config.steps))
     looked_at = 2 * freeze.probe_size * (config.steps // freeze.probe_every) if rule.compares_features else 0
     return dearest + looked_at * cost.encoder.multiply_adds, never
 

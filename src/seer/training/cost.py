@@ -1,6 +1,7 @@
-"""`seer flops` and `seer memory`: tables of cost and capacity, without any training."""
+"""`seer flops` and `seer memory`: tables of cost and capacity, and the FLOPs of a run, without any training."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from rich.console import Console
@@ -10,10 +11,66 @@ from seer.config import Config
 from seer.core.flops import Cost
 from seer.core.phase import Phase
 from seer.replay import RowFormat
-from seer.training.build import build_schedule
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
 from seer.training.build_replay import replay_bytes
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """The multiply-adds of a whole run, by the step at which it is frozen.
+
+    Attributes:
+        cost: of the agent's passes.
+        after: the phase that the freeze leads to.
+        steps: training steps in all.
+        first_update: step of the first update.
+        update_every: updates come at multiples of this step.
+        updates: made at each of them.
+        capacity: frames that the replay holds.
+    """
+
+    cost: Cost
+    after: Phase
+    steps: int
+    first_update: int
+    capacity: int
+    updates: int = 1
+    update_every: int = 1
+
+    @classmethod
+    def of(cls, config: Config, cost: Cost, *, after: Phase, capacity: int) -> "RunCost":
+        """Return the cost of a run with these settings."""
+        return cls(
+            cost,
+            after,
+            steps=config.steps,
+            first_update=config.first_update,
+            capacity=capacity,
+            updates=config.learning.updates_per_step,
+            update_every=config.learning.update_every,
+        )
+
+    @property
+    def store(self) -> int:
+        """Return the multiply-adds of one observation's latents; 0 where the replay keeps frames."""
+        return self.cost.store if self.after is Phase.LATENTS else 0
+
+    def total(self, frozen_at: int | None) -> int:
+        """Return the multiply-adds of the run with the freeze at a step, or with none."""
+        never = self.steps * self.cost.act + self._updates_from(self.first_update) * self.cost.update(Phase.FRAMES)
+        if frozen_at is None:
+            return never
+        saved = self.cost.update(Phase.FRAMES) - self.cost.update(self.after)
+        cheaper = self._updates_from(max(frozen_at, self.first_update))
+        return never - cheaper * saved + (self.steps - frozen_at) * self.store + self.conversion(frozen_at)
+
+    def conversion(self, frozen_at: int) -> int:
+        """Return the multiply-adds of turning the replay's frames into latents at a step."""
+        return self.store * min(frozen_at, self.capacity)
+
+    def _updates_from(self, step: int) -> int:
+        return self.updates * max(0, self.steps // self.update_every - (step - 1) // self.update_every)
 
 
 def print_flops(config: Config) -> None:
@@ -21,18 +78,13 @@ def print_flops(config: Config) -> None:
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, torch.device("cpu"))
     frame = RowFormat(environment.frame_shape, torch.uint8)
-    table = flops_table(
-        config.env,
+    run = RunCost.of(
+        config,
         agent.cost,
-        updates=config.learning.updates_per_step,
-        update_every=config.learning.update_every,
-        steps=config.steps,
-        first_update=build_schedule(config).first_update,
-        frozen_at=config.freeze_step,
-        capacity=replay_bytes(config, frame, agent.latent) // frame.num_bytes,
         after=Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=agent.latent.num_bytes),
+        capacity=replay_bytes(config, frame, agent.latent) // frame.num_bytes,
     )
-    Console().print(table)
+    Console().print(flops_table(config.env, run, frozen_at=config.freeze_step))
 
 
 def print_memory(config: Config) -> None:
@@ -45,78 +97,28 @@ def print_memory(config: Config) -> None:
     Console().print(table)
 
 
-def flops_table(
-    env: str,
-    cost: Cost,
-    *,
-    after: Phase,
-    updates: int,
-    steps: int,
-    first_update: int,
-    frozen_at: int | None,
-    capacity: int,
-    update_every: int = 1,
-) -> Table:
-    """Tabulate what passes, steps and a whole run cost in multiply-adds (SEER, section 5): before, after, ratio.
+def flops_table(env: str, run: RunCost, *, frozen_at: int | None) -> Table:
+    """Tabulate the cost of passes, steps and a whole run in multiply-adds (SEER, section 5): before, after, ratio.
 
-    `after` is the phase that the freeze leads to; `updates` happen at each multiple of `update_every` from step
-    `first_update` on, of `steps` in all, and the freeze comes at step `frozen_at` (None is never), to a replay that
-    holds `capacity` frames.
+    `frozen_at` is the step of the freeze, if it is known and comes.
     """
     table, row = _before_and_after(f"Multiply-adds, {env}")
-    store = cost.store if after is Phase.LATENTS else 0
+    cost, after = run.cost, run.after
     row("encoder forward pass (E)", cost.encoder.multiply_adds, cost.encoder.multiply_adds)
     row("forward pass above it (M)", cost.above, cost.above)
     row("choosing an action", cost.act, cost.act)
-    row("storing an observation (E K N)", 0, store)
+    row("storing an observation (E K N)", 0, run.store)
     row(f"one update of {cost.batch_size} samples", cost.update(Phase.FRAMES), cost.update(after))
-    mean = updates / update_every
+    mean = run.updates / run.update_every
     row("one training step", cost.step(Phase.FRAMES, updates=mean), cost.step(after, updates=mean))
     if frozen_at is not None:
-        never, total = run_flops(
-            cost,
-            after=after,
-            updates=updates,
-            steps=steps,
-            first_update=first_update,
-            frozen_at=frozen_at,
-            capacity=capacity,
-            update_every=update_every,
-        )
-        row("converting the replay, once", 0, store * min(frozen_at, capacity))
-        row(f"{steps:,} steps: never / at {frozen_at:,}", never, total)
+        row("converting the replay, once", 0, run.conversion(frozen_at))
+        row(f"{run.steps:,} steps: never / at {frozen_at:,}", run.total(None), run.total(frozen_at))
     return table
 
 
-def run_flops(
-    cost: Cost,
-    *,
-    after: Phase,
-    updates: int,
-    steps: int,
-    first_update: int,
-    frozen_at: int | None,
-    capacity: int,
-    update_every: int = 1,
-) -> tuple[int, int]:
-    """Return the multiply-adds of a whole run: without a freeze, and with one at `frozen_at` (None is never).
-
-    The other arguments are those of `flops_table`.
-    """
-
-    def updates_from(step: int) -> int:
-        return updates * max(0, steps // update_every - (step - 1) // update_every)
-
-    never = steps * cost.act + updates_from(first_update) * cost.update(Phase.FRAMES)
-    if frozen_at is None:
-        return never, never
-    store = cost.store if after is Phase.LATENTS else 0
-    saved = updates_from(max(frozen_at, first_update)) * (cost.update(Phase.FRAMES) - cost.update(after))
-    return never, never - saved + (steps - frozen_at) * store + store * min(frozen_at, capacity)
-
-
 def memory_table(env: str, *, num_bytes: int, frame: RowFormat, latent: RowFormat) -> Table:
-    """Tabulate what a replay of `num_bytes` holds: frames before the freeze, latents [K, N, L] after it."""
+    """Tabulate the capacity of a replay of `num_bytes`: frames before the freeze, latents [K, N, L] after it."""
     table, row = _before_and_after(f"Replay memory, {env}")
     kept = latent if latent.num_bytes <= frame.num_bytes else frame
     row("bytes of the memory block", num_bytes, num_bytes)
