@@ -179,7 +179,7 @@ def test_the_freeze_changes_the_target_alone(frozen_run: tuple[Path, TrainingSta
     assert freeze["action_change"] == 0
     assert freeze["target_value_before"] != freeze["target_value_after"]
     assert freeze["row_bytes_after"] < freeze["row_bytes_before"]
-    assert "what the freeze changes" in frozen_run[2]
+    assert "the freeze changes the value from" in frozen_run[2]
 
 
 def test_resets_are_recorded(frozen_run: tuple[Path, TrainingState, str]) -> None:

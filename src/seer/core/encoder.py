@@ -180,7 +180,7 @@ class FreezableEncoder(nn.Module):
 
         Both come from one pass.
         """
-        frames = self._to_device(observation)
+        frames = _as_tensor(observation)[None].to(self.device)
         views, stores_latents = self.view(frames), self.phase is Phase.LATENTS
         if stores_latents and self.augment is not None:
             views = torch.cat([views, self._crops(frames)])
@@ -191,9 +191,10 @@ class FreezableEncoder(nn.Module):
     @torch.no_grad()
     def row(self, observation: NDArray[np.uint8]) -> Tensor:
         """Return what `Replay.append` takes for an observation [S, C, H, W] uint8: its frames, or latents [K, N, L]."""
+        frames = _as_tensor(observation)
         if self.phase is Phase.LATENTS:
-            return self.encode_rows(self._to_device(observation))[0]
-        return _as_tensor(observation)
+            return self.encode_rows(frames[None].to(self.device))[0]
+        return frames
 
     @torch.no_grad()
     def encode_rows(self, frames: Tensor) -> Tensor:
@@ -310,9 +311,6 @@ class FreezableEncoder(nn.Module):
         """Return K augmented views of each observation, [B * K, S, C, h, w]."""
         crops = self.row_format.shape[0]
         return self._augmented(frames if self.augment is None else frames.repeat_interleave(crops, 0))
-
-    def _to_device(self, observation: NDArray[np.uint8]) -> Tensor:
-        return _as_tensor(observation)[None].to(self.device)
 
 
 def _as_tensor(observation: NDArray[np.uint8]) -> Tensor:

@@ -1,4 +1,4 @@
-"""From a config to the made parts of a run."""
+"""Build the parts of a run from its config."""
 
 from typing import Any
 
@@ -26,19 +26,19 @@ from seer.training.return_support import ReturnSupport
 from seer.training.state import Schedule, TrainingState
 
 EVALUATION_EPSILON = 0.001
-"""Random actions in evaluation (SEER, Atari protocol)."""
+"""Share of random actions in evaluation (SEER, Atari protocol)."""
 
 PARALLEL_GAMES = 10
-"""Games that an evaluation plays in lock-step."""
+"""Number of games that an evaluation plays in lock-step."""
 
 
 def build(config: Config, environment: PixelEnvironment | None = None) -> TrainingState:
-    """Everything a run needs, at its first step; in `environment` without evaluations, if one is given.
+    """Return everything that a run needs, at its first step; with an `environment` given, without evaluations.
 
     Each part draws from its own generator; all of them descend from `config.seed`.
 
     Raises:
-        SettingError: a setting that only shows to be wrong here, such as an unknown game or a missing device.
+        SettingError: a setting is wrong in a way that only shows here, such as an unknown game or a missing device.
     """
     keep_freed_memory()
     device = pick_device(config.device)
@@ -83,6 +83,7 @@ def build_return_support(config: Config) -> ReturnSupport | None:
 
 
 def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> None:
+    """Refuse comparisons of features on so few observations that all features would look alike."""
     if not config.freeze.make_rule().compares_features:
         return
     blank = torch.zeros(1, *replay.observation_shape, dtype=torch.uint8, device=agent.device)
@@ -101,19 +102,19 @@ def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | Mult
 
 
 def fresh_seeds(seed: int, step: int) -> list[int]:
-    """Seeds of an agent whose weights a reset at `step` takes; a run's first agent has others."""
+    """Return the seeds of the agent that gives a reset at `step` its weights; a run's first agent has others."""
     return [int(each) for each in np.random.SeedSequence([seed, step]).generate_state(4)]
 
 
 def build_evaluator(config: Config, *, games: int, seed: int) -> Evaluator:
-    """Plays up to `games` whole games at a time."""
+    """Return an evaluator that plays up to `games` whole games at a time."""
     environments = [build_environment(config, training=False) for _ in range(games)]
     discrete = all(isinstance(environment.action_space, Discrete) for environment in environments)
     return Evaluator(environments, epsilon=EVALUATION_EPSILON if discrete else 0.0, seed=seed)
 
 
 def build_schedule(config: Config) -> Schedule:
-    """When things happen."""
+    """Return the schedule of a run."""
     return Schedule(
         steps=config.steps,
         first_update=config.first_update,

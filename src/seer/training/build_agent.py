@@ -1,4 +1,4 @@
-"""From a config to the agent."""
+"""Build the agent of a config."""
 
 import functools
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from seer.training.build_replay import free_on
 from seer.training.computing import pick_convolution, pick_precision
 
 COPIES = 5
-"""Of every weight: online, target, gradient and Adam's two moments."""
+"""Copies of every weight: online, target, gradient and Adam's two moments."""
 
 
 def build_agent(
     config: Config, environment: PixelEnvironment, device: torch.device, seeds: Sequence[int] = (0, 0, 0, 0)
 ) -> Agent[Any]:
-    """The agent; `seeds` are of weights, noise or policy, exploration, and crops.
+    """Return the agent; `seeds` are those of weights, noise or policy, exploration, and crops.
 
     Raises:
         SettingError: the agent can't act in this environment, or its encoder doesn't fit the images.
@@ -57,7 +57,7 @@ def build_agent(
 
 
 def _refuse_too_many_actions(config: Config, count: int, device: torch.device) -> None:
-    """SettingError where the layer of one output per action and atom takes more memory than is free."""
+    """Refuse so many actions that the layer with one output per action and atom takes more memory than is free."""
     value, learning = config.value, config.learning
     weights = count * (value.num_atoms if value.distributional else 1) * learning.hidden_units * (1 + value.noisy)
     needed, free = COPIES * 4 * weights, free_on(device) + own_bytes() * (device.type == "cpu")
@@ -71,7 +71,7 @@ def _refuse_too_many_actions(config: Config, count: int, device: torch.device) -
 def build_encoder(
     config: Config, environment: PixelEnvironment, *, projections: int = 0, **options: Any
 ) -> FreezableEncoder:
-    """Make the encoder; with `projections` above its convolutions, one for each of critic and actor.
+    """Return the encoder; with `projections` above its convolutions, one for each of critic and actor.
 
     `options` are `FreezableEncoder`'s own.
     """

@@ -1,4 +1,4 @@
-"""From a config to its environments."""
+"""Build the environments of a config."""
 
 import functools
 from collections.abc import Callable
@@ -14,14 +14,17 @@ from seer.registry import resolve
 
 
 def build_environment(config: Config, *, training: bool) -> PixelEnvironment:
-    """Atari: life by life with clipped rewards for training, whole games for evaluation. Others: the same for both."""
+    """Return an environment of a run.
+
+    Atari: life by life with clipped rewards for training, whole games for evaluation. Others: the same for both.
+    """
     environment = environment_maker(config, training=training)()
     environment.time_limit = config.env_timeout
     return environment
 
 
 def build_others(config: Config) -> list[EnvironmentProcess]:
-    """All environments of a run but the first, each with an episode under way."""
+    """Return all environments of a run but the first, each with an episode under way."""
     make = environment_maker(config, training=True)
     # Not [seed, 0]: NumPy pads with zeros, so that would be the sequence of the run's own seeds.
     seeds = np.random.SeedSequence([config.seed, 0, 1]).generate_state(config.num_envs - 1)
@@ -32,7 +35,7 @@ def build_others(config: Config) -> list[EnvironmentProcess]:
 
 
 def environment_maker(config: Config, *, training: bool) -> Callable[[], PixelEnvironment]:
-    """What makes an environment, here or in another process."""
+    """Return a function that makes an environment, here or in another process."""
     return functools.partial(_make_limited, _unlimited_maker(config, training=training), config.max_episode_steps)
 
 

@@ -1,4 +1,4 @@
-"""From a config to the replay, and what that and the rest of the run take of memory."""
+"""Build the replay of a config, and count the memory that it and the rest of the run take."""
 
 import dataclasses
 import math
@@ -71,7 +71,7 @@ def _one_replay(
     )
 
 
-SPARE = 16  # for each so many rows there is room for one more: an episode that a time limit cuts takes one
+SPARE = 16  # one row more for every 16: an episode that a time limit cuts takes one
 
 
 def replay_bytes(config: Config, frame: RowFormat, latent: RowFormat) -> int:
@@ -91,7 +91,7 @@ def replay_bytes(config: Config, frame: RowFormat, latent: RowFormat) -> int:
 
 
 def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any]) -> Budget:
-    """What the run takes of memory at most, on its device, wherever the agent is now."""
+    """Return the memory that a run takes at most on its device, wherever the agent is now."""
     frame = RowFormat(environment.frame_shape, torch.uint8)
     return budget_of(
         agent,
@@ -105,7 +105,7 @@ def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any
 
 
 def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device) -> None:
-    """SettingError, with the size that would fit, where the replay and all else take more memory than is left."""
+    """Refuse a replay that, with all else, takes more memory than is free; the message gives a size that fits."""
     free, needed = free_on(device), budget
     if device.type == "cuda":  # where the memory block is; what a GPU needs besides is far less than it has
         needed = dataclasses.replace(budget, index=0, rest=0)
@@ -126,5 +126,5 @@ def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device)
 
 
 def free_on(device: torch.device) -> int:
-    """Bytes of memory left where a replay on this device lies."""
+    """Return the free bytes of the memory in which a replay on this device lies."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes()

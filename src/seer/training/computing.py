@@ -13,13 +13,13 @@ from seer.system_info import usable_cores
 
 
 def use_threads(config: Config) -> None:
-    """Compute on as many threads as the settings say: more than there are free cores make everything crawl."""
+    """Set the number of threads; more threads than free cores make everything crawl."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
 
 
 def pick_device(name: str) -> torch.device:
-    """The device a `--device` setting means; auto takes a GPU if there is one.
+    """Return the device of a `--device` setting; auto takes a GPU if there is one.
 
     Raises:
         SettingError: no such device here.
@@ -35,7 +35,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(config: Config) -> torch.dtype:
-    """What the layers compute in, given the setting, the agent and the device."""
+    """Return the number format of the layers, by the setting, the agent and the device."""
     name = config.learning.precision
     if name == "auto":
         pays = AGENTS[config.agent].bfloat16_pays and _has_bfloat16(pick_device(config.device))
@@ -44,9 +44,9 @@ def pick_precision(config: Config) -> torch.dtype:
 
 
 def pick_convolution(config: Config) -> ConvolutionForm:
-    """How kernels that lie side by side are computed, given the setting and the device.
+    """Return how kernels that lie side by side are computed, by the setting and the device.
 
-    By the processor, not by a timing: the two forms round differently, and a seed has to give the same run.
+    The processor decides it and not a timing: the two forms round differently, and a seed has to give the same run.
     """
     if config.learning.convolution != "auto":
         return config.learning.convolution
@@ -55,14 +55,14 @@ def pick_convolution(config: Config) -> ConvolutionForm:
 
 
 def settle_computing(config: Config) -> Config:
-    """The settings with "auto" decided for this machine, once: stored latents must stay those of one way to compute."""
+    """Return the settings with "auto" decided for this machine, for good: latents must all be computed one way."""
     precision: Any = str(pick_precision(config)).removeprefix("torch.")
     settled = {"precision": precision, "convolution": pick_convolution(config)}
     return dataclasses.replace(config, learning=dataclasses.replace(config.learning, **settled))
 
 
 def describe_computing(config: Config) -> str:
-    """One line: device, threads, precision, and what the processor lacks for it."""
+    """Return one line: device, threads, precision, and an instruction that the processor lacks for it."""
     device, precision = pick_device(config.device), str(pick_precision(config)).removeprefix("torch.")
     lacks = not _has_bfloat16(device)
     without = ", slow without bfloat16 instructions" if lacks and precision == "bfloat16" else ""
@@ -76,7 +76,7 @@ def describe_computing(config: Config) -> str:
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies matrices of bfloat16 faster than of float32."""
+    """Tell whether a device multiplies matrices of bfloat16 faster than of float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return bool(torch.cpu.get_capabilities().get("avx512_bf16"))

@@ -1,4 +1,4 @@
-"""Whether the freeze still holds good: the encoder for what the agent sees now, and the heads for learning.
+"""Check after the freeze whether the frozen encoder still fits what the agent sees, and whether the heads can learn.
 
 The monitor measures and warns; it changes nothing, draws no random number and, like evaluation, counts no FLOPs.
 
@@ -21,13 +21,14 @@ from seer.replay import MultiEnvReplay, Replay
 
 CHUNK = 32  # observations encoded at a time, so that a measurement needs no more memory than an update
 DRIFT, DORMANT, RISE, RANK = 2.0, 0.6, 0.25, 1 / 3
-"""Warn where observations are this many times as far from those before the freeze as they were at it, or their
-features this many times as large or small; where this share of hidden units is dormant, and so much more than at the
-freeze; below this share of the rank at the freeze. Fresh heads, as after a reset, stay on the quiet side: on Alien
-and BankHeist half of their units are dormant, and a trained head's rank is twice theirs."""
+"""Thresholds of the warnings. DRIFT: observations are so many times as far from those before the freeze as they
+were at it, or their features so many times as large or small. DORMANT, RISE: this share of hidden units is dormant, and
+it has risen by so much since the freeze. RANK: the rank is below this share of the rank at the freeze. Fresh heads,
+as after a reset, cause no warning: on Alien and BankHeist half of their units are dormant, and a trained head's rank is
+twice theirs."""
 NEAREST = 0.01
-"""Of the norm at the freeze: observations that lay nearer than this to each other, as those of an agent that stands
-still do, count as this far apart."""
+"""Share of the norm at the freeze that is the least distance: observations nearer to each other, as those of an agent
+that stands still are, count as this far apart."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class Judgement:
     target_values: Tensor
 
     def changes_to(self, after: "Judgement") -> dict[str, float]:
-        """Return the changes for the freeze's record; of actions the share that differ or, of vectors, the mean."""
+        """Return the changes for the freeze's record.
+
+        Of discrete actions it is the share that differs, of continuous ones the mean difference.
+        """
         if len(self.values) == 0:
             return {}
         differences = (after.actions - self.actions).double().abs()
@@ -70,17 +74,17 @@ def encode_views(agent: Agent[Any], encoder: FreezableEncoder, frames: Tensor) -
 
 
 def read_latents(agent: Agent[Any], replay: Replay | MultiEnvReplay, ids: NDArray[np.int64]) -> Tensor:
-    """Return latents [B, N, L] of stored observations: the first crop's where stored, else of what acting sees."""
+    """Return latents [B, N, L] of stored observations: the first crop's where stored, else as acting sees them."""
     stored = replay.read(ids)
     return stored[:, 0] if replay.holds_latents else encode_views(agent, agent.online.encoder, stored)
 
 
 class DriftMonitor:
-    """Compares a frozen run with itself at the freeze.
+    """Compare a frozen run with itself at the freeze.
 
     Args:
-        observations: stored ones that are measured each time.
-        every: steps over which those of now are spread.
+        observations: number of stored observations that are measured each time.
+        every: the newest steps, over which they are spread.
 
     Attributes:
         at_freeze: the metrics at the freeze; empty before the first measurement.
@@ -95,8 +99,8 @@ class DriftMonitor:
     def measure(self, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> dict[str, float] | None:
         """Return metrics of the newest observations, relative to the freeze where they have no unit of their own.
 
-        The first call, at the freeze or as soon as enough observations are stored, says what the others compare with;
-        it returns None.
+        The first call, at the freeze or as soon as enough observations are stored, sets the reference of the others
+        and returns None.
         """
         newest = replay.recent(self.observations, span=self.every)
         now = read_latents(agent, replay, newest)
@@ -113,17 +117,17 @@ class DriftMonitor:
         return metrics
 
     def warnings(self, metrics: dict[str, float]) -> list[str]:
-        """Return one line for each trouble that wasn't told before."""
+        """Return a line for each trouble that no earlier call returned."""
         distance, norm = metrics["feature_distance"], metrics["feature_norm"]
         troubles = {
             "distance": (
                 distance > DRIFT,
-                f"the agent now sees what the frozen encoder hasn't learnt from: its observations lie {distance:.1f} "
+                f"the frozen encoder hasn't learnt from what the agent now sees: observations lie {distance:.1f} "
                 "times as far from those of before as they did at the freeze; freeze later, or fewer layers",
             ),
             "norm": (
                 not 1 / DRIFT < norm < DRIFT,
-                f"the frozen features of what the agent now sees are {norm:.1f} times as large as at the freeze; "
+                f"the frozen features of the newest observations are {norm:.1f} times as large as at the freeze; "
                 "freeze later, or fewer layers",
             ),
             "dormant": (

@@ -37,12 +37,12 @@ class Evaluation:
 
 
 class Evaluator:
-    """Plays whole games with an agent, as many at a time as there are environments.
+    """Play whole games with an agent, as many at a time as there are environments.
 
     Args:
         environments: made for evaluation: whole games, raw rewards.
         epsilon: probability of a uniformly random action (SEER, Atari protocol: 0.001).
-        seed: with the step it decides every game's start, so that an evaluation depends on nothing else.
+        seed: decides, with the step, every game's start; an evaluation depends on nothing else.
     """
 
     def __init__(self, environments: Sequence[PixelEnvironment], *, epsilon: float, seed: int) -> None:
@@ -60,8 +60,9 @@ class Evaluator:
     ) -> Evaluation | None:
         """Play `episodes` games, whose starts depend on the seed and on `step`.
 
-        `progress` hears of games finished and games in all; `on_frame` gets the environment of the first game at its
-        start and after every step. `stop_requested` is asked before every step; once it is so, the result is None.
+        `progress` is called with the games finished and the games in all, `on_frame` with the environment of the first
+        game, at its start and after every step. `stop_requested` is called before every step; where it returns True,
+        the result is None.
 
         Raises:
             LearningError: a game goes on for ever.

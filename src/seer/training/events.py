@@ -1,4 +1,4 @@
-"""Handlers of a training's events: each makes a record, a line to read, or a part of the summary."""
+"""Handlers of a run's events: each writes a record, prints a line, or keeps a part of the summary."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class Events:
         self._conversion: dict[str, Any] | None = None
         self._last_return: float | None = None
         self._warned_of_memory = False
-        self._sums: dict[str, float | torch.Tensor] = {}  # of the updates' metrics since the last record
+        self._sums: dict[str, float | torch.Tensor] = {}  # sums of the updates' metrics since the last record
         self._counts: dict[str, int] = {}
 
     def on_step(self, info: dict[str, Any]) -> None:
@@ -70,11 +70,11 @@ class Events:
         self.logger.advance("training", self.run.step, self.run.schedule.steps, line)
 
     def on_warning(self, line: str) -> None:
-        """Say what may be wrong with the run, which goes on."""
+        """Print a warning; the run goes on."""
         self.logger.say(f"warning: step {self.run.step:,}: {line}")
 
     def on_comparison(self, similarity: Similarity, *, seconds: float) -> None:
-        """Record how alike the features are to those of the comparison before; it took so long."""
+        """Record how alike the features are to those of the comparison before, and how long comparing took."""
         reason = self.run.freeze_rule.reason
         self._record("probe", **vars(similarity), reason=reason, probe_seconds=seconds)
 
@@ -101,7 +101,7 @@ class Events:
         self.logger.advance("converting the replay", done, total)
 
     def on_freeze(self, transcoding: Transcoding, changes: dict[str, float]) -> None:
-        """Record the freeze; `changes` are those of values and actions."""
+        """Record the freeze, and the `changes` of values and actions that it makes."""
         seconds = self.stopwatch.paused_seconds
         self._conversion = conversion_metrics(self.run, transcoding)
         self._record(
@@ -130,7 +130,7 @@ class Events:
         self.logger.say(evaluation_line(self.run.step, evaluation, seconds=seconds))
 
     def summary(self) -> dict[str, Any]:
-        """Return the run in figures, for `summary.json`."""
+        """Return the figures of the run for `summary.json`."""
         summary = summarize(
             self.run,
             self.folder.config,
@@ -154,7 +154,7 @@ class Events:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; the logger was opened with its part."""
+        """Continue from `state_dict`; the logger has been opened with its part."""
         self._evaluations, self._conversion = state["evaluations"], state["freeze"]
         self._last_return, self._sums, self._counts = state["last_return"], state["sums"], state["counts"]
         self.stopwatch.load_state_dict(state)
@@ -165,7 +165,7 @@ class Events:
         self.logger.record(kind, step=step, frames=frames, flops=self.run.ledger.total, **metrics)
 
     def _warn_of_memory(self, resident: int) -> None:
-        """Say once that the run takes more than it should."""
+        """Warn once where the run takes more memory than was foretold."""
         if self.run.budget is not None and resident > self.run.budget and not self._warned_of_memory:
             self._warned_of_memory = True
             taken, most = human_bytes(resident), human_bytes(self.run.budget)

@@ -1,8 +1,7 @@
-"""How much the features of the layer at the cut still change.
+"""Measure how much the base's outputs still change.
 
-The newest observations are encoded by the encoder of now and by `before`, a copy of the layers below the cut
-from the last comparison. Both encode the same ones, so that only the encoder's change counts; the copy's weights are
-all that has to be kept.
+The newest observations are encoded by the base as it is and by `before`, a copy of it from the last comparison. Both
+encode the same observations, so that only the change of the weights counts; the copy is all that is kept.
 """
 
 import copy
@@ -24,7 +23,7 @@ CHUNK = 32  # observations encoded at a time, so that a comparison needs no more
 
 @dataclass(frozen=True)
 class Similarity:
-    """How alike a layer is to itself at two times, on so many observations; of several latents, the most changed."""
+    """Similarity of a layer to itself at two times, on so many observations; of several latents, the most changed."""
 
     cka: float
     svcca: float
@@ -32,11 +31,11 @@ class Similarity:
 
 
 class FeatureStability:
-    """Compares the features of every comparison with those of the one before.
+    """Compare the base's outputs, every so many steps, with those of the comparison before.
 
     Args:
-        observations: how many of the newest observations both encode.
-        every: steps between comparisons; the observations are spread over as many.
+        observations: how many of the newest observations are encoded.
+        every: steps between comparisons; the observations are spread over the newest `every` steps.
     """
 
     def __init__(self, *, observations: int, every: int) -> None:
@@ -72,14 +71,14 @@ class FeatureStability:
 
 
 def least_observations(agent: Agent[Any], frames: Tensor) -> int:
-    """Return how many observations a comparison needs at least; `frames` [1, S, C, H, W] are any one."""
+    """Return how many observations a comparison needs at least; `frames` [1, S, C, H, W] are those of any one."""
     encoder: FreezableEncoder = agent.online.encoder
     outputs = stage_outputs(encoder.base, encoder.pixels(agent.view(frames)))
     return max(math.ceil(SAMPLES_PER_UNIT * each.shape[1] / len(each)) for each in map(as_samples, outputs))
 
 
 def compare(before: nn.ModuleList, now: nn.ModuleList, pixels: Any, views: Tensor) -> Similarity:
-    """Return how alike two rows of stages encode `views` [B, S, C, h, w], which `pixels` prepares for them."""
+    """Return how alike two bases encode `views` [B, S, C, h, w], which `pixels` prepares for them."""
     latents: list[Covariances] = []
     for chunk in views.split(CHUNK):
         prepared = pixels(chunk)

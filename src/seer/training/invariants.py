@@ -1,7 +1,7 @@
-"""Cheap checks of a run that are always on, so that what goes wrong stops it before a checkpoint keeps it.
+"""Cheap checks that are always on, so that a fault stops the run before a checkpoint keeps it.
 
-Every step: the losses are numbers; phase, replay and agent agree. Every log and checkpoint: the frozen part is bit for
-bit that of the freeze, and every weight is a number.
+At every step: the losses are numbers; phase, replay and agent agree. At every log and checkpoint: the frozen part is
+bit for bit as at the freeze, and every weight is a number.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Invariants:
-    """Checks of one run; `state_dict` belongs in its checkpoints.
+    """Check one run; `state_dict` belongs in its checkpoints.
 
     Attributes:
         losses: metrics of the newest update that was checked, as numbers.
@@ -32,11 +32,11 @@ class Invariants:
         self._frozen: str | None = None  # digest of the frozen part, once there is one
 
     def on_update(self, step: int, metrics: Mapping[str, Tensor]) -> None:
-        """Keep an update's metrics (0-d tensors), for `check_losses` to look at once they have been computed."""
+        """Keep an update's metrics (0-d tensors) for `check_losses`, which waits until they have been computed."""
         self._unchecked.append((step, metrics))
 
     def check_losses(self) -> None:
-        """Check the metrics of the updates since the last time, which waits for them.
+        """Check the metrics of all updates since the last call, and wait for them.
 
         Raises:
             LearningError: one of them is nan or infinite.
@@ -90,7 +90,7 @@ class Invariants:
             raise LearningError("the frozen part of the encoder isn't what it was at the freeze: a fault of seer")
 
     def check_all(self, run: "TrainingState") -> None:
-        """Check everything, before a checkpoint, which must hold nothing that went wrong."""
+        """Check everything; called before a checkpoint, which must hold no fault."""
         self.check_losses()
         self.check_agreement(run)
         self.check_weights(run)

@@ -1,4 +1,4 @@
-"""What a run folder holds, as settings and as an agent, checked before it is believed."""
+"""Load settings and agent of a run folder, checked before use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ FITS_NOT = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, SystemError, TypeError,
     ValueError,
 )  # fmt: skip
-"""What loading a state that is whole but foreign ends in."""
+"""Errors of loading a state that is whole but of another run."""
 
 
 def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[Any], PixelEnvironment]:
@@ -52,7 +52,11 @@ def _device_to_play_on(config: Config) -> torch.device:
 
 
 def refuse_other_settings(checkpoint: Path, trained: dict[str, Any], config: dict[str, Any]) -> None:
-    """Refuse a checkpoint of other settings: it is another run's, or `config.json` was changed."""
+    """Refuse a checkpoint of other settings: it is another run's, or `config.json` was changed.
+
+    Raises:
+        SettingError: naming the first settings that differ.
+    """
     theirs, ours = dict(flatten(trained)), dict(flatten(config))
     names = [n for n in {**theirs, **ours} if n not in CHANGEABLE and theirs.get(n, ABSENT) != ours.get(n, ABSENT)]
     if names:
@@ -62,7 +66,7 @@ def refuse_other_settings(checkpoint: Path, trained: dict[str, Any], config: dic
 
 @contextmanager
 def fitting(checkpoint: Path) -> Iterator[None]:
-    """Blame a checkpoint that is whole, but of another run than `config.json`, for what fails inside."""
+    """Turn an error inside `with` into one line: the checkpoint is whole, but of another run than `config.json`."""
     try:
         yield
     except SettingError:

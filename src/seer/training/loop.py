@@ -21,10 +21,10 @@ JUDGED = 64
 def train(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: StopSignal) -> None:
     """Train to the last step of the schedule, or until it is asked to stop (SEER, algorithm 1).
 
-    Asked to stop in an evaluation, it gives that up: going on, the run begins with it.
+    A request to stop ends an evaluation without a result; a resumed run begins with that evaluation.
 
     Raises:
-        Interrupted: asked to stop in the conversion, of which half would be no use; the checkpoint before it is.
+        Interrupted: asked to stop within the conversion; the run goes on from the checkpoint before it.
         RunError: the run can't go on.
     """
     events.stopwatch.start()
@@ -34,7 +34,7 @@ def train(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: 
 
 
 def advance(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: StopSignal) -> None:
-    """Take one training step, or what is left of it: act, freeze, learn, evaluate."""
+    """Take one training step, or the rest of one: act, freeze, learn, evaluate."""
     if run.stage is Stage.ACT:
         snapshot_if_due(run, checkpointer)
         run.step += 1
@@ -143,7 +143,7 @@ def measure_drift_if_due(run: TrainingState, events: Events) -> None:
 
 
 def freeze_if_due(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: StopSignal) -> None:
-    """Freeze, at the step that the rule says; behind a checkpoint, as a conversion that was cut off can't be undone."""
+    """Freeze at the rule's step, after a checkpoint: half a conversion can't be undone."""
     if run.freeze_is_due:
         with events.stopwatch.paused():
             if run.replay.size:
@@ -176,7 +176,7 @@ def freeze(run: TrainingState, events: Events, stop: StopSignal) -> None:
 
 
 def learn_if_due(run: TrainingState, events: Events) -> None:
-    """Make the updates of a step, and record the last ones at times."""
+    """Make the updates of a step; every `log_every` steps record their means."""
     for _ in range(run.schedule.updates_at(run.step)):
         events.on_update(learn(run))
     run.invariants.check_agreement(run)
@@ -193,7 +193,7 @@ def learn(run: TrainingState) -> Update:
     run.invariants.on_update(run.step, update.metrics)
     if update.priority is not None:
         priority = update.priority.cpu().numpy()
-        run.invariants.check_losses()  # computed by now, as the priorities are; other agents' wait for the next step
+        run.invariants.check_losses()  # computed by now, as the priorities are; otherwise checked a step later
         run.replay.update_priorities(batch.index, priority)
     run.ledger.on_update(run.agent.phase)
     return update
@@ -222,25 +222,25 @@ def evaluate_if_due(run: TrainingState, events: Events, stop: StopSignal) -> boo
 
 
 def reset_if_due(run: TrainingState, events: Events) -> None:
-    """Give the heads fresh weights, but not at the last step: the agent that the run leaves has learnt heads."""
+    """Give the heads fresh weights, but not at the last step: a run must end with heads that have learnt."""
     if is_due(run.schedule.reset_every, run.step) and run.step != run.schedule.steps:
         run.agent.reset(run.renew(run.step), encoder=run.schedule.reset_encoder)
         events.on_reset()
 
 
 def snapshot_if_due(run: TrainingState, checkpointer: Checkpointer) -> None:
-    """Keep the weights as they are before a step."""
+    """Keep the weights before a step, for `seer analyze`."""
     if is_due(run.schedule.snapshot_every, run.step):
         checkpointer.save_snapshot()
 
 
 def checkpoint_if_due(run: TrainingState, events: Events, checkpointer: Checkpointer) -> None:
-    """Save all that the run needs to go on; at the last step whoever called `train` does."""
+    """Save all that the run needs to go on; the caller of `train` does so after the last step."""
     if is_due(run.schedule.checkpoint_every, run.step) and run.step != run.schedule.steps:
         with events.stopwatch.paused():
             checkpointer.save()
 
 
 def is_due(every: int | None, step: int) -> bool:
-    """Tell whether something that happens every so many steps, or never, happens at this one."""
+    """Tell whether an event that comes every `every` steps, or never (None), comes at this step."""
     return every is not None and step % every == 0

@@ -8,7 +8,7 @@ from seer.training.evaluation import Evaluation
 from seer.training.state import TrainingState
 
 MOST_ERROR = 0.05
-"""Of the latents' standard deviation: warn where storing them costs more."""
+"""Largest error of stored latents, as a share of their standard deviation, without a warning."""
 
 
 def status(run: TrainingState, *, rate: float, last_return: float | None) -> str:
@@ -28,7 +28,7 @@ def evaluation_line(step: int, evaluation: Evaluation, *, seconds: float) -> str
 def freeze_lines(
     run: TrainingState, transcoding: Transcoding, changes: Mapping[str, float], *, seconds: float
 ) -> Iterator[str]:
-    """Give what the freeze did, a warning where storing latents blurs them, and what it changed for the agent."""
+    """Give the lines of a freeze: the conversion, a warning where stored latents are blurred, the agent's changes."""
     yield f"step {run.step:,}: encoder frozen{_reason(run)}; {_conversion(run, transcoding, seconds)}"
     if transcoding.error is not None and transcoding.error.relative > MOST_ERROR:
         dtype = latent_dtype(run)
@@ -37,14 +37,14 @@ def freeze_lines(
         is_discrete = hasattr(run.environment.action_space, "n")
         actions = "{action_change:.0%} of the actions" if is_discrete else "actions by {action_change:.2g} on average"
         yield (
-            "what the freeze changes on the newest observations: value {value_before:.4g} -> {value_after:.4g}, "
-            "the target's {target_value_before:.4g} -> {target_value_after:.4g}, as it shares the frozen encoder "
-            f"from now on; and {actions}"
+            "on the newest observations the freeze changes the value from {value_before:.4g} to {value_after:.4g}, the "
+            "target's, which shares the frozen encoder from now on, from {target_value_before:.4g} to "
+            f"{{target_value_after:.4g}}, and {actions}"
         ).format(**changes)
 
 
 def latent_dtype(run: TrainingState) -> str | None:
-    """Return the dtype that the replay keeps latents as, None while it holds frames."""
+    """Return the dtype of the replay's latents; None while it holds frames."""
     return str(run.replay.row.dtype).removeprefix("torch.") if run.replay.holds_latents else None
 
 
@@ -57,7 +57,7 @@ def _reason(run: TrainingState) -> str:
 
 
 def _conversion(run: TrainingState, transcoding: Transcoding, seconds: float) -> str:
-    """Return what became of the replay."""
+    """Return the end of the freeze's line: the conversion of the replay, or why there was none."""
     before, after = f"{transcoding.row_bytes_before:,} bytes", f"{transcoding.row_bytes_after:,} bytes"
     if not transcoding.converted:
         return (

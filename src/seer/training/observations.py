@@ -12,7 +12,7 @@ from seer.agents.agent import Agent
 from seer.envs.base import PixelEnvironment
 
 SEED = 20_210_302
-"""Of the games that are played for an analysis: none that the run was trained or evaluated on, and always the same."""
+"""Seed of the games that are played for an analysis: always the same, and none that the run has seen."""
 
 
 def play(
@@ -26,7 +26,7 @@ def play(
 ) -> np.ndarray:
     """Return `count` observations [B, S, C, H, W] uint8, one in `every` that the exploring agent meets after `skip`.
 
-    `progress` hears of steps played and steps in all.
+    `progress` is called with the steps played and the steps in all.
     """
     steps = skip + count * every
     observation, _ = environment.reset(seed=SEED)

@@ -27,7 +27,7 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
         evaluation = evaluator(
             agent, episodes=episodes, step=0, progress=partial(terminal.advance, "playing"), on_frame=on_frame
         )
-    assert evaluation is not None  # nobody gives it up
+    assert evaluation is not None  # nothing asks it to stop
     terminal.table(
         f"{config.env}, {config.agent}, {latest_checkpoint(folder.checkpoints).name}",
         {

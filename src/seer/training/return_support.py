@@ -1,4 +1,4 @@
-"""Whether collected returns lie where the agent's distributions of returns can hold them (C51, Bellemare et al. 2017).
+"""Check whether collected returns lie on the support of the agent's distributions (C51, Bellemare et al. 2017).
 
 A return beyond the ends of the support is learnt as if it were the end: all actions come to look alike.
 """
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 NEWEST, LEAST, SHARE = 1000, 100, 0.05
-"""Warn once more than this share of the newest returns lie outside the support, and there are at least so many."""
+"""Warn where more than SHARE of the NEWEST returns lie outside the support, and there are at least LEAST."""
 
 LONGEST = 2000
-"""Steps of an episode whose returns are worked out at a time, so that one without end is looked at too."""
+"""Steps of an episode whose returns are computed at a time, so that an endless one is checked too."""
 
 
 class ReturnSupport:
-    """Compares the discounted returns of the agent's own episodes, from each step on, with the support of its values.
+    """Compare the discounted returns of the agent's own episodes, from each step on, with the support of its values.
 
     Args:
         minimum, maximum: ends of the support, in discounted reward as the agent learns from it.
@@ -30,10 +30,10 @@ class ReturnSupport:
         self._rewards: list[list[float]] = [[] for _ in range(num_envs)]  # of the episodes under way
         self._returns: deque[float] = deque(maxlen=NEWEST)
         self._warned = False
-        self._is_new = False  # there are returns that `warning` hasn't looked at
+        self._is_new = False  # there are returns that `warning` hasn't checked
 
     def add(self, env: int, reward: float, *, over: bool) -> None:
-        """Take a step's reward; `over` says that it ended the episode, truncated or not."""
+        """Take a step's reward; `over` where it ended the episode, truncated or not."""
         rewards = self._rewards[env]
         rewards.append(reward)
         if over or len(rewards) == LONGEST:
@@ -57,7 +57,7 @@ class ReturnSupport:
         }
 
     def warning(self) -> str | None:
-        """Return, once in a run, the line that says that too many returns lie outside, and which setting mends it."""
+        """Return, once in a run, a line where too many returns lie outside, with the setting that mends it."""
         if self._warned or not self._is_new or len(self._returns) < LEAST:
             return None
         self._is_new = False

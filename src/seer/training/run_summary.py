@@ -1,4 +1,4 @@
-"""A run in figures, for `summary.json`."""
+"""The figures of a run for `summary.json`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ FREEZE_ROWS = (
 
 
 def conversion_metrics(run: TrainingState, transcoding: Transcoding) -> dict[str, Any]:
-    """Return what the conversion of the replay did, for the record of the freeze and the summary."""
+    """Return the figures of the replay's conversion, for the record of the freeze and the summary."""
     return {
         "rows": transcoding.rows,
         "row_bytes_before": transcoding.row_bytes_before,
@@ -38,7 +38,7 @@ def summarize(
     stopwatch: Stopwatch,
     wall_seconds: float,
 ) -> dict[str, Any]:
-    """Return the summary of a run with these settings (JSON); `conversion` as above, None where there was no freeze."""
+    """Return the summary of a run with these settings, as JSON; without a freeze `conversion` is None."""
     cost, updates, seconds = run.ledger.cost, stopwatch.updates, stopwatch.seconds
     rows = conversion or {
         "row_bytes_before": run.replay.row.num_bytes,

@@ -10,11 +10,15 @@ from seer.training.events import Events
 from seer.training.state import TrainingState
 
 EVENTS = "journal"
-"""The part of a checkpoint that is the events', by the name it always had, so that older runs can be resumed."""
+"""Name of the events' part of a checkpoint; it stays, so that older runs can be resumed."""
 
 
 class Checkpointer:
-    """Save one run in its folder, at `last` most recently: a checkpoint, whose step is `last_step`."""
+    """Save one run in its folder.
+
+    Attributes:
+        last, last_step: the newest checkpoint, and its step.
+    """
 
     def __init__(self, run: TrainingState, folder: RunFolder, events: Events, *, last: Path | None = None) -> None:
         self.run, self.folder, self.events = run, folder, events
@@ -22,10 +26,10 @@ class Checkpointer:
         self.last_step = None if last is None else run.step
 
     def save(self) -> None:
-        """Save everything the run needs to continue exactly from here.
+        """Save everything that the run needs to continue exactly from here.
 
         Raises:
-            RunError: something went wrong that a checkpoint would keep; it isn't written.
+            RunError: a check of the run fails; nothing is written.
             SettingError: the disk is full or forbidden.
         """
         self.run.invariants.check_all(self.run)
@@ -39,7 +43,7 @@ class Checkpointer:
         save_snapshot(self.folder.path, self.run.step, self.run.agent)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write the summary, which marks the run as finished; keep its agent alone."""
+        """Write the summary, which marks the run as finished, and reduce its checkpoint to the agent."""
         self.folder.write_summary(summary)
         parts = {"agent": self.run.agent.state_dict(), "settings": self.folder.config}
         save_checkpoint(self.folder.checkpoints, self.run.step, parts, keep=1)

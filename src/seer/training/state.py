@@ -1,4 +1,4 @@
-"""The parts of a run and where it stands: the loop changes them, checkpoints keep them."""
+"""The state of a run: its parts and its position, which the loop changes and checkpoints keep."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from seer.training.return_support import ReturnSupport
 
 @dataclass(frozen=True)
 class Schedule:
-    """When things happen, in training steps."""
+    """Times of a run's events, in training steps."""
 
     steps: int
     first_update: int
@@ -44,7 +44,7 @@ class Schedule:
 
     @property
     def mean_updates(self) -> float:
-        """Return the updates per step from the first one on."""
+        """Return the updates per step, in the mean, from the first update on."""
         return self.updates_per_step / self.update_every
 
     def importance_exponent_at(self, step: int) -> float:
@@ -53,7 +53,7 @@ class Schedule:
 
 
 class Stage(StrEnum):
-    """The parts of a training step, by the one that comes next; a checkpoint can be taken before each."""
+    """The part of a training step that comes next; a checkpoint can be taken before each."""
 
     ACT = "act"
     LEARN = "learn"  # with the freeze before it
@@ -62,14 +62,13 @@ class Stage(StrEnum):
 
 @dataclass
 class TrainingState:
-    """The parts of a run and where it stands; an episode of `environment` is under way.
+    """The parts of a run and its position; an episode of `environment` is under way.
 
     Attributes:
         renew: makes an agent whose weights depend on the run's seed and the given step alone, for resets.
         budget: bytes of memory that the process may take.
         frozen_at: step of the freeze, once it has happened.
-        lost_episode: whether the environment couldn't be brought back to where the checkpoint was taken, so that the
-            episode under way was cut there.
+        lost_episode: whether the environment couldn't be restored from the checkpoint, so that its episode was cut.
         others: environments that act together with `environment`; the replay has a part for each of them too.
         return_support: checks the returns of an agent whose values are distributions.
     """
@@ -95,7 +94,7 @@ class TrainingState:
 
     @property
     def environments(self) -> tuple[PixelEnvironment | EnvironmentProcess, ...]:
-        """Return all that act together, in the order of the replay's parts."""
+        """Return all environments that act together, in the order of the replay's parts."""
         return (self.environment, *self.others)
 
     @property
@@ -121,9 +120,9 @@ class TrainingState:
             other.close()
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Return what a checkpoint keeps: everything needed to continue exactly.
+        """Return all that a checkpoint needs to continue exactly.
 
-        Its names stay as they are, so that runs of older versions can be resumed.
+        The names in it stay, so that runs of older versions can be resumed.
         """
         return {
             "agent": self.agent.state_dict(),

@@ -1,4 +1,4 @@
-"""How many updates a run makes a second."""
+"""Count the updates that a run makes per second."""
 
 import time
 from collections.abc import Iterator
@@ -12,8 +12,7 @@ from seer.core.phase import Phase
 class Stopwatch:
     """Count an agent's updates, and the seconds of acting and learning, before and after its freeze.
 
-    Evaluations, the conversion and checkpoints happen while it is paused. Steps before the first update are no
-    learning, and don't count.
+    It is paused for evaluations, the conversion and checkpoints. Steps before the first update don't count.
     """
 
     def __init__(self, agent: Agent[Any]) -> None:
@@ -30,7 +29,7 @@ class Stopwatch:
 
     @property
     def paused_seconds(self) -> float:
-        """Seconds since the pause began, or since `restart`."""
+        """Return the seconds since the pause began, or since `restart`."""
         return time.perf_counter() - self._mark
 
     def restart(self) -> None:
