@@ -2,8 +2,8 @@
 
 One step plays `action_repeat` frames with one action and shows the pixelwise maximum of the last two, grey,
 scaled by area. A game starts with 1 to `noop_max` frames without action; actions are never sticky. In
-training rewards are clipped to [-1, 1] and a lost life ends the episode. Differences between published
-protocols are settled the way of OpenAI Baselines `atari_wrappers.py`: a lost life is looked for once per
+training rewards are clipped to [-1, 1] and a lost life ends the episode. Where published protocols differ, this one
+follows OpenAI Baselines `atari_wrappers.py`: a lost life is looked for once per
 step, and a count of 0 lives is left to the end of the game (Q*bert shows it some frames early).
 """
 
@@ -23,7 +23,7 @@ FRAMES_PER_SECOND = 60  # of the console
 
 
 class AtariEnvironment(PixelEnvironment):
-    """Plays one Atari game; an episode is a whole game or, in training, a life. Made by `make_atari`.
+    """Play one Atari game; an episode is a whole game or, in training, a life. Made by `make_atari`.
 
     In training, `reset()` after a lost life goes on with the same game: it plays one step without action
     and fills the stack with that frame. That step's reward counts in the game's score, but the step isn't
@@ -81,13 +81,13 @@ class AtariEnvironment(PixelEnvironment):
         return reward, terminated, truncated, info
 
     def render(self) -> Pixels:
-        """Return the console's picture, RGB uint8 [210, 160, 3] (some games 250 high); of the step's last frame."""
+        """Return the console's picture after the step's last frame, RGB uint8 [210, 160, 3] (some games 250 high)."""
         screen: Pixels = self._console.ale.getScreenRGB()
         return screen
 
     @property
     def has_time_limit(self) -> bool:
-        """Whether something cuts its episodes off: the simulator does."""
+        """Return True: the simulator cuts its episodes off."""
         return True
 
     def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
@@ -196,7 +196,7 @@ def make_atari(
 
 
 def known_atari_games() -> list[str]:
-    """Return the ids `make_atari` accepts, sorted, such as "ALE/Alien-v5".
+    """Return the ids that `make_atari` accepts, sorted, such as "ALE/Alien-v5".
 
     Raises:
         SettingError: ale-py isn't installed.

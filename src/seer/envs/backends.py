@@ -16,7 +16,7 @@ from typing import Any
 from seer.errors import SettingError
 
 BACKENDS = ("egl", "osmesa")
-"""In order of preference. EGL itself takes a GPU if there is one; Mesa lists its software device last."""
+"""Backends in order of preference. EGL itself takes a GPU if there is one; Mesa lists its software device last."""
 
 _COMPLAIN_IN_ONE_LINE = """
 import sys
@@ -47,12 +47,12 @@ model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='.1'/></wo
 
 @dataclass(frozen=True)
 class Backend:
-    """Says what draws the pictures, and how fast it is.
+    """The backend that draws, and its speed.
 
     Attributes:
         name: the value of MUJOCO_GL, such as "egl".
-        device: OpenGL's name for what draws, such as "llvmpipe (LLVM 15.0.6, 256 bits)".
-        images_per_second: of 100x100 pixels, measured when the backend was chosen.
+        device: OpenGL's name of the device that draws, such as "llvmpipe (LLVM 15.0.6, 256 bits)".
+        images_per_second: pictures of 100x100 pixels, measured when the backend was chosen.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Backend:
 
     @property
     def software(self) -> bool:
-        """Whether the CPU draws."""
+        """Tell whether the CPU draws."""
         return self.device.lower().startswith(("llvmpipe", "softpipe", "swrast", "software"))
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ def find_backend(make_model: str) -> Backend | dict[str, str]:
         make_model: Python; sets `model`, a mujoco.MjModel.
 
     Returns:
-        The backend; if none works, why, by name of those that were tried.
+        The backend; if none works, the reasons by the names of those that were tried.
 
     Raises:
         SettingError: MUJOCO_GL names one that needs a screen.
@@ -110,7 +110,7 @@ def find_backend(make_model: str) -> Backend | dict[str, str]:
 
 
 def undrawable(what: str, reasons: dict[str, str]) -> SettingError:
-    """Return the error that no backend draws `what`: which were tried, the Debian packages to install, the reasons."""
+    """Return the error that no backend draws `what`: those tried, the Debian packages to install, the reasons."""
     return SettingError(
         f"{what} can't be drawn here: MUJOCO_GL={' or '.join(reasons)} doesn't work; "
         f"{'unset it, or ' if _wanted() else ''}apt-get install libegl1 libgl1 (for egl) or libosmesa6 (for osmesa). "
@@ -123,10 +123,10 @@ def _wanted() -> str:
 
 
 def answer_of(program: str, *, gl: str) -> dict[str, Any] | str:
-    """Run a program with a MUJOCO_GL, in another process, whose crash or hanging does no harm.
+    """Run a program with a MUJOCO_GL in another process, whose crash or hanging does no harm.
 
     Returns:
-        The JSON object in the last line that it printed; if there is none, why, in one line.
+        The JSON object in the last line that it printed; if there is none, the reason in one line.
     """
     try:
         done = subprocess.run(

@@ -21,21 +21,21 @@ Pixels = npt.NDArray[np.uint8]
 Info = dict[str, Any]
 State = dict[str, Any]
 LARGEST_REWARD = 1e15
-"""Sums of 10,000 such rewards, squared, are still numbers in float32, which learning computes in."""
+"""Largest reward: the square of the sum of 10,000 such rewards is still a number in float32."""
 
 Drawing = Pixels | Future[Pixels]
 """A frame [C, H, W], or the promise of one that another thread is still drawing."""
 
 
 class PixelEnvironment(gymnasium.Env[Pixels, Any]):
-    """A Gymnasium environment whose observation is the last `stack` frames, uint8 [S, C, H, W], newest last.
+    """Show a simulator as a Gymnasium environment: an observation is the last `stack` frames, uint8 [S, C, H, W].
 
-    A subclass brings a simulator: `_begin`, `_advance` and the two methods for its state. This class keeps
-    the stack (an episode's first frame fills it), and the score and length of the episode, which the last
-    step reports as `info["episode"] = {"return": sum of the simulator's rewards, "length": agent steps}`.
+    A subclass brings the simulator: `_begin`, `_advance` and the two methods for its state. This class keeps the stack,
+    newest frame last (an episode's first frame fills it), and the score and length of the episode, which the last step
+    reports as `info["episode"] = {"return": sum of the simulator's rewards, "length": agent steps}`.
 
-    `step` is `advance` and then `observe`, `reset` is `restart` and then `observe`. Whoever has other work to do
-    between the two, such as an update, does it while the picture is drawn.
+    `step` is `advance` and then `observe`, `reset` is `restart` and then `observe`. Work between the two, such as an
+    update, is done while the picture is drawn.
 
     Attributes:
         frame_shape: (C, H, W) of one frame.
@@ -44,12 +44,13 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         action_space: what `step` accepts.
         time_limit: seconds that a start or a step may take.
         max_episode_steps: agent steps after which an episode is truncated; None leaves that to the simulator.
-        preparation: how a frame is made of what the simulator shows, for those who make frames elsewhere.
+        preparation: how a frame is made of the simulator's picture, for programs that make frames elsewhere.
         question: a line that asks what its pictures' axes mean, where they don't tell; otherwise None.
-        is_lost: `load_state_dict` couldn't bring the simulator back; what it showed is there, its episode isn't.
+        is_lost: `load_state_dict` couldn't bring the simulator back: its last pictures are there, its episode isn't.
 
-    What a simulator raises, an answer that takes too long, a frame of another shape or dtype and a reward that float32
-    can't hold come out as a `RunError` of one line.
+    Raises:
+        RunError: in any call: the simulator raised an error or took too long, its frame has another shape or dtype, or
+            float32 can't hold its reward.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 (declared so by Gymnasium)
@@ -77,22 +78,22 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
     @abstractmethod
     def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
-        """Start an episode; seed None goes on with the random numbers at hand. Returns frame, info."""
+        """Start an episode and return frame and info; without a seed the random numbers go on."""
 
     @abstractmethod
     def _advance(self, action: Any) -> tuple[Drawing, float, bool, bool, Info]:
-        """Play one step. Returns frame, unclipped reward, terminated, truncated, info."""
+        """Play one step; return frame, unclipped reward, terminated, truncated, info."""
 
     @abstractmethod
     def _simulator_state(self) -> State:
-        """Return everything `_begin` and `_advance` depend on, random generators included."""
+        """Return everything that `_begin` and `_advance` depend on, random generators included."""
 
     @abstractmethod
     def _load_simulator_state(self, state: State) -> None:
-        """Go on exactly from what `_simulator_state` returned, or set `is_lost`."""
+        """Continue exactly from a state of `_simulator_state`, or set `is_lost`."""
 
     def _origin(self) -> str:
-        """Return what a saved state can't be read without, such as the simulator's version."""
+        """Return the things that a saved state needs to be read, such as the simulator's version."""
         return ""
 
     @abstractmethod
@@ -100,13 +101,13 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         """Return the present picture in full size, RGB uint8 [height, width, 3], for videos."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Pixels, Info]:
-        """Start an episode. Returns the observation, uint8 [S, C, H, W], and the simulator's info."""
+        """Start an episode; return the observation, uint8 [S, C, H, W], and the simulator's info."""
         super().reset(seed=seed, options=options)
         info = self.restart(seed=seed)
         return self.observe(), info
 
     def step(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
-        """Play one step. Returns the observation, uint8 [S, C, H, W], reward, terminated, truncated, info.
+        """Play one step; return the observation, uint8 [S, C, H, W], reward, terminated, truncated, info.
 
         Raises:
             gymnasium.error.ResetNeeded: no episode is under way.
@@ -115,7 +116,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         return self.observe(), reward, terminated, truncated, info
 
     def restart(self, *, seed: int | None = None) -> Info:
-        """Start an episode, which `observe` shows. Returns the simulator's info."""
+        """Start an episode, which `observe` shows; return the simulator's info."""
         self._finish_drawing()
         with self._watched("reset", through_c=True):
             drawing, info = self._begin(seed)
@@ -125,7 +126,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         return info
 
     def advance(self, action: Any) -> tuple[float, bool, bool, Info]:
-        """Play one step, whose end `observe` shows. Returns reward, terminated, truncated, info.
+        """Play one step, whose end `observe` shows; return reward, terminated, truncated, info.
 
         Raises:
             gymnasium.error.ResetNeeded: no episode is under way.
@@ -190,9 +191,9 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Go on exactly where the environment of `state_dict` was, whatever this one did before.
+        """Continue exactly where the environment of `state_dict` was, whatever this one did before.
 
-        Where a simulator can't be brought back, `is_lost` says so, and a new episode has to be started.
+        Where the simulator can't be brought back, `is_lost` is True, and a new episode has to be started.
 
         Raises:
             SettingError: the state is of another environment, or other versions of it.
@@ -240,7 +241,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
     @contextmanager
     def _watched(self, call: str, *, through_c: bool = False) -> Iterator[None]:
-        """Turn whatever goes wrong inside into one line that names the call."""
+        """Turn an error inside `with` into one line that names the call."""
         try:
             with at_most(self.time_limit, through_c=through_c):
                 yield
@@ -252,7 +253,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
 
 def own_actions_of(space: gymnasium.Space[Any]) -> dict[str, Any]:
-    """Return what the simulator takes for an agent's 0, or for its -1 and 1; see `PixelEnvironment.own_actions`."""
+    """Return the simulator's actions for an agent's 0, or for its -1 and 1; see `PixelEnvironment.own_actions`."""
     if isinstance(space, gymnasium.spaces.Discrete):
         return {"first": int(space.start)}
     assert isinstance(space, gymnasium.spaces.Box)

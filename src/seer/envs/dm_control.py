@@ -25,11 +25,11 @@ VIDEO_SIZE = 256
 """Height and width of `render()`, pixels."""
 
 TIME_LIMITS = {"lqr": 30.0}
-"""Seconds, of the domains without a limit: 1000 control steps, as everywhere else in DM Control."""
+"""Limits in seconds of the domains that have none: 1000 control steps, as everywhere else in DM Control."""
 
 
 class DMControlEnvironment(PixelEnvironment):
-    """Plays one DM Control task.
+    """Play one DM Control task.
 
     Actions in [-1, 1] are scaled to the bounds of each actuator; one without bounds (lqr) takes them as they are.
 
@@ -41,7 +41,7 @@ class DMControlEnvironment(PixelEnvironment):
         action_repeat: control steps played per step.
         stack: frames in an observation.
         image_size: height and width of a frame, pixels.
-        shadows: draw them, as the paper's pictures do. On a CPU they take four fifths of the time for drawing.
+        shadows: draw shadows, as the paper's pictures do. On a CPU they take four fifths of the time for drawing.
 
     Raises:
         SettingError: the task isn't known, dm_control isn't installed, or nothing renders here.
@@ -70,7 +70,7 @@ class DMControlEnvironment(PixelEnvironment):
         self._shadows = shadows
 
     def introduction(self) -> list[str]:
-        """Return a line about what draws."""
+        """Return a line about the backend that draws."""
         return [str(choose_backend())]
 
     def own_actions(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class DMControlEnvironment(PixelEnvironment):
 
     @property
     def has_time_limit(self) -> bool:
-        """Whether something cuts its episodes off: the simulator does."""
+        """Return True: the simulator cuts its episodes off."""
         return True
 
     def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
@@ -105,7 +105,7 @@ class DMControlEnvironment(PixelEnvironment):
         return self._draw(self._image_size), reward, terminated, moment.last() and not terminated, {}
 
     def _draw(self, size: int) -> Future[Pixels]:
-        """Draw the present picture, uint8 [C, size, size]; the simulator must stay as it is until that is there."""
+        """Begin to draw the present picture, uint8 [C, size, size]; until it is done the simulator must not move."""
         physics = self._control.physics
         return self._renderer.draw(physics.model.ptr, physics.data.ptr, size=size, shadows=self._shadows)
 
@@ -201,7 +201,7 @@ def _model_fields(control: Any) -> dict[str, Pixels]:
 
 
 def _refuse_others(state: State, known: State) -> None:
-    """Refuse a state that isn't of what it is for: nothing else may be set by it."""
+    """Refuse a state whose values don't fit those they would replace."""
     for name, value in state.items():
         there: Any = known[name]
         alike = type(value) is type(there) and np.shape(value) == np.shape(there)
@@ -210,7 +210,7 @@ def _refuse_others(state: State, known: State) -> None:
 
 
 def _integration_state() -> int:
-    """Return MuJoCo's name for all that the next step depends on, the solver's warm start included."""
+    """Return MuJoCo's flag of the state that the next step depends on, the solver's warm start included."""
     import mujoco
 
     return int(mujoco.mjtState.mjSTATE_INTEGRATION)

@@ -1,4 +1,4 @@
-"""Any environment that Gymnasium can make, seen through its image observations or its rendered pictures.
+"""Show any environment that Gymnasium can make, by its image observations or its rendered pictures.
 
 Ids are those of `gymnasium.make`: `module:Id-v0` imports the module that registers the environment first. Pictures are
 squeezed to a square by area, as `AtariPreprocessing` does. Rewards stay as they are.
@@ -22,21 +22,21 @@ from seer.envs.registry import Channels
 from seer.errors import RunError, SettingError
 
 UNBOUNDED = 1e9
-"""Bounds of actions beyond this mean that there is none."""
+"""Bounds of actions beyond this count as none."""
 
 SMALL_PICTURE = 16
-"""Pixels a side; a smaller uint8 observation may well be a grid of codes."""
+"""Side in pixels; a smaller uint8 observation may well be a grid of codes."""
 
 OWN_LIMITS = ("max_steps", "max_episode_steps", "_max_episode_steps")
-"""What environments that count their steps themselves call their limit."""
+"""Names of the limit in environments that count their steps themselves."""
 
 
 class GymnasiumEnvironment(PixelEnvironment):
-    """Shows any environment that Gymnasium can make.
+    """Show one environment of Gymnasium.
 
     Actions in [-1, 1] are scaled to the bounds of each, those of a Discrete space count from 0. Each episode is started
-    from a seed of its own. A saved state is that seed, the actions since and a checksum of what they led to: they are
-    played again, and where they lead elsewhere `is_lost` is True.
+    from a seed of its own. A saved state is that seed, the actions since and a checksum of their frames and rewards:
+    they are played again, and where they lead elsewhere `is_lost` is True.
 
     Args:
         env_id: such as "CarRacing-v3", or "minigrid:MiniGrid-Empty-5x5-v0", which imports `minigrid` first.
@@ -49,7 +49,7 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     Attributes:
         account: one line about what the agent sees and does.
-        backend: what draws MuJoCo's pictures; None where it draws none.
+        backend: the backend that draws MuJoCo's pictures; None where it draws none.
 
     Raises:
         SettingError: it can't be made or drawn, it shows no picture, or its actions are neither Discrete nor bounded.
@@ -97,18 +97,18 @@ class GymnasiumEnvironment(PixelEnvironment):
         self._picture: Pixels = np.zeros((height, width, shown), np.uint8)  # the newest, in full size
 
     def introduction(self) -> list[str]:
-        """Return a line about what draws, if MuJoCo's pictures are, and one about what the agent sees and does."""
+        """Return a line about the backend, if MuJoCo draws, and one about what the agent sees and does."""
         return [*([str(self.backend)] if self.backend is not None else []), self.account]
 
     @property
     def has_time_limit(self) -> bool:
-        """Return whether something is known to cut its episodes off: `max_episode_steps` or a limit of its own."""
+        """Tell whether something is known to cut its episodes off: `max_episode_steps` or a limit of its own."""
         names = (name for name in OWN_LIMITS if self._env.has_wrapper_attr(name))
         limits = [self.max_episode_steps, *(self._env.get_wrapper_attr(name) for name in names)]
         return any(limit not in (None, float("inf")) for limit in limits)
 
     def own_actions(self) -> dict[str, Any]:
-        """Return what the environment of Gymnasium takes for the agent's 0, or for its -1 and 1."""
+        """Return the environment's own actions for the agent's 0, or for its -1 and 1."""
         return own_actions_of(self._env.action_space)
 
     def render(self) -> Pixels:
@@ -160,7 +160,7 @@ class GymnasiumEnvironment(PixelEnvironment):
     def _load_simulator_state(self, state: State) -> None:
         try:
             self._play_again(state["seed"], state["actions"])
-        except RunError:  # what isn't the same any more may fail at actions that were fine
+        except RunError:  # another game than before may fail at actions that were fine
             self.is_lost = True
         else:
             self.is_lost = self._checksum != state["checksum"] or len(self._actions) != len(state["actions"])
@@ -181,7 +181,7 @@ class GymnasiumEnvironment(PixelEnvironment):
 
 @cache
 def is_discrete(env_id: str) -> bool:
-    """Return whether an environment's actions are Discrete, which decides what can be learnt in it.
+    """Tell whether an environment's actions are Discrete, on which the agents that can act there depend.
 
     Raises:
         SettingError: it can't be made, or its actions are neither Discrete nor bounded numbers.
@@ -193,7 +193,7 @@ def is_discrete(env_id: str) -> bool:
 
 
 def _translated(space: spaces.Space[Any], env_id: str) -> tuple[spaces.Space[Any], Callable[[Any], Any]]:
-    """Return an agent's actions, 0 to n - 1 or a vector in [-1, 1], and what turns one into the environment's."""
+    """Return an agent's actions, 0 to n - 1 or a vector in [-1, 1], and a function from them to the environment's."""
     match space:
         case spaces.Discrete():
             start = int(space.start)
@@ -216,5 +216,5 @@ def _translated(space: spaces.Space[Any], env_id: str) -> tuple[spaces.Space[Any
 
 
 def _without_score(info: Info) -> Info:
-    """Leave out what wrappers say under the name that `PixelEnvironment` uses."""
+    """Return the info without the entry of wrappers under the name that `PixelEnvironment` uses."""
     return {name: value for name, value in info.items() if name != "episode"}

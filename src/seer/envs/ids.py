@@ -1,4 +1,4 @@
-"""Environments of Gymnasium by their ids: made, or refused in one line that says what was probably meant."""
+"""Make environments of Gymnasium by their ids, or refuse them in one line that suggests another id."""
 
 import difflib
 import importlib.metadata
@@ -55,7 +55,7 @@ def make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]
 
 
 def atari_note(env: gymnasium.Env[Any, Any]) -> str:
-    """Return what an account adds about a game that somebody registered anew; nothing about other environments."""
+    """Return the end of the account of a game that somebody registered anew; nothing for other environments."""
     import ale_py
 
     if not isinstance(env.unwrapped, ale_py.AtariEnv):

@@ -1,4 +1,4 @@
-"""From what an environment of Gymnasium shows to a frame.
+"""Turn the pictures of Gymnasium's environments into frames.
 
 Axes: H height, W width, C channels, 1 or 3.
 """
@@ -20,21 +20,21 @@ Bounds = tuple[int, int]
 ALL_VALUES: Bounds = (0, 255)
 
 MOST_STACKED, LEAST_SIDE = 64, 16
-"""An axis of 2 to so many, beside two of at least so many pixels, may be that of stacked frames."""
+"""An axis of 2 to MOST_STACKED, beside two of at least LEAST_SIDE pixels, may be that of stacked frames."""
 
 UNSTACKED = "register it without frame stacking of its own, which --frame-stack does"
 
 
 @dataclass(frozen=True)
 class View:
-    """Says how an environment is seen.
+    """A way to see an environment.
 
     Attributes:
-        find: the picture of an observation.
+        find: returns the picture of an observation.
         shape: (H, W, C) of the picture.
-        what: how a sentence names it.
+        what: its name in a sentence.
         bounds: least and greatest value of a pixel, which are shown as black and white.
-        question: the line that asks what the axes mean, where they don't tell; otherwise None.
+        question: a line that asks for the meaning of the axes, where it is unclear; otherwise None.
     """
 
     find: Callable[[Any], Any]
@@ -45,7 +45,7 @@ class View:
 
 
 def rendered_view(env: gymnasium.Env[Any, Any], env_id: str) -> View:
-    """Return the view of what `env` draws.
+    """Return the view of the pictures that `env` draws.
 
     Raises:
         SettingError: it can't be drawn.
@@ -59,7 +59,7 @@ def rendered_view(env: gymnasium.Env[Any, Any], env_id: str) -> View:
 
 
 def observed_view(env: gymnasium.Env[Any, Any], env_id: str, key: str | None) -> View:
-    """Return the view of what `env` observes, of its part `key` if that isn't None.
+    """Return the view of the observations of `env`, or of their part `key` if that isn't None.
 
     Raises:
         SettingError: there is no such part, no picture, several, or frames that are stacked already.
@@ -97,7 +97,7 @@ def _refuse_stacked(env: gymnasium.Env[Any, Any], env_id: str) -> None:
 
 
 def _key_of_picture(space: spaces.Space[Any], wanted: str | None, env_id: str) -> str | None:
-    """Return which part of Dict observations is the picture; None where observations are the picture."""
+    """Return the key of the picture in Dict observations; None where the observation is the picture."""
     if wanted is not None and not isinstance(space, spaces.Dict):
         raise SettingError(f"--image-key {wanted}: observations of {env_id} have no keys; leave it out")
     if _is_picture(space):
@@ -145,7 +145,7 @@ def with_channels_last(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
 
 
 def as_picture(shown: Any, bounds: Bounds = ALL_VALUES) -> Pixels:
-    """Return what an environment shows as uint8 [H, W, C], its bounds as 0 and 255.
+    """Return an environment's picture as uint8 [H, W, C], its bounds as 0 and 255.
 
     Raises:
         RunError: it is no picture, or has values beyond the bounds.

@@ -34,7 +34,7 @@ CONTROL_TASKS: dict[str, Settings] = {
     "walker-walk": WALKER,
     "walker-stand": WALKER,
 }
-"""What differs per task, in training steps (SEER, appendix, DMControl settings); walker-stand, which the paper only
+"""Differences by task, in training steps (SEER, appendix, DMControl settings); walker-stand, which the paper only
 pretrains on, as walker-walk."""
 
 ONE_PICTURE_A_STEP: Settings = {"image.action_repeat": 1}

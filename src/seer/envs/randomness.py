@@ -15,7 +15,7 @@ def seed_shared(seed: int) -> None:
 
 
 class SharedRandomness:
-    """Lets an environment draw from the shared generators as if it were alone in its process.
+    """Let an environment draw from the shared generators as if it were alone in its process.
 
     Its draws then depend on its own seeds, not on what evaluations or other environments draw between two steps.
     """

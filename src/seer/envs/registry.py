@@ -1,4 +1,4 @@
-"""The suites of environments, by how their ids begin. A new one is an entry here (docs/extending.md)."""
+"""The suites of environments, by the beginning of their ids. A new one is an entry here (docs/extending.md)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Channels = Literal["grey", "rgb", "as shown"]
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Says how a suite shows its environments.
+    """Options of the pictures that a suite's environments show.
 
     Attributes:
         size: side of a frame in pixels.
@@ -33,25 +33,25 @@ class ImageOptions:
     key: str | None = None
 
     def common(self) -> dict[str, Any]:
-        """Return what every suite's environments take, by keyword."""
+        """Return the options that every suite's environments take, by keyword."""
         return {"stack": self.stack, "action_repeat": self.action_repeat, "image_size": self.size}
 
 
 def _nothing(*_: object) -> None:
-    """Return None: the suite says nothing about it."""
+    """Return None, for a suite without this property."""
 
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """Describes a suite of environments.
+    """A suite of environments.
 
     Functions may also be given as "module:function", imported when they are needed.
 
     Attributes:
-        name: how the ids of the suite begin; "" is any id that no other suite's begin fits.
-        label: as messages call it.
+        name: the beginning of the suite's ids; "" takes every id that fits no other suite.
+        label: its name in messages.
         example: one of its ids, for messages.
-        actions: what its environments take, or a function of the id that says it.
+        actions: the kind that its environments take, or a function of the id that returns it.
         make: (id, `ImageOptions`, training=) -> the environment; `training` is False for evaluation, where some
             protocols play whole games. Other processes call it too, so it has to be a function of a module.
         preset: (id, actions of the agent) -> the published settings.
@@ -60,8 +60,8 @@ class EnvSpec:
         channels: those it prescribes.
         costs_alike: a step takes as long in all of its environments.
         known_ids: () -> ids to suggest for a mistyped one of Gymnasium.
-        claims: (id of Gymnasium) -> the end of the line that refuses it where it is one of this suite's under another
-            name and would be made in another protocol; otherwise None.
+        claims: (id of Gymnasium) -> None; or, where the id is one of this suite's under another name and would be made
+            in another protocol, the end of the line that refuses it.
     """
 
     name: str
@@ -78,7 +78,7 @@ class EnvSpec:
     claims: Callable[[str], str | None] | str = _nothing
 
     def actions_of(self, env: str) -> Actions:
-        """Return what an environment's actions are; it may have to be made for it.
+        """Return the kind of an environment's actions, for which it may have to be made.
 
         Raises:
             SettingError: it can't be made.

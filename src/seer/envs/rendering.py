@@ -1,4 +1,4 @@
-"""Pictures of MuJoCo simulations without a screen: which OpenGL backend draws, and the thread that draws with it.
+"""Draw MuJoCo simulations without a screen: choose the OpenGL backend, and draw in the thread that owns it.
 
 dm_control and MuJoCo read their backend from the variable MUJOCO_GL when they are imported, and one that doesn't work
 can take the process down. So `choose_backend` tries each in a process of its own, before either is imported here.
@@ -23,7 +23,7 @@ from seer.errors import SettingError
 
 CAMERA = 0
 MAX_GEOMS = 1000
-"""Shapes in one picture; DM Control's fullest has 50."""
+"""Most shapes in one picture; DM Control's fullest has 50."""
 
 _CARTPOLE = "from dm_control.suite import cartpole; model = cartpole.swingup().physics.model.ptr"
 
@@ -32,7 +32,7 @@ from dm_control.suite import cartpole
 cartpole.swingup().physics.step()
 print("{}", flush=True)
 """
-"""Simulates without a picture: where this fails, OpenGL isn't to blame."""
+"""A program that simulates without a picture: where it fails, OpenGL isn't the cause."""
 
 
 @functools.cache
@@ -70,14 +70,14 @@ def _installed(package: str) -> str:
 
 
 class _DrawingThread(threading.Thread):
-    """Works for any thread; an OpenGL context belongs to one, and a process needs no second."""
+    """Draw for all threads: an OpenGL context belongs to one thread, and a process needs no second."""
 
     def __init__(self) -> None:
         super().__init__(name="seer-drawing", daemon=True)
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
 
     def submit(self, job: Callable[[], Any]) -> Future[Any]:
-        """Do a job after those submitted before; never blocks, so that finalizers may call it."""
+        """Queue a job; never blocks, so that finalizers may call it."""
         future: Future[Any] = Future()
         self._jobs.put((job, future))
         return future
@@ -112,7 +112,7 @@ def _drawing_thread() -> _DrawingThread:
 
 
 class Renderer:
-    """Draws simulations of one task, seen by their first camera, for any thread.
+    """Draw simulations of one task, seen by their first camera, for any thread.
 
     Textures, meshes and the shadow map take about 40 MB and are the same for all simulations of a task, which
     therefore share a renderer: `shared_renderer`.
@@ -159,7 +159,7 @@ class Renderer:
         return picture[::-1].transpose(2, 0, 1)  # OpenGL begins at the bottom
 
     def _upload_terrain(self, model: Any) -> None:
-        """Height fields are drawn from OpenGL's copy; quadruped-escape has another terrain in each episode."""
+        """Renew OpenGL's copy of height fields, from which it draws: quadruped-escape changes them in each episode."""
         import mujoco
 
         if not np.array_equal(self._terrain, model.hfield_data):
@@ -169,7 +169,7 @@ class Renderer:
 
 
 def _drawing_context(model: Any) -> Any:
-    """Return what OpenGL holds of a model (mujoco.MjrContext), drawing into memory."""
+    """Return OpenGL's part of a model (mujoco.MjrContext), drawing into memory."""
     import mujoco
 
     context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)

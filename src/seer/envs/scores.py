@@ -1,4 +1,4 @@
-"""Scores that make environments comparable: 0 is a random agent's, 1 a human's (Atari) or the highest (Control)."""
+"""Scales on which environments compare: 0 is a random agent's score, 1 a human's (Atari) or the highest (Control)."""
 
 ATARI = {
     "Alien": (227.8, 7127.7), "Amidar": (5.8, 1719.5), "Assault": (222.4, 742.0), "Asterix": (210.0, 8503.3),

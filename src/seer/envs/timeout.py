@@ -1,4 +1,4 @@
-"""A limit on the time that a call of an environment may take."""
+"""Limit the time that a call of an environment may take."""
 
 import faulthandler
 import signal
@@ -11,12 +11,12 @@ from types import FrameType
 from seer.errors import RunError
 
 GRACE = 30.0
-"""Seconds after the limit until the process ends, where the call doesn't even let Python raise."""
+"""Seconds after the limit until the process ends, where the call doesn't let Python raise."""
 
 
 @contextmanager
 def at_most(seconds: float, *, through_c: bool = False) -> Iterator[None]:
-    """Raise in whatever happens inside once it has taken so long.
+    """Raise an error inside `with` once it has taken so many seconds.
 
     Works in the main thread of systems with SIGALRM; elsewhere there is no limit. An exception can't reach code in C
     that never comes back to Python: with `through_c`, which costs a thread, the process then prints where it hangs and

@@ -1,4 +1,4 @@
-"""Environments in processes of their own, which play while this one plays, and acts, elsewhere."""
+"""Environments in processes of their own, which play while this process acts and plays another one."""
 
 import atexit
 import multiprocessing
@@ -15,14 +15,14 @@ from seer.errors import RunError, SettingError
 from seer.signals import stop_signals
 
 START_SECONDS = 120.0
-"""Until a process answers for the first time: it imports the simulator."""
+"""Time until a process must answer for the first time: it imports the simulator."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Holds what a step led to. `final` is the observation after a truncated step, None otherwise.
+    """The result of a step. `final` is the observation after a truncated step, None otherwise.
 
-    Where the episode is over the next one has begun.
+    Where the episode is over, the next one has begun.
     """
 
     reward: float
@@ -43,7 +43,7 @@ def play(environment: PixelEnvironment, action: Any) -> Outcome:
 
 
 class EnvironmentProcess:
-    """Plays an environment that `make` makes in another process.
+    """Play an environment that `make` makes in another process.
 
     Raises:
         SettingError: it can't be made.
@@ -62,7 +62,7 @@ class EnvironmentProcess:
         self._send("restart", seed)
 
     def wait(self) -> None:
-        """Wait until it is there; several start side by side, and are waited for afterwards."""
+        """Wait until the environment is there; several are started side by side first, and then waited for."""
         try:
             self._observation: Pixels = self._receive()
         except SettingError:
@@ -74,11 +74,11 @@ class EnvironmentProcess:
         return self._observation
 
     def send(self, action: Any) -> None:
-        """Begin a step, which `receive` ends."""
+        """Begin a step, whose result `receive` returns."""
         self._send("play", action)
 
     def receive(self) -> Outcome:
-        """Return what the step led to."""
+        """Return the result of the step that `send` began."""
         outcome: Outcome
         outcome, self._observation = self._receive()
         return outcome
@@ -89,12 +89,12 @@ class EnvironmentProcess:
         self.is_lost = False
 
     def state_dict(self) -> State:
-        """Return that of the environment there."""
+        """Return the state of the environment in the process."""
         state: State = self._ask("state_dict", None)
         return state
 
     def load_state_dict(self, state: State) -> None:
-        """Let the environment there go on from it."""
+        """Let the environment in the process continue from a state."""
         self.is_lost, self._observation = self._ask("load_state_dict", state)
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class EnvironmentProcess:
 
 
 def _serve(connection: Connection, make: Callable[[], PixelEnvironment], time_limit: float) -> None:
-    """Answer until the other side is gone."""
+    """Answer requests until the other side is gone."""
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)  # meant for the run, which saves itself first
     environment: PixelEnvironment | None = None

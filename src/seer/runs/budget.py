@@ -1,4 +1,4 @@
-"""The most memory and disk that a run takes, known before it starts.
+"""Bounds of the memory and disk that a run takes, known before it starts.
 
 Resident memory stays within the replay's memory, what its index takes, and `REST`: measured peaks beside the replay are
 0.5 to 0.7 GB for Rainbow on Atari and for CURL on cartpole-swingup.
@@ -22,13 +22,13 @@ GPU_REST = 4_000_000_000
 """Bytes more where a GPU's libraries are loaded too."""
 
 PASSES = 4
-"""Activations of a batch that an update holds at once, in multiples of one float32 forward pass."""
+"""Activations that an update holds at once, in multiples of those of one float32 forward pass."""
 
 COPIES = 6
-"""Of every parameter: online and target, gradient, Adam's two moments, and a checkpoint's or a reset's."""
+"""Copies of every parameter: online and target, gradient, Adam's two moments, and a checkpoint's or a reset's."""
 
 INDEX_BYTES = 16
-"""Of a stored row beside its action: reward, age, end, priority."""
+"""Bytes of a stored row beside its frame and action: reward, age, end, priority."""
 
 SMALL_PARTS = 50_000_000
 """Bytes on disk beside replay and agents: metrics, events, pictures."""
@@ -36,11 +36,11 @@ SMALL_PARTS = 50_000_000
 
 @dataclass(frozen=True)
 class Budget:
-    """Bytes of a run at most.
+    """The most bytes of memory that a run takes.
 
     Attributes:
         replay: the memory block.
-        index: actions, rewards, ends and priorities of what it stores, before and after the freeze.
+        index: actions, rewards, ends and priorities of the stored rows, before and after the freeze.
         rest: everything else.
     """
 
@@ -54,15 +54,15 @@ class Budget:
         return self.replay + self.index + self.rest
 
     def replay_within(self, free: int) -> int:
-        """Return the bytes of the largest replay that fits `free` bytes, 0 if none does."""
+        """Return the bytes of the largest replay with which a run fits `free` bytes; 0 if none does."""
         share = 1 + self.index / self.replay
         return max(0, int((free - self.rest) / share))
 
 
 def disk_bytes(agent: Agent[Any], replay: int, *, new: int, compared: int) -> int:
-    """Return the bytes that checkpoints take at most.
+    """Return the most bytes that checkpoints take.
 
-    Two are kept while a third is written. They share the rows that didn't change; around the freeze they share nothing.
+    Two are kept while a third is written. They share unchanged rows; before and after the freeze they share nothing.
 
     Args:
         replay: bytes of the replay.
@@ -91,6 +91,6 @@ def budget_of(
 
 
 def _activations(stage: nn.Module) -> int:
-    """Count the numbers that a stage gives for one observation; a residual section's convolutions together."""
+    """Count the numbers in a stage's outputs for one observation; in a section, those of all its convolutions."""
     size = math.prod(stage.output_shape)  # type: ignore[arg-type]
     return size * 10 if isinstance(stage, ResidualSection) else size

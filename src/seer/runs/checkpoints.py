@@ -1,4 +1,4 @@
-"""Checkpoints: folders of tensors and JSON, whole at every moment and checked before they are believed.
+"""Checkpoints: folders of tensors and JSON, whole at every moment and checked before use.
 
     checkpoints/
       latest                       the name of the newest complete folder
@@ -7,11 +7,11 @@
         piece-NAME.safetensors     a piece of the replay's memory
         state.json                 everything else; written last, so a folder without it is unfinished
 
-Nothing is pickled. A save writes beside the folders that are there, renames, moves the pointer, and only then
-deletes what is too old: whenever it is cut off, one good checkpoint is complete.
+Nothing is pickled. A save writes a new folder beside the others, renames it, moves the pointer, and only then deletes
+old folders: at whatever moment it is cut off, one good checkpoint is complete.
 
-Each folder holds everything. A piece that the checkpoint before has too isn't written again: it is the same file, by a
-hard link, or a copy where the file system has none.
+Each folder holds everything. A piece that the checkpoint before has too isn't written again: it is a hard link to the
+same file, or a copy where the file system has no links.
 """
 
 import errno
@@ -53,12 +53,12 @@ def save_checkpoint(
 
     Pieces that the checkpoint `before` has are taken from there: it must be the one that this run wrote or loaded last.
 
-    Folders of later steps are deleted too: they are the future of a run that was since taken back. One writer
-    at a time (the lock of a run folder sees to it).
+    Folders of later steps are deleted too: the run was taken back to an earlier step since. There may be one writer at
+    a time, which the lock of a run folder ensures.
 
     Raises:
         TypeError: a leaf of a type that `State` doesn't allow.
-        SettingError: the disk is full or forbidden. The checkpoints that were there still are, here as above.
+        SettingError: the disk is full or forbidden. In both cases the earlier checkpoints are still there.
     """
     if keep < 1:
         raise ValueError(f"keep={keep}: at least the checkpoint just written has to stay")
@@ -97,7 +97,7 @@ def latest_checkpoint(root: Path) -> Path:
 
 
 def holds_checkpoint(root: Path) -> bool:
-    """Tell whether there is a complete one."""
+    """Tell whether there is a complete checkpoint."""
     return bool(_complete_folders(root))
 
 
@@ -111,7 +111,7 @@ def _read_pointer(pointer: Path) -> str:
 def load_checkpoint(path: Path) -> dict[str, State]:
     """Return the parts of the checkpoint folder `path`, after checking every byte of it against its sha256.
 
-    Tensors above 16 MiB stay mapped to their file: copy them out in chunks, then let go of them.
+    Tensors above 16 MiB stay mapped to their file: copy them in chunks, then drop them.
 
     Raises:
         SettingError: naming the file and the way on, for a checkpoint that is damaged, incomplete, of another
@@ -127,7 +127,7 @@ def read_small(file: Path, most: int) -> bytes:
     """Return the content of a file that should be small.
 
     Raises:
-        OSError: there is none, or something else that might never end.
+        OSError: there is no such file, or it is a pipe or device, which might never end.
         ValueError: it is larger than `most` bytes, which are all that is read.
     """
     if not file.is_file():
@@ -174,7 +174,7 @@ def _write_parts(folder: Path, step: int, parts: Mapping[str, State], stored: Ma
 
 
 def _stored_files(checkpoint: Path) -> dict[Path, Stored]:
-    """Return the files of a checkpoint that are there in their size; none, where it has gone or can't be read."""
+    """Return the files of a checkpoint that exist in their full size; none, where it is gone or can't be read."""
     try:
         files: dict[str, Stored] = _read_state_file(checkpoint / STATE_FILE)["files"]
     except SettingError:

@@ -1,4 +1,4 @@
-"""The folder of one run: who may write it, its settings, and reading what it measured.
+"""The folder of one run: its lock, its settings, and reading its records.
 
 config.json      the settings, resolved
 metrics.jsonl    one record a line: kind, step, frames, flops, wall_seconds, and the record's own metrics
@@ -26,13 +26,13 @@ from seer.runs.checkpoints import read_small, write_atomically
 Record = dict[str, Any]
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, LOCK_FILE = "config.json", "metrics.jsonl", "summary.json", ".lock"
 CHANGEABLE = frozenset({"out", "device", "threads", "checkpoint_every", "snapshot_every", "env_timeout", "log"})
-"""Settings that say where and how a run is made, not what it is. Of its metrics the last digits may depend on them;
+"""Settings of where and how a run is computed, which may change on the way. They may change the last digits of metrics;
 on another kind of device other random numbers are drawn as well."""
 AUTOMATIC = frozenset({"freeze.similarity", "freeze.patience", "freeze.earliest", "freeze.latest"})
-"""Settings that only a freeze rule reads which finds the step on the way."""
+"""Settings that only freeze rules read that find the step on the way."""
 
 LOCK_TIMEOUT = 1.0
-"""Seconds that whoever wants to write a run waits for its lock."""
+"""Seconds for which a process that wants to write a run waits for its lock."""
 
 MOST_SUMMARY_BYTES = 16 << 20
 MOST_CONFIG_BYTES = MOST_RECORD_BYTES = 1 << 20
@@ -67,7 +67,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, *, writing: bool = False) -> "RunFolder":
-        """Return the run in `path`; `writing` takes its lock, as going on with it needs.
+        """Return the run in `path`; `writing` takes its lock, which resuming needs.
 
         Raises:
             SettingError: the folder holds no readable run, or another process is writing it.
@@ -87,7 +87,7 @@ class RunFolder:
             raise SettingError(f"{path} can't be written ({error.strerror}): make it writable") from error
 
     def change(self, changes: Mapping[str, Any]) -> None:
-        """Go on with other `CHANGEABLE` settings; whatever else the file says stays, as the checkpoints say it too.
+        """Give the run other `CHANGEABLE` settings; the rest of the file stays, as the checkpoints repeat it.
 
         Raises:
             SettingError: they can't be written.
@@ -107,7 +107,7 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def refuse_lost(self) -> None:
-        """Raise RunError where somebody deleted the folder, or its settings, under the run."""
+        """Raise RunError where the folder, or its settings, were deleted while the run goes on."""
         if not (self.path / CONFIG_FILE).exists():
             raise RunError(f"{self.path / CONFIG_FILE} is gone: something deleted it while the run went on")
 
@@ -196,7 +196,7 @@ def is_number(value: Any) -> bool:
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a config.json by dotted name, without those that the run doesn't read."""
+    """Return the settings in a config.json that the run reads, by dotted name."""
     settings = dict(flatten(config))
     unread = frozenset() if names_rule(settings.get("freeze.at")) else AUTOMATIC
     return {name: value for name, value in settings.items() if name not in unread}
@@ -226,7 +226,7 @@ def refuse_used(path: Path) -> None:
 def lock(folder: Path, *, timeout: float = 0.0) -> BinaryIO | None:
     """Lock a run folder for this process, where the system has such locks; they end with the process.
 
-    Tries for `timeout` seconds: others take the lock for a moment to see whether it is free.
+    Tries for `timeout` seconds, as other processes take the lock for a moment to see whether it is free.
 
     Raises:
         SettingError: another process has it.

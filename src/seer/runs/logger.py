@@ -1,6 +1,6 @@
-"""A run's logger: what is measured goes to every output.
+"""A run's logger: it sends each record to every output.
 
-Metrics that depend on the machine and not on the run have `second` or `rss` in their name, and no others do.
+Metrics that depend on the machine and not on the run's settings have `second` or `rss` in their name, and no others do.
 """
 
 import time
@@ -19,13 +19,13 @@ class Logger:
     """Send records and lines to outputs, in their order: the first one has a record before the others.
 
     `open` it before the first record. `state_dict` belongs in every checkpoint, taken after the last record of its
-    step; opened with it, the outputs drop what was recorded later, and `wall_seconds` goes on from there.
+    step; opened with it, the outputs drop later records, and `wall_seconds` goes on from there.
     """
 
     def __init__(self, outputs: Sequence[Output]) -> None:
         self.outputs = tuple(outputs)
         self._to_close: list[Output] = []
-        self._kept: State = {}  # states of outputs that the run once had
+        self._kept: State = {}  # the outputs' states, also of those that the run no longer has
         self._last_step = 0
         self._seconds_before = 0.0
         self._started = time.perf_counter()
@@ -34,7 +34,7 @@ class Logger:
         """Open every output, for a new run or with the state in a checkpoint.
 
         Raises:
-            SettingError: as the outputs do.
+            SettingError: an output can't be opened.
         """
         after = None
         if state is not None:
@@ -77,12 +77,12 @@ class Logger:
             output.advance(task, done, total, status)
 
     def state_dict(self) -> State:
-        """Return what resuming needs; the records so far are safe when this returns."""
+        """Return the state for resuming; all records so far are safe when this returns."""
         self._kept = self._kept | {output.name: output.state_dict() for output in self.outputs}
         return {"last_step": self._last_step, "wall_seconds": self.wall_seconds, "outputs": self._kept}
 
     def summary(self) -> dict[str, Any]:
-        """Return what the outputs have for summary.json."""
+        """Return the outputs' entries in summary.json."""
         return {name: value for output in self.outputs for name, value in output.summary().items()}
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class Logger:
 
 @contextmanager
 def run_logger(folder: RunFolder, terminal: Output, state: State | None = None) -> Iterator[Logger]:
-    """Give the open logger of a run: its file, TensorBoard, those that its setting `log` names, and the terminal."""
+    """Give the open logger of a run: metrics.jsonl, TensorBoard, the outputs of its setting `log`, the terminal."""
     chosen = make_outputs(folder.config.get("log", ()), folder.path, folder.config)
     logger = Logger([JsonlOutput(folder.path), TensorBoardOutput(folder.path), *chosen, terminal])
     try:

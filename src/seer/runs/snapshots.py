@@ -1,6 +1,6 @@
-"""Snapshots: the weights of a run at some of its steps, for looking back at how its layers settled.
+"""Snapshots: the weights of a run at some of its steps, to see later how its layers settled.
 
-RUN/snapshots/step-000010000.safetensors holds what acts: the online network and, where there is one, the actor.
+RUN/snapshots/step-000010000.safetensors holds the networks that act: the online one and, where there is one, the actor.
 """
 
 import re
@@ -21,7 +21,7 @@ MOST_BYTES = 1 << 30  # the largest agents have 40 MB
 ACTING = ("online", "actor")
 
 Weights = dict[str, torch.Tensor]
-"""By the names of the agent's modules and of their parameters: "online.encoder.stages.0.weight"."""
+"""Weights by the names of the agent's modules and their parameters: "online.encoder.stages.0.weight"."""
 
 
 def save_snapshot(run: Path, step: int, agent: Agent[Any]) -> Path:
@@ -48,7 +48,7 @@ def list_snapshots(run: Path) -> dict[int, Path]:
 
 
 def step_of(snapshot: Path) -> int | None:
-    """Return the step in a snapshot's name; None where it is no snapshot's."""
+    """Return the step in a snapshot's file name; None for any other file."""
     found = re.fullmatch(r"step-(\d{9,18})\.safetensors", snapshot.name)
     return int(found[1]) if found else None
 
@@ -57,7 +57,7 @@ def read_snapshot(path: Path) -> Weights:
     """Return the weights in one snapshot.
 
     Raises:
-        SettingError: the file is none or damaged.
+        SettingError: the file is missing or damaged.
     """
     try:
         if not path.is_file() or path.stat().st_size > MOST_BYTES:
@@ -69,7 +69,7 @@ def read_snapshot(path: Path) -> Weights:
 
 
 def read_last(run: Path) -> tuple[int, Weights]:
-    """Return step and weights of a run's last checkpoint, as a snapshot has them.
+    """Return step and weights of a run's last checkpoint, in the form of a snapshot.
 
     Raises:
         SettingError: there is none, or it is damaged.
@@ -79,7 +79,7 @@ def read_last(run: Path) -> tuple[int, Weights]:
 
 
 def acting_weights(modules: dict[str, Weights]) -> Weights:
-    """Return the weights of those modules in an agent's state that act."""
+    """Return the weights of the modules that act, from those in an agent's state."""
     chosen = {name: modules[name] for name in ACTING if name in modules}
     return {f"{name}.{key}": weight for name, weights in chosen.items() for key, weight in weights.items()}
 

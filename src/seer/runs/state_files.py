@@ -1,6 +1,6 @@
-"""A state in two halves: a JSON tree, and a safetensors file with the tensors and arrays that the tree names.
+"""Take a state apart: into a JSON tree, and a safetensors file with the tensors and arrays that the tree names.
 
-A plain JSON value stands for itself. What JSON can't say is an object with one key that starts with "$":
+A plain JSON value stands for itself. Any other value is an object with one key that starts with "$":
 
     {"$tensor": name}, {"$array": name}                   in the safetensors file
     {"$int": "0x1f..."}, {"$float": "nan"}                integers of more than 63 bits; nan, inf, -inf
@@ -56,7 +56,7 @@ def put_together(tree: Tree, file: Path) -> Any:
     changes neither the file nor another reader's view.
 
     Raises:
-        SafetensorError: the file is none, or lacks a tensor of the tree.
+        SafetensorError: the file is no safetensors file, or lacks a tensor of the tree.
     """
     with safe_open(file, framework="pt") as blocks:
         return _decode(tree, blocks.get_tensor, file.parent)
@@ -89,7 +89,7 @@ def piece_names(tree: Tree) -> Iterator[str]:
 def write_blocks(path: Path, blocks: Mapping[str, Block], *, sealed: bool = False) -> dict[str, int | str]:
     """Write a safetensors file and return its size and sha256; no contiguous block in main memory is copied.
 
-    A `sealed` file says in its own header what sha256 the rest of it has, for `check_seal`.
+    A `sealed` file has the sha256 of its rest in its own header, for `check_seal`.
 
     Raises:
         TypeError: a block's dtype or layout can't be stored.
@@ -106,10 +106,10 @@ def write_blocks(path: Path, blocks: Mapping[str, Block], *, sealed: bool = Fals
 
 
 def check_seal(path: Path) -> None:
-    """Refuse a `sealed` file that isn't as it was written.
+    """Refuse a `sealed` file that was changed.
 
     Raises:
-        ValueError: it isn't, or was never sealed.
+        ValueError: it was, or was never sealed.
     """
     declared, found = _seal(path)
     if declared != found:
@@ -140,7 +140,7 @@ def _encode(value: Any, path: str, blocks: dict[str, Block], pieces: list[Piece]
 
 
 def _add(block: Block, path: str, blocks: dict[str, Block]) -> str:
-    """Store a block under its path, marked where another has it: {"a/b": x} beside {"a": {"b": y}}."""
+    """Store a block under its path, with a mark where that is taken: {"a/b": x} beside {"a": {"b": y}}."""
     while path in blocks:
         path += "'"
     blocks[path] = block
@@ -201,7 +201,7 @@ def _own_if_small(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _as_tensor(block: Block, name: str) -> torch.Tensor:
-    """Return a block as a contiguous tensor in main memory; one that is such a tensor already is not copied."""
+    """Return a block as a contiguous tensor in main memory; a block that is one already isn't copied."""
     tensor = block
     if isinstance(tensor, np.ndarray):
         try:
@@ -236,7 +236,7 @@ def _serialize(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[s
 
 
 def _seal(path: Path) -> tuple[str | None, str]:
-    """Return the sha256 that a file's header gives, and that of the rest: the header without it, and the data.
+    """Return the sha256 in a file's header, and the sha256 of the rest: the header without it, and the data.
 
     Raises:
         ValueError: the file has no header of JSON.

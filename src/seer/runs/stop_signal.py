@@ -1,4 +1,4 @@
-"""A request to stop, which a run answers where it can be saved."""
+"""Remember requests to stop, until a run reaches a point at which it can be saved."""
 
 import signal
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from seer.signals import stop_signals
 
 
 class Interrupted(Exception):
-    """The run was asked to stop where it can't be saved: it goes on from its last checkpoint."""
+    """The run was asked to stop at a point where it can't be saved; it can go on from its last checkpoint."""
 
 
 class StopSignal:
-    """Remember that the run was asked to stop.
+    """Remember a request to stop.
 
     Inside `with`, Ctrl-C, SIGTERM and a closed terminal only set `requested`, so that the loop ends between two steps
     and a checkpoint can be written.
@@ -32,7 +32,7 @@ class StopSignal:
             signal.signal(number, handler)
 
     def raise_if_requested(self) -> None:
-        """Give up what is under way.
+        """Stop at once if that was asked for.
 
         Raises:
             Interrupted: the run was asked to stop.

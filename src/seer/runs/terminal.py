@@ -15,7 +15,7 @@ from seer.runs.outputs.base import Output
 class Terminal(Output):
     """Show a progress bar on a terminal; where output goes to a file, a plain line every `quiet_seconds` seconds.
 
-    Inside `with`, or between `start` and `stop`, the live line is there.
+    The live line is shown inside `with`, or between `start` and `stop`.
     """
 
     name = "terminal"
@@ -75,7 +75,7 @@ class Terminal(Output):
 
 
 def closing_table(summary: dict[str, Any]) -> dict[str, str]:
-    """Return a finished run in a few lines: score, FLOPs, bytes, time."""
+    """Return the table of a finished run: score, FLOPs, bytes, time."""
     flops, replay, rates = summary["flops"], summary["replay"], summary["updates_per_second"]
     last = summary["evaluation"][-1]
     games = f"{last['episodes']} episode{'s' * (last['episodes'] != 1)}"

@@ -1,4 +1,4 @@
-"""Films: MP4, or GIF where a page has to show them."""
+"""Write films: MP4, or GIF where a page has to show them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
 
 HEIGHT = 480
-"""About the film's height in pixels: small screens are enlarged by a whole factor, so that they can be seen."""
+"""Approximate height of a film in pixels: small screens are enlarged by a whole factor."""
 
 
 @contextmanager
 def recording(path: Path | None, *, frames_per_second: float) -> Iterator[Callable[[PixelEnvironment], None] | None]:
-    """Give a function that appends what an environment shows, as `filming` does for pictures."""
+    """Give a function that appends an environment's picture, as `filming` does for pictures."""
     with filming(path, frames_per_second=frames_per_second) as append:
         yield None if append is None else lambda environment: append(environment.render())
 

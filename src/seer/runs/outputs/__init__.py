@@ -1,4 +1,4 @@
-"""Outputs of a run's logger, one class each; those with a short name are in `OUTPUTS`."""
+"""Outputs of a run's logger, a class each; `OUTPUTS` has those with a short name."""
 
 import importlib
 from collections.abc import Iterable, Mapping
@@ -13,15 +13,15 @@ from seer.runs.outputs.wandb import WandbOutput
 __all__ = ["OUTPUTS", "Output", "Record", "State", "make_outputs", "refuse_unknown", "scalars"]
 
 OUTPUTS: dict[str, type[Output]] = {"trackio": TrackioOutput, "wandb": WandbOutput}
-"""Those that `--log` knows by name, beside metrics.jsonl, TensorBoard and the terminal, which every run has. It takes
-any other as package.module:Class."""
+"""Outputs that `--log` knows by name, beside metrics.jsonl, TensorBoard and the terminal, which every run has. Any
+other is given as package.module:Class."""
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
     """Refuse a name that is no output's and no place of a class; nothing is imported.
 
     Raises:
-        SettingError: saying which there are.
+        SettingError: with the names there are.
     """
     for name in names:
         if name not in OUTPUTS and ":" not in name:

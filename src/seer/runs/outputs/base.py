@@ -12,7 +12,7 @@ from seer.errors import SettingError
 Record = dict[str, Any]
 State = dict[str, Any]
 MOMENT = ("step", "frames", "flops", "wall_seconds")
-"""Keys of every record, beside its kind and its metrics."""
+"""Keys of every record that say when it was made, beside its kind and its metrics."""
 
 
 class Output:
@@ -26,7 +26,7 @@ class Output:
     """
 
     name: ClassVar[str]
-    """Its key in checkpoints and, for those in `OUTPUTS`, its name in `--log`."""
+    """Key in checkpoints and, of those in `OUTPUTS`, name in `--log`."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.folder, self.config = folder, config
@@ -34,7 +34,7 @@ class Output:
     def open(self, state: State, *, after: int | None) -> None:
         """Begin to write a new run (`after` is None), or go on with one from `state`, as `state_dict` gave it.
 
-        Forget what was recorded after that state. `state` is empty where the run had no such output before.
+        Forget records later than that state. `state` is empty where the run had no such output before.
 
         Args:
             after: the step of the last record that stays.
@@ -47,21 +47,21 @@ class Output:
         """Write one record: plain JSON values by name, the keys "kind" and `MOMENT` among them."""
 
     def say(self, line: str) -> None:
-        """Show one line to whoever watches."""
+        """Show one line."""
 
     def advance(self, task: str, done: int, total: int, status: str = "") -> None:
         """Show how far a task is."""
 
     def state_dict(self) -> State:
-        """Return what a checkpoint must keep for `open`, once all records so far are safe."""
+        """Return the state that `open` needs of a checkpoint, once all records so far are safe."""
         return {}
 
     def summary(self) -> dict[str, Any]:
-        """Return what belongs in summary.json."""
+        """Return entries for summary.json."""
         return {}
 
     def close(self) -> None:
-        """Finish writing, also where `open` failed."""
+        """Finish writing; called also where `open` failed."""
 
 
 def scalars(record: Record) -> dict[str, float]:
@@ -75,7 +75,7 @@ def scalars(record: Record) -> dict[str, float]:
 
 @contextmanager
 def writing(file: str | Path) -> Iterator[None]:
-    """Make one line of a disk that is full or forbidden."""
+    """Turn the error of a full or forbidden disk inside `with` into one line."""
     try:
         yield
     except OSError as error:
@@ -83,7 +83,7 @@ def writing(file: str | Path) -> Iterator[None]:
 
 
 def import_extra(name: str) -> ModuleType:
-    """Return the package that an output writes through; it comes with the extra of the same name.
+    """Import the package that an output needs; it comes with the extra of the same name.
 
     Raises:
         SettingError: it isn't installed.

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one record a line, the truth that all else is drawn from."""
+"""metrics.jsonl: one record a line, from which plots and reports are made."""
 
 import errno
 import hashlib
@@ -18,7 +18,7 @@ CHUNK_BYTES = 1 << 20
 class JsonlOutput(Output):
     """Append each record to `metrics.jsonl`; when `record` returns the system has it, so a killed process loses none.
 
-    Opened with a checkpoint's state, it takes back all records after it: a resumed run repeats none.
+    Opened with a checkpoint's state, it removes all later records, so that a resumed run repeats none.
     """
 
     name = "jsonl"
@@ -29,7 +29,7 @@ class JsonlOutput(Output):
         self._digest = hashlib.sha256()  # of every record
 
     def open(self, state: State, *, after: int | None) -> None:
-        """Open the file; of a resumed run, cut off what was written after `state`, half a line included.
+        """Open the file; in a resumed run cut off later records than `state`, half a line included.
 
         Raises:
             SettingError: the file doesn't hold the records that the checkpoint counts on, or can't be written.
