@@ -1,6 +1,7 @@
 """Automatic freezing, the drift monitor and resets in whole runs: what happens, what it costs, and resuming."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from seer.training.state import TrainingState
 from small_agent import make_agent
 
 Record = dict[str, Any]
+
+USAGE = Path(__file__).parents[2] / "docs/usage.md"
 
 FROZEN_AT = 160  # by `settled`, on painted frames
 
@@ -57,6 +60,15 @@ def figures(path: Path) -> list[Record]:
         {name: value for name, value in record.items() if "second" not in name and "rss" not in name}
         for record in read_metrics(path)
     ]
+
+
+def test_every_metric_is_in_the_table_of_its_kind(frozen_run: tuple[Path, TrainingState, str]) -> None:
+    rows = re.findall(r"^\| `(\w+)` \|(.*)$", USAGE.read_text().partition("## Metrics")[2], re.MULTILINE)
+    told = {kind: set(re.findall(r"`(\w+)`", text)) for kind, text in rows}
+    always = {"kind", "step", "frames", "flops", "wall_seconds"}
+    records = read_metrics(frozen_run[0])
+    assert {record["kind"] for record in records} == told.keys()
+    assert [record for record in records if record.keys() - told[record["kind"]] - always] == []
 
 
 def test_it_freezes_and_says_why(frozen_run: tuple[Path, TrainingState, str]) -> None:
