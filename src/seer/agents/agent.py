@@ -34,7 +34,7 @@ class Update:
 
 
 class EncodedNetwork(nn.Module, Generic[Head]):
-    """An encoder, whose base is frozen at T_f, and the head above it, which learns to the end."""
+    """Join an encoder, whose base is frozen at T_f, and the head above it, which learns to the end."""
 
     def __init__(self, encoder: FreezableEncoder, head: Head) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class EncodedNetwork(nn.Module, Generic[Head]):
 
 
 class Agent(ABC, Generic[Head]):
-    """An off-policy agent whose encoder can be frozen.
+    """Learn off-policy, with an encoder whose base can be frozen.
 
     A subclass sets `optimizers` and `cost`, and lists `modules` and `generators` for checkpoints.
 

@@ -27,7 +27,7 @@ def info_nce(similarities: Tensor) -> Tensor:
 
 
 class Curl(Sac):
-    """SAC whose encoder also learns to match the critic's features of two crops of one observation.
+    """Learn as SAC, with an encoder that also learns to match the critic's features of two crops of one observation.
 
     Queries are the critic's features after the critic's step, keys the target encoder's of another crop. The loss ends
     at the freeze, also where layers above the cut go on learning (docs/deviations.md 18).

@@ -52,7 +52,7 @@ class DrqV2Settings(OwnSettings):
 
 
 class DrqV2(Agent[TanhTwinCritic]):
-    """Deterministic policy gradient with two critics from frames, then from stored latents.
+    """Learn by the deterministic policy gradient with two critics, from frames, then from stored latents.
 
     The critic's loss trains the convolutions and the critic's trunk; the actor's gradient reaches its own trunk and
     stops there. There is no target encoder: the target's critic reads the online convolutions' outputs, through a trunk

@@ -17,7 +17,7 @@ from seer.core.encoder import FreezableEncoder
 
 @dataclass(frozen=True)
 class AgentInputs:
-    """Everything that an agent is made of.
+    """Hold everything that an agent is made of.
 
     Attributes:
         learning, value, sac: groups of settings, of which an agent reads those it has.

@@ -27,7 +27,7 @@ def project_distribution(probabilities: Tensor, reward: Tensor, discount: Tensor
 
 
 class CategoricalValue(nn.Module):
-    """Values as distributions over Z fixed returns (C51, Bellemare et al. 2017)."""
+    """Represent values as distributions over Z fixed returns (C51, Bellemare et al. 2017)."""
 
     support: Tensor
 
@@ -51,7 +51,7 @@ class CategoricalValue(nn.Module):
 
 
 class ScalarValue(nn.Module):
-    """Plain Q-values, Z = 1, with the Huber loss of DQN (Mnih et al. 2015)."""
+    """Represent values as plain Q-values, Z = 1, with the Huber loss of DQN (Mnih et al. 2015)."""
 
     def expected(self, outputs: Tensor) -> Tensor:
         """Return Q-values [B, A] of head outputs [B, A, 1]."""

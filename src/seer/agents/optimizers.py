@@ -12,7 +12,7 @@ _step = inspect.unwrap(torch.optim.Adam.step)
 
 
 class Adam(torch.optim.Adam):
-    """PyTorch's Adam, without the import of PyTorch's compiler, which costs each process more than a second.
+    """Step as PyTorch's Adam, without importing PyTorch's compiler, which costs each process more than a second.
 
     The decorators of these methods import the compiler at their first call, to keep it from tracing them. Nothing is
     traced here.

@@ -25,7 +25,7 @@ from seer.replay import Batch
 
 @dataclass(frozen=True)
 class Epsilon:
-    """Epsilon of agents without noisy layers, which falls linearly from `start` to `end` over `steps` steps."""
+    """Lower epsilon linearly from `start` to `end` over `steps` steps, for agents without noisy layers."""
 
     start: float
     end: float
@@ -37,7 +37,7 @@ class Epsilon:
 
 
 class Rainbow(Agent[ValueHead]):
-    """Q-learning from frames, then from stored latents.
+    """Learn Q-values from frames, then from stored latents.
 
     Args:
         double: choose the next action with the online network (van Hasselt et al. 2016).

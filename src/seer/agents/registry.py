@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # an entry is read wherever a setting is, and mustn't load Py
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """An agent by its name.
+    """Describe an agent by its name.
 
     Attributes:
         name: as `--agent` takes it.

@@ -28,7 +28,7 @@ CRITIC, ACTOR = 0, 1  # whose features are which of the encoder's outputs
 
 @dataclass(frozen=True)
 class SacSettings:
-    """Numbers of SAC; see the table of settings in `presets.py`.
+    """Hold the numbers of SAC; see the table of settings in `presets.py`.
 
     Attributes:
         random_steps: uniformly random actions at first.
@@ -45,7 +45,7 @@ class SacSettings:
 
 @dataclass(frozen=True)
 class Generators:
-    """Generators of the policy's random numbers (on the networks' device), and of crops and first actions (CPU)."""
+    """Hold the random generators of the policy (on the networks' device), and of crops and first actions (CPU)."""
 
     policy: torch.Generator
     crops: torch.Generator
@@ -53,7 +53,7 @@ class Generators:
 
 
 class Sac(Agent[TwinCritic]):
-    """Soft actor-critic from frames, then from stored latents.
+    """Learn by soft actor-critic from frames, then from stored latents.
 
     Convolutions are shared: the critic's loss trains them, the actor's gradient stops before them. An update takes the
     steps of the published code in its order: the critic's, then, on a fresh pass through the encoder that this step has

@@ -52,7 +52,7 @@ class AtariEnvironment(PixelEnvironment):
         self._actions = bytearray()  # since the game's start, the one between two lives included
 
     def restart(self, *, seed: int | None = None) -> Info:
-        """After a lost life go on with the same game, else start a new one."""
+        """Go on with the same game after a lost life, else start a new one."""
         finished: Info = {}
         if self._life_lost and seed is None:
             self._life_lost = False

@@ -47,7 +47,7 @@ model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='.1'/></wo
 
 @dataclass(frozen=True)
 class Backend:
-    """The backend that draws, and its speed.
+    """Describe the backend that draws, and its speed.
 
     Attributes:
         name: the value of MUJOCO_GL, such as "egl".

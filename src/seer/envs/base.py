@@ -163,7 +163,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
 
     @property
     def length(self) -> int:
-        """Agent steps of the episode so far."""
+        """Return the agent's steps in the episode so far."""
         return self._length
 
     def own_actions(self) -> dict[str, Any]:

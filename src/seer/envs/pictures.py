@@ -27,7 +27,7 @@ UNSTACKED = "register it without frame stacking of its own, which --frame-stack 
 
 @dataclass(frozen=True)
 class View:
-    """A way to see an environment.
+    """Describe how an environment is seen.
 
     Attributes:
         find: returns the picture of an observation.

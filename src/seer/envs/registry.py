@@ -16,7 +16,7 @@ Channels = Literal["grey", "rgb", "as shown"]
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """Options of the pictures that a suite's environments show.
+    """Hold the options of the pictures that a suite's environments show.
 
     Attributes:
         size: side of a frame in pixels.
@@ -43,7 +43,7 @@ def _nothing(*_: object) -> None:
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """A suite of environments.
+    """Describe a suite of environments.
 
     Functions may also be given as "module:function", imported when they are needed.
 

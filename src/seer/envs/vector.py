@@ -20,7 +20,7 @@ START_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a step. `final` is the observation after a truncated step, None otherwise.
+    """Hold the result of a step. `final` is the observation after a truncated step, None otherwise.
 
     Where the episode is over, the next one has begun.
     """

@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, records, checkpoints and snapshots."""
+"""The files of a run: its folder, records, checkpoints and snapshots."""

@@ -36,7 +36,7 @@ SMALL_PARTS = 50_000_000
 
 @dataclass(frozen=True)
 class Budget:
-    """The most bytes of memory that a run takes.
+    """Bound the bytes of memory that a run takes.
 
     Attributes:
         replay: the memory block.

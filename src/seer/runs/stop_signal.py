@@ -9,7 +9,7 @@ from seer.signals import stop_signals
 
 
 class Interrupted(Exception):
-    """The run was asked to stop at a point where it can't be saved; it can go on from its last checkpoint."""
+    """End a run that was asked to stop where it can't be saved; it can go on from its last checkpoint."""
 
 
 class StopSignal:

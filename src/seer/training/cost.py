@@ -18,7 +18,7 @@ from seer.training.build_replay import replay_bytes
 
 @dataclass(frozen=True)
 class RunCost:
-    """The multiply-adds of a whole run, by the step at which it is frozen.
+    """Count the multiply-adds of a whole run, by the step at which it is frozen.
 
     Attributes:
         cost: of the agent's passes.

@@ -33,7 +33,7 @@ that stands still are, count as this far apart."""
 
 @dataclass(frozen=True)
 class Judgement:
-    """An agent's actions [B, ...] for B observations, and the values [B] of its online and its target network."""
+    """Hold an agent's actions [B, ...] for B observations, and the values [B] of its online and its target network."""
 
     actions: Tensor
     values: Tensor

@@ -20,7 +20,7 @@ LONGEST_GAME = 110_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores and lengths (in steps) of whole games, in the order in which they were started."""
+    """Hold scores and lengths (in steps) of whole games, in the order in which they were started."""
 
     returns: tuple[float, ...]
     lengths: tuple[int, ...]

@@ -23,7 +23,7 @@ CHUNK = 32  # observations encoded at a time, so that a comparison needs no more
 
 @dataclass(frozen=True)
 class Similarity:
-    """Similarity of a layer to itself at two times, on so many observations; of several latents, the most changed."""
+    """Hold the similarity of a layer to itself at two times; of several latents, that of the most changed."""
 
     cka: float
     svcca: float

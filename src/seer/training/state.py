@@ -21,7 +21,7 @@ from seer.training.return_support import ReturnSupport
 
 @dataclass(frozen=True)
 class Schedule:
-    """Times of a run's events, in training steps."""
+    """Schedule a run's events, in training steps."""
 
     steps: int
     first_update: int
@@ -53,7 +53,7 @@ class Schedule:
 
 
 class Stage(StrEnum):
-    """The part of a training step that comes next; a checkpoint can be taken before each."""
+    """Name the part of a training step that comes next; a checkpoint can be taken before each."""
 
     ACT = "act"
     LEARN = "learn"  # with the freeze before it
@@ -62,7 +62,7 @@ class Stage(StrEnum):
 
 @dataclass
 class TrainingState:
-    """The parts of a run and its position; an episode of `environment` is under way.
+    """Hold the parts of a run and its position; an episode of `environment` is under way.
 
     Attributes:
         renew: makes an agent whose weights depend on the run's seed and the given step alone, for resets.

@@ -16,7 +16,7 @@ MOMENT = ("step", "frames", "flops", "wall_seconds")
 
 
 class Output:
-    """A place that a run's records go to; a subclass overrides what its place needs.
+    """Send a run's records to a place; a subclass overrides the methods that its place needs.
 
     Calls come in this order: `open`, then `record`, `say`, `advance` and `state_dict` in any order, then `close`.
 
