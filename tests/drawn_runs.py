@@ -86,12 +86,12 @@ def dashed(axes: Axes) -> list[float]:
     return [float(found.get_xdata()[0]) for found in axes.lines if found.get_linestyle() == "--"]
 
 
-def make_automatic(root: Path, seed: int, at: int | None) -> Path:
+def make_automatic(root: Path, seed: int, at: int | None, *, mode: str = "auto") -> Path:
     """A run that decided to freeze at this step, or never did."""
     folder = make_run(root, at="never" if at is None else str(at), seed=seed)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"freeze": {"at": "auto"}}))
-    decision = {"mode": "auto", "reason": "features settled", "similarity": 0.9876}
+    decision = {"mode": mode, "reason": "features settled", "similarity": 0.9876}
     if at is None:
         probe = {"kind": "probe", "step": 4000, "frames": 16000, "flops": 1, "wall_seconds": 1.0, "cka": 0.9876}
         with (folder / "metrics.jsonl").open("a") as metrics:

@@ -18,6 +18,7 @@ from seer.errors import SettingError
 from seer.presets import preset
 from seer.registry import Registry, _announced, resolve
 from seer.settings import flags_of
+from seer.trainer import _new_folder
 from seer.validation import validate
 from tiny_run import config_of
 
@@ -109,6 +110,7 @@ def test_an_agent_of_any_module_is_found_again_by_its_place() -> None:
     assert agent_label(place) == "Steady DQN"
     assert agent_label("gone:AGENT") == "gone:AGENT"
     assert place not in AGENTS.names()
+    assert _new_folder(config).name.startswith("ALE-Pong-v5-own_package-AGENT-0-")
 
 
 @pytest.mark.parametrize(

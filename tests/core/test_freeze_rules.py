@@ -171,6 +171,10 @@ def test_a_checkpoint_changes_no_decision() -> None:
             assert resumed.due_from == expected
 
 
+class Patient(FreezeWhenSettled):
+    """A rule of one's own, derived from that of auto."""
+
+
 class LossStalls(FreezeRule):
     """Freezes at the first loss that isn't lower than the one before."""
 
@@ -216,6 +220,7 @@ def test_a_rule_of_ones_own_gets_the_settings_it_has_keywords_for() -> None:
         assert not rule.is_due(step)
     rule.on_step(StepMetrics(22, losses={"loss": 2.5}))
     assert rule.account() == {"mode": f"{__name__}:LossStalls", "reason": "loss stalls", "similarity": None}
+    assert parse_freeze_at(f"{__name__}:Patient").make().account()["mode"] == f"{__name__}:Patient"
     assert LossStalls().account()["mode"] == f"{__name__}:LossStalls"
     assert FreezeConfig(at="auto").make_rule().account()["mode"] == FreezeWhenSettled().account()["mode"] == "auto"
     again = parse_freeze_at(f"{__name__}:LossStalls").make()

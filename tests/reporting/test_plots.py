@@ -177,6 +177,10 @@ def test_a_run_given_twice_counts_once(tmp_path: Path) -> None:
 def test_an_automatic_freeze_says_why(tmp_path: Path) -> None:
     (axes,) = draw_runs([make_automatic(tmp_path, 0, 2000)], x="steps").axes
     assert [text.get_text() for text in axes.texts] == ["freeze: features settled (similarity 0.988)"]
+    (axes,) = draw_runs([make_automatic(tmp_path, 2, 2000, mode="mine:Rule")], x="steps").axes
+    assert [text.get_text() for text in axes.texts] == ["freeze: features settled (similarity 0.988)"]
+    (axes,) = draw_runs([make_automatic(tmp_path, 3, 2000, mode="step")], x="steps").axes
+    assert [text.get_text() for text in axes.texts] == ["freeze"]
     assert "Rainbow + SEER, automatic freeze" in axes.get_legend_handles_labels()[1]
     (axes,) = draw_runs([make_automatic(tmp_path, 1, None)], x="steps").axes
     assert [text.get_text() for text in axes.texts] == ["not frozen: score at its floor (similarity 0.988)"]
