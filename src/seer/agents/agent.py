@@ -27,7 +27,7 @@ RandomGenerator = torch.Generator | np.random.Generator
 
 @dataclass(frozen=True)
 class Update:
-    """Report of one gradient step: scalar metrics (0-d tensors), and new priorities [B] if it has any."""
+    """Report one gradient step: scalar metrics (0-d tensors), and new priorities [B] if it has any."""
 
     metrics: dict[str, Tensor]
     priority: Tensor | None
@@ -47,7 +47,7 @@ class Agent(ABC, Generic[Head]):
     A subclass sets `optimizers` and `cost`, and lists `modules` and `generators` for checkpoints.
 
     Attributes:
-        optimizers: by name; those in `ends_at_freeze` train nothing but the base, and are dropped at the freeze.
+        optimizers: by name; the freeze drops those in `ends_at_freeze`, which have nothing left to learn then.
         online, target: the networks; the target starts as a copy and never gets gradients.
         updates, decisions: gradient steps, and calls of `explore`, so far.
     """

@@ -70,7 +70,7 @@ class Curl(Sac):
         return {"contrastive_loss": loss.detach()}
 
     def _passes_of_encoder(self, share: float) -> Passes:
-        """Return SAC's passes without the actor's own, as that is the queries' too, plus the keys' and one backward."""
+        """Return SAC's passes, with one for the queries, which the actor shares, one for the keys, and one backward."""
         del share
         return Passes(5, 2)
 

@@ -155,7 +155,7 @@ class DrqV2(Agent[TanhTwinCritic]):
         return {"critic_loss": loss.detach(), "q_mean": value}
 
     def improve_actor(self, below: Tensor) -> Metrics:
-        """Take one step of the actor and its trunk, towards actions that the improved critics value."""
+        """Take one step of the actor and its trunk, towards actions of higher value to the improved critics."""
         loss = self.actor_loss(below)
         self._descend(loss, optimizers=("actor", "actor_encoder"))
         return {"actor_loss": loss.detach()}
