@@ -62,7 +62,8 @@ class Budget:
 def disk_bytes(agent: Agent[Any], replay: int, *, new: int, compared: int) -> int:
     """Return the most bytes that checkpoints take.
 
-    Two are kept while a third is written. They share unchanged rows; before and after the freeze they share nothing.
+    Two are kept while a third is written. They share unchanged rows, but one from before the freeze
+    shares nothing with one from after it.
 
     Args:
         replay: bytes of the replay.
