@@ -1,4 +1,4 @@
-"""The paper's cost accounting (SEER, section 5 and appendix): what a step costs in multiply-adds.
+"""Count the cost of a step in multiply-adds, as the paper does (SEER, section 5 and appendix).
 
 One multiply-add counts as one FLOP and a backward pass as two forward passes. Only convolutions and matrix
 products count; activations, noise, optimisers and rendering do not.
@@ -16,7 +16,7 @@ from seer.core.phase import Phase
 
 @dataclass(frozen=True)
 class Passes:
-    """Forward and backward passes per sample and update, F and B in the paper; 0.5 is every second update.
+    """Count forward and backward passes per sample and update, F and B in the paper; 0.5 is every second update.
 
     A backward pass that stops short of the weights, or of the inputs, counts half.
     """
@@ -30,7 +30,7 @@ NO_PASSES = Passes(0, 0)
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the networks: multiply-adds of one forward pass on one observation, and its passes in each phase.
+    """Describe a part of the networks: multiply-adds of one forward pass on one observation, and its passes in each phase.
 
     Choosing an action passes those that act.
     """
@@ -40,16 +40,16 @@ class Part:
     acts: bool = True
 
     def update(self, phase: Phase) -> float:
-        """Multiply-adds per sample and update: F + 2 B forward passes."""
+        """Return the multiply-adds per sample and update: F + 2 B forward passes."""
         passes = self.passes[phase]
         return self.multiply_adds * (passes.forwards + 2 * passes.backwards)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one agent's passes cost, in multiply-adds.
+    """Count the multiply-adds of one agent's passes.
 
-    encoder: what the freeze freezes (E in the paper).
+    encoder: the layers that the freeze freezes (E in the paper).
     heads: the layers above it (M, all together).
     batch_size: b, samples per update.
     crops, encoders: K and N, latents stored per observation.
@@ -63,37 +63,37 @@ class Cost:
 
     @property
     def above(self) -> int:
-        """One forward pass of everything above the encoder: M."""
+        """Return the cost of one forward pass of everything above the cut: M."""
         return sum(head.multiply_adds for head in self.heads)
 
     @property
     def act(self) -> int:
-        """Choosing one action: E + M, of which M is the part that acts."""
+        """Return the cost of choosing one action: E + M, of which M is the part that acts."""
         return self.encoder.multiply_adds + sum(head.multiply_adds for head in self.heads if head.acts)
 
     @property
     def store(self) -> int:
-        """Encoding one new observation for the replay, after the freeze: E K N."""
+        """Return the cost of encoding one new observation for the replay, after the freeze: E K N."""
         return self.encoder.multiply_adds * self.crops * self.encoders
 
     def update(self, phase: Phase) -> int:
-        """One update: b F (E + M) + 2 b B (E + M) before the freeze, b F M + 2 b B M from stored latents.
+        """Return the cost of one update: b F (E + M) + 2 b B (E + M) before the freeze, b F M + 2 b B M from stored latents.
 
         The paper has one F and one B for the encoder and all heads; here each part has its own.
         """
         return round(self.batch_size * sum(part.update(phase) for part in (self.encoder, *self.heads)))
 
     def step(self, phase: Phase, *, updates: float = 1) -> int:
-        """One training step: the action, `updates` updates in the mean, and the new latents if those are stored."""
+        """Return the cost of one training step: the action, `updates` updates in the mean, and latents to store."""
         return self.act + round(updates * self.update(phase)) + (self.store if phase is Phase.LATENTS else 0)
 
     def freeze(self, rows: int) -> int:
-        """Encoding `rows` stored observations once, at the freeze: E K N min(T_f, C)."""
+        """Return the cost of encoding `rows` stored observations once, at the freeze: E K N min(T_f, C)."""
         return self.store * rows
 
 
 class FlopsLedger:
-    """Running totals of a run, beside what the same run would have cost without a freeze."""
+    """Add up the cost of a run, and beside it that of the same run without a freeze (`baseline`)."""
 
     def __init__(self, cost: Cost) -> None:
         self.cost = cost
@@ -103,27 +103,27 @@ class FlopsLedger:
         self.probe = 0  # part of `total`: finding out when to freeze
 
     def on_step(self, phase: Phase) -> None:
-        """One environment step: choosing the action and, if latents are stored, encoding the new observation."""
+        """Add one environment step: choosing the action and, if latents are stored, encoding the new observation."""
         self.total += self.cost.step(phase, updates=0)
-        self.baseline += self.cost.step(Phase.FRAMES, updates=0)
+        self.baseline += self.cost.act
 
     def on_update(self, phase: Phase) -> None:
-        """One update."""
+        """Add one update."""
         self.total += self.cost.update(phase)
         self.baseline += self.cost.update(Phase.FRAMES)
 
     def on_freeze(self, rows: int) -> None:
-        """The conversion of `rows` stored observations."""
+        """Add the conversion of `rows` stored observations."""
         self.freeze = self.cost.freeze(rows)
         self.total += self.freeze
 
     def on_comparison(self, passes: int) -> None:
-        """Forward passes of the encoder to see how much it still changes."""
+        """Add forward passes of the encoder that show how much it still changes."""
         self.probe += self.cost.encoder.multiply_adds * passes
         self.total += self.cost.encoder.multiply_adds * passes
 
     def state_dict(self) -> dict[str, int]:
-        """The totals, for a checkpoint."""
+        """Return the totals, for a checkpoint."""
         return {"total": self.total, "baseline": self.baseline, "freeze": self.freeze, "probe": self.probe}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -135,7 +135,7 @@ class FlopsLedger:
 def cost_of(
     *, encoder: int, head: int, batch_size: int, forwards: float = 2, backwards: float = 1, crops: int = 1
 ) -> Cost:
-    """Return the paper's costs (SEER, section 5) of an encoder and what is above it; feed them to `FlopsLedger`.
+    """Return the paper's costs (SEER, section 5) of an encoder and the layers above it, for `FlopsLedger`.
 
     Args:
         encoder, head: multiply-adds of one forward pass on one observation, E and M: see `count_multiply_adds`.
