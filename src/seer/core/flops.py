@@ -30,7 +30,7 @@ NO_PASSES = Passes(0, 0)
 
 @dataclass(frozen=True)
 class Part:
-    """Describe a part of the networks: multiply-adds of one forward pass on one observation, and its passes in each phase.
+    """Describe a part of the networks: multiply-adds of a forward pass on one observation, and its passes by phase.
 
     Choosing an action passes those that act.
     """
@@ -77,7 +77,9 @@ class Cost:
         return self.encoder.multiply_adds * self.crops * self.encoders
 
     def update(self, phase: Phase) -> int:
-        """Return the cost of one update: b F (E + M) + 2 b B (E + M) before the freeze, b F M + 2 b B M from stored latents.
+        """Return the cost of one update.
+
+        b F (E + M) + 2 b B (E + M) before the freeze, b F M + 2 b B M from stored latents.
 
         The paper has one F and one B for the encoder and all heads; here each part has its own.
         """
