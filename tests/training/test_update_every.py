@@ -38,6 +38,8 @@ def test_updates_come_at_multiples_and_cost_what_is_foretold(every: int, updates
         update_every=every,
     )  # fmt: skip
     assert (run.ledger.baseline, run.ledger.total) == (foretold.total(None), foretold.total(FROZEN_AT))
+    smaller = dataclasses.replace(foretold, capacity=FROZEN_AT - 10)  # ten frames fewer are there to convert
+    assert foretold.total(FROZEN_AT) - smaller.total(FROZEN_AT) == 10 * run.agent.cost.store
     cost, before = run.agent.cost, sum(step < FROZEN_AT for step in due)
     by_hand = STEPS * cost.act + (STEPS - FROZEN_AT) * cost.store + FROZEN_AT * cost.store
     by_hand += updates * (before * cost.update(Phase.FRAMES) + (len(due) - before) * cost.update(Phase.LATENTS))
