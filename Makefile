@@ -42,11 +42,11 @@ setup: $(DONE)  ## make .venv and install the pinned dependencies
 train: $(DONE) $(if $(filter dm_control/%,$(GAME)),$(DRAWS))  ## train on one game: make train GAME=ALE/Alien-v5
 	$(BIN)/seer train --env $(GAME) $(TRAIN_FLAGS)
 
-# Side by side: rules and types are checked while the tests run.
-test:  ## ruff, mypy, import floors, quick tests: what CI runs, minutes
-	@$(MAKE) --no-print-directory --jobs lint types unit
+# Side by side: rules, types and pages are checked while the tests run.
+test:  ## ruff, mypy, import floors, quick tests, the documentation: what CI runs, minutes
+	@$(MAKE) --no-print-directory --jobs lint types unit docs
 
-test-all: lint types $(DRAWS) browser  ## the long tests too, in browsers and new environments: before a release, hours
+test-all: lint types docs $(DRAWS) browser  ## the long tests too, in browsers and new environments: before a release, hours
 	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/pytest $(WORKERS) -m '' --durations=30
 
 lint: $(DONE)  ## ruff: rules and formatting
@@ -59,15 +59,15 @@ types: $(DONE)  ## mypy --strict on src and benchmarks
 unit: $(DONE) $(DRAWS)  ## pytest, import floors among the tests
 	$(BIN)/pytest $(WORKERS)
 
-docs: $(DONE)  ## the API page, from the docstrings: build/api/seer.html
-	$(BIN)/python docs/api.py build/api
+docs: $(DONE)  ## the documentation site, links checked: build/site/index.html
+	$(BIN)/python docs/tools/build_site.py
 
 format: $(DONE)  ## let ruff fix what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean:  ## remove .venv, caches and builds; never runs/
-	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp is touched last: an interrupted installation starts again.

@@ -1,11 +1,11 @@
 """Time the agents as `seer train` runs them, beside Stable-Baselines3's DQN (for Rainbow) and SAC (for CURL).
 
     pip install -e '.[bench,dm-control]'
-    python benchmarks/speed.py --json speed.json --markdown docs/performance.md       # minutes
+    python benchmarks/speed.py --json speed.json --markdown docs/speed.md             # minutes
     python benchmarks/speed.py --agents rainbow --quick                               # only to see that it runs
 
 Each agent is made from the paper's settings, twice, once before the freeze and once after it; its replay holds frames
-of Alien or cartpole-swingup that were really played. docs/performance.md explains the rows. Close other programs first.
+of Alien or cartpole-swingup that were really played. docs/speed.md explains the rows. Close other programs first.
 """
 
 import argparse

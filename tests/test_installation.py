@@ -92,7 +92,7 @@ def benches(home: Home) -> None:
 
 def trains_with_sb3(home: Home) -> None:
     """The example of the page, with fewer steps."""
-    page = (ROOT / "docs" / "stable_baselines3.md").read_text()
+    page = (ROOT / "docs/quick_start/stable_baselines3.md").read_text()
     script = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     for long, short in (("1_000_000", "600"), ("100_000", "600"), ("50_000", "300")):
         assert long in script
@@ -131,9 +131,13 @@ def logs_to_trackio(home: Home) -> None:
     assert [step for (step,) in rows] == [json.loads(record)["step"] for record in records]
 
 
+def builds_the_pages(home: Home) -> None:
+    assert "No issues found" in home.run(home.python, ROOT / "docs/tools/build_site.py")
+
+
 JOBS: dict[str, Callable[[Home], None]] = {
     "dm-control": controls, "bench": benches, "sb3": trains_with_sb3, "export": exports, "ray": sweeps, "video": films,
-    "wandb": logs_to_wandb, "trackio": logs_to_trackio,
+    "wandb": logs_to_wandb, "trackio": logs_to_trackio, "docs": builds_the_pages,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`import seer` for a loop of one's own: exports, the example, the API page."""
+"""`import seer` for a loop of one's own: exports, the example."""
 
 import subprocess
 import sys
@@ -29,16 +29,6 @@ def test_the_dqn_example_runs_through_its_freeze() -> None:
     assert done.returncode == 0, done.stderr
     assert "frozen: 7056 -> 2304 bytes a step, room for 918" in done.stdout
     assert "step 500: latents" in done.stdout
-
-
-def test_the_api_page_has_every_name(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", ROOT / "docs/api.py", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "seer.html").read_text()
-    assert "Stop the base" in page
-    for name in seer.__all__:
-        assert f'id="{name}"' in page
 
 
 def test_what_decides_when_is_exported_with_what_it_needs() -> None:

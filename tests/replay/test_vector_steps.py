@@ -119,8 +119,8 @@ def test_what_gymnasium_has_to_say_and_does_not_is_refused() -> None:
 
 @BOTH
 def test_the_loop_of_the_documentation_runs_in_both_modes(mode: AutoresetMode) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "usage.md").read_text()
-    script = page.partition("```python\n")[2].partition("```")[0].replace("range(1000)", "range(150)")
+    page = (Path(__file__).parents[2] / "docs/quick_start/own_loop.md").read_text()
+    script = page.rpartition("```python\n")[2].partition("```")[0].replace("range(1000)", "range(150)")
     assert '"vectorization_mode": "sync"}' in script
     script = script.replace('"sync"}', '"sync", "vector_kwargs": {"autoreset_mode": mode}}')
     names: dict[str, Any] = {"mode": mode}
