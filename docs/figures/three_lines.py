@@ -1,6 +1,6 @@
 """Draw memory and updates per second of Stable-Baselines3, without SEER and with it.
 
-python docs/figures/three_lines.py    # reads results/stable-baselines3/runs.csv, writes three_lines.svg beside this file
+python docs/figures/three_lines.py    # of results/stable-baselines3/runs.csv; writes three_lines.svg beside this file
 """
 
 import csv
