@@ -12,7 +12,8 @@ from seer import cli
 from tiny_run import config_of
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/usage.md", "docs/export.md", "docs/memory.md", "docs/performance.md", "results/README.md")
+EXHIBITS = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("results/**/README.md"))
+PAGES = ("README.md", "docs/usage.md", "docs/export.md", "docs/memory.md", "docs/performance.md", *EXHIBITS)
 OF_THE_COMMAND = {"--dry-run"}  # of train, not of the run
 
 
@@ -58,7 +59,9 @@ def test_a_command_that_a_page_shows_is_read(page: str, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("results/*.md")], ids=lambda page: page.name
+    "page",
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("results/**/*.md")],
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
