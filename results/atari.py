@@ -1,7 +1,7 @@
 """What the runs of Rainbow say: at equal compute and in equal memory (table 1), and at equal steps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from compare import Comparison, Together, by_environment, change, flops, mean_and_deviation, same_seeds, table
@@ -115,7 +115,8 @@ def _setup_text(setup: Setup) -> str:
     for each in setup.comparisons:
         published = [f"{mean:,.0f} ± {std:,.0f}" for mean, std in setup.half.published(each.env)]
         rows.append([
-            each.game, each.seeds, each.steps_of_freeze, *each.texts, change(each.difference, each.seeds), *published
+            each.game, each.seeds_text, each.steps_of_freeze, *each.texts, change(each.difference, each.seeds),
+            *published,
         ])  # fmt: skip
     where = (
         f"score at {flops(setup.budget)} FLOPs"
@@ -135,8 +136,8 @@ def _replay_megabytes(setup: Setup) -> str:
 
 
 def _gaps(setup: Setup) -> list[str]:
-    """Say which of the paper's games have no pair of runs yet, and which runs have no score."""
-    there = {each.env for each in setup.comparisons if each.seeds}
+    """Say which of the paper's games have no run yet, and which runs have no score."""
+    there = {each.env for each in setup.comparisons}
     unfinished = [run for each in setup.comparisons for run in (*each.never, *each.frozen) if each.score(run) is None]
     said = []
     if absent := [short_name(env) for env in TABLE1.envs if env not in there]:
@@ -160,9 +161,9 @@ def _of_the_papers_length() -> dict[str, Sequence[Comparison]]:
     found: dict[str, Sequence[Comparison]] = {}
     for setup in setups(COMPUTE):
         if setup.share == 1 and setup.together is not None:
-            ends = [(each, min(map(length, each.never))) for each in setup.comparisons if each.seeds]
+            complete = [each.finished for each in setup.comparisons if each.seeds]
             found[f"the paper's step, {setup.replay} replay"] = [
-                Comparison(each.env, each.never, each.frozen, partial(late_score, length=end)) for each, end in ends
+                replace(each, score=partial(late_score, length=each.steps)) for each in complete
             ]
     return found
 
@@ -192,15 +193,14 @@ def _late(run: Run) -> float | None:
 
 def steps_block() -> str:
     """Return the comparison at equal steps, with the yardstick."""
-    yardsticks = {row["env"]: row for row in table_of("yardsticks.csv") if row["source"] == "K"}
+    yardsticks = {(row["env"], row["at"]): row for row in table_of("yardsticks.csv") if row["source"] == "K"}
     rows, sentences = [], []
     for name, comparisons in step_comparisons().items():
         for each in comparisons:
-            known = yardsticks[each.env]
-            published = f"{float(known['mean']):,.0f} ± {float(known['std']):,.0f}"
+            known = yardsticks.get((each.env, str(each.steps)))
             rows.append([
-                name, each.game, each.steps_of_freeze, each.seeds, *each.texts, change(each.difference, each.seeds),
-                published,
+                name, each.game, each.steps_of_freeze, f"{each.steps:,}", each.seeds_text, *each.texts,
+                change(each.difference, each.seeds), "-" if known is None else _published(known),
             ])  # fmt: skip
         together = Together.of(comparisons)
         assert together is not None
@@ -208,9 +208,10 @@ def steps_block() -> str:
         sentences.append(
             f"- Frozen at {name} ({games}): probability of improvement {together.improvement}; {together.verdict}."
         )
-    head = ["freeze", "game", "frozen at", "seeds", "never frozen", "frozen", "difference", "yardstick"]
-    part = f"the last {1 - LATE:.0%} of {STEPS_100K:,} steps (the paper: {PAPER_STEPS:,})"
-    title = f"Rainbow, mean of the evaluations in {part}:"
+    head = ["freeze", "game", "frozen at", "steps", "seeds", "never frozen", "frozen", "difference", "yardstick"]
+    title = (
+        f"Rainbow, mean of the evaluations in the last {1 - LATE:.0%} of so many steps (the paper: {PAPER_STEPS:,}):"
+    )
     return "\n".join([title, "", table(head, rows), "", *sentences])
 
 

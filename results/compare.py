@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evidence import frozen_at
+from evidence import frozen_at, length
 from seer.reporting.aggregates import aggregate
 from seer.reporting.curves import Run
 from seer.reporting.statistics import BOOTSTRAP_SEED, Estimate, bootstrap, spread
@@ -45,6 +45,22 @@ class Comparison:
         return min(map(len, self.scores))
 
     @property
+    def finished(self) -> "Comparison":
+        """Return the comparison of the runs that have a score."""
+        never, frozen = ([run for run in side if self.score(run) is not None] for side in (self.never, self.frozen))
+        return Comparison(self.env, never, frozen, self.score)
+
+    @property
+    def steps(self) -> int:
+        """Return the steps that all runs made."""
+        return min(length(run) for run in (*self.never, *self.frozen))
+
+    @property
+    def seeds_text(self) -> str:
+        """Return the numbers of runs with a score, never frozen and frozen, once if they are the same."""
+        return " and ".join(str(count) for count in dict.fromkeys(map(len, self.scores)))
+
+    @property
     def texts(self) -> tuple[str, str]:
         """Return mean ± standard deviation of both."""
         never, frozen = map(mean_and_deviation, self.scores)
@@ -67,12 +83,14 @@ class Comparison:
 
 
 def by_environment(never: Iterable[Run], frozen: Iterable[Run], score: Score) -> list[Comparison]:
-    """Pair runs by environment; environments that only one side has are left out."""
+    """Pair runs by environment; in one that only one side has, the other is empty."""
     sides: tuple[dict[str, list[Run]], dict[str, list[Run]]] = {}, {}
     for side, runs in zip(sides, (never, frozen), strict=True):
         for run in sorted(runs, key=lambda run: run.settings["seed"]):
             side.setdefault(run.settings["env"], []).append(run)
-    return [Comparison(env, sides[0][env], sides[1][env], score) for env in sorted(sides[0]) if env in sides[1]]
+    return [
+        Comparison(env, sides[0].get(env, []), sides[1].get(env, []), score) for env in sorted({*sides[0], *sides[1]})
+    ]
 
 
 def same_seeds(never: Iterable[Run], frozen: Sequence[Run]) -> list[Run]:
