@@ -36,7 +36,7 @@ COMPUTE = Half((RAINBOW.name, "rainbow-equal-compute"), (RAINBOW_SEER.name, "rai
 MEMORY = Half((SMALL_RAINBOW.name,) * 2, (SMALL_RAINBOW_SEER.name,) * 2, 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity, as a key
 class Setup:
     """The runs of one half of table 1 at one scale, with one kind of replay."""
 
@@ -69,13 +69,14 @@ class Setup:
 
 
 def setups(half: Half) -> list[Setup]:
-    """Return what there is of one half, the paper's lengths first."""
+    """Return what there is of one half, the paper's lengths and most runs first."""
     found: dict[str, list[Run]] = {}
     for run in runs("table1").values():
         base, rest = _split(run.label)
         if base in half.never + half.frozen:
             found.setdefault(rest, []).append(run)
-    return [_setup(half, rest, group) for rest, group in sorted(found.items(), key=lambda item: "small" in item[0])]
+    made = [_setup(half, rest, group) for rest, group in found.items()]
+    return sorted(made, key=lambda setup: (-setup.share, -sum(each.seeds for each in setup.comparisons)))
 
 
 def _split(variant: str) -> tuple[str, str]:
@@ -97,8 +98,9 @@ def _setup(half: Half, rest: str, group: Sequence[Run]) -> Setup:
 
 
 def best(half: Half) -> Setup:
-    """Return the setup to speak of first: the longest that has scores of both kinds."""
-    return next(setup for setup in setups(half) if setup.together is not None)
+    """Return the setup to speak of first: the longest that has scores of both kinds, of more than one seed if any."""
+    found = {setup: setup.together.seeds for setup in setups(half) if setup.together is not None}
+    return next((setup for setup, (_, most) in found.items() if most > 1), next(iter(found)))
 
 
 def table1_block(half: Half) -> str:
@@ -144,7 +146,7 @@ def _gaps(setup: Setup) -> list[str]:
         said.append(f"Not here: {', '.join(absent)}.")
     if unfinished:
         names = (f"{run.folder.name} (at step {length(run):,})" for run in unfinished)
-        said.append(f"Not finished: {', '.join(names)}.")
+        said.append(f"Without such a score: {', '.join(names)}.")
     return ["", " ".join(said)] if said else []
 
 

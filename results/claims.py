@@ -72,7 +72,11 @@ def _differences(comparisons: Sequence[Comparison]) -> str:
 
 def _seeds(together: Together) -> str:
     least, most = together.seeds
-    return f"{least} seed{'s' * (most > 1)}" if least == most else f"{least} to {most} seeds"
+    return _count(least, "seed") if least == most else f"{least} to {most} seeds"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number > 1)}"
 
 
 def _steps() -> Claim:
@@ -83,7 +87,7 @@ def _steps() -> Claim:
         "As good at equal steps",
         "level (figure 13)",
         f"{_differences(comparisons)}; probability of improvement {together.improvement}",
-        f"{len(comparisons)} games, {_seeds(together)}, {longest:,} steps",
+        f"{_count(len(comparisons), 'game')}, {_seeds(together)}, {longest:,} steps",
         together.verdict,
     )
 
@@ -93,15 +97,15 @@ def _table1(half: Half) -> Claim:
     together = setup.together
     assert together is not None
     published = []
-    for each in setup.comparisons:
+    complete = [each for each in setup.comparisons if each.seeds]
+    for each in complete:
         (never, _), (frozen, _) = half.published(each.env)
         published.append(f"{each.game} {100 * (frozen / never - 1):+.0f}%")
-    games = sum(each.seeds > 0 for each in setup.comparisons)
     return Claim(
         "Better at equal compute" if half is COMPUTE else "Better in equal memory",
         f"{', '.join(published)} (table 1)",
         f"{_differences(setup.comparisons)}; probability of improvement {together.improvement}",
-        f"{games} of {len(TABLE1.envs)} games, {_seeds(together)}, {_length(half, setup)}",
+        f"{len(complete)} of {len(TABLE1.envs)} games, {_seeds(together)}, {_length(half, setup)}",
         together.verdict + _too_short(setup),
     )
 
@@ -128,7 +132,7 @@ def _control() -> Claim:
         "The same for CURL on DeepMind Control",
         "level at equal steps, ahead at equal compute (figures 2 and 12)",
         here,
-        f"{pair.steps.game}, {_seeds(at_steps)}, frozen at {pair.frozen_at:,} of {pair.lengths} steps, {pair.size}",
+        f"{pair.steps.game}, {_seeds(at_steps)}, frozen at {pair.frozen_at:,} of {pair.lengths} steps, {pair.name}",
         answer,
     )
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from compare import Comparison, change, flops, mean_and_deviation, table
-from evidence import RESULTS, costs, frozen_at, last_score, late_score, runs, score_at_flops, table_of
+from evidence import RESULTS, costs, exhibits, frozen_at, last_score, late_score, runs, score_at_flops, table_of
 from evidence import length as length_of
 from seer.reporting.curves import Run
 
-EXHIBITS = ("curl-update", "curl-summed")
-ARM = re.compile(r"never|auto|at\d+|frozen")
+FAMILY = "curl-"  # the exhibits whose runs are compared here
+ARM = re.compile(r"never|auto|at\d+|frozen|-seer")
+EARLIER = "summed losses, earlier code"
 YARDSTICK_STEPS = 12_500
 CARTPOLE = "dm_control/cartpole-swingup-v0"
 
@@ -31,11 +32,6 @@ class Pair:
         return self.steps.seeds
 
     @property
-    def size(self) -> str:
-        """Return how large the pictures are."""
-        return self.name.partition(",")[0]
-
-    @property
     def lengths(self) -> str:
         """Return the steps of the never frozen and the frozen runs, once if they are the same."""
         ends = (min(map(length_of, side)) for side in (self.steps.never, self.steps.frozen))
@@ -43,13 +39,18 @@ class Pair:
 
 
 def pairs() -> list[Pair]:
-    """Return all kinds of runs that were trained with and without a freeze, most seeds first."""
+    """Return all kinds of runs that were trained with and without a freeze, most seeds and today's code first."""
+    made = [pair for group in _kinds() for pair in _pairs(group)]
+    return sorted(made, key=lambda pair: (-pair.seeds, EARLIER in pair.name))
+
+
+def _kinds() -> list[list[Run]]:
+    """Return the runs that differ in seed and freeze alone."""
     found: dict[tuple[str, ...], list[Run]] = {}
-    for exhibit in EXHIBITS:
-        for run in runs(exhibit).values():
-            found.setdefault((exhibit, run.settings["env"], ARM.sub("*", run.label)), []).append(run)
-    kinds = [_pairs(group) for group in found.values()] + [_pairs(_authors())]
-    return sorted((pair for kind in kinds for pair in kind), key=lambda pair: -pair.seeds)
+    for exhibit in exhibits():
+        for run in runs(exhibit).values() if exhibit.startswith(FAMILY) else ():
+            found.setdefault((exhibit, run.settings["env"], ARM.sub("", run.label)), []).append(run)
+    return [*found.values(), _authors()]
 
 
 def _pairs(group: Sequence[Run]) -> list[Pair]:
@@ -78,8 +79,10 @@ def _name(run: Run) -> str:
     asked = run.settings
     if "update" in asked:
         return str(asked["update"])
-    order = "published order of steps" if "sac.contrastive_steps" in asked else "summed losses, earlier code"
-    return f"{asked['image.size']} pixels, batches of {asked['learning.batch_size']}, {order}"
+    steps, capacity = asked.get("sac.contrastive_steps"), asked["replay.capacity"]
+    order = EARLIER if steps is None else f"published order, {steps} contrastive step{'s' * (steps > 1)}"
+    small = f", {capacity:,} frames stored" if capacity < asked["steps"] else ""
+    return f"{asked['image.size']} pixels, batches of {asked['learning.batch_size']}, {order}{small}"
 
 
 def _authors() -> list[Run]:
@@ -117,7 +120,9 @@ def control_block() -> str:
         "task", "runs", "frozen at", "steps", "seeds", "equal steps: never", "frozen", "difference",
         "equal FLOPs: never", "frozen", "difference",
     ]  # fmt: skip
-    return f"{table(head, rows)}\n\n{_yardstick()}"
+    alone = [run.folder.name for group in _kinds() if not _pairs(group) for run in group]
+    said = f"\n\nNot compared yet: {', '.join(alone)}." if alone else ""
+    return f"{table(head, rows)}\n\n{_yardstick()}{said}"
 
 
 def _yardstick() -> str:

@@ -33,7 +33,8 @@ class Picture:
 def draw(picture: Picture, out: Path) -> None:
     """Draw a picture with few colours, which makes it small, and note the state of the tables in it."""
     with rc_context(STYLE | {"savefig.dpi": DPI}):
-        figure = draw_groups(by_environment(picture.groups()), x=picture.x)
+        groups = [group for group in picture.groups() if group.runs]
+        figure = draw_groups(by_environment(groups), x=picture.x)
         content = io.BytesIO()
         figure.savefig(content, format="png")
     note = PngInfo()

@@ -77,7 +77,13 @@ def test_another_number_or_row_is_found_and_brought_up_to_date(copy: Path, monke
 def test_a_run_without_its_costs_is_named(copy: Path) -> None:
     """Without them a frozen run would pass for one that never froze."""
     file = copy / "results" / "table1" / evidence.RUNS
-    file.write_text("".join(line for line in file.open() if not line.startswith("Alien-rainbow-seer-small-2")))
+    file.write_text(
+        "".join(
+            line
+            for line in file.read_text().splitlines(keepends=True)
+            if not line.startswith("Alien-rainbow-seer-small-2")
+        )
+    )
     with pytest.raises(SettingError, match=r"lacks Alien-rainbow-seer-small-2: add that run by results/add\.py"):
         runs("table1")
 
