@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import control
 from atari import COMPUTE, FRACTIONS, MEMORY, SHARE, TABLE1, Half, Setup, best, step_comparisons
 from compare import Comparison, Together, change, flops, table
-from evidence import EVALUATIONS, digest, exhibits, runs, table_of
+from evidence import EVALUATIONS, costs, digest, folders, table_of
 from seer.paper.exhibits import EQUAL_FLOPS
 
 PAGE = "docs/does_it_work.md"
@@ -45,15 +45,12 @@ def short_block() -> str:
 def data_block() -> str:
     """Return what all of this was computed from, with a checksum that changes with any figure."""
     rows = [
-        [
-            f"[{name}](../results/{name}/README.md)",
-            len(runs(name)),
-            len(table_of(f"{name}/{EVALUATIONS}")),
-            digest([name]),
-        ]
-        for name in exhibits()
+        [f"[{name}](../results/{name}/README.md)", len(costs(name)), len(table_of(f"{name}/{EVALUATIONS}")) or "-"]
+        for name in folders()
     ]
-    return table(["exhibit", "runs", "evaluations", "checksum"], rows)
+    sums = [[*row, digest([name])] for row, name in zip(rows, folders(), strict=True)]
+    sums.append(["[yardsticks](../results/yardsticks.csv)", "-", "-", digest([""])])
+    return table(["exhibit", "runs", "evaluations", "checksum"], sums)
 
 
 def _capital(text: str) -> str:

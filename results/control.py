@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from compare import Comparison, change, flops, mean_and_deviation, table
-from evidence import RESULTS, costs, exhibits, frozen_at, last_score, late_score, runs, score_at_flops, table_of
+from evidence import RESULTS, costs, folders, frozen_at, last_score, late_score, runs, score_at_flops, table_of
 from evidence import length as length_of
 from seer.reporting.curves import Run
 
-FAMILY = "curl-"  # the exhibits whose runs are compared here
+FAMILY = "curl-"  # how the exhibits begin whose runs are compared here
 ARM = re.compile(r"never|auto|at\d+|frozen|-seer")
 EARLIER = "summed losses, earlier code"
 YARDSTICK_STEPS = 12_500
@@ -47,7 +47,7 @@ def pairs() -> list[Pair]:
 def _kinds() -> list[list[Run]]:
     """Return the runs that differ in seed and freeze alone."""
     found: dict[tuple[str, ...], list[Run]] = {}
-    for exhibit in exhibits():
+    for exhibit in folders():
         for run in runs(exhibit).values() if exhibit.startswith(FAMILY) else ():
             found.setdefault((exhibit, run.settings["env"], ARM.sub("", run.label)), []).append(run)
     return [*found.values(), _authors()]

@@ -25,9 +25,9 @@ LATE = 0.6
 Row = dict[str, str]
 
 
-def exhibits() -> list[str]:
-    """Return the names of the exhibits that hold evaluations."""
-    return sorted(file.parent.name for file in RESULTS.glob(f"*/{EVALUATIONS}"))
+def folders() -> list[str]:
+    """Return the names of the exhibits that hold runs."""
+    return sorted(file.parent.name for file in RESULTS.glob(f"*/{RUNS}"))
 
 
 def read_table(file: Path) -> list[Row]:
@@ -122,7 +122,7 @@ def length(run: Run) -> int:
 
 
 def digest(exhibits: Sequence[str]) -> str:
-    """Return a checksum of all figures of some exhibits."""
+    """Return a checksum of all figures of some exhibits, "" for the tables of none."""
     files = (file for name in exhibits for file in sorted((RESULTS / name).glob("*.csv")))
     content = b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)
     return hashlib.sha256(content).hexdigest()[:12]

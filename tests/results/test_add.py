@@ -96,6 +96,10 @@ def test_adding_twice_changes_nothing_and_others_stay(exhibit: Path, trained: li
     first = contents(exhibit)
     put("table1", trained[0])
     assert contents(exhibit) == first
+    config = json.loads((trained[0] / "config.json").read_text())
+    (trained[0] / "config.json").write_text(json.dumps(config | {"threads": 7}))  # not what sets runs apart
+    put("table1", trained[0])
+    assert evidence.read_settings(exhibit)[trained[0].name]["threads"] == 7
     put("table1", *trained[2:])
     for name in ("evaluations.csv", "runs.csv"):
         assert set(first[name].splitlines()) < set(contents(exhibit)[name].splitlines())
