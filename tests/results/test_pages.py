@@ -1,9 +1,12 @@
 """Pages and pictures show what the tables of runs say, and a difference anywhere is found."""
 
+import gzip
+import json
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import evidence
@@ -86,6 +89,20 @@ def test_a_run_without_its_costs_is_named(copy: Path) -> None:
     )
     with pytest.raises(SettingError, match=r"lacks Alien-rainbow-seer-small-2: add that run by results/add\.py"):
         runs("table1")
+
+
+@pytest.mark.parametrize("exhibit", sorted(file.parent.name for file in RESULTS.glob(f"*/{EVALUATIONS}")))
+def test_tables_are_what_the_runs_recorded(exhibit: str) -> None:
+    """So that a row changed by hand is found, whatever the pages were made to say."""
+    recorded = {file.name.removesuffix(".jsonl.gz"): file for file in (RESULTS / exhibit / "records").iterdir()}
+    kept = runs(exhibit)
+    assert set(recorded) == set(kept)
+    for name, file in recorded.items():
+        records = list(map(json.loads, gzip.decompress(file.read_bytes()).splitlines()))
+        for kind, columns in (("eval", ("step", "flops", "mean", "std", "episodes")), ("freeze", ("step", "flops"))):
+            own = [[record[column] for column in columns] for record in records if record["kind"] == kind]
+            shown = [[record[column] for column in columns] for record in kept[name].of_kind(kind)]
+            assert np.array(shown) == pytest.approx(np.array(own), abs=6e-4), name
 
 
 # Comparisons -----------------------------------------------------------------------------------------------------
