@@ -53,7 +53,7 @@ lint: $(DONE)  ## ruff: rules and formatting
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(DONE)  ## mypy --strict on src and benchmarks
+types: $(DONE)  ## mypy --strict on src, benchmarks and results
 	$(BIN)/mypy
 
 unit: $(DONE) $(DRAWS)  ## pytest, import floors among the tests

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from exhibit_plans import paper_config, planned
+from finished_runs import ATARI_100K
 from seer.agents.agent import Agent
 from seer.config import Config, config_from_json, config_to_json
 from seer.core.phase import Phase
@@ -25,7 +26,6 @@ from seer.training.cost import RunCost
 from tiny_run import config_of, seer
 
 Capture = pytest.CaptureFixture[str]
-ATARI_100K = Path(__file__).parents[2] / "results" / "atari-100k"
 FIGURES = [f"fig{number}" for number in range(2, 14)]
 
 

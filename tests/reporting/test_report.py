@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from finished_runs import ATARI_100K, CONTROL_30K
 from seer.envs.registry import normalized
 from seer.envs.scores import ATARI
 from seer.errors import SettingError
@@ -24,7 +25,6 @@ from seer.sweeps.manifest import Manifest
 from seer.sweeps.trial import Entry
 from tiny_run import seer
 
-ATARI_100K = Path(__file__).parents[2] / "results" / "atari-100k"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -157,7 +157,7 @@ def test_without_references_there_is_still_a_probability() -> None:
 
 def test_sets_of_environments_with_groups_of_their_own_each_have_aggregates(tmp_path: Path) -> None:
     """Atari and Control in one report, as in figures 9 and 11."""
-    folders = [*sorted(ATARI_100K.glob("*-[01]/")), *sorted((ATARI_100K.parent / "control-30k").glob("*/"))]
+    folders = [*sorted(ATARI_100K.glob("*-[01]/")), *sorted(CONTROL_30K.glob("*/"))]
     text = write_report(folders, out=tmp_path / "both.html").read_text()
     assert "Over Alien, BankHeist, which these groups share." in text
     assert text.count("Performance profile") >= 2
