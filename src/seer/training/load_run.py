@@ -34,7 +34,7 @@ def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[
     use_threads(config)
     seed_shared(config.seed % 2**32)
     environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, _device_to_play_on(config))
+    agent = build_agent(config, environment, device_to_play_on(config))
     checkpoint = latest_checkpoint(folder.checkpoints)
     state = load_checkpoint(checkpoint)
     with fitting(checkpoint):
@@ -43,7 +43,7 @@ def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[
     return agent, environment
 
 
-def _device_to_play_on(config: Config) -> torch.device:
+def device_to_play_on(config: Config) -> torch.device:
     """Return the run's device, or the best that this machine has in its place."""
     try:
         return pick_device(config.device)
