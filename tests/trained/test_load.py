@@ -109,6 +109,16 @@ def test_it_explores_as_the_run_did_at_that_step(name: str, runs: dict[str, Path
     assert np.array_equal(again.act(observations, deterministic=False), drawn[0])
 
 
+def test_a_module_of_one_s_own_acts_as_one_that_is_frozen(tmp_path: Path) -> None:
+    """Dropout and batch statistics are off: what an observation means depends on nothing beside it."""
+    keep_run(tmp_path / "run", "dqn", "--encoder-factory", "kept_run:make_module", "--freeze-at", "0")
+    agent = seer.load(tmp_path / "run")
+    observations = pictures(agent, 4)
+    latents = agent.encode(observations)
+    np.testing.assert_allclose(latents[2], agent.encode(observations[2]), atol=1e-5)
+    assert (latents != 0).mean() > 0.9
+
+
 def state_of_process() -> tuple[object, ...]:
     drawn = np.random.get_state()  # noqa: NPY002
     return torch.get_rng_state().tolist(), random.getstate(), drawn[1].tolist(), drawn[2:], torch.get_num_threads()
@@ -154,8 +164,6 @@ def test_an_unfinished_run_and_its_snapshots_are_chosen_by_step(tmp_path: Path) 
             parameter.add_(1)
     for step, agent in ((40, early), (100, late)):
         save_snapshot(folder, step, agent)
-    records = [{"kind": "freeze", "step": 100, "frames": 100, "flops": 1, "wall_seconds": 1.0}]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     loaded = {step: seer.load(folder, step=step) for step in (40, 100, STEP)}
     observations = pictures(loaded[40], 5)
     for step, agent in ((40, early), (100, late), (STEP, late)):

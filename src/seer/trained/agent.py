@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from seer.agents.agent import Agent
 from seer.config import Config
 from seer.core.phase import Phase
-from seer.envs.actions import ActionTranslation, OwnSpace
+from seer.envs.actions import OwnSpace
 from seer.envs.base import Pixels
 from seer.errors import SettingError
+from seer.trained.interface import Interface
 from seer.trained.play_environment import PlayEnvironment
-from seer.trained.preparation import Preparation
 
 
 class TrainedAgent:
@@ -32,7 +32,8 @@ class TrainedAgent:
         phase: whether its encoder was frozen by then, and what the replay held.
         observation_shape: (S, C, H, W) of an observation.
         action_space: the environment's own actions, which `act` gives.
-        prepare: from pictures to a frame, see `seer.trained.preparation`.
+        prepare: from pictures to a frame, see `Preparation`.
+        interface: what it sees and does, known without the environment.
         source: the folder that it was read from.
     """
 
@@ -41,16 +42,14 @@ class TrainedAgent:
         agent: Agent[Any],
         config: Config,
         *,
+        interface: Interface,
         step: int,
         phase: Phase,
-        stack: int,
-        prepare: Preparation,
-        translation: ActionTranslation,
         source: str,
     ) -> None:
         self._agent, self.config, self.step, self.phase, self.source = agent, config, step, phase, source
-        self.prepare, self._translation = prepare, translation
-        self.observation_shape = (stack, *prepare.frame_shape)
+        self.interface, self.prepare, self._translation = interface, interface.prepare, interface.translation
+        self.observation_shape = (interface.stack, *interface.frame_shape)
         self._frames: Pixels | None = None  # the last S, of an episode that `observe` sees
         self.seed(0)
 

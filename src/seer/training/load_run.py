@@ -84,6 +84,8 @@ def config_of(folder: RunFolder) -> Config:
     Raises:
         SettingError: this version can't work with them.
     """
+    if folder.is_shared:
+        raise SettingError(f"{folder.path} is an agent that seer card wrote, no run: read it by seer.load")
     try:
         return validate(config_from_json(folder.config), new=False)
     except (TypeError, AttributeError) as error:
