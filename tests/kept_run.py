@@ -38,11 +38,11 @@ def make_module() -> nn.Module:
     return nn.Sequential(nn.Conv2d(4, 2, 8, 8), nn.BatchNorm2d(2), nn.Dropout(0.5))
 
 
-def keep_run(folder: Path, agent: str, *flags: str, phase: Phase = Phase.LATENTS) -> Agent[Any]:
+def keep_run(folder: Path, agent: str, *flags: str, phase: Phase = Phase.LATENTS, seed: int = 7) -> Agent[Any]:
     """Write the folder of a run that stands at `STEP`, and return its agent."""
     config = config_of(["--agent", agent, *FLAGS[agent], *SMALL, *flags])
     environment = build_environment(config, training=True)
-    made = build_agent(dataclasses.replace(config, out=str(folder)), environment, torch.device("cpu"), [7, 1, 2, 3])
+    made = build_agent(dataclasses.replace(config, out=str(folder)), environment, torch.device("cpu"), [seed, 1, 2, 3])
     if phase is not Phase.FRAMES:
         made.freeze(phase)
     made.decisions = STEP

@@ -103,7 +103,7 @@ def test_it_explores_as_the_run_did_at_that_step(name: str, runs: dict[str, Path
         else:
             theirs.bit_generator.state = mine.bit_generator.state  # type: ignore[union-attr]
     player.freeze(Phase.FROZEN_FRAMES)  # its stored crops would draw from the generators too
-    first = [agent._translation(player.decide(each)[0]) for each in observations]
+    first = [agent._translation(player.explore(each)[0]) for each in observations]
     assert np.array_equal(drawn[0], first)
     again = seer.load(runs[name])
     assert np.array_equal(again.act(observations, deterministic=False), drawn[0])
@@ -124,15 +124,18 @@ def state_of_process() -> tuple[object, ...]:
     return torch.get_rng_state().tolist(), random.getstate(), drawn[1].tolist(), drawn[2:], torch.get_num_threads()
 
 
-def test_nothing_of_the_process_changes(runs: dict[str, Path]) -> None:
+def test_nothing_of_the_process_changes(tmp_path: Path) -> None:
+    keep_run(tmp_path / "run", "rainbow", "--env", "third_party:Draws-v0")
     torch.manual_seed(11)
     random.seed(12)
     np.random.seed(13)  # noqa: NPY002
     before = state_of_process()
-    agent = seer.load(runs["rainbow"])
-    env = agent.make_env(seed=3)
+    agent = seer.load(tmp_path / "run")
+    assert state_of_process() == before
+    env, same = agent.make_env(seed=3), agent.make_env(seed=3)
     observation, _ = env.reset()
     env.step(agent.act(observation, deterministic=False))
+    assert env.unwrapped._env.unwrapped.drawn == same.unwrapped._env.unwrapped.drawn  # type: ignore[attr-defined]
     assert state_of_process() == before
 
 

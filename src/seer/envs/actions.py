@@ -46,7 +46,7 @@ class ActionTranslation:
         return moved.astype(self.space.dtype)
 
     def bounds(self) -> dict[str, Any]:
-        """Return as JSON what 0 stands for, `first`, or what -1 and 1 do, `low` and `high` in the space's shape."""
+        """Return as JSON the action that 0 stands for, `first`, or of -1 and 1, `low` and `high`."""
         if isinstance(self.space, spaces.Discrete):
             return {"first": int(self.space.start)}
         return {"low": self.space.low.tolist(), "high": self.space.high.tolist()}

@@ -33,7 +33,7 @@ class TrainedAgent:
         observation_shape: (S, C, H, W) of an observation.
         action_space: the environment's own actions, which `act` gives.
         prepare: from pictures to a frame, see `Preparation`.
-        interface: what it sees and does, known without the environment.
+        interface: its observations and actions, known without the environment.
         source: the folder that it was read from.
     """
 
@@ -89,7 +89,7 @@ class TrainedAgent:
         """
         observations, is_single = self._several(observation)
         agent = self._agent
-        chosen = agent.act(observations) if deterministic else [agent.decide(each)[0] for each in observations]
+        chosen = agent.act(observations) if deterministic else [agent.explore(each)[0] for each in observations]
         actions = [self._translation(each) for each in chosen]
         return actions[0] if is_single else np.stack(actions)
 
@@ -97,8 +97,8 @@ class TrainedAgent:
     def encode(self, observation: ArrayLike) -> NDArray[np.float32]:
         """Return the latents [N, L] float32 of an observation, or [B, N, L] of several, as a NumPy array.
 
-        They are what the frozen part gives of the one view that acting sees: SAC and CURL the centre crop. Before the
-        freeze they are those of the layers that it would freeze.
+        They are outputs of the frozen part for the one view that acting sees, the centre crop with SAC and CURL; before
+        the freeze, outputs of the layers that it would freeze.
 
         Raises:
             SettingError: the observation has another shape or dtype.
@@ -110,7 +110,7 @@ class TrainedAgent:
         return latents[0] if is_single else latents
 
     def seed(self, seed: int) -> None:
-        """Seed what `act` draws where it explores; `seer.load` gives 0."""
+        """Seed the exploration of `act`; `seer.load` gives 0."""
         for number, generator in enumerate(self._agent.generators().values()):
             own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
             if isinstance(generator, torch.Generator):
@@ -121,7 +121,7 @@ class TrainedAgent:
     # Pictures and environments ---------------------------------------------------------------------------------
 
     def observe(self, *pictures: Pixels) -> Pixels:
-        """Return the observation [S, C, H, W] uint8 that ends with what these pictures show.
+        """Return the observation [S, C, H, W] uint8 whose newest frame shows these pictures.
 
         The first after `reset` fills the stack. One call is one step: pictures in the rhythm of the run's decisions.
 

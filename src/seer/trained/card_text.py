@@ -20,7 +20,7 @@ PAPER = "https://arxiv.org/abs/2103.02886"
 
 @dataclass(frozen=True)
 class CardFacts:
-    """Say what a card tells of an agent.
+    """Hold the facts that a card tells of an agent.
 
     Attributes:
         config: as it is shared, without places on the machine that trained.
@@ -47,7 +47,7 @@ class CardFacts:
 
     @property
     def name(self) -> str:
-        """Return what the model is called: agent, environment, seed."""
+        """Return the model's name: agent, environment, seed."""
         return re.sub(r"[^A-Za-z0-9.]+", "-", f"{self.config.agent}-{self.config.env}-{self.config.seed}").strip("-")
 
 

@@ -1,4 +1,4 @@
-"""The two ends of an agent, known without its environment: frames of pictures, and the environment's own actions."""
+"""The two ends of an agent, known without its environment: observations made of pictures, and actions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LARGEST = {"stack": 64, "channels": 64, "side": 1024}
 
 @dataclass(frozen=True)
 class Interface:
-    """Describe what an agent sees and does.
+    """Describe an agent's observations and actions.
 
     Attributes:
         stack: frames in an observation.
@@ -71,4 +71,4 @@ def interface_from_json(record: Mapping[str, Any]) -> Interface:
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, SettingError):
             raise
-        raise SettingError(f"what the agent sees can't be read ({error!r}): restore the file") from error
+        raise SettingError(f"the agent's interface can't be read ({error!r}): restore the file") from error

@@ -1,7 +1,7 @@
-"""The folder of an agent to share: weights, and all that is needed to act with them, checked when read.
+"""The folder of an agent to share: weights and everything else that acting needs, checked when read.
 
-    config.json         format, versions, step, what the agent sees and does, settings of the run, sha256 of the weights
-    model.safetensors   weights of what acts: no replay, optimiser or target network
+    config.json         format, versions, step, observations and actions, settings of the run, sha256 of the weights
+    model.safetensors   weights of the networks that act: no replay, optimiser or target network
 
 Nothing that such a folder names is imported when it is read.
 """

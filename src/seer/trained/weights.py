@@ -1,4 +1,4 @@
-"""What training has left of an agent, and the agent that acts with it."""
+"""Weights as a run keeps them, and the agent that acts with them."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from seer.training.load_run import device_to_play_on, fitting, refuse_other_sett
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights of what acts, and how far training was.
+    """Hold the weights of the networks that act, and how far training was.
 
     Attributes:
         decisions: exploring actions so far, on which later ones may depend.
@@ -40,7 +40,7 @@ class Trained:
 
 
 def read_trained(folder: RunFolder, step: int | None) -> Trained:
-    """Return what a run's snapshot of this step holds, or its last checkpoint.
+    """Return the weights of a run's snapshot of this step or, without a step, of its last checkpoint.
 
     Raises:
         SettingError: the run keeps no weights of the step, or they are damaged.
