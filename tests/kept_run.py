@@ -1,6 +1,5 @@
 """Run folders of agents that nobody trained, written as a run writes them."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -40,9 +39,9 @@ def make_module() -> nn.Module:
 
 def keep_run(folder: Path, agent: str, *flags: str, phase: Phase = Phase.LATENTS, seed: int = 7) -> Agent[Any]:
     """Write the folder of a run that stands at `STEP`, and return its agent."""
-    config = config_of(["--agent", agent, *FLAGS[agent], *SMALL, *flags])
+    config = config_of(["--agent", agent, *FLAGS[agent], *SMALL, *flags, "--out", str(folder)])
     environment = build_environment(config, training=True)
-    made = build_agent(dataclasses.replace(config, out=str(folder)), environment, torch.device("cpu"), [seed, 1, 2, 3])
+    made = build_agent(config, environment, torch.device("cpu"), [seed, 1, 2, 3])
     if phase is not Phase.FRAMES:
         made.freeze(phase)
     made.decisions = STEP

@@ -40,6 +40,7 @@ def test_a_folder_acts_as_the_run_does_bit_for_bit_where_its_environment_is_miss
     agent = seer.load(run)
     assert command("card", run, "--out", folder) == 0
     shutil.rmtree(run)
+    assert not any(str(tmp_path) in file.read_text() for file in (folder / "config.json", folder / "README.md"))
     content = json.loads((folder / "config.json").read_text())
     content["settings"]["env"] = "nowhere:Gone-v0"
     (folder / "config.json").write_text(json.dumps(content))
@@ -155,6 +156,7 @@ def test_a_card_says_only_what_is_of_its_step(tmp_path: Path) -> None:
     card = (folder / "README.md").read_text()
     assert '"9.00 +/- 3.00"' in card
     assert "never frozen" in card
+    assert "weights are those of step 60 of 200" in card
     assert seer.load(folder).step == 60
     assert command("card", run, "--out", tmp_path / "last") == 0
     card = (tmp_path / "last/README.md").read_text()

@@ -153,14 +153,13 @@ def _interface(facts: CardFacts) -> str:
 
 def _training(facts: CardFacts) -> str:
     command = shlex.join(["seer", "train", *flags_of(facts.config)])
-    cost = "" if facts.cost is None else f"It took {facts.cost:.2f} of the FLOPs of the same run without a freeze.\n"
-    return f"""## Training
-
-```sh
-{command}
-```
-
-On a CPU the same versions and number of threads give the same figures. All settings are in `config.json`. {cost}"""
+    sentences = ["On a CPU the same versions and number of threads give the same figures."]
+    if facts.step != facts.config.steps:
+        sentences.append(f"The weights are those of step {facts.step:,} of {facts.config.steps:,}.")
+    if facts.cost is not None:
+        sentences.append(f"The run took {facts.cost:.2f} of the FLOPs of the same run without a freeze.")
+    sentences.append("All settings are in `config.json`.")
+    return "\n".join(["## Training", "", "```sh", command, "```", "", " ".join(sentences), ""])
 
 
 def _limits(facts: CardFacts) -> str:
