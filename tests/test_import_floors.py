@@ -17,7 +17,7 @@ FLOORS = (
     {"cli", "worker"},
     {"trainer", "dry_run"},
     {"paper"},
-    {"export"},
+    {"export", "trained"},
     {"reporting"},
     {"sweeps"},
     {"training"},

@@ -1,5 +1,6 @@
 """Environments as other people register them; `third_party:Shows-v0` imports this module."""
 
+import random
 from typing import Any
 
 import gymnasium
@@ -40,16 +41,26 @@ class Shows(gymnasium.Env[Any, Any]):
             self._np_random, _ = gymnasium.utils.seeding.np_random(None)
         self.observation_space.seed(int(self.np_random.integers(2**31)))
         self.left = 7
-        return self.observation_space.sample(), {"episode": "a wrapper's"}
+        self.shown = self.observation_space.sample()
+        return self.shown, {"episode": "a wrapper's"}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert action in self.action_space
         self.played.append(action)
         self.left -= 1
-        return self.observation_space.sample(), 1.5, self.left == 0, False, {"episode": "a wrapper's"}
+        self.shown = self.observation_space.sample()
+        return self.shown, 1.5, self.left == 0, False, {"episode": "a wrapper's"}
 
     def render(self) -> NDArray[np.uint8]:
         return self.np_random.integers(256, size=(90, 90, 3), dtype=np.uint8)
+
+
+class Draws(Shows):
+    """Draws from the process's generator while it is made."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.drawn = random.random()
 
 
 class Raises(Shows):
@@ -64,6 +75,7 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "Unrepeatable-v0": {"repeatable": False},
     "Box-v0": {"actions": spaces.Box(np.array([[-3.0], [0.0]], np.float32), np.array([[5.0], [1.0]], np.float32))},
     "Cameras-v0": {"observations": spaces.Dict({"left": BOX, "right": BOX, "speed": UNBOUNDED})},
+    "Mask-v0": {"observations": spaces.Box(0, 1, (100, 120, 1), np.uint8)},
     "Camera-v0": {"observations": spaces.Dict({"front": BOX, "speed": UNBOUNDED})},
     "Float-v0": {"observations": spaces.Box(0, 1, (64, 64, 3), np.float32)},
     "Unbounded-v0": {"actions": UNBOUNDED},
@@ -73,4 +85,5 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
 }
 for name, options in ENVIRONMENTS.items():
     gymnasium.register(f"{name}", Shows, kwargs=options)
+gymnasium.register("Draws-v0", Draws)
 gymnasium.register("Raises-v0", Raises)

@@ -9,6 +9,8 @@ For a training loop of your own: `make_replay`, `FreezableEncoder`, and `FlopsLe
 freeze, from scores and `linear_cka` given as `StepMetrics`; a `FreezeRule` of your own can decide instead.
 `examples/dqn.py` is a whole DQN made of them.
 
+`load` gives the agent of a run, to act and encode in Python.
+
 Importing this package loads nothing else; a name loads its module when it is first used.
 """
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     )
     from seer.replay.make import make_replay
     from seer.replay.vector_steps import VectorSteps
+    from seer.trained.agent import TrainedAgent
+    from seer.trained.load import load
 
 _HOMES = {
     "errors": ("SettingError",),
@@ -62,6 +66,8 @@ _HOMES = {
     "replay.make": ("make_replay",),
     "replay.vector_steps": ("VectorSteps",),
     "core.similarity": ("Covariances", "linear_cka"),
+    "trained.agent": ("TrainedAgent",),
+    "trained.load": ("load",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -86,6 +92,7 @@ __all__ = [
     "RowFormat",
     "SettingError",
     "StepMetrics",
+    "TrainedAgent",
     "Transcoding",
     "Uniform",
     "VectorSteps",
@@ -93,6 +100,7 @@ __all__ = [
     "cost_of",
     "count_multiply_adds",
     "linear_cka",
+    "load",
     "load_module",
     "make_replay",
 ]

@@ -68,8 +68,8 @@ def make_app(agent: str = Config.agent, shown: Config | None = None) -> App:
         default_parameter=FLAGS_OF_COMMANDS,
     )
     commands: dict[str, Callable[..., None]] = {
-        "train": train, "resume": resume, "eval": evaluate, "export": export, "sweep": sweep, "reproduce": reproduce,
-        "plot": plot, "report": report, "flops": flops, "memory": memory,
+        "train": train, "resume": resume, "eval": evaluate, "export": export, "card": card,
+        "sweep": sweep, "reproduce": reproduce, "plot": plot, "report": report, "flops": flops, "memory": memory,
     }  # fmt: skip
     for place, (name, each) in enumerate(commands.items()):
         app.command(with_settings(each, agent, shown) if name in OF_A_RUN else each, name=name, sort_key=place)
@@ -164,6 +164,29 @@ def export(folder: Path, /, *, onnx: bool = False, out: Path | None = None, obse
     from seer.export.run import export_run
 
     export_run(folder, onnx=onnx, out=out, observations=observations)
+
+
+def card(
+    folder: Path,
+    /,
+    *,
+    out: Path,
+    step: int | None = None,
+    license: str = "mit",  # noqa: A002
+    author: str = "the author of this agent",
+) -> None:
+    """Write a run's agent as a folder to share, such as on Hugging Face: weights, settings, model card, licence.
+
+    Args:
+        folder: Run folder.
+        out: Folder to write; must not exist.
+        step: Of one of the run's snapshots. Default: the last checkpoint's.
+        license: Of the weights: mit, apache-2.0, cc-by-4.0 or cc0-1.0.
+        author: Whose the weights are, for LICENSE.
+    """
+    from seer.trained.card import write_card
+
+    write_card(folder, out=out, step=step, license=license, author=author)
 
 
 def sweep(

@@ -99,6 +99,19 @@ def test_actions_reach_the_bounds_of_each_actuator_and_pass_where_there_are_none
     assert lqr._control.physics.control() == [0.5]
 
 
+def test_own_actions_move_a_task_as_those_they_stand_for() -> None:
+    usual, own = make("quadruped-walk", action_repeat=2), make("quadruped-walk", action_repeat=2)
+    own.take_own_actions()
+    spec = own._control.action_spec()
+    assert own.action_space == gymnasium.spaces.Box(spec.minimum, spec.maximum, dtype=np.float64)
+    action = np.random.default_rng(0).uniform(-1, 1, 12).astype(np.float32)
+    for environment, given in ((usual, action), (own, usual.translation(action))):
+        environment.restart(seed=1)
+        environment.advance(given)
+    states = [environment._control.physics.get_state() for environment in (usual, own)]
+    assert np.array_equal(*states)
+
+
 def test_the_time_limit_truncates_also_within_an_action_repeat() -> None:
     environment = make(action_repeat=300)
     environment.reset(seed=0)

@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from seer.envs.actions import ActionTranslation
 from seer.envs.timeout import at_most
 from seer.errors import RunError, SettingError
 
@@ -44,7 +45,9 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         action_space: what `step` accepts.
         time_limit: seconds that a start or a step may take.
         max_episode_steps: agent steps after which an episode is truncated; None leaves that to the simulator.
+        translation: from the actions of `action_space` to the simulator's own.
         preparation: how a frame is made of the simulator's picture, for programs that make frames elsewhere.
+        picture_bounds: least and greatest value of its pictures' pixels, which frames show as 0 and 255.
         question: a line that asks what its pictures' axes mean, where they don't tell; otherwise None.
         is_lost: `load_state_dict` couldn't bring the simulator back: its last pictures are there, its episode isn't.
 
@@ -58,15 +61,24 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     time_limit: float = 300.0
     max_episode_steps: int | None = None
     preparation = "as the environment gives it"
+    picture_bounds: tuple[int, int] = (0, 255)
     question: str | None = None
 
     def __init__(
-        self, frame_shape: tuple[int, int, int], *, stack: int, action_repeat: int, action_space: gymnasium.Space[Any]
+        self,
+        frame_shape: tuple[int, int, int],
+        *,
+        stack: int,
+        action_repeat: int,
+        action_space: gymnasium.Space[Any],
+        translation: ActionTranslation | None = None,
     ) -> None:
         self.frame_shape = frame_shape
         self.stack = stack
         self.action_repeat = action_repeat
         self.action_space = action_space
+        self.translation = translation or ActionTranslation(action_space)  # type: ignore[arg-type]
+        self._takes_own_actions = False
         self.observation_space = gymnasium.spaces.Box(0, 255, (stack, *frame_shape), np.uint8)
         self._frames: Pixels = np.zeros((stack, *frame_shape), np.uint8)
         self._drawing: Drawing | None = None  # the newest frame, as long as it isn't in the stack
@@ -172,7 +184,15 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         Of a Discrete space `first`, the action that 0 stands for; of a Box the bounds `low` and `high`, in the shape of
         the simulator's actions, which -1 and 1 stand for.
         """
-        return own_actions_of(self.action_space)
+        return self.translation.bounds()
+
+    def take_own_actions(self) -> None:
+        """Let `step` take the simulator's own actions from now on, as `seer.load`'s agents give them."""
+        self.action_space, self._takes_own_actions = self.translation.space, True
+
+    def _own_action(self, action: Any) -> Any:
+        """Return what the simulator takes for an action that was given to `step`."""
+        return action if self._takes_own_actions else self.translation(action)
 
     def observe(self) -> Pixels:
         """Return the observation, uint8 [S, C, H, W]; waits for its newest frame if that is still being drawn."""
@@ -250,11 +270,3 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
                 raise
             cause = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
             raise RunError(f"the environment failed in {call}: {' '.join(cause.split())}") from error
-
-
-def own_actions_of(space: gymnasium.Space[Any]) -> dict[str, Any]:
-    """Return the simulator's actions for an agent's 0, or for its -1 and 1; see `PixelEnvironment.own_actions`."""
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return {"first": int(space.start)}
-    assert isinstance(space, gymnasium.spaces.Box)
-    return {"low": space.low.tolist(), "high": space.high.tolist()}

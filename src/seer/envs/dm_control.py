@@ -16,6 +16,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from seer.envs.actions import ActionTranslation
 from seer.envs.base import Drawing, Info, PixelEnvironment, Pixels, State
 from seer.envs.ids import did_you_mean
 from seer.envs.rendering import Renderer, choose_backend, shared_renderer
@@ -61,9 +62,9 @@ class DMControlEnvironment(PixelEnvironment):
         spec = self._control.action_spec()
         bounded = np.abs([spec.minimum, spec.maximum]).max(axis=0) < 1e9  # MuJoCo writes 1e10 for "no bound"
         low, high = np.where(bounded, spec.minimum, -1.0), np.where(bounded, spec.maximum, 1.0)
-        self._center, self._half_range = (low + high) / 2, (high - low) / 2
-        actions = gymnasium.spaces.Box(-1.0, 1.0, spec.shape, np.float32)
-        super().__init__((3, image_size, image_size), stack=stack, action_repeat=action_repeat, action_space=actions)
+        translation = ActionTranslation(gymnasium.spaces.Box(low, high, spec.shape, np.float64))
+        actions: dict[str, Any] = {"action_space": translation.agent_space, "translation": translation}
+        super().__init__((3, image_size, image_size), stack=stack, action_repeat=action_repeat, **actions)
         seconds = self._control.control_timestep() * action_repeat
         self.metadata = self.metadata | {"render_fps": max(1, round(1 / seconds))}
         self._image_size = image_size
@@ -72,11 +73,6 @@ class DMControlEnvironment(PixelEnvironment):
     def introduction(self) -> list[str]:
         """Return a line about the backend that draws."""
         return [str(choose_backend())]
-
-    def own_actions(self) -> dict[str, Any]:
-        """Return the bounds of each actuator, 1 where it has none."""
-        low, high = self._center - self._half_range, self._center + self._half_range
-        return {"low": low.tolist(), "high": high.tolist()}
 
     def render(self) -> Pixels:
         """Return the present picture, RGB uint8 [256, 256, 3]."""
@@ -94,7 +90,7 @@ class DMControlEnvironment(PixelEnvironment):
         return self._draw(self._image_size), {}
 
     def _advance(self, action: Any) -> tuple[Drawing, float, bool, bool, Info]:
-        control = self._center + self._half_range * np.asarray(action, np.float64)
+        control = self._own_action(action)
         reward = 0.0
         for _ in range(self.action_repeat):
             moment = self._control.step(control)

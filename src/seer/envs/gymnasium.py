@@ -5,7 +5,6 @@ squeezed to a square by area, as `AtariPreprocessing` does. Rewards stay as they
 """
 
 import zlib
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,8 +12,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from seer.envs.actions import ActionTranslation
 from seer.envs.backends import Backend, choose_mujoco_backend
-from seer.envs.base import Info, PixelEnvironment, Pixels, State, own_actions_of
+from seer.envs.base import Info, PixelEnvironment, Pixels, State
 from seer.envs.ids import atari_note, make
 from seer.envs.pictures import ALL_VALUES, as_picture, observed_view, rendered_view, scaled
 from seer.envs.randomness import SharedRandomness
@@ -67,17 +67,18 @@ class GymnasiumEnvironment(PixelEnvironment):
         self._env_id = env_id
         self._env = make(env_id, render_mode="rgb_array" if render_pixels else None)
         self.spec = self._env.spec
-        action_space, self._translate = _translated(self._env.action_space, env_id)
+        translation = _translation(self._env.action_space, env_id)
         is_mujoco = render_pixels and hasattr(self._env.unwrapped, "mujoco_renderer")
         self.backend: Backend | None = choose_mujoco_backend() if is_mujoco else None
         view = rendered_view(self._env, env_id) if render_pixels else observed_view(self._env, env_id, image_key)
-        self._show, self._bounds, self.question = view.find, view.bounds, view.question
+        self._show, self.picture_bounds, self.question = view.find, view.bounds, view.question
         height, width, shown = view.shape
         if channels == "rgb" and shown == 1:
             raise SettingError(f"--image-channels rgb: the pictures of {env_id} are grey; leave it out")
         count = 1 if channels == "grey" else shown
         shape = (count, image_size, image_size)
-        super().__init__(shape, stack=stack, action_repeat=action_repeat, action_space=action_space)
+        options: dict[str, Any] = {"action_space": translation.agent_space, "translation": translation}
+        super().__init__(shape, stack=stack, action_repeat=action_repeat, **options)
         self.account = (
             f"Sees {view.what}, {width}x{height}, as {image_size}x{image_size} {'grey' if count == 1 else 'RGB'}; "
             f"acts in {self._env.action_space}"
@@ -107,10 +108,6 @@ class GymnasiumEnvironment(PixelEnvironment):
         limits = [self.max_episode_steps, *(self._env.get_wrapper_attr(name) for name in names)]
         return any(limit not in (None, float("inf")) for limit in limits)
 
-    def own_actions(self) -> dict[str, Any]:
-        """Return the environment's own actions for the agent's 0, or for its -1 and 1."""
-        return own_actions_of(self._env.action_space)
-
     def render(self) -> Pixels:
         """Return the present picture as the environment gives it, RGB uint8 [height, width, 3]."""
         return np.broadcast_to(self._picture, (*self._picture.shape[:2], 3))
@@ -132,10 +129,10 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     def _advance(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
         self._actions.append(np.array(action, self.action_space.dtype))
-        translated, score = self._translate(action), 0.0
+        own, score = self._own_action(action), 0.0
         with self._shared.used():
             for _ in range(self.action_repeat):
-                observation, reward, terminated, truncated, info = self._env.step(translated)
+                observation, reward, terminated, truncated, info = self._env.step(own)
                 score += float(reward)
                 if terminated or truncated:
                     break
@@ -144,7 +141,7 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     def _frame(self, observation: Any, reward: float) -> Pixels:
         """Return the newest frame, uint8 [C, H, W]."""
-        self._picture = as_picture(self._show(observation), self._bounds)
+        self._picture = as_picture(self._show(observation), self.picture_bounds)
         frame = scaled(self._picture, self.frame_shape)
         self._checksum = zlib.crc32(np.float64(reward).tobytes(), zlib.crc32(frame.tobytes(), self._checksum))
         return frame
@@ -187,31 +184,28 @@ def is_discrete(env_id: str) -> bool:
         SettingError: it can't be made, or its actions are neither Discrete nor bounded numbers.
     """
     env = make(env_id)
-    space, _ = _translated(env.action_space, env_id)
+    translation = _translation(env.action_space, env_id)
     env.close()
-    return isinstance(space, spaces.Discrete)
+    return isinstance(translation.space, spaces.Discrete)
 
 
-def _translated(space: spaces.Space[Any], env_id: str) -> tuple[spaces.Space[Any], Callable[[Any], Any]]:
-    """Return an agent's actions, 0 to n - 1 or a vector in [-1, 1], and a function from them to the environment's."""
+def _translation(space: spaces.Space[Any], env_id: str) -> ActionTranslation:
+    """Return the translation of an agent's action to the environment's.
+
+    Raises:
+        SettingError: no agent has such actions.
+    """
     match space:
         case spaces.Discrete():
-            start = int(space.start)
-            return spaces.Discrete(int(space.n)), lambda action: int(action) + start
+            return ActionTranslation(space)
         case spaces.Box() if space.dtype.kind == "f" and space.low.size:
-            size, dtype = space.low.size, space.dtype
             low, high = space.low.astype(np.float64), space.high.astype(np.float64)
             if max(abs(low).max(), abs(high).max()) > UNBOUNDED:
                 raise SettingError(
                     f"--env {env_id}: its actions {space} have no bounds, which SAC and CURL need: "
                     "register it with gymnasium.wrappers.ClipAction or bounds of its own"
                 )
-
-            def scaled(action: NDArray[np.floating]) -> NDArray[Any]:
-                moved = low + (np.asarray(action, np.float64).reshape(low.shape) + 1) / 2 * (high - low)
-                return np.clip(moved, low, high).astype(dtype)
-
-            return spaces.Box(-1.0, 1.0, (size,), np.float32), scaled
+            return ActionTranslation(space, from_centre=False)
     raise SettingError(f"--env {env_id}: its actions {space} are neither Discrete nor a Box of floating-point numbers")
 
 

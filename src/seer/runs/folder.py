@@ -31,6 +31,9 @@ on another kind of device other random numbers are drawn as well."""
 AUTOMATIC = frozenset({"freeze.similarity", "freeze.patience", "freeze.earliest", "freeze.latest"})
 """Settings that only freeze rules read that find the step on the way."""
 
+SHARED_FORMAT = "seer-agent"
+"""What `config.json` says in the folder of an agent that `seer card` wrote, which is no run."""
+
 LOCK_TIMEOUT = 1.0
 """Seconds for which a process that wants to write a run waits for its lock."""
 
@@ -100,6 +103,11 @@ class RunFolder:
             write_atomically(self.path / CONFIG_FILE, text)
         except OSError as error:
             raise SettingError(f"{self.path / CONFIG_FILE} can't be written ({error.strerror}): make room") from error
+
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether it is the folder of an agent that `seer card` wrote."""
+        return self.config.get("format") == SHARED_FORMAT
 
     @property
     def checkpoints(self) -> Path:

@@ -34,7 +34,7 @@ def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[
     use_threads(config)
     seed_shared(config.seed % 2**32)
     environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, _device_to_play_on(config))
+    agent = build_agent(config, environment, device_to_play_on(config))
     checkpoint = latest_checkpoint(folder.checkpoints)
     state = load_checkpoint(checkpoint)
     with fitting(checkpoint):
@@ -43,7 +43,7 @@ def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[
     return agent, environment
 
 
-def _device_to_play_on(config: Config) -> torch.device:
+def device_to_play_on(config: Config) -> torch.device:
     """Return the run's device, or the best that this machine has in its place."""
     try:
         return pick_device(config.device)
@@ -84,6 +84,8 @@ def config_of(folder: RunFolder) -> Config:
     Raises:
         SettingError: this version can't work with them.
     """
+    if folder.is_shared:
+        raise SettingError(f"{folder.path} is an agent that seer card wrote, no run: read it by seer.load")
     try:
         return validate(config_from_json(folder.config), new=False)
     except (TypeError, AttributeError) as error:

@@ -1,0 +1,1 @@
+"""Trained agents in Python, and folders to share them (docs/trained_agents.md)."""
