@@ -15,7 +15,7 @@ from pathlib import Path
 from commands import reference
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
+DOCS, README = ROOT / "docs", ROOT / "README.md"
 COMMANDS = "<!-- commands -->"
 PAGES = (".css", ".md", ".png", ".svg")
 CODE = {".csv": "text", ".json": "json", ".jsonl": "json", ".py": "python", ".toml": "toml"}
@@ -25,7 +25,7 @@ LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
 
 def copy_pages(folder: Path) -> None:
     """Copy docs/ and all that it links to into an empty folder."""
-    left, done = [file for file in DOCS.rglob("*") if file.suffix in PAGES], set[Path]()
+    left, done = [file for file in DOCS.rglob("*") if file.suffix in PAGES], {README}  # the site has index.md
     while left:
         file = left.pop()
         if file in done:
@@ -48,7 +48,7 @@ def copy_pages(folder: Path) -> None:
 
 def place(file: Path) -> Path:
     """Return where a file of the repository lies among the pages."""
-    if file == ROOT / "README.md":
+    if file == README:
         return Path("index.md")
     path = file.relative_to(DOCS if file.is_relative_to(DOCS) else ROOT)
     return path.with_name(f"{path.name}.md") if path.suffix in CODE else path
