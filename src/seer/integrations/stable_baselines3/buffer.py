@@ -18,7 +18,13 @@ from torch import Tensor
 from seer.core.rows import Progress
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3.extractors import FrozenExtractors, StoredFeatures, features_row
-from seer.integrations.stable_baselines3.packing import Observation, ObservationPacker, complete_last, has_image
+from seer.integrations.stable_baselines3.packing import (
+    Observation,
+    ObservationPacker,
+    complete_last,
+    has_image,
+    refuse_actions,
+)
 from seer.integrations.stable_baselines3.transition_replay import TransitionReplay
 from seer.replay import MultiEnvReplay, RowFormat, Transcoding
 
@@ -189,6 +195,10 @@ class SeerReplayBuffer(ReplayBuffer):
         """Store one step of every environment, as SB3 calls it."""
         replay = self._ready()
         now, following = replay.packer.pack(obs), replay.packer.pack(next_obs)  # [E, S, R]
+        given = {len(now), len(following), np.size(reward), np.size(done), len(infos)}
+        if given != {self.n_envs}:
+            raise SettingError(f"add() takes a step of each of the {self.n_envs} environments, not {sorted(given)}")
+        refuse_actions(self.action_space, action)
         action = np.array(action, self._maybe_cast_dtype(self.action_space.dtype)).reshape(self.n_envs, self.action_dim)
         cut = [self.handle_timeout_termination and bool(info.get("TimeLimit.truncated", False)) for info in infos]
         truncated = np.array(cut)
@@ -263,7 +273,10 @@ class SeerReplayBuffer(ReplayBuffer):
 
     def _ready(self) -> TransitionReplay:
         if self._replay is None or (self.holds_latents and self._extractors is None):
-            raise SettingError("SeerReplayBuffer works with its callback: pass callback=SeerCallback(...) to learn()")
+            raise SettingError(
+                "SeerReplayBuffer works with its callback: pass callback=SeerCallback(...) to learn(), and to add or "
+                "sample steps before that call its init_callback(model) first"
+            )
         return self._replay
 
     @property

@@ -1,22 +1,20 @@
 """The freeze as a callback of Stable-Baselines3."""
 
 import time
-from collections.abc import Iterator
 from numbers import Integral
 from typing import Literal, get_args
 
-import gymnasium
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecMonitor
 
-from seer.core.freeze_rules import FreezeRule, StepMetrics, parse_freeze_at
+from seer.core.freeze_rules import FreezeRule, parse_freeze_at
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut, Layers, choose_cut
+from seer.integrations.stable_baselines3.decision import DECISIONS, FreezeDecision
+from seer.integrations.stable_baselines3.environments import find_frame_stack, has_monitor
 from seer.integrations.stable_baselines3.extractors import features_row, freeze, frozen_extractors, online_networks
-from seer.integrations.stable_baselines3.feature_stability import FeatureStability, num_observations
+from seer.integrations.stable_baselines3.feature_stability import num_observations
 from seer.integrations.stable_baselines3.subclass_check import check_subclass
 from seer.replay import Transcoding
 
@@ -29,6 +27,8 @@ class SeerCallback(BaseCallback):
     """Freezes the policy's features extractors and turns the replay into their features (SEER, algorithm 1).
 
     A model that was saved after its freeze is frozen again, with the same extractors, when it goes on learning.
+    `learn` may be called again with this callback or a new one of the same settings: the decision goes on where it was.
+    To add steps to the buffer before `learn`, call `init_callback(model)` first.
 
     Args:
         freeze_at: the step of the freeze, counted as SB3 counts `num_timesteps`, over all environments; 0 is before
@@ -69,11 +69,12 @@ class SeerCallback(BaseCallback):
         self.freeze_at, self.freeze_layers, self.latent_dtype = freeze_at, freeze_layers, latent_dtype
         self.probe_every = probe_every
         self._settings = {"threshold": similarity, "patience": patience, "earliest": earliest, "latest": latest}
-        self._rule: FreezeRule | None = None
-        self._decides_for: object = None
-        self._stability = FeatureStability()
-        self._probed_at = self._learnt = 0  # timesteps and updates at the last comparison
+        self._decision: FreezeDecision | None = None
         self._said = 0.0
+
+    @property
+    def _rule(self) -> FreezeRule | None:
+        return None if self._decision is None else self._decision.rule
 
     def _init_callback(self) -> None:
         model, buffer = self._checked()
@@ -88,22 +89,35 @@ class SeerCallback(BaseCallback):
             raise SettingError(
                 "the replay buffer holds features but this model was never frozen: load the one saved with it"
             )
-        elif self._rule is None or self._decides_for is not model or model.num_timesteps < self._probed_at:
-            self._rule, self._decides_for = self._make_rule(model), model
-            self._stability, self._probed_at, self._learnt = FeatureStability(), 0, 0
+        else:
+            self._decision = DECISIONS[model] = self._decide(model)
 
     def _on_training_start(self) -> None:
         self._freeze_if_due()
 
     def _on_step(self) -> bool:
         if frozen_at(self.model) is None:
-            self._observe()
+            assert self._decision is not None
+            self._decision.observe(self.model, self._cut(), self.locals["infos"])  # type: ignore[arg-type]
             self._freeze_if_due()
         return True
 
     def _on_training_end(self) -> None:
         if frozen_at(self.model) is None and self._rule is not None:
             self._say(f"not frozen by step {self.num_timesteps}: {self._rule.reason}")
+
+    def _decide(self, model: OffPolicyAlgorithm) -> FreezeDecision:
+        """Return the decision that an earlier call of `learn` has come to so far, or begin anew."""
+        if self._choice.rule is not None and not has_monitor(self.training_env):
+            raise SettingError(
+                f"freeze_at={self.freeze_at!r} needs the scores of games: wrap the environment in Monitor"
+            )
+        settings, earlier = (self.freeze_at, self.probe_every, self._settings), DECISIONS.get(model)
+        if earlier is not None and earlier.settings == settings:
+            if model.num_timesteps >= earlier.step:
+                return earlier
+            self._say("steps are counted anew, also those until the freeze: reset_num_timesteps=False counts on")
+        return FreezeDecision(self._make_rule(model), settings, self.probe_every)
 
     def _make_rule(self, model: OffPolicyAlgorithm) -> FreezeRule:
         """Return the rule that decides the step, or refuse it where it can't."""
@@ -112,8 +126,6 @@ class SeerCallback(BaseCallback):
             self._refuse_untrained("freeze_at", self._choice.step or 0, model)
             return rule
         asked = f"freeze_at={self.freeze_at!r}"
-        if not has_monitor(self.training_env):
-            raise SettingError(f"{asked} needs the scores of games: wrap the environment in Monitor")
         self._refuse_untrained("latest", int(self._settings["latest"] or 0), model)
         needed, rows = num_observations(model.policy, self._cut()), self._buffer.buffer_size * model.n_envs
         if rule.compares_features and rows < needed:
@@ -133,51 +145,27 @@ class SeerCallback(BaseCallback):
         if frozen_at(self.model) is None and self._rule is not None and self._rule.is_due(self.num_timesteps):
             self._freeze()
 
-    def _observe(self) -> None:
-        """Tell the freeze rule what this step brought."""
-        rule = self._rule
-        assert rule is not None
-        logged = self.logger.name_to_value.items()
-        rule.on_step(
-            StepMetrics(
-                step=self.num_timesteps,
-                updates=self.model._n_updates,
-                episode_returns=[float(info["episode"]["r"]) for info in self.locals["infos"] if "episode" in info],
-                losses={name.removeprefix("train/"): value for name, value in logged if name.startswith("train/")},
-                cka=self._compare_features() if rule.compares_features else None,
-            )
-        )
-
-    def _compare_features(self) -> float | None:
-        """Return how alike the features are to those of the last comparison, at every `probe_every` steps."""
-        is_due = self.num_timesteps // self.probe_every > self._probed_at // self.probe_every
-        if not is_due or self.model._n_updates == self._learnt:
-            return None
-        self._probed_at, self._learnt = self.num_timesteps, self.model._n_updates
-        similarity = self._stability.compare(self.model.policy, self._buffer, self._cut(), span=self.probe_every)
-        if similarity is not None:
-            self.logger.record("seer/similarity", similarity)
-        return similarity
-
     def _freeze(self) -> None:
         """Carry out the freeze, or what is left of it after loading."""
-        buffer = self._buffer
-        cut = self._cut()
-        extractors = frozen_extractors(self.model.policy) or freeze(self.model.policy, cut)
-        self._stability = FeatureStability()
-        step = frozen_at(self.model)
+        model, buffer, cut = self.model, self._buffer, self._cut()
+        assert isinstance(model, OffPolicyAlgorithm)
+        extractors = frozen_extractors(model.policy) or freeze(model.policy, cut)
+        if (decision := DECISIONS.pop(model, None)) is not None:
+            decision.finish()
+        step = frozen_at(model)
         if step is None:
-            step = self.model.seer_frozen_at = self.model.num_timesteps  # type: ignore[attr-defined]  # SB3 saves both
-            self.model.seer_frozen_layers = cut.layers  # type: ignore[attr-defined]
+            step = model.seer_frozen_at = model.num_timesteps  # type: ignore[attr-defined]  # SB3 saves both
+            model.seer_frozen_layers = cut.layers  # type: ignore[attr-defined]
         if buffer.holds_latents:
             buffer.attach(extractors)
             return
         self._said = time.monotonic()
         result = buffer.freeze(extractors, self.latent_dtype, self._progress)
         self._say(describe_freeze(result, buffer, cut, step))
-        self.logger.record("seer/frozen_at", step)
-        self.logger.record("seer/replay_bytes", buffer.num_bytes)
-        self.logger.record("seer/replay_rows", result.capacity_after)
+        figures = {"frozen_at": step, "replay_bytes": buffer.num_bytes, "replay_rows": result.capacity_after}
+        if hasattr(model, "_logger"):  # before `learn` there is none
+            for name, figure in figures.items():
+                self.logger.record(f"seer/{name}", figure)
 
     def _progress(self, done: int, total: int) -> None:
         if time.monotonic() - self._said > PROGRESS_SECONDS:
@@ -262,28 +250,6 @@ def _is_int(value: object) -> bool:
 def frozen_at(model: object) -> int | None:
     """Return the step at which a model was frozen, also one that was saved and loaded since."""
     return getattr(model, "seer_frozen_at", None)
-
-
-def find_frame_stack(environment: VecEnv) -> int:
-    """Return how many frames an observation is a stack of, if a wrapper of SB3's or Gymnasium's says so; else 1."""
-    for wrapper in _wrappers(environment):
-        if isinstance(wrapper, VecFrameStack):
-            return wrapper.stacked_obs.n_stack
-    if all(environment.env_is_wrapped(gymnasium.wrappers.FrameStackObservation)):
-        return int(environment.get_attr("stack_size")[0])
-    return 1
-
-
-def has_monitor(environment: VecEnv) -> bool:
-    """Return whether the scores of games are reported."""
-    is_monitored = any(isinstance(wrapper, VecMonitor) for wrapper in _wrappers(environment))
-    return is_monitored or all(environment.env_is_wrapped(Monitor))
-
-
-def _wrappers(environment: VecEnv) -> Iterator[VecEnvWrapper]:
-    while isinstance(environment, VecEnvWrapper):
-        yield environment
-        environment = environment.venv
 
 
 def describe_freeze(result: Transcoding, buffer: SeerReplayBuffer, cut: Cut, step: int) -> str:

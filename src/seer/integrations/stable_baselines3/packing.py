@@ -19,6 +19,8 @@ from seer.replay import RowFormat
 
 Observation = Any
 """Of SB3: an array or tensor [E, *space.shape], or a dict of them."""
+ROUNDING = 0.01
+"""How far beyond 1 a scaled action may be: where a Box is narrow and far from 0, float32 is coarse."""
 Packed = NDArray[np.uint8]
 """Observations as bytes, [E, S, R], or one of them, [S, R]."""
 
@@ -75,8 +77,9 @@ class ObservationPacker:
             whole = (self.stack * part.shape[0], *part.shape[1:])
             if array.ndim > 1 and array.shape[1:] != whole:  # of one axis: E numbers of a Discrete space
                 raise SettingError(
-                    f"observations to store have shape {array.shape[1:]}, the model's are {whole}: VecNormalize hides "
-                    "the wrapper that puts channels first, so wrap VecNormalize(VecTransposeImage(...), norm_obs=False)"
+                    f"observations to store have shape {array.shape[1:]}, the model's are {whole}: add those of "
+                    "model.get_env(); VecNormalize hides the wrapper that puts channels first, so wrap "
+                    "VecNormalize(VecTransposeImage(...), norm_obs=False)"
                 )
             if part.dtype.kind == "f" and not np.isfinite(array).all():
                 raise SettingError(f"{part.name} has numbers that aren't finite: nothing can be learnt from them")
@@ -97,6 +100,26 @@ class ObservationPacker:
             values = own.view(_torch_dtype(part.dtype))
             unpacked[part.key] = values.view(len(rows), self.stack * part.shape[0], *part.shape[1:])
         return unpacked if self.is_dict else unpacked[None]
+
+
+def refuse_actions(space: spaces.Space[Any], actions: NDArray[Any]) -> None:
+    """Refuse actions that aren't of the space; those of a Box are scaled to [-1, 1], as SB3 stores them.
+
+    Raises:
+        SettingError: one isn't.
+    """
+    actions = np.asarray(actions)
+    if isinstance(space, spaces.Discrete):
+        choices = actions - space.start
+        if not ((choices >= 0) & (choices < space.n) & (choices % 1 == 0)).all():
+            raise SettingError(
+                f"actions to store are {actions.tolist()}: the space has {space.start} to {space.start + space.n - 1}"
+            )
+    if isinstance(space, spaces.Box) and not (np.abs(actions) <= 1 + ROUNDING).all():
+        raise SettingError(
+            f"actions to store are {actions.tolist()}, but Stable-Baselines3 stores them scaled to [-1, 1]: give "
+            "model.policy.scale_action(action)"
+        )
 
 
 def complete_last(
