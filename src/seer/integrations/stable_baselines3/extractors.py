@@ -153,7 +153,8 @@ def online_networks(policy: nn.Module) -> list[BaseModel]:
     if not any(network.features_extractor.state_dict() for network in found):  # type: ignore[union-attr]
         name = type(policy).__name__
         raise SettingError(
-            f"{name} has no features extractor with weights to freeze: use CnnPolicy or MultiInputPolicy"
+            f"{name} has no features extractor with weights to freeze: use CnnPolicy, or MultiInputPolicy with a "
+            "picture that Stable-Baselines3 takes for one, uint8 from 0 to 255"
         )
     return found
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,6 +16,7 @@ from seer.errors import SettingError
 from seer.integrations.stable_baselines3.packing import ObservationPacker, Packed
 from seer.integrations.stable_baselines3.transition_writer import EncodeOne, TransitionWriter
 from seer.replay import MemoryBlock, MultiEnvReplay, Replay, RowFormat, Uniform
+from seer.system_info import free_bytes
 
 
 class Transitions(NamedTuple):
@@ -143,7 +143,7 @@ def allocate(rows: int, row_bytes: int, num_envs: int) -> list[MemoryBlock]:
     Raises:
         SettingError: the system refuses.
     """
-    total, free = rows * row_bytes * num_envs, int(psutil.virtual_memory().available)
+    total, free = rows * row_bytes * num_envs, free_bytes()
     said = (
         f"buffer_size is {rows * num_envs:,}, which takes {total / 1e9:,.1f} GB in rows of {row_bytes:,} bytes, but "
         f"{free / 1e9:.1f} GB are free: give at most {free // row_bytes:,}"
