@@ -101,3 +101,11 @@ def test_a_buffer_larger_than_what_is_played_takes_only_what_is_written_to() -> 
     assert large - PICTURE.low.size < buffer.num_bytes <= large
     taken = process.memory_info().rss - before
     assert taken < 0.1 * large
+
+
+def test_a_picture_that_stable_baselines3_flattens_has_nothing_to_freeze_and_the_remedy_says_why() -> None:
+    space = spaces.Dict(p=spaces.Box(0, 1, (36, 36, 1), np.uint8), j=JOINTS)
+    with pytest.raises(
+        SettingError, match=r"MultiInputPolicy with a picture that .* takes for one, uint8 from 0 to 255"
+    ):
+        learner(counted(space=space)).learn(30, callback=quiet(20))
