@@ -27,6 +27,7 @@ SHORTER = {  # numbers of a page's code, for a test
     "docs/quick_start/stable_baselines3.md": {"1_000_000": "150", "100_000": "400", "50_000": "120"},
     "docs/quick_start/own_loop.md": {"10_000": "90", "5_000": "60", "1_000": "40", "range(1000)": "range(10)"},
 }
+ELSEWHERE = {"docs/trained_agents.md": "tests/trained/test_page.py"}  # pages whose code runs there, on a run
 SHORTER["README.md"] = SHORTER["docs/quick_start/stable_baselines3.md"]
 
 
@@ -98,7 +99,9 @@ def test_code_of_a_page_runs(
     for number, less in SHORTER.get(page, {}).items():
         source = re.sub(rf"(?<![\d_]){re.escape(number)}(?![\d_])", less, source)
     compiled = compile(source, page, "exec")
-    if not is_fragment:
+    if page in ELSEWHERE:
+        assert Path(page).name in (ROOT / ELSEWHERE[page]).read_text()
+    elif not is_fragment:
         exec(compiled, {"__name__": "page"})
 
 
