@@ -90,7 +90,11 @@ def flip(folder: Path) -> None:
         (changed(interface__actions__count=4), "doesn't fit config.json"),
         (changed(settings__agent="dreamer"), "--agent 'dreamer' is unknown"),
         (changed(version=2, seer="9.1"), "reads version 1: use seer 9.1"),
-        (changed(settings__freeze__encoder_factory="os:abort"), "would run code"),
+        (
+            changed(settings__freeze__encoder_factory="os:abort"),
+            "--encoder-factory os:abort: an agent with code",
+        ),
+        (changed(settings__agent="this:s"), "--agent this:s: an agent with code of one's own"),
         (changed(interface__stack=10**9), "stack 1000000000"),
         (changed(interface__frame_shape=[1, 44]), "the agent's interface can't be read"),
         (changed(interface__actions={"count": "x"}), "can't be read"),
@@ -110,6 +114,15 @@ def test_what_does_not_fit_is_refused_in_one_line(
         seer.load(folder)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "this" not in sys.modules, "nothing that the folder names is imported"
+
+
+def test_settings_that_only_training_reads_import_nothing(shared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "agent"
+    shutil.copytree(shared, folder)
+    changed(settings__log=["this:s"], settings__freeze__at="this:s", settings__out="this:s")(folder)
+    assert seer.load(folder).step == STEP
+    assert "this" not in sys.modules
 
 
 def test_a_folder_is_no_run_and_names_no_other_step(shared: Path, capsys: Capture) -> None:
@@ -173,7 +186,7 @@ def test_a_card_says_only_what_is_of_its_step(tmp_path: Path) -> None:
         (["--out", "nowhere/agent"], "there is no folder nowhere"),
         ([], "--out"),
         (["--out", "agent", "--step", "7"], "keeps no weights of it"),
-        (["--out", "agent"], "--encoder-factory kept_run:make_module: an agent with a module of one's own"),
+        (["--out", "agent"], "--encoder-factory kept_run:make_module: an agent with code of one's own"),
     ],
 )
 def test_bad_flags_are_one_line_and_leave_nothing(

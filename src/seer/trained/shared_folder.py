@@ -3,7 +3,7 @@
     config.json         format, versions, step, observations and actions, settings of the run, sha256 of the weights
     model.safetensors   weights of the networks that act: no replay, optimiser or target network
 
-Nothing that such a folder names is imported when it is read.
+No module that such a folder names is imported when it is read; agents of installed packages are found by their names.
 """
 
 import dataclasses
@@ -34,10 +34,10 @@ def write_shared(folder: Path, config: Config, interface: Interface, trained: Tr
     """Write both files.
 
     Raises:
-        SettingError: the encoder is a module of the user's own, whose code wouldn't be in the folder.
+        SettingError: agent or encoder are the user's own, whose code wouldn't be in the folder.
         OSError: the disk is full or forbidden.
     """
-    _refuse_own_module(config)
+    _refuse_own_code(config.agent, config.freeze.encoder_factory)
     weights = write_blocks(folder / WEIGHTS_FILE, trained.weights)
     content = {
         "format": SHARED_FORMAT,
@@ -70,9 +70,8 @@ def read_shared(folder: Path, content: Mapping[str, Any]) -> tuple[Config, Inter
         if not all(type(count) is int and count >= 0 for count in counts.values()):
             raise ValueError(f"{counts}")
         settings = {name: value for name, value in content["settings"].items() if name != "log"}
-        config = portable(config_from_json(settings))
-        _refuse_own_module(config)
-        validate(config, new=False)
+        _refuse_own_code(settings["agent"], settings["freeze"]["encoder_factory"])  # before anything is imported
+        config = validate(portable(config_from_json(settings)), new=False)
         interface = interface_from_json(content["interface"])
         weights = folder / WEIGHTS_FILE
         _check(weights, **content["weights"])
@@ -89,11 +88,13 @@ def portable(config: Config) -> Config:
     return dataclasses.replace(config, out=None, log=())
 
 
-def _refuse_own_module(config: Config) -> None:
-    if config.freeze.encoder_factory is not None:
+def _refuse_own_code(agent: str, encoder_factory: str | None) -> None:
+    """Raise SettingError where loading would import a module that the settings name, other than installed packages."""
+    named = f"--encoder-factory {encoder_factory}" if ":" not in agent else f"--agent {agent}"
+    if encoder_factory is not None or ":" in agent:
         raise SettingError(
-            f"--encoder-factory {config.freeze.encoder_factory}: an agent with a module of one's own can't be shared, "
-            "as loading it would run code that isn't in the folder; use seer.load on the run itself"
+            f"{named}: an agent with code of one's own can't be shared, as loading it would run code that isn't in the "
+            "folder; use seer.load on the run itself"
         )
 
 
