@@ -309,6 +309,7 @@ DISCRETE = ("--env", MINIGRID, "--render-pixels", "--steps", 140, "--freeze-at",
 DISCRETE = (*DISCRETE, "--first-update", 60, "--n-step", 3, "--image-channels", "rgb", *SHORT)
 CONTINUOUS = ("--env", "Pendulum-v1", "--render-pixels", "--steps", 100, "--freeze-at", 75, "--eval-every", 100)
 CONTINUOUS = (*CONTINUOUS, "--first-update", 40, "--random-steps", 40, "--image-size", 50, "--crop-size", 42, *SHORT)
+CONTINUOUS = (*CONTINUOUS, "--max-episode-steps", 50)  # of 200, which are slow to draw
 
 
 def figures(folder: Path) -> list[dict[str, Any]]:
