@@ -208,12 +208,11 @@ def test_another_package_brings_an_agent_and_environments_to_every_command(
     assert "Share of random actions" in told
 
 
-def test_an_agent_of_a_file_in_this_folder_trains_in_a_sweep_and_is_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("own_package")
+def test_an_agent_of_a_file_in_this_folder_trains_in_a_sweep_and_is_resumed(tmp_path: Path) -> None:
     """Nothing is installed: the file alone names a new agent, and config.json says where it is."""
     (tmp_path / "steady.py").write_text("from own_package import AGENT\n")
-    path = os.pathsep.join([str(announce(tmp_path)), str(TESTS), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(tmp_path), str(TESTS), os.environ.get("PYTHONPATH", "")])
     run_seer(
         os.environ | {"PYTHONPATH": path},
         *("sweep", "--envs", "painted/5", "--freeze-at", "40", "--seeds", "1", "--out", "sweep"),
@@ -227,7 +226,6 @@ def test_an_agent_of_a_file_in_this_folder_trains_in_a_sweep_and_is_resumed(
     begun = tmp_path / "begun"
     (begun / "checkpoints").mkdir(parents=True)
     (begun / "config.json").write_text(json.dumps(record))
-    monkeypatch.syspath_prepend(tmp_path)
     assert seer("resume", begun) == 0
     costs = {json.loads((folder / "summary.json").read_text())["flops"]["total"] for folder in (swept, begun)}
     assert len(costs) == 1
