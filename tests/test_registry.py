@@ -179,10 +179,10 @@ def test_an_agent_that_shifts_its_pictures_may_store_several_of_them(monkeypatch
         validate(replace(several, image=replace(config.image, crop_size=80)))
 
 
-def run_seer(environ: dict[str, str], *arguments: str, cwd: Path | None = None) -> str:
+def run_seer(environ: dict[str, str], *arguments: str) -> str:
     """Run a command of seer, and return what it prints."""
     command = [sys.executable, "-m", "seer", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=cwd)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -209,16 +209,15 @@ def test_another_package_brings_an_agent_and_environments_to_every_command(
 
 
 @pytest.mark.usefixtures("own_package")
-def test_an_agent_of_a_file_in_this_folder_trains_in_a_sweep_and_is_resumed(tmp_path: Path) -> None:
+def test_an_agent_of_a_file_in_this_folder_trains_in_a_sweep_and_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is installed: the file alone names a new agent, and config.json says where it is."""
     (tmp_path / "steady.py").write_text("from own_package import AGENT\n")
-    path = os.pathsep.join([str(tmp_path), str(TESTS), os.environ.get("PYTHONPATH", "")])
-    run_seer(
-        os.environ | {"PYTHONPATH": path},
-        *("sweep", "--envs", "painted/5", "--freeze-at", "40", "--seeds", "1", "--out", "sweep"),
-        *("--", "--agent", "steady:AGENT", "--exploration", "0.5", "--device", "cpu"),
-        cwd=tmp_path,
-    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
+    sweep = ("sweep", "--envs", "painted/5", "--freeze-at", "40", "--seeds", "1", "--out", "sweep")
+    assert seer(*sweep, "--", "--agent", "steady:AGENT", "--exploration", "0.5", "--device", "cpu") == 0
     swept = tmp_path / "sweep/runs/5-freeze-40-0"
     record = json.loads((swept / "config.json").read_text())
     assert (record["agent"], record["own"]) == ("steady:AGENT", {"exploration": 0.5})
