@@ -1,15 +1,14 @@
 """Settings for every test."""
 
-import fcntl
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
+from made_once import made_once
 from tiny_run import FLAGS, seer, stop_in_step
 
 os.environ["MPLBACKEND"] = "Agg"  # figures are written to files; no test needs a screen
@@ -28,27 +27,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the same run, stopped by SIGTERM in step 30, with a checkpoint; tests only read it."""
+    """The folder of the same run with short games, stopped by SIGTERM in step 30; tests only read it."""
 
     def train(out: Path) -> bool:
-        return stop_in_step(30, "train", *FLAGS, "--out", out, signal=signal.SIGTERM) == 130
+        flags = (*FLAGS, "--max-episode-steps", 150)
+        return stop_in_step(30, "train", *flags, "--out", out, signal=signal.SIGTERM) == 130
 
     return made_once(tmp_path_factory, "stopped", train)
-
-
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], bool]) -> Path:
-    """A run that one worker of pytest-xdist makes and all read."""
-    folder = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    folder /= name
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "made").exists():
-            assert make(folder / "run")
-            (folder / "made").touch()
-    return folder / "run"
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import torch
 
+from drawing import without_shadows
 from seer.agents.agent import Agent
 from seer.config import Config, config_from_json
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
@@ -23,7 +24,8 @@ def make_agent(*flags: str) -> tuple[Agent[Any], np.ndarray]:
     config = config_of([*flags, "--hidden-units", "32", "--precision", "float32", "--device", "cpu"])
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, torch.device("cpu"), seeds=[1, 2, 3, 4])
-    return agent, play(agent, environment, count=9, every=3, skip=20)
+    with without_shadows():
+        return agent, play(agent, environment, count=9, every=3, skip=20)
 
 
 def load_run(folder: Path) -> tuple[Agent[Any], Config, dict[str, Any]]:

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import ale_py  # noqa: F401  # this, OpenCV and Matplotlib: imported here, once for all children
+import cv2  # noqa: F401
+
+import seer.reporting.plots
+from drawing import without_shadows
 from seer.cli import main
+from seer.envs.dm_control import known_dm_control_tasks
 from seer.envs.rendering import choose_backend
 from seer.runs import checkpoints as checkpoint
 from seer.runs.outputs.jsonl import JsonlOutput
@@ -141,12 +147,15 @@ def cut_off(folder: Path, point: str, flags: list[str]) -> dict[str, Any]:
 
 
 def script(folder: Path, points: list[str], flags: list[str]) -> None:
-    if any(flag.startswith("dm_control") for flag in flags):
-        choose_backend()
-    whole = child(folder / "whole.log", lambda: seer("train", *flags, "--out", folder / "whole"))
-    assert whole == 0, (folder / "whole.log").read_text()
-    for number, point in enumerate(points):
-        print(json.dumps(cut_off(folder / f"run{number}", point, flags)), flush=True)
+    with contextlib.ExitStack() as stack:
+        if any(flag.startswith("dm_control") for flag in flags):
+            choose_backend()
+            known_dm_control_tasks()  # imports what each child would
+            stack.enter_context(without_shadows())
+        whole = child(folder / "whole.log", lambda: seer("train", *flags, "--out", folder / "whole"))
+        assert whole == 0, (folder / "whole.log").read_text()
+        for number, point in enumerate(points):
+            print(json.dumps(cut_off(folder / f"run{number}", point, flags)), flush=True)
 
 
 if __name__ == "__main__":

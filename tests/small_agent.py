@@ -1,17 +1,21 @@
-"""Rainbow and its parts in small, for tests: made in a millisecond, updated in another."""
+"""Rainbow and its parts in small, for tests: made in a millisecond, updated in another; and how two are compared."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from torch import Tensor
 
-from seer.agents.agent import EncodedNetwork
+from seer.agents.agent import EncodedNetwork, Update
 from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, Rainbow
+from seer.core.phase import Phase
+from seer.envs.base import Pixels
 from seer.networks.convolutions import DATA_EFFICIENT, Convolution, convolution_stages
 from seer.networks.encoders import ConvolutionForm, assemble
-from seer.networks.heads import ValueHead
+from seer.networks.heads import Noise, ValueHead
 from seer.replay import Batch
 
 STACK, FRAME_SHAPE, ACTIONS = 2, (1, 30, 30), 4
@@ -24,6 +28,9 @@ PARTS: dict[str, dict[str, Any]] = {
     "plain-layers": ALL_ON | {"noisy": False},
     "dqn": dict.fromkeys(ALL_ON, False),
 }
+
+every_agent = pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+FROZEN = [Phase.LATENTS, Phase.FROZEN_FRAMES]
 
 
 def make_agent(
@@ -94,3 +101,48 @@ def make_batch(
         weight=torch.rand(size, generator=source),
         index=np.arange(size),
     )
+
+
+def snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(before: dict[str, Tensor], module: torch.nn.Module) -> bool:
+    """Bit for bit."""
+    after = module.state_dict()
+    return before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def gradients(module: torch.nn.Module) -> dict[str, Tensor]:
+    found = {name: parameter.grad for name, parameter in module.named_parameters()}
+    return {name: gradient.clone() for name, gradient in found.items() if gradient is not None}
+
+
+def learn_a_little(agent: Rainbow, *, updates: int, seed: int = 10) -> list[Update]:
+    latents = agent.phase is Phase.LATENTS
+    return [agent.update(make_batch(agent, latents=latents, seed=seed + k)) for k in range(updates)]
+
+
+def observations(count: int, seed: int = 0) -> Pixels:
+    """Patterns [count, S, C, H, W] of black and white squares, which look less alike than noise does."""
+    squares = np.random.default_rng(seed).integers(0, 2, size=(count, STACK, 1, 3, 3), dtype=np.uint8)
+    return (squares * 255).repeat(10, axis=-2).repeat(10, axis=-1)
+
+
+def tied(agent: Rainbow) -> bool:
+    """Whether both networks have the same frozen layers."""
+    stages = zip(agent.online.encoder.stages, agent.target.encoder.stages, strict=True)
+    return all(online is target for online, target in stages)
+
+
+def listen(agent: Rainbow, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[Noise]]]:
+    """Every noise drawn from now on, and whose."""
+    drawn: list[tuple[str, list[Noise]]] = []
+    for name, network in (("online", agent.online), ("target", agent.target)):
+
+        def draw(generator: torch.Generator, name: str = name, head: ValueHead = network.head) -> list[Noise]:
+            drawn.append((name, ValueHead.draw_noise(head, generator)))
+            return drawn[-1][1]
+
+        monkeypatch.setattr(network.head, "draw_noise", draw)
+    return drawn

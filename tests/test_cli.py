@@ -200,7 +200,7 @@ def test_a_command_that_is_nearly_one(capsys: Capture) -> None:
 def test_a_dry_run_refuses_what_the_run_would(flags: tuple[str, ...], said: str, capsys: Capture) -> None:
     Path("taken").mkdir()
     Path("taken/thesis.tex").write_text("chapter 1")
-    train = ("train", *PONG, "--steps", "2000", *flags)
+    train = ("train", *PONG, "--steps", "2000", "--eval-episodes", "1", *flags)
     lines = [refused(capsys, *train, *dry).partition(" that are free")[0] for dry in ((), ("--dry-run",))]
     assert said in lines[0]
     assert lines[0][:90] == lines[1][:90]  # then comes what is free at the moment

@@ -18,7 +18,7 @@ SEER = [sys.executable, "-m", "seer"]
 
 
 def train(folder: Path) -> list[str]:
-    short = ("--steps", 300, "--first-update", 100, "--freeze-at", 200, "--eval-every", 300)
+    short = ("--steps", 160, "--first-update", 60, "--freeze-at", 120, "--eval-every", 160, "--max-episode-steps", 50)
     return [*SEER, "train", *map(str, (*FLAGS, *short)), "--out", str(folder)]
 
 
@@ -39,7 +39,7 @@ def test_a_reader_that_leaves_costs_no_training(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.wait(300) == 0
         assert process.stderr.read() == b""
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["frozen_at"] == 200
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["frozen_at"] == 120
 
 
 def test_help_without_a_reader_is_no_traceback() -> None:

@@ -1,6 +1,8 @@
-"""No file of the package, its benchmarks or its examples is longer than a reader keeps in mind."""
+"""No file of the package, its tests, its benchmarks or its examples is longer than a reader keeps in mind."""
 
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 350
@@ -12,9 +14,10 @@ def too_long(root: Path, most: int = MOST_LINES) -> list[str]:
     return [f"{file}: {lines}" for file, lines in lengths.items() if lines > most]
 
 
-def test_every_file_fits() -> None:
-    assert list((ROOT / "src" / "seer").rglob("*.py"))
-    assert [line for folder in ("src", "benchmarks", "examples") for line in too_long(ROOT / folder)] == []
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "examples"])
+def test_every_file_fits(folder: str) -> None:
+    assert list((ROOT / folder).rglob("*.py"))
+    assert too_long(ROOT / folder) == []
 
 
 def test_a_longer_file_is_named(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def whatever_is_asked(capsys: pytest.CaptureFixture[str], env: tuple[object, ...
 RULES: dict[str, Any] = {"suppress_health_check": list(HealthCheck), "deadline": None}
 
 
-@settings(max_examples=15, **RULES)
+@settings(max_examples=10, **RULES)
 @given(case=CASES)
 def test_no_setting_ends_in_a_traceback(case: list[tuple[Any, str]], capsys: pytest.CaptureFixture[str]) -> None:
     whatever_is_asked(capsys, PONG, case)

@@ -20,7 +20,7 @@ from seer.registry import Registry, _announced, resolve
 from seer.settings import flags_of
 from seer.trainer import _new_folder
 from seer.validation import validate
-from tiny_run import config_of
+from tiny_run import config_of, seer
 
 TESTS = Path(__file__).parent
 ENTRY_POINTS = """
@@ -179,41 +179,45 @@ def test_an_agent_that_shifts_its_pictures_may_store_several_of_them(monkeypatch
         validate(replace(several, image=replace(config.image, crop_size=80)))
 
 
-def run_seer(environ: dict[str, str], *arguments: str, cwd: Path | None = None) -> str:
+def run_seer(environ: dict[str, str], *arguments: str) -> str:
     """Run a command of seer, and return what it prints."""
     command = [sys.executable, "-m", "seer", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=cwd)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_another_package_brings_an_agent_and_environments_to_every_command(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("own_package")
+def test_another_package_brings_an_agent_and_environments_to_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Trained past its freeze, played, and told in the help, without an import of seer's saying so."""
-    path = os.pathsep.join([str(announce(tmp_path)), str(TESTS), os.environ.get("PYTHONPATH", "")])
-
-    seer = partial(run_seer, os.environ | {"PYTHONPATH": path, "COLUMNS": "250"})
+    path = os.pathsep.join([str(tmp_path), str(TESTS), os.environ.get("PYTHONPATH", "")])
+    in_a_process = partial(run_seer, os.environ | {"PYTHONPATH": path, "COLUMNS": "250"})
     run = tmp_path / "run"
     flags = ("--env", "painted/5", "--agent", "steady")
-    seer("train", *flags, "--exploration", "0.5", "--num-envs", "2", "--out", str(run), "--device", "cpu")
+    in_a_process("train", *flags, "--exploration", "0.5", "--num-envs", "2", "--out", str(run), "--device", "cpu")
     record = json.loads((run / "config.json").read_text())
     assert (record["agent"], record["own"], record["learning"]["batch_size"]) == ("steady", {"exploration": 0.5}, 8)
     assert json.loads((run / "summary.json").read_text())["freeze"]["step"] == 40
-    assert "painted/5, steady" in seer("eval", str(run), "--episodes", "1")
-    told = seer("train", *flags, "--help")
+    assert seer("eval", run, "--episodes", 1) == 0
+    assert "painted/5, steady" in capsys.readouterr().out
+    told = in_a_process("train", *flags, "--help")
     assert "{rainbow,dqn,sac,curl,drqv2,broken,steady}|MODULE:NAME" in told
     assert "--exploration FLOAT" in told
     assert "Share of random actions" in told
 
 
-def test_an_agent_of_a_file_in_this_folder_trains_in_a_sweep_and_is_resumed(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("own_package")
+def test_an_agent_of_a_file_in_this_folder_trains_in_a_sweep_and_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is installed: the file alone names a new agent, and config.json says where it is."""
     (tmp_path / "steady.py").write_text("from own_package import AGENT\n")
-    path = os.pathsep.join([str(announce(tmp_path)), str(TESTS), os.environ.get("PYTHONPATH", "")])
-    seer = partial(run_seer, os.environ | {"PYTHONPATH": path}, cwd=tmp_path)
-    seer(
-        *("sweep", "--envs", "painted/5", "--freeze-at", "40", "--seeds", "1", "--out", "sweep"),
-        *("--", "--agent", "steady:AGENT", "--exploration", "0.5", "--device", "cpu"),
-    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
+    sweep = ("sweep", "--envs", "painted/5", "--freeze-at", "40", "--seeds", "1", "--out", "sweep")
+    assert seer(*sweep, "--", "--agent", "steady:AGENT", "--exploration", "0.5", "--device", "cpu") == 0
     swept = tmp_path / "sweep/runs/5-freeze-40-0"
     record = json.loads((swept / "config.json").read_text())
     assert (record["agent"], record["own"]) == ("steady:AGENT", {"exploration": 0.5})
@@ -221,6 +225,6 @@ def test_an_agent_of_a_file_in_this_folder_trains_in_a_sweep_and_is_resumed(tmp_
     begun = tmp_path / "begun"
     (begun / "checkpoints").mkdir(parents=True)
     (begun / "config.json").write_text(json.dumps(record))
-    seer("resume", "begun")
+    assert seer("resume", begun) == 0
     costs = {json.loads((folder / "summary.json").read_text())["flops"]["total"] for folder in (swept, begun)}
     assert len(costs) == 1

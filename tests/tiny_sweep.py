@@ -8,10 +8,11 @@ import pytest
 from seer.runs.folder import read_metrics
 from tiny_run import seer
 
-STEPS, FREEZE_AT, CHECKPOINT_EVERY = 240, 160, 40
+STEPS, FREEZE_AT, CHECKPOINT_EVERY = 160, 100, 40
 SETTINGS = {
     "steps": STEPS, "first-update": 60, "batch-size": 4, "hidden-units": 8, "n-step": 3, "eval-every": STEPS,
-    "eval-episodes": 1, "log-every": 20, "checkpoint-every": CHECKPOINT_EVERY, "replay-capacity": 200, "device": "cpu",
+    "eval-episodes": 1, "max-episode-steps": 60, "log-every": 20, "checkpoint-every": CHECKPOINT_EVERY,
+    "replay-capacity": 200, "device": "cpu",
 }  # fmt: skip
 
 

@@ -1,12 +1,14 @@
 """Environments and losses that go wrong: the run stops with the step, the cause, and a checkpoint from before it."""
 
+import contextlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -32,7 +34,7 @@ from seer.training import evaluation
 from seer.training.events import Events
 from seer.training.saving import Checkpointer
 from seer.training.state import TrainingState
-from tiny_run import FLAGS, stop_in_step
+from tiny_run import FLAGS, seer, stop_in_step
 
 STEP = 70  # where it goes wrong; checkpoints are at 0 and 60
 
@@ -288,40 +290,41 @@ def test_a_phase_that_disagrees_with_the_replay_is_noticed(
 
 # Full disks ----------------------------------------------------------------------------------------------------------
 
-# The system's own limit on the size of files stands in for a full disk: writes fail or fall short in the same calls.
-SMALL_FILES = """
-import resource, signal, sys
-from seer.cli import main
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-sys.argv[1:] = sys.argv[2:]
-main()
-"""
+
+@contextlib.contextmanager
+def small_files(limit: int) -> Iterator[None]:
+    """The system's own limit on the size of files stands in for a full disk: the same calls fail or fall short."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def with_small_files(limit: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", SMALL_FILES, limit, *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+def complaint(capsys: pytest.CaptureFixture[str], limit: int, *arguments: object) -> str:
+    """The one line of a command that finds no room for files of more than `limit` bytes."""
+    capsys.readouterr()
+    with small_files(limit):
+        assert seer(*arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
 
 
-def test_a_full_disk_is_one_line_and_the_run_can_go_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_the_run_can_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """First no checkpoint fits; then all but the metrics' last lines do."""
     folder = tmp_path / "run"
     flags = (*FLAGS, "--checkpoint-every", 100, "--steps", 800, "--log-every", 5, "--out", folder)
-    stopped = with_small_files(3_000, "train", *flags)
-    assert stopped.returncode == 2, stopped.stderr
-    assert stopped.stderr.count("\n") == 1
-    assert "can't be written" in stopped.stderr
+    assert "can't be written" in complaint(capsys, 3_000, "train", *flags)
 
     assert stop_in_step(250, "train", *flags[:-1], tmp_path / "second", signal=signal.SIGTERM) == 130
     folder = tmp_path / "second"
     whole = read_metrics(folder)
     size = (folder / "metrics.jsonl").stat().st_size
     os.truncate(folder / "checkpoints" / "latest", 0)  # never mind the pointer
-    stopped = with_small_files(size + 700, "resume", folder)
-    assert stopped.returncode == 2, stopped.stderr
-    assert "metrics.jsonl can't be written" in stopped.stderr
-    assert "seer resume" in stopped.stderr
+    line = complaint(capsys, size + 700, "resume", folder)
+    assert "metrics.jsonl can't be written" in line
+    assert "seer resume" in line
     assert read_metrics(folder)[: len(whole)] == whole
     assert stop_in_step(300, "resume", folder, signal=signal.SIGTERM) == 130
     assert latest_checkpoint(folder / "checkpoints").name == "step-000000300"

@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 
 from exported_run import load_run
+from made_once import made_once
 from seer.training.build_environment import build_environment
 from seer.training.observations import play
 from tiny_run import seer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported") / "onnx"
-    assert seer("export", finished_run, "--onnx", "--out", folder, "--observations", 64) == 0
-    return folder
+    def export(folder: Path) -> bool:
+        return seer("export", finished_run, "--onnx", "--out", folder, "--observations", 64) == 0
+
+    return made_once(tmp_path_factory, "exported", export)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def observations(finished_run: Path) -> np.ndarray:
     """Of another game than the one that the command checks its files on."""
     agent, config, _ = load_run(finished_run)

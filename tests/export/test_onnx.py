@@ -96,7 +96,9 @@ def test_the_description_says_what_the_files_say(finished_run: Path, exported: P
 
 KINDS = {
     "impala, pooled": ["--env", "ALE/Qbert-v5", "--encoder", "impala", "--latent-pool", "4"],
-    "dqn on a module": ["--env", "ALE/Pong-v5", "--agent", "dqn", "--encoder-factory", "test_onnx:make_module"],
+    "dqn on a module, pooled": [
+        *("--env", "ALE/Pong-v5", "--agent", "dqn", "--encoder-factory", "test_onnx:make_module", "--latent-pool", "4"),
+    ],
     "curl, cut below the projections": [
         *("--env", "dm_control/reacher-easy-v0", "--image-size", "50", "--crop-size", "43", "--freeze-layers", "4"),
     ],
@@ -106,7 +108,8 @@ KINDS = {
         *("--num-crops", "1", "--freeze-layers", "4"),
     ],
 }
-SLOW = ("curl", "sac, cut below the projections")  # the quick kind of CURL has their networks, crops and cut
+SLOW = ("impala, pooled", "curl", "sac, cut below the projections")
+"""The quick kinds have their networks, pooling, crops and cut; Rainbow's encoder and head are in `exported`."""
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in KINDS])

@@ -61,7 +61,7 @@ def play_whole_game(agent: Agent[Any], config: Config, seed: int) -> tuple[int, 
     return info["episode"]["length"], info["episode"]["return"]
 
 
-@pytest.mark.parametrize(("dtype", "num_bytes"), [("float32", 2304), ("int8", 576)])
+@pytest.mark.parametrize(("dtype", "num_bytes"), [("float32", 2304), pytest.param("int8", 576, marks=pytest.mark.slow)])
 def test_device_and_server_play_the_game_that_the_agent_plays(
     dtype: str, num_bytes: int, finished_run: Path, exported: Path
 ) -> None:

@@ -119,7 +119,7 @@ FACTORY = ("--encoder-factory", "test_own_module:make_atari_module")
 SHORT = (
     *("--env", "ALE/Pong-v5", "--steps", "160", "--replay-capacity", "100", "--first-update", "60", "--n-step", "3"),
     *("--batch-size", "8", "--hidden-units", "16", "--eval-every", "160", "--eval-episodes", "1", "--threads", "1"),
-    *("--checkpoint-every", "100", "--device", "cpu"),
+    *("--checkpoint-every", "100", "--max-episode-steps", "60", "--device", "cpu"),
 )
 
 
@@ -145,7 +145,8 @@ def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["replay"]["row_bytes_after"] == 4 * 7 * 7 * 4
     needs_drawing()
-    curl = build(config_of(["--env", "dm_control/cartpole-swingup-v0", "--eval-episodes", "1", *flags])).agent
+    small = ("--env", "dm_control/cartpole-swingup-v0", "--eval-episodes", "1", "--hidden-units", "16")
+    curl = build(config_of([*small, *flags])).agent
     assert "encoder" not in curl.optimizers
 
 
@@ -184,7 +185,7 @@ def test_projections_above_a_module_go_on_learning(capsys: pytest.CaptureFixture
 def test_a_pooled_module_is_frozen_and_what_is_above_it_learns(env: str, maps: str) -> None:
     if env.startswith("dm_control"):
         needs_drawing()
-    factory = ["--encoder-factory", f"test_own_module:make_{maps}", "--eval-episodes", "1"]
+    factory = ["--encoder-factory", f"test_own_module:make_{maps}", "--eval-episodes", "1", "--hidden-units", "16"]
     encoders = [
         build(config_of(["--env", env, *factory, *flags])).agent.online.encoder
         for flags in ([], ["--latent-pool", "3"])

@@ -22,7 +22,7 @@ from tiny_run import seer
 FLAGS = (
     *("--env", "ALE/Pong-v5", "--steps", 330, "--first-update", 101, "--batch-size", 8, "--hidden-units", 16),
     *("--freeze-at", "never", "--replay-capacity", 200, "--eval-every", 1000, "--eval-episodes", 1, "--n-step", 3),
-    *("--snapshot-every", 100, "--learning-rate", 0.001, "--device", "cpu"),
+    *("--snapshot-every", 100, "--learning-rate", 0.001, "--max-episode-steps", 200, "--device", "cpu"),
 )
 LAYERS = [
     "encoder 1", "encoder 2", "head advantage 1", "head advantage output", "head value 1", "head value output",

@@ -22,7 +22,7 @@ from tiny_run import seer
 SNAPSHOTS = (
     *("--env", "ALE/Pong-v5", "--steps", 220, "--first-update", 101, "--batch-size", 8, "--hidden-units", 16),
     *("--freeze-at", "never", "--replay-capacity", 200, "--eval-every", 200, "--eval-episodes", 1, "--device", "cpu"),
-    *("--snapshot-every", 100, "--threads", 1),
+    *("--snapshot-every", 100, "--max-episode-steps", 150, "--threads", 1),
 )
 
 

@@ -30,7 +30,7 @@ STEPS, FIRST_UPDATE, BATCH, HIDDEN, ACTIONS, ATOMS, CAPACITY = 400, 300, 8, 16, 
 FLAGS = (
     *("--env", "ALE/RoadRunner-v5", "--steps", STEPS, "--first-update", FIRST_UPDATE, "--batch-size", BATCH),
     *("--hidden-units", HIDDEN, "--replay-capacity", CAPACITY, "--eval-every", STEPS, "--eval-episodes", 1),
-    *("--log-every", 50, "--probe-every", 100, "--probe-size", 50, "--device", "cpu"),
+    *("--log-every", 50, "--probe-every", 100, "--probe-size", 50, "--max-episode-steps", 100, "--device", "cpu"),
 )
 ENCODER = {1: 819_200, 2: 1_280_000}  # multiply-adds of the frozen layers
 HEADS = 2 * 576 * HIDDEN + HIDDEN * ACTIONS * ATOMS + HIDDEN * ATOMS

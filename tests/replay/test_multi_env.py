@@ -50,7 +50,7 @@ def sampleable(pairs: list[Pair]) -> set[int]:
 def test_every_transition_is_one_of_its_own_environment(make: Any, n_step: int) -> None:
     pairs, replay = three(make, n_step=n_step)
     seen: set[int] = set()
-    for _ in range(150):
+    for _ in range(60):
         batch = replay.sample(32)
         check(pairs, batch)
         seen |= set(batch.index.tolist())
@@ -67,7 +67,7 @@ def test_rows_are_drawn_as_from_one_replay_of_all() -> None:
     replay.update_priorities(ids, priority)
     probability = dict(zip(ids.tolist(), priority**0.5 / (priority**0.5).sum(), strict=True))
     counts = dict.fromkeys(ids.tolist(), 0)
-    draws = 2000
+    draws = 1000
     for _ in range(draws):
         batch = replay.sample(32, importance_exponent=0.4)
         drawn = batch.index.tolist()

@@ -13,6 +13,7 @@ import killing
 from drawing import needs_drawing
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
+from tiny_run import machine_free
 
 COMMON = (
     *("--batch-size", 8, "--hidden-units", 16, "--first-update", 60, "--steps", 240, "--freeze-at", 130),
@@ -61,11 +62,6 @@ POINTS = [
 CHAIN = "kill-tear:11+kill-convert:2+kill-write:20+term-evaluate:9"
 """One run, cut off four times: in learning from frames, the conversion, a checkpoint and an evaluation."""
 SHORT = ("kill-write:1", "term-convert:1+kill-act:40", "kill-write:20+term-evaluate:9", "kill-tear:11+kill-convert:2")
-
-
-def machine_free(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without what depends on the machine: figures with `second` or `rss` in their name."""
-    return {name: value for name, value in record.items() if "second" not in name and "rss" not in name}
 
 
 def same(left: Any, right: Any) -> bool:

@@ -33,6 +33,8 @@ SHORT = (
     150,
     "--checkpoint-every",
     70,
+    "--max-episode-steps",
+    40,
 )
 
 

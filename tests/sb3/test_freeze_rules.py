@@ -30,6 +30,7 @@ class KeepsCopies(BaseCallback):
 
 
 def test_automatic_freezing_measures_how_much_features_change_and_waits_for_the_score() -> None:
+    """And begins anew where steps are counted anew."""
     learner = model("DQN", learning_rate=1e-3, train_freq=20)
     automatic = quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
     keeper = KeepsCopies(780, 1040)
@@ -42,6 +43,13 @@ def test_automatic_freezing_measures_how_much_features_change_and_waits_for_the_
         covariances.add(*(net.extract_features(images, net.features_extractor.eval()) for net in keeper.copies))
     assert automatic._rule.similarity == pytest.approx(linear_cka(covariances), abs=0.02)  # one step older images
     assert automatic._rule.similarity < 0.999
+    rule = automatic._rule
+    assert rule.alike_since == 520
+    learner.learn(20, callback=automatic, reset_num_timesteps=False)
+    assert automatic._rule is rule
+    learner.learn(20, callback=automatic)
+    assert automatic._rule is not rule
+    assert automatic._rule.streak == 0
 
 
 class Rising(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -86,16 +94,3 @@ def test_a_freeze_rule_of_ones_own_is_told_scores_updates_and_losses() -> None:
     scores = [score for metrics in rule.heard for score in metrics.episode_returns]
     assert 1 <= len(scores) < 5  # episodes last 9 and 14 steps
     assert scores == [game["r"] for game in learner.ep_info_buffer][: len(scores)]
-
-
-def test_automatic_freezing_begins_anew_where_steps_are_counted_anew() -> None:
-    learner = model("DQN", train_freq=20)
-    automatic = quiet("auto", probe_every=260, earliest=100, similarity=0.0, patience=1)
-    learner.learn(540, callback=automatic)
-    rule = automatic._rule
-    assert rule.alike_since == 520
-    learner.learn(40, callback=automatic, reset_num_timesteps=False)
-    assert automatic._rule is rule
-    learner.learn(40, callback=automatic)
-    assert automatic._rule is not rule
-    assert automatic._rule.streak == 0

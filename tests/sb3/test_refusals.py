@@ -1,5 +1,6 @@
 """What can't work inside Stable-Baselines3 is refused in one line, before the first step."""
 
+import gc
 from typing import Any
 
 import gymnasium
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import DQN, PPO
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, VecTransposeImage
 
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3 import SeerCallback, SeerReplayBuffer
@@ -41,23 +42,28 @@ class Flattened(torch.nn.Flatten):
 
 
 def test_what_the_callback_cannot_work_with_is_refused_before_the_first_step() -> None:
-    normalized = VecNormalize(VecTransposeImage(arcade()), norm_obs=False)
+    def normalized() -> VecEnv:
+        return VecNormalize(VecTransposeImage(arcade()), norm_obs=False)
+
+    small, flat = {"features_extractor_kwargs": {"features_dim": 16}}, {"features_extractor_class": Flattened}
     cases = [
-        (PPO("CnnPolicy", arcade(), device="cpu"), quiet(), "PPO has no replay buffer"),
-        (model("DQN", replay_buffer_class=None), quiet(), "replay_buffer_class=SeerReplayBuffer"),
-        (model("DQN"), quiet(10), "learning_starts is 20"),
-        (model("DQN", arcade(stack=1), policy_kwargs={"features_extractor_class": Flattened}), quiet(), "no features"),
-        (model("DQN", DummyVecEnv([lambda: arcade(stack=1).envs[0].env])), quiet("auto"), "wrap .* in Monitor"),  # type: ignore[attr-defined]
-        (model("DQN", buffer_size=250), quiet("auto"), "compares 256 observations, but buffer_size is 250"),
-        (model("DQN"), quiet("auto", latest=10), "latest is 10, but learning_starts is 20"),
-        (model("DQN", arcade(num_envs=8), buffer_size=40), quiet(), "5 rows for each .* give at least 48"),
-        (model("DQN", normalized, replay_buffer_kwargs={"n_steps": 3}), quiet(), "norm_reward=False"),
-        (model("DQN", replay_buffer_kwargs={"n_steps": 3}, gamma=0.5), quiet(), "'n_steps': 3, 'gamma': 0.5"),
-    ]  # fmt: skip
-    for learner, callback, complaint in cases:
+        (lambda: PPO("CnnPolicy", arcade(), device="cpu", policy_kwargs=small), quiet(), "PPO has no replay buffer"),
+        (lambda: model("DQN", replay_buffer_class=None), quiet(), "replay_buffer_class=SeerReplayBuffer"),
+        (lambda: model("DQN"), quiet(10), "learning_starts is 20"),
+        (lambda: model("DQN", arcade(stack=1), policy_kwargs=flat), quiet(), "no features"),
+        (lambda: model("DQN", DummyVecEnv([lambda: arcade(stack=1).envs[0].env])), quiet("auto"), "wrap .* in Monitor"),
+        (lambda: model("DQN", buffer_size=250), quiet("auto"), "compares 256 observations, but buffer_size is 250"),
+        (lambda: model("DQN"), quiet("auto", latest=10), "latest is 10, but learning_starts is 20"),
+        (lambda: model("DQN", arcade(num_envs=2), buffer_size=10), quiet(), "5 rows for each .* give at least 12"),
+        (lambda: model("DQN", normalized(), replay_buffer_kwargs={"n_steps": 3}), quiet(), "norm_reward=False"),
+        (lambda: model("DQN", replay_buffer_kwargs={"n_steps": 3}, gamma=0.5), quiet(), "'n_steps': 3, 'gamma': 0.5"),
+    ]
+    for make, callback, complaint in cases:
+        learner: Any = make()
         with pytest.raises(SettingError, match=complaint):
             learner.learn(100, callback=callback)
         assert learner.num_timesteps == 0
+        gc.collect()  # so that the next takes the game of this one
     for nonsense in (-1, "soon", 0.5, True):
         with pytest.raises(SettingError, match=r"freeze_at .* is no step; give a whole number"):
             SeerCallback(nonsense)  # type: ignore[arg-type]

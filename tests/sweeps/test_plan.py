@@ -22,7 +22,7 @@ from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
 from seer.training.cost import RunCost
 from tiny_run import config_of, files, seer
-from tiny_sweep import complaint, write_grid
+from tiny_sweep import FREEZE_AT, STEPS, complaint, write_grid
 
 Capture = pytest.CaptureFixture[str]
 ALIEN = "ALE/Alien-v5"
@@ -101,7 +101,7 @@ def test_what_computes_in_another_precision_is_another_run_if_one_was_asked_for(
 def test_a_trial_asks_for_the_memory_of_its_runs_own_budget(flags: tuple[str, ...]) -> None:
     if flags[1].startswith("dm_control"):
         needs_drawing()
-    config = config_of((*flags, "--threads", "1", "--eval-episodes", "1", "--device", "cpu"))
+    config = config_of((*flags, "--hidden-units", "32", "--threads", "1", "--eval-episodes", "1", "--device", "cpu"))
     trial = Trial("a", config.env, "x", 0, config)
     (found,) = cost_trials([trial], SweepOptions())
     assert found.needs.num_bytes == build(config).budget
@@ -195,6 +195,6 @@ def test_a_dry_run_says_what_it_costs_and_does_nothing(
     said = capsys.readouterr().out
     assert files(tmp_path) == before
     assert "--seed {0,1,2}" in said
-    assert re.search(r"Alien +never +3 +240 +never +\S+ \(100%\) +1\.4 MB +7056 ", said)
-    assert re.search(r"Alien +seer +3 +240 +160 +\S+ \(\d\d%\) +1\.4 MB +7056 → 2304 +\d", said)
+    assert re.search(rf"Alien +never +3 +{STEPS} +never +\S+ \(100%\) +1\.4 MB +7056 ", said)
+    assert re.search(rf"Alien +seer +3 +{STEPS} +{FREEZE_AT} +\S+ \(\d\d%\) +1\.4 MB +7056 → 2304 +\d", said)
     assert re.search(r"6 runs, 6 to go, \d at a time here: \S+ FLOPs; .*; \d+\.\d hours of training", said)

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from painted_run import CAPACITY, STEPS, finish, make_training
+from painted_run import CAPACITY, finish, make_training
 from seer.core.freeze_rules import FreezeAt
 from seer.replay import LATENT_DTYPES, RowFormat
 from seer.runs.folder import read_metrics
 from seer.training.state import TrainingState
 from tiny_run import seer
 
-FREEZE_AT, LATENTS = 200, 64  # the encoder's latent of frames of 30 x 30
+STEPS, FREEZE_AT, LATENTS = 300, 200, 64  # the encoder's latent of frames of 30 x 30
 
 
 def make(dtype: str) -> TrainingState:
-    run = make_training(FreezeAt(FREEZE_AT))
+    run = make_training(FreezeAt(FREEZE_AT), steps=STEPS)
     run.agent.online.encoder.row_format = RowFormat(run.agent.latent.shape, LATENT_DTYPES[dtype])
     return run
 

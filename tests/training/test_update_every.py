@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from painted_run import CAPACITY, STEPS, finish, make_training
+from painted_run import CAPACITY, finish, make_training
 from seer.config import Config
 from seer.core.freeze_rules import FreezeAt
 from seer.core.phase import Phase
@@ -15,13 +15,13 @@ from seer.training.cost import RunCost
 from seer.training.state import TrainingState
 from seer.validation import validate
 
-FROZEN_AT, FIRST = 122, 30
+STEPS, FROZEN_AT, FIRST = 200, 122, 30
 
 
 @pytest.mark.parametrize(("every", "updates"), [(1, 2), (7, 1), (7, 2)])
 def test_updates_come_at_multiples_and_cost_what_is_foretold(every: int, updates: int, tmp_path: Path) -> None:
     def make() -> TrainingState:
-        run = make_training(FreezeAt(FROZEN_AT, reason="given step"))
+        run = make_training(FreezeAt(FROZEN_AT, reason="given step"), steps=STEPS)
         changes = {"update_every": every, "updates_per_step": updates, "first_update": FIRST}
         run.schedule = dataclasses.replace(run.schedule, **changes)
         return run
