@@ -165,6 +165,10 @@ class Config:
     steps: Count = 500_000
     """Training steps (agent decisions; 4 frames each on Atari)."""
 
+    planned_steps: OptionalCount = None
+    """Steps that a run is planned for: by then the exponent of the importance weights has reached its last value, and a
+    replay without a setting is as large as so many steps need. Default: --steps; seer resume --steps leaves it."""
+
     num_envs: Annotated[int, Bounds(above=0, at_most=256)] = 1
     """Environments that act together, every so many steps; all but one in processes of their own. Each of their steps
     counts as a step, with its updates."""
@@ -178,6 +182,10 @@ class Config:
     checkpoint_every: Count = 10_000
     """Steps between checkpoints. Each writes only those pieces of the replay that changed; two are kept, which together
     take up to twice the replay's memory on disk, more while another is written."""
+
+    keep_replay: bool = False
+    """Keep the replay of the finished run too, so that seer resume --steps goes on exactly; on disk it takes as much as
+    in memory."""
 
     snapshot_every: OptionalCount = None
     """Steps between snapshots of the weights for seer analyze: 3 MB each with Rainbow, 30 MB with CURL."""

@@ -130,4 +130,5 @@ def build_schedule(config: Config) -> Schedule:
         reset_encoder=config.learning.reset_encoder,
         snapshot_every=config.snapshot_every,
         update_every=config.learning.update_every,
+        planned_steps=config.planned_steps,
     )

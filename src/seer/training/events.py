@@ -12,7 +12,8 @@ from seer.runs.terminal import human_bytes
 from seer.system_info import peak_resident_bytes, resident_bytes
 from seer.training.evaluation import Evaluation
 from seer.training.feature_stability import Similarity
-from seer.training.messages import evaluation_line, freeze_lines, status
+from seer.training.messages import evaluation_line, freeze_lines, prolongation_lines, status
+from seer.training.prolong import Prolongation
 from seer.training.run_summary import conversion_metrics, summarize
 from seer.training.state import TrainingState
 from seer.training.stopwatch import Stopwatch
@@ -83,6 +84,12 @@ class Events:
         self._record("guard", **metrics, warnings=warnings)
         for line in warnings:
             self.on_warning(line)
+
+    def on_prolong(self, prolongation: Prolongation) -> None:
+        """Record that the run goes on past its end."""
+        self._record("prolong", **vars(prolongation))
+        for line in prolongation_lines(self.run, prolongation):
+            self.logger.say(line)
 
     def on_reset(self) -> None:
         """Record that the heads have fresh weights."""
