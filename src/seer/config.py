@@ -77,7 +77,7 @@ class FreezeConfig:
     at: Annotated[str, Flag("freeze-at", "N|auto|never|MODULE:CLASS")] = "50000"
     """Training step T_f at which the encoder is frozen and the replay turned into latents, or never. auto: as soon as
     its features have settled and the score has left its floor; MODULE:CLASS: as a rule of your own decides. With
-    --encoder-from the default is 0: from the start."""
+    --from and --encoder-from the default is 0: from the start."""
 
     num_crops: Annotated[int, Bounds(above=0, at_most=256)] = 1
     """Crops of each observation whose latents are stored, K (SEER: 4). 1 where the agent crops nothing."""
@@ -97,6 +97,14 @@ class FreezeConfig:
     encoder_from: Annotated[str | None, Flag(value="RUN")] = None
     """Start with the encoder of another run: a run folder, or one of its snapshots (SEER, section 5.4). Its lowest
     --freeze-layers are frozen from the start; those above go on learning."""
+
+    agent_from: Annotated[str | None, Flag("from", "RUN")] = None
+    """Start with the whole agent of another run, a run folder, and with its settings where no flag changes them, --env
+    included. Exploration goes on where it stood there; the encoder is frozen from the start unless --freeze-at says
+    otherwise."""
+
+    keep_optimizers: bool = False
+    """With --from: go on with that run's optimisers (Adam's moments) too, at this run's learning rate."""
 
     encoder_factory: Annotated[str | None, Flag(value="MODULE:CALLABLE")] = None
     """Your own encoder in place of --encoder, frozen from the start: an importable callable without arguments that
@@ -137,7 +145,7 @@ class FreezeConfig:
             SettingError: it is one of the user's own that can't be imported or made.
         """
         choice = self.choice
-        encoder = self.encoder_from or self.encoder_factory
+        encoder = self.agent_from or self.encoder_from or self.encoder_factory
         return choice.make(
             reason=f"encoder of {encoder}" if choice.step == 0 else "given step",
             threshold=self.similarity,

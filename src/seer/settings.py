@@ -1,41 +1,79 @@
 """Settings as differences: what a run changes of its environment's preset, by dotted name of the field in `Config`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from seer.config import FIELDS, Config, fields_with
+from seer.config import FIELDS, Config, config_from_json, fields_with
+from seer.errors import SettingError
 from seer.fields import value_of
 from seer.presets import change, preset
 from seer.registry import Settings
+from seer.runs.folder import RunFolder
 from seer.validation import validate
 
 ENCODERS = ("freeze.encoder_from", "freeze.encoder_factory")
 """Settings that bring an encoder, which is frozen from the start."""
 
+SOURCE = "freeze.agent_from"
+"""The setting that brings a whole agent, and the settings of the run that trained it."""
 
 FLAGS: Mapping[str, str] = {field.name: field.flag for field in FIELDS}
 """The flag of `seer train` for each setting: {"freeze.at": "freeze-at", "steps": "steps", ...}."""
 
 
-def resolve(env: str, settings: Settings) -> Config:
+def resolve(env: str | None, settings: Settings) -> Config:
     """Return the checked config of an environment: its preset with these settings changed.
 
+    With `SOURCE` the settings of that run stand in the preset's place; its environment too, where `env` is None.
+
     Raises:
-        SettingError: there is no such environment, or a setting is wrong.
+        SettingError: there is no such environment or run, or a setting is wrong.
     """
     agent: Any = settings.get("agent")
+    source = settings.get(SOURCE)
+    if source is not None:
+        return validate(change(settings_of_source(str(source), env, agent), settings))
+    assert env is not None
     brings_encoder = any(settings.get(name) is not None for name in ENCODERS)
     return validate(change(preset(env, agent, transfer=brings_encoder), settings))
 
 
+def settings_of_source(source: str, env: str | None = None, agent: str | None = None) -> Config:
+    """Return the settings with which a run begins that starts with the agent of the run `source`.
+
+    Raises:
+        SettingError: it is no run, or its agent is another than `agent`.
+    """
+    try:
+        theirs = config_from_json(RunFolder.open(Path(source)).config)
+    except (SettingError, OSError, ValueError) as error:
+        raise SettingError(f"--from {source}: {error}") from error
+    if agent not in (None, theirs.agent):
+        raise SettingError(
+            f"--agent {agent}: the agent of --from {source} is {theirs.agent}; leave it out, or take the encoder alone "
+            f"by --encoder-from"
+        )
+    begun_anew: Settings = {
+        "env": env or theirs.env, "out": None, "planned_steps": None, SOURCE: source, "freeze.at": "0",
+        "freeze.latest": None, "freeze.encoder_from": None, "freeze.encoder_weights": None,
+        "freeze.keep_optimizers": False,
+    }  # fmt: skip
+    return change(theirs, begun_anew)
+
+
 def flags_of(config: Config) -> list[str]:
     """Return the flags with which `seer train` resolves to this config: those that change its environment's preset."""
-    brings_encoder = any(value_of(config, name) is not None for name in ENCODERS)
-    base = preset(config.env, transfer=brings_encoder)
     flags = ["--env", config.env]
-    if base.agent != config.agent:
-        base = preset(config.env, config.agent, transfer=brings_encoder)
-        flags += ["--agent", config.agent]
+    if config.freeze.agent_from is not None:
+        base = settings_of_source(config.freeze.agent_from, config.env)
+        flags += ["--from", config.freeze.agent_from]
+    else:
+        brings_encoder = any(value_of(config, name) is not None for name in ENCODERS)
+        base = preset(config.env, transfer=brings_encoder)
+        if base.agent != config.agent:
+            base = preset(config.env, config.agent, transfer=brings_encoder)
+            flags += ["--agent", config.agent]
     flags += ["--seed", str(config.seed)]
     for field in fields_with(config.own):
         value = value_of(config, field.name)

@@ -13,7 +13,6 @@ from typing import Any
 
 from seer.config import Config, config_to_json
 from seer.errors import LearningError, SettingError, shortened
-from seer.paper.transfer import adopt_encoder, adopt_weights
 from seer.reporting.plots import plot_runs
 from seer.runs.budget import disk_bytes
 from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_checkpoint
@@ -31,6 +30,7 @@ from seer.training.loop import reset_if_due, train
 from seer.training.prolong import prolong, prolonged
 from seer.training.saving import EVENTS, Checkpointer
 from seer.training.state import TrainingState
+from seer.training.transfer import adopt_agent, adopt_encoder, adopt_weights
 from seer.validation import validate
 
 FAILURE_FILE = "failure.txt"
@@ -140,7 +140,15 @@ def _has_begun(folder: RunFolder) -> bool:
 
 
 def _adopt(run: TrainingState, config: Config, terminal: Terminal) -> None:
-    """Take the encoder of another run, or the weights of a module of one's own, if the settings say so."""
+    """Take the agent or the encoder of another run, or the weights of a module of one's own, if the settings say so."""
+    if config.freeze.agent_from is not None:
+        step, choice = adopt_agent(run.agent, config), config.freeze.choice
+        encoder = "is frozen from the start" if choice.step == 0 else f"goes on learning ({choice})"
+        too = " with its optimisers" * config.freeze.keep_optimizers
+        terminal.say(
+            f"starting with the agent of {config.freeze.agent_from}{too}, trained for {step:,} steps; its encoder "
+            f"{encoder}, its exploration goes on where it stood"
+        )
     if config.freeze.encoder_from is not None:
         step = adopt_encoder(run.agent, config)
         terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")

@@ -48,6 +48,7 @@ def validate(config: Config, *, new: bool = True) -> Config:
     )
     _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
     _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
+    _require("\0" not in (config.freeze.agent_from or ""), "--from holds a NUL character; give another name")
     over = config.steps % config.num_envs
     _require(
         over == 0,
@@ -102,6 +103,19 @@ def _validate_replay(config: Config) -> None:
         )
 
 
+def _validate_source(freeze: FreezeConfig) -> None:
+    """One run, or one module, is where the weights come from."""
+    _require(
+        freeze.agent_from is not None or not freeze.keep_optimizers,
+        "--keep-optimizers goes on with another run's; say which by --from",
+    )
+    for flag, given in {"--encoder-from": freeze.encoder_from, "--encoder-weights": freeze.encoder_weights}.items():
+        _require(
+            freeze.agent_from is None or given is None,
+            f"{flag} and --from each bring an encoder's weights; give one",
+        )
+
+
 def _validate_own_encoder(freeze: FreezeConfig) -> None:
     _require(
         freeze.encoder_weights is None or freeze.encoder_factory is not None,
@@ -151,7 +165,7 @@ def _validate_latents(config: Config) -> None:
 def _validate_freeze(config: Config) -> None:
     at, freeze, choice = config.freeze.at, config.freeze, config.freeze.choice
     if choice.step is not None:
-        least = 0 if freeze.encoder_from or freeze.encoder_factory else 1
+        least = 0 if freeze.agent_from or freeze.encoder_from or freeze.encoder_factory else 1
         _require(
             choice.step >= least,
             f"--freeze-at {at}: the first step is 1; give 1 or more, auto, never, or an encoder by --encoder-from",
@@ -160,6 +174,7 @@ def _validate_freeze(config: Config) -> None:
             choice.step <= config.steps,
             f"--freeze-at {at} is past the end at --steps {config.steps}; give {_steps_to_freeze_at(config)}",
         )
+    _validate_source(freeze)
     _validate_own_encoder(freeze)
     _validate_latents(config)
     _require(
@@ -212,7 +227,7 @@ def _validate_moment(config: Config) -> None:
     lower = "--first-update" if learning.first_update >= window else "--n-step or --num-envs"
     lower += " or --update-every" * (learning.update_every > 1)
     _require(
-        not step or step > first or freeze.encoder_from is not None,
+        not step or step > first or (freeze.agent_from or freeze.encoder_from) is not None,
         f"{flag} {step} freezes an encoder that never learnt, as updates begin at step {first}: give more, or a lower "
         f"{lower}",
     )

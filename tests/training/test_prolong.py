@@ -13,14 +13,9 @@ from refusing import Capture, refused
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from seer.runs.folder import read_metrics
 from seer.training.state import Schedule
-from tiny_run import seer, stop_in_step
+from tiny_run import SHORT_FIRST_UPDATE, SHORT_FLAGS, SHORT_STEPS, seer, stop_in_step
 
-PLANNED, PROLONGED, FIRST_UPDATE, FREEZE_AT = 120, 200, 50, 90
-FLAGS = (
-    *("--env", "ALE/Pong-v5", "--freeze-at", FREEZE_AT, "--first-update", FIRST_UPDATE, "--batch-size", 8),
-    *("--hidden-units", 16, "--n-step", 5, "--target-every", 20, "--log-every", 10, "--probe-every", 40),
-    *("--probe-size", 64, "--eval-every", 1000, "--eval-episodes", 1, "--max-episode-steps", 35, "--device", "cpu"),
-)
+PLANNED, PROLONGED, FIRST_UPDATE, FLAGS = SHORT_STEPS, 200, SHORT_FIRST_UPDATE, SHORT_FLAGS
 Record = dict[str, Any]
 
 
@@ -47,13 +42,6 @@ def longer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run as it would have been if it had been begun with more steps than it was planned for."""
     folder = tmp_path_factory.mktemp("prolong") / "longer"
     assert seer("train", *FLAGS, "--steps", PROLONGED, "--planned-steps", PLANNED, "--out", folder) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prolong") / "finished"
-    assert seer("train", *FLAGS, "--steps", PLANNED, "--out", folder) == 0
     return folder
 
 
@@ -87,10 +75,10 @@ def test_an_interrupted_run_is_prolonged_to_the_same_figures(longer: Path, tmp_p
 
 
 def test_a_finished_run_without_its_replay_fills_a_new_one_first(
-    finished: Path, tmp_path: Path, capsys: Capture
+    short_run: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     run = tmp_path / "run"
-    shutil.copytree(finished, run)
+    shutil.copytree(short_run, run)
     before = weights(run)
     assert stop_in_step(150, "resume", run, "--steps", PROLONGED, signal=signal.SIGTERM) == 130
     said = " ".join(capsys.readouterr().out.split())
@@ -109,15 +97,15 @@ def test_a_finished_run_without_its_replay_fills_a_new_one_first(
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
     whole = tmp_path / "whole"  # the same without a stop
-    shutil.copytree(finished, whole)
+    shutil.copytree(short_run, whole)
     assert seer("resume", whole, "--steps", PROLONGED) == 0
     assert figures(whole) == figures(run)
 
 
-def test_a_prolongation_that_died_at_once_is_made_up_for(finished: Path, tmp_path: Path) -> None:
+def test_a_prolongation_that_died_at_once_is_made_up_for(short_run: Path, tmp_path: Path) -> None:
     """The settings say more steps, nothing else does."""
     run = tmp_path / "run"
-    shutil.copytree(finished, run)
+    shutil.copytree(short_run, run)
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"steps": 130, "planned_steps": PLANNED}))
     assert seer("eval", run, "--episodes", 1) == 0
@@ -126,8 +114,8 @@ def test_a_prolongation_that_died_at_once_is_made_up_for(finished: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("empty_folder")
-def test_what_can_not_be_prolonged_is_refused(finished: Path, capsys: Capture) -> None:
-    shutil.copytree(finished, "run")
+def test_what_can_not_be_prolonged_is_refused(short_run: Path, capsys: Capture) -> None:
+    shutil.copytree(short_run, "run")
     for steps in (PLANNED - 1, PLANNED):
         line = refused(capsys, "resume", "run", "--steps", steps)
         assert ("can't be shortened" in line) if steps < PLANNED else ("is finished" in line)
@@ -137,8 +125,8 @@ def test_what_can_not_be_prolonged_is_refused(finished: Path, capsys: Capture) -
 
 
 @pytest.mark.usefixtures("empty_folder")
-def test_a_run_that_an_earlier_seer_finished_is_not_prolonged(finished: Path, capsys: Capture) -> None:
-    shutil.copytree(finished, "run")
+def test_a_run_that_an_earlier_seer_finished_is_not_prolonged(short_run: Path, capsys: Capture) -> None:
+    shutil.copytree(short_run, "run")
     checkpoints = Path("run/checkpoints")
     state = load_checkpoint(latest_checkpoint(checkpoints))
     save_checkpoint(checkpoints, PLANNED, {name: state[name] for name in ("agent", "settings")}, keep=1)
