@@ -163,6 +163,17 @@ class Config:
     """Environment: ALE/Alien-v5, dm_control/walker-walk-v0, or any id of Gymnasium, such as CarRacing-v3. As in
     minigrid:MiniGrid-Empty-5x5-v0, a module before a colon is imported first."""
 
+    env_kwargs: Annotated[tuple[str, ...], Flag(value="KEY=VALUE")] = ()
+    """Keyword arguments of a Gymnasium environment, as for gymnasium.make: continuous=false map_name=8x8; values are
+    JSON or texts. Or all in one JSON object."""
+
+    sticky_actions: Fraction = 0.0
+    """Atari: probability with which each of the game's frames repeats the action of the frame before (Machado et al.
+    2018: 0.25). SEER, as DQN and DER: 0."""
+
+    full_action_space: bool = False
+    """Atari: all 18 actions of the console (Machado et al. 2018), not only those that a game knows (SEER)."""
+
     agent: Annotated[str, Flag(value=f"{{{','.join(AGENTS.names())}}}|MODULE:NAME")] = "rainbow"
     """Learning algorithm; MODULE:NAME is an AgentSpec of your own."""
 
@@ -174,8 +185,8 @@ class Config:
     """Training steps (agent decisions; 4 frames each on Atari)."""
 
     planned_steps: OptionalCount = None
-    """Steps that a run is planned for: by then the exponent of the importance weights has reached its last value, and a
-    replay without a setting is as large as so many steps need. Default: --steps; seer resume --steps leaves it."""
+    """Steps that a run is planned for: by then the exponent of the importance weights and the learning rate have their
+    last values, and a replay without a setting has room for as many. Default: --steps. seer resume --steps keeps it."""
 
     num_envs: Annotated[int, Bounds(above=0, at_most=256)] = 1
     """Environments that act together, every so many steps; all but one in processes of their own. Each of their steps
@@ -263,7 +274,7 @@ def fields_with(own: OwnSettings) -> tuple[Field, ...]:
 def config_to_json(config: Config) -> dict[str, Any]:
     """The config as nested JSON objects, for `config.json`; without `own` where the agent has none of its own."""
     record = dataclasses.asdict(config)
-    log = list(record.pop("log"))
+    log, record["env_kwargs"] = list(record.pop("log")), list(config.env_kwargs)
     if not record["own"]:
         del record["own"]
     return record | ({"log": log} if log else {})  # seers of before, which know no such setting, read most runs
@@ -284,7 +295,8 @@ def config_from_json(record: dict[str, Any]) -> Config:
         groups = {f.name: f.default_factory for f in dataclasses.fields(Config) if callable(f.default_factory)}
         built = {name: group(**record[name]) for name, group in groups.items() if name != "own"}
         built["own"] = spec.own_settings(record.get("own"))
-        config = Config(**(record | built | {"log": tuple(record.get("log", ()))}))
+        lists = {name: tuple(record.get(name, ())) for name in ("env_kwargs", "log")}
+        config = Config(**(record | built | lists))
     except (TypeError, KeyError) as error:
         raise SettingError(f"config.json doesn't fit this version of seer: {error}; start a new run") from None
     for each in fields_with(config.own):

@@ -143,10 +143,14 @@ def agent_of(words: Sequence[str]) -> str:
     return named
 
 
+DECISIVE = ("env", "env_kwargs", "agent")
+"""Settings on which the defaults of others depend."""
+
+
 def default_config(settings: Settings) -> Config:
     """Return the config whose values the help gives: the paper's, for an environment and an agent that are known."""
     try:
-        return resolve(str(settings["env"]), {name: settings[name] for name in ("env", "agent") if name in settings})
+        return resolve(str(settings["env"]), {name: settings[name] for name in DECISIVE if name in settings})
     except (KeyError, SettingError):
         return Config(env="")
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from seer.config import FIELDS, Config, config_from_json, fields_with
+from seer.envs.kwargs import in_one_form
 from seer.errors import SettingError
-from seer.fields import value_of
+from seer.fields import Value, value_of
 from seer.presets import change, preset
 from seer.registry import Settings
 from seer.runs.folder import RunFolder
@@ -31,12 +32,16 @@ def resolve(env: str | None, settings: Settings) -> Config:
         SettingError: there is no such environment or run, or a setting is wrong.
     """
     agent: Any = settings.get("agent")
+    given: Any = settings.get("env_kwargs")
+    kwargs = in_one_form(given or ())
+    if given is not None:
+        settings = {**settings, "env_kwargs": kwargs}
     source = settings.get(SOURCE)
     if source is not None:
         return validate(change(settings_of_source(str(source), env, agent), settings))
     assert env is not None
     brings_encoder = any(settings.get(name) is not None for name in ENCODERS)
-    return validate(change(preset(env, agent, transfer=brings_encoder), settings))
+    return validate(change(preset(env, agent, transfer=brings_encoder, env_kwargs=kwargs), settings))
 
 
 def settings_of_source(source: str, env: str | None = None, agent: str | None = None) -> Config:
@@ -54,12 +59,13 @@ def settings_of_source(source: str, env: str | None = None, agent: str | None = 
             f"--agent {agent}: the agent of --from {source} is {theirs.agent}; leave it out, or take the encoder alone "
             f"by --encoder-from"
         )
-    begun_anew: Settings = {
+    begun_anew: dict[str, Value] = {
         "env": env or theirs.env, "out": None, "planned_steps": None, SOURCE: source, "freeze.at": "0",
         "freeze.latest": None, "freeze.encoder_from": None, "freeze.encoder_weights": None,
         "freeze.keep_optimizers": False,
     }  # fmt: skip
-    return change(theirs, begun_anew)
+    same_env = env in (None, theirs.env)
+    return change(theirs, begun_anew if same_env else begun_anew | {"env_kwargs": ()})
 
 
 def flags_of(config: Config) -> list[str]:
@@ -70,9 +76,11 @@ def flags_of(config: Config) -> list[str]:
         flags += ["--from", config.freeze.agent_from]
     else:
         brings_encoder = any(value_of(config, name) is not None for name in ENCODERS)
-        base = preset(config.env, transfer=brings_encoder)
+        base = preset(config.env, transfer=brings_encoder, env_kwargs=config.env_kwargs)
+        if config.env_kwargs:
+            flags += ["--env-kwargs", *config.env_kwargs]
         if base.agent != config.agent:
-            base = preset(config.env, config.agent, transfer=brings_encoder)
+            base = preset(config.env, config.agent, transfer=brings_encoder, env_kwargs=config.env_kwargs)
             flags += ["--agent", config.agent]
     flags += ["--seed", str(config.seed)]
     for field in fields_with(config.own):

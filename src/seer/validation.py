@@ -56,12 +56,27 @@ def validate(config: Config, *, new: bool = True) -> Config:
         f"{config.steps - over + config.num_envs}",
     )
     refuse_unknown(config.log)
+    _validate_environment(config)
     _validate_pictures(config)
     _validate_replay(config)
     _validate_freeze(config)
     if new:
         _validate_moment(config)
     return config
+
+
+def _validate_environment(config: Config) -> None:
+    suite = suite_of(config.env)
+    given = {
+        "env_kwargs": (
+            config.env_kwargs,
+            f"--env-kwargs {' '.join(config.env_kwargs)}: {config.env} is made as the paper says",
+        ),
+        "sticky_actions": (config.sticky_actions, f"--sticky-actions {config.sticky_actions} is for Atari games"),
+        "full_action_space": (config.full_action_space, "--full-action-space is for Atari games"),
+    }
+    for name, (value, complaint) in given.items():
+        _require(not value or name in suite.options, f"{complaint}; leave it out")
 
 
 def _validate_pictures(config: Config) -> None:

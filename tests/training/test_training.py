@@ -118,7 +118,7 @@ def test_the_summary(finished_run: Path) -> None:
     records = read_metrics(finished_run)
     assert summary.keys() == {
         "env", "agent", "seed", "steps", "frozen_at", "freeze", "flops", "replay", "updates_per_second",
-        "peak_rss_bytes", "wall_seconds", "evaluation", "metrics_sha256",
+        "peak_rss_bytes", "wall_seconds", "evaluation", "normalized_score", "metrics_sha256",
     }  # fmt: skip
     assert [summary[name] for name in ("env", "agent", "seed", "steps", "frozen_at")] == [
         "ALE/Pong-v5", "rainbow", 0, STEPS, FREEZE_AT,
@@ -155,6 +155,7 @@ def test_the_summary(finished_run: Path) -> None:
         {name: record[name] for name in ("step", "mean", "std", "episodes")} for record in evaluations
     ]
     assert all(np.mean(record["returns"]) == record["mean"] for record in evaluations)
+    assert summary["normalized_score"] == pytest.approx((evaluations[-1]["mean"] + 20.7) / (14.6 + 20.7))
 
 
 def test_the_freeze_record(finished_run: Path) -> None:

@@ -131,4 +131,5 @@ def build_schedule(config: Config) -> Schedule:
         snapshot_every=config.snapshot_every,
         update_every=config.learning.update_every,
         planned_steps=config.planned_steps,
+        learning_rate_final_share=config.learning.learning_rate_final_share,
     )

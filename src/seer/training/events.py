@@ -53,6 +53,9 @@ class Events:
         self.folder.refuse_lost()
         rate, replay, resident = self.stopwatch.rate(), self.run.replay, resident_bytes()
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        schedule = self.run.schedule
+        if schedule.learning_rate_final_share != 1:
+            means["learning_rate_share"] = schedule.learning_rate_share_at(self.run.step)
         if self.run.return_support is not None:
             means |= self.run.return_support.metrics()
         self._record(
@@ -68,7 +71,7 @@ class Events:
         self._warn_of_memory(resident)
         self._sums, self._counts = {}, {}
         line = status(self.run, rate=rate, last_return=self._last_return)
-        self.logger.advance("training", self.run.step, self.run.schedule.steps, line)
+        self.logger.advance("training", self.run.step, schedule.steps, line)
 
     def on_warning(self, line: str) -> None:
         """Print a warning; the run goes on."""

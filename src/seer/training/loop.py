@@ -191,6 +191,8 @@ def learn(run: TrainingState) -> Update:
     """Make one update from one minibatch, and give its samples new priorities."""
     exponent = run.schedule.importance_exponent_at(run.step)
     batch = run.replay.sample(run.schedule.batch_size, importance_exponent=exponent)
+    if run.schedule.learning_rate_final_share != 1:
+        run.agent.scale_learning_rates(run.schedule.learning_rate_share_at(run.step))
     update = run.agent.update(batch)
     run.invariants.on_update(run.step, update.metrics)
     if update.priority is not None:

@@ -51,9 +51,12 @@ def prolongation_lines(run: TrainingState, prolongation: Prolongation) -> Iterat
         f"prolonged from {before:,} to {prolongation.steps:,} steps; the replay stays as large as it was, "
         f"{human_bytes(replay.num_bytes)} for {replay.capacity:,} observations"
     )
-    if isinstance(replay.replays[0].sampler, Prioritized):
-        end = run.schedule.planned_steps
-        yield f"the exponent of the importance weights reaches 1 as first planned, at step {end:,}, and stays there"
+    changing = {
+        "the exponent of the importance weights": isinstance(replay.replays[0].sampler, Prioritized),
+        "the learning rate": run.schedule.learning_rate_final_share != 1,
+    }
+    if names := " and ".join(name for name, is_so in changing.items() if is_so):
+        yield f"at its last value from step {run.schedule.end:,} on, as first planned: {names}"
     if prolongation.replay == "empty":
         yield (
             "the replay wasn't kept (--keep-replay keeps it): the agent fills an empty one in new episodes, and "

@@ -38,6 +38,7 @@ class Schedule:
     snapshot_every: int | None = None
     update_every: int = 1
     planned_steps: int | None = None
+    learning_rate_final_share: float = 1.0
 
     def updates_at(self, step: int, *, replay_from: int = 0) -> int:
         """Return how many updates a step makes, with a replay that was empty after step `replay_from`."""
@@ -52,10 +53,18 @@ class Schedule:
     def importance_exponent_at(self, step: int) -> float:
         """Return the exponent of the importance weights: linear from its first value to 1 at the end (Schaul 2016).
 
-        The end is that of `planned_steps` where a run is longer or shorter than its schedules; 1 is the most.
+        The end is that of `planned_steps`, where a run is longer or shorter than it was planned.
         """
-        end = self.planned_steps or self.steps
-        return self.importance_exponent + (1 - self.importance_exponent) * min(step, end) / end
+        return self.importance_exponent + (1 - self.importance_exponent) * min(step, self.end) / self.end
+
+    def learning_rate_share_at(self, step: int) -> float:
+        """Return the share of the learning rates: linear from 1 to its last value, over the same steps."""
+        return 1 - (1 - self.learning_rate_final_share) * min(step, self.end) / self.end
+
+    @property
+    def end(self) -> int:
+        """Return the step from which on nothing changes any more."""
+        return self.planned_steps or self.steps
 
 
 class Stage(StrEnum):
