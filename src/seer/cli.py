@@ -125,8 +125,7 @@ def resume(
 
     Args:
         folder: Run folder.
-        steps: Prolong the run to so many steps in all. Schedules end as first planned and the replay stays as large as
-            it is. That of a finished run begins empty, unless --keep-replay was given before.
+        steps: Prolong the run to so many steps in all; a finished one's replay begins empty unless it was kept.
         device: cpu, cuda, or auto. Default: as before.
         threads: CPU threads. Default: as before.
         env_timeout: Seconds that the environment may take for a step. Default: as before.

@@ -6,6 +6,7 @@ from typing import Any
 
 from seer.config import FIELDS, Config, config_from_json, fields_with
 from seer.envs.kwargs import in_one_form
+from seer.envs.registry import suite_of
 from seer.errors import SettingError
 from seer.fields import Value, value_of
 from seer.presets import change, preset
@@ -58,6 +59,11 @@ def settings_of_source(source: str, env: str | None = None, agent: str | None = 
         raise SettingError(
             f"--agent {agent}: the agent of --from {source} is {theirs.agent}; leave it out, or take the encoder alone "
             f"by --encoder-from"
+        )
+    if env is not None and suite_of(env) is not suite_of(theirs.env):
+        raise SettingError(
+            f"--from {source}: its agent has played {theirs.env}, and {env} is of another kind; give one of "
+            f"{suite_of(theirs.env).label}"
         )
     begun_anew: dict[str, Value] = {
         "env": env or theirs.env, "out": None, "planned_steps": None, SOURCE: source, "freeze.at": "0",

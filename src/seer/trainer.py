@@ -16,7 +16,7 @@ from seer.errors import LearningError, SettingError, shortened
 from seer.reporting.plots import plot_runs
 from seer.runs.budget import disk_bytes
 from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_checkpoint
-from seer.runs.folder import METRICS_FILE, RunFolder, read_metrics, read_summary, refuse_used
+from seer.runs.folder import METRICS_FILE, RunFolder, is_number, read_metrics, read_summary, refuse_used
 from seer.runs.logger import run_logger
 from seer.runs.outputs import make_outputs
 from seer.runs.stop_signal import Interrupted, StopSignal
@@ -94,7 +94,7 @@ def resume_run(path: Path, changes: Mapping[str, Any], *, steps: int | None = No
             _refuse_full_disk(path, run)
         folder.change(changes)
         if is_prolonged:
-            folder.set_summary_aside()
+            folder.set_summary_aside(steps_before)
         with run_logger(folder, terminal, None if state is None else state["metrics"]) as logger:
             events = Events(run, folder, logger)
             if state is not None:
@@ -113,9 +113,12 @@ def resume_run(path: Path, changes: Mapping[str, Any], *, steps: int | None = No
 
 
 def _refuse_finished(folder: RunFolder, config: Config, steps: int | None) -> None:
-    """Refuse to go on with a finished run, unless it is or is being prolonged."""
+    """Refuse to go on with a finished run, unless it is prolonged now or was about to be."""
     summary, path = read_summary(folder.path), folder.path
-    if summary is not None and config.steps <= summary.get("steps", config.steps) and steps in (None, config.steps):
+    if summary is None or steps not in (None, config.steps):
+        return
+    ended = summary.get("steps")
+    if not is_number(ended) or config.steps <= ended:
         raise SettingError(
             f"{path} is finished; seer resume {path} --steps N goes on past its {config.steps} steps, seer eval plays "
             f"its agent, seer train --from {path} starts a new run with it"

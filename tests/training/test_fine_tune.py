@@ -169,6 +169,7 @@ def test_a_frozen_agent_can_learn_on_with_what_is_left_of_its_optimisers(tmp_pat
     ("flags", "named"),
     [
         (("--env", "ALE/Breakout-v5"), ["heads don't fit the actions of ALE/Breakout-v5", "--encoder-from"]),
+        (("--env", "dm_control/walker-walk-v0"), ["played ALE/Pong-v5", "is of another kind; give one of Atari"]),
         (("--agent", "dqn"), ["--agent dqn", "is rainbow", "--encoder-from"]),
         (("--hidden-units", 32), ["its agent doesn't fit (--hidden-units: 16 there, 32 here)"]),
         (("--max-return", 20), ["--max-return: 10.0 there, 20.0 here"]),

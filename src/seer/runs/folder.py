@@ -128,18 +128,16 @@ class RunFolder:
         except OSError as error:
             raise SettingError(f"{self.path / SUMMARY_FILE} can't be written ({error.strerror}): make room") from error
 
-    def set_summary_aside(self) -> None:
-        """Keep the summary of an earlier end under another name: the run goes on.
+    def set_summary_aside(self, step: int) -> None:
+        """Rename the summary, if there is one, to that of the earlier end at `step`: the run goes on.
 
         Raises:
             SettingError: it can't be renamed.
         """
-        summary = read_summary(self.path)
-        if summary is None:
-            return
-        aside = self.path / f"summary-at-{int(summary['steps'])}.json"
+        aside = self.path / f"summary-at-{step}.json"
         try:
-            (self.path / SUMMARY_FILE).replace(aside)
+            if (self.path / SUMMARY_FILE).exists():
+                (self.path / SUMMARY_FILE).replace(aside)
         except OSError as error:
             raise SettingError(f"{aside} can't be written ({error.strerror}): make {self.path} writable") from error
 

@@ -20,11 +20,11 @@ PROLONGED = frozenset({"steps", "planned_steps"})
 
 @dataclass(frozen=True)
 class Prolongation:
-    """Says how a run was prolonged, for the record of it.
+    """Hold how a run was prolonged, for the record of it.
 
     Attributes:
         steps_before, steps: planned before, and now.
-        replay: whether it was kept, or begins empty.
+        replay: kept, or empty at first.
         updates_from: step of the next update.
     """
 
