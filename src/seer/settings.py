@@ -1,6 +1,7 @@
 """Settings as differences: what a run changes of its environment's preset, by dotted name of the field in `Config`."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ def settings_of_source(source: str, env: str | None = None, agent: str | None = 
         SettingError: it is no run, or its agent is another than `agent`.
     """
     try:
-        theirs = config_from_json(RunFolder.open(Path(source)).config)
+        folder = RunFolder.open(Path(source))
+        if folder.is_shared:
+            raise SettingError("seer card wrote it, without what an agent learns on with; give the run's own folder")
+        theirs = config_from_json(folder.config)
     except (SettingError, OSError, ValueError) as error:
         raise SettingError(f"--from {source}: {error}") from error
     if agent not in (None, theirs.agent):
@@ -77,9 +81,11 @@ def settings_of_source(source: str, env: str | None = None, agent: str | None = 
 def flags_of(config: Config) -> list[str]:
     """Return the flags with which `seer train` resolves to this config: those that change its environment's preset."""
     flags = ["--env", config.env]
+    base: Config | None = None
     if config.freeze.agent_from is not None:
-        base = settings_of_source(config.freeze.agent_from, config.env)
         flags += ["--from", config.freeze.agent_from]
+        with suppress(SettingError):  # that run may have gone: then all settings are told
+            base = settings_of_source(config.freeze.agent_from, config.env)
     else:
         brings_encoder = any(value_of(config, name) is not None for name in ENCODERS)
         base = preset(config.env, transfer=brings_encoder, env_kwargs=config.env_kwargs)
@@ -91,7 +97,9 @@ def flags_of(config: Config) -> list[str]:
     flags += ["--seed", str(config.seed)]
     for field in fields_with(config.own):
         value = value_of(config, field.name)
-        if field.name == "seed" or value == value_of(base, field.name):
+        if field.name in ("env", "seed", SOURCE) or value == ():
+            continue
+        if base is not None and value == value_of(base, field.name):
             continue
         if isinstance(value, bool):
             flags.append(f"--{field.flag}" if value else f"--no-{field.flag}")

@@ -16,7 +16,7 @@ from seer.errors import LearningError, SettingError, shortened
 from seer.reporting.plots import plot_runs
 from seer.runs.budget import disk_bytes
 from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_checkpoint
-from seer.runs.folder import METRICS_FILE, RunFolder, is_number, read_metrics, read_summary, refuse_used
+from seer.runs.folder import METRICS_FILE, RunFolder, read_metrics, read_summary, refuse_used
 from seer.runs.logger import run_logger
 from seer.runs.outputs import make_outputs
 from seer.runs.stop_signal import Interrupted, StopSignal
@@ -118,7 +118,7 @@ def _refuse_finished(folder: RunFolder, config: Config, steps: int | None) -> No
     if summary is None or steps not in (None, config.steps):
         return
     ended = summary.get("steps")
-    if not is_number(ended) or config.steps <= ended:
+    if not isinstance(ended, int) or config.steps <= ended:
         raise SettingError(
             f"{path} is finished; seer resume {path} --steps N goes on past its {config.steps} steps, seer eval plays "
             f"its agent, seer train --from {path} starts a new run with it"

@@ -62,6 +62,9 @@ def test_it_learns_on_and_goes_on_without_the_other_run(short_run: Path, tmp_pat
     assert seer("train", "--from", source, *flags, "--out", run) == 0
     source.rename(tmp_path / "gone")
     assert seer("resume", run, "--steps", 80) == 0
+    assert seer("card", run, "--out", tmp_path / "card") == 0
+    assert "starts from the agent of another run" in (tmp_path / "card" / "README.md").read_text()
+    assert seer("train", "--from", tmp_path / "card", "--out", tmp_path / "other") == 2
     ours, theirs = (state_of(each)["modules"]["online"] for each in (run, short_run))
     assert not same(ours, theirs)
     steps = [state["step"] for state in state_of(run)["optimizers"]["head"]["state"].values()]
@@ -200,6 +203,9 @@ def test_its_flags_say_all_that_it_changes(short_run: Path) -> None:
     assert config_of(flags_of(config)) == config
     assert dataclasses.asdict(config)["value"]["double"] is False
     assert "--hidden-units" not in flags_of(config)
+    gone = change(config, {"freeze.agent_from": "gone"})
+    assert ["--hidden-units", "16"] == flags_of(gone)[flags_of(gone).index("--hidden-units") :][:2]
+    assert config_of([each if each != "gone" else str(short_run) for each in flags_of(gone)]) == config
 
 
 def test_a_dry_run_says_what_a_run_starts_with(short_run: Path, capsys: Capture, tmp_path: Path) -> None:

@@ -101,6 +101,11 @@ def test_a_finished_run_without_its_replay_fills_a_new_one_first(
     assert seer("resume", whole, "--steps", PROLONGED) == 0
     assert figures(whole) == figures(run)
 
+    assert seer("card", whole, "--out", tmp_path / "card") == 0
+    told = (tmp_path / "card" / "README.md").read_text()
+    assert f"--steps {PROLONGED} --planned-steps {PLANNED}" in told
+    assert f"At step {PLANNED} the run was prolonged with an empty replay, which the command doesn't do" in told
+
 
 def test_a_prolongation_that_died_at_once_is_made_up_for(short_run: Path, tmp_path: Path) -> None:
     """The settings say more steps, nothing else does."""
