@@ -204,7 +204,7 @@ def test_its_flags_say_all_that_it_changes(short_run: Path) -> None:
     assert dataclasses.asdict(config)["value"]["double"] is False
     assert "--hidden-units" not in flags_of(config)
     gone = change(config, {"freeze.agent_from": "gone"})
-    assert ["--hidden-units", "16"] == flags_of(gone)[flags_of(gone).index("--hidden-units") :][:2]
+    assert flags_of(gone)[flags_of(gone).index("--hidden-units") :][:2] == ["--hidden-units", "16"]
     assert config_of([each if each != "gone" else str(short_run) for each in flags_of(gone)]) == config
 
 

@@ -49,7 +49,7 @@ def make(env_id: str, render_mode: str | None = None, kwargs: Sequence[str] = ()
         raise SettingError(_unregistered(env_id, suites)) from error
     except Exception as error:  # whatever a third party's code raises
         given = f" with --env-kwargs {' '.join(kwargs)}" if kwargs else ""
-        raise SettingError(f"--env {env_id!r} can't be made{given} ({shortened(error)})") from error
+        raise SettingError(f"--env {env_id!r}{given} can't be made ({shortened(error)})") from error
     modes = env.metadata.get("render_modes") or []
     if render_mode is not None and render_mode not in modes:
         raise SettingError(f"--render-pixels: {env_id} draws no {render_mode}, only {', '.join(modes) or 'nothing'}")
