@@ -110,12 +110,13 @@ def load(file: Path) -> onnxruntime.InferenceSession:
 
 def make_environment(about: dict[str, Any]) -> Any:
     """Make what stands in for the device's camera: the run's environment, whole games and raw rewards."""
-    from seer.envs.registry import ImageOptions, suite_of
+    from seer.envs.registry import EnvOptions, suite_of
     from seer.registry import resolve
 
     grey = about["files"]["encoder.onnx"]["inputs"]["frames"]["shape"][2] == 1
     image = {name: about["image"][name] for name in ("size", "stack", "action_repeat", "render_pixels", "key")}
-    options = ImageOptions(**image, channels="grey" if grey else "as shown")
+    kwargs = about.get("env_kwargs", ())
+    options = EnvOptions(**image, channels="grey" if grey else "as shown", kwargs=kwargs)
     return resolve(suite_of(about["env"]).make)(about["env"], options, training=False)
 
 

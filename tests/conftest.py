@@ -9,7 +9,7 @@ import torch
 from hypothesis import settings
 
 from made_once import made_once
-from tiny_run import FLAGS, seer, stop_in_step
+from tiny_run import FLAGS, SHORT_FLAGS, SHORT_STEPS, seer, stop_in_step
 
 os.environ["MPLBACKEND"] = "Agg"  # figures are written to files; no test needs a screen
 torch.set_num_threads(1)  # small tensors: threads cost more than they give, and sums stay repeatable
@@ -23,6 +23,13 @@ settings.load_profile("seer")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short run on Pong, from its first step to its last; tests only read it."""
     return made_once(tmp_path_factory, "finished", lambda out: seer("train", *FLAGS, "--out", out) == 0)
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of a few steps on Pong, finished without its replay; tests only read it."""
+    flags = (*SHORT_FLAGS, "--steps", SHORT_STEPS)
+    return made_once(tmp_path_factory, "short", lambda out: seer("train", *flags, "--out", out) == 0)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from seer.agents.make import make_rainbow
 from seer.agents.rainbow import Epsilon, Rainbow
 from seer.agents.registry import DQN_PRESET, AgentSpec
 from seer.agents.settings import OwnSettings
-from seer.envs.registry import EnvSpec, ImageOptions
+from seer.envs.registry import EnvOptions, EnvSpec
 from seer.registry import Actions, Settings
 
 
@@ -34,10 +34,11 @@ AGENT = AgentSpec(
 )  # fmt: skip
 
 
-def make_painted(env: str, image: ImageOptions, *, training: bool) -> PaintedEnvironment:
+def make_painted(env: str, options: EnvOptions, *, training: bool) -> PaintedEnvironment:
     """Make the environment whose episodes are as long as its id says."""
     length = int(env.removeprefix("painted/"))
-    return PaintedEnvironment(episodes=(Episode(length),), frame_shape=(1, image.size, image.size), stack=image.stack)
+    frame_shape = (1, options.size, options.size)
+    return PaintedEnvironment(episodes=(Episode(length),), frame_shape=frame_shape, stack=options.stack)
 
 
 def painted_preset(env: str, actions: Actions) -> Settings:

@@ -68,6 +68,7 @@ def read(line: str) -> None:
     words = [{"S": "0", "N": "1", "DIR": "x"}.get(word, word) for word in shlex.split(line)[1:]]
     asked = cli.command(words)
     if words[0] in cli.OF_A_RUN:
+        words = ["--encoder-from" if word == "--from" else word for word in words]  # which doesn't read the run yet
         flags = [word for word in words[1:] if word not in OF_THE_COMMAND]
         config_of(flags if "--env" in flags else [*flags, "--env", "ALE/Pong-v5"])
     elif "--" in words:  # those of every run of a sweep

@@ -29,6 +29,13 @@ CONTROL_FLAGS = (
     *("--checkpoint-every", 50, "--max-episode-steps", 70, "--threads", 1, "--device", "cpu"),
 )
 """The replay wraps and an evaluation comes before the freeze, a game ends after it; updates on both sides."""
+SHORT_STEPS, SHORT_FIRST_UPDATE = 120, 50
+SHORT_FLAGS = (
+    *("--env", "ALE/Pong-v5", "--freeze-at", 90, "--first-update", SHORT_FIRST_UPDATE, "--batch-size", 8),
+    *("--hidden-units", 16, "--n-step", 5, "--target-every", 20, "--log-every", 10, "--probe-every", 40),
+    *("--probe-size", 64, "--eval-every", 1000, "--eval-episodes", 1, "--max-episode-steps", 35, "--device", "cpu"),
+)
+"""Without a size for the replay; for runs that begin where another ended."""
 
 
 def seer(*arguments: object) -> int:

@@ -115,27 +115,32 @@ def resume(
     device: str | None = None,
     threads: int | None = None,
     env_timeout: float | None = None,
+    steps: int | None = None,
     checkpoint_every: int | None = None,
+    keep_replay: bool | None = None,
     snapshot_every: int | None = None,
     log: tuple[str, ...] = (),
 ) -> None:
-    """Continue an interrupted run from its last checkpoint. What a flag changes stays with the run.
+    """Continue an interrupted run from its last checkpoint, or a finished one past its end. What a flag changes stays.
 
     Args:
         folder: Run folder.
+        steps: Prolong the run to so many steps in all; a finished one's replay begins empty unless it was kept.
         device: cpu, cuda, or auto. Default: as before.
         threads: CPU threads. Default: as before.
         env_timeout: Seconds that the environment may take for a step. Default: as before.
         checkpoint_every: Steps between checkpoints. Default: as before.
+        keep_replay: Keep the replay when the run is finished. Default: as before.
         snapshot_every: Steps between snapshots of the weights. Default: as before.
         log: Where records go too: wandb, trackio, package.module:Class; none: nowhere else. Default: as before.
     """
-    changes = {name: value for name, value in locals().items() if name != "folder" and value not in (None, ())}
+    given = {name: value for name, value in locals().items() if value not in (None, ())}
+    changes = {name: value for name, value in given.items() if name not in ("folder", "steps")}
     if log == ("none",):
         changes["log"] = ()
     from seer.trainer import resume_run
 
-    resume_run(folder, changes)
+    resume_run(folder, changes, steps=steps)
 
 
 def evaluate(folder: Path, /, *, episodes: int = 10, seed: int = 0, video: Path | None = None) -> None:

@@ -77,7 +77,7 @@ class FreezeConfig:
     at: Annotated[str, Flag("freeze-at", "N|auto|never|MODULE:CLASS")] = "50000"
     """Training step T_f at which the encoder is frozen and the replay turned into latents, or never. auto: as soon as
     its features have settled and the score has left its floor; MODULE:CLASS: as a rule of your own decides. With
-    --encoder-from the default is 0: from the start."""
+    --from and --encoder-from the default is 0: from the start."""
 
     num_crops: Annotated[int, Bounds(above=0, at_most=256)] = 1
     """Crops of each observation whose latents are stored, K (SEER: 4). 1 where the agent crops nothing."""
@@ -97,6 +97,14 @@ class FreezeConfig:
     encoder_from: Annotated[str | None, Flag(value="RUN")] = None
     """Start with the encoder of another run: a run folder, or one of its snapshots (SEER, section 5.4). Its lowest
     --freeze-layers are frozen from the start; those above go on learning."""
+
+    agent_from: Annotated[str | None, Flag("from", "RUN")] = None
+    """Start with the whole agent of another run, a run folder, and with its settings where no flag changes them, --env
+    included. Exploration goes on where it stood there; the encoder is frozen from the start unless --freeze-at says
+    otherwise."""
+
+    keep_optimizers: bool = False
+    """With --from: go on with that run's optimisers (Adam's moments) too, at this run's learning rate."""
 
     encoder_factory: Annotated[str | None, Flag(value="MODULE:CALLABLE")] = None
     """Your own encoder in place of --encoder, frozen from the start: an importable callable without arguments that
@@ -137,7 +145,7 @@ class FreezeConfig:
             SettingError: it is one of the user's own that can't be imported or made.
         """
         choice = self.choice
-        encoder = self.encoder_from or self.encoder_factory
+        encoder = self.agent_from or self.encoder_from or self.encoder_factory
         return choice.make(
             reason=f"encoder of {encoder}" if choice.step == 0 else "given step",
             threshold=self.similarity,
@@ -155,6 +163,17 @@ class Config:
     """Environment: ALE/Alien-v5, dm_control/walker-walk-v0, or any id of Gymnasium, such as CarRacing-v3. As in
     minigrid:MiniGrid-Empty-5x5-v0, a module before a colon is imported first."""
 
+    env_kwargs: Annotated[tuple[str, ...], Flag(value="KEY=VALUE")] = ()
+    """Keyword arguments of a Gymnasium environment, as for gymnasium.make: continuous=false map_name=8x8; values are
+    JSON or texts. Or all in one JSON object."""
+
+    sticky_actions: Fraction = 0.0
+    """Atari: probability with which each of the game's frames repeats the action of the frame before (Machado et al.
+    2018: 0.25). SEER, as DQN and DER: 0."""
+
+    full_action_space: bool = False
+    """Atari: all 18 actions of the console (Machado et al. 2018), not only those that a game knows (SEER)."""
+
     agent: Annotated[str, Flag(value=f"{{{','.join(AGENTS.names())}}}|MODULE:NAME")] = "rainbow"
     """Learning algorithm; MODULE:NAME is an AgentSpec of your own."""
 
@@ -164,6 +183,10 @@ class Config:
 
     steps: Count = 500_000
     """Training steps (agent decisions; 4 frames each on Atari)."""
+
+    planned_steps: OptionalCount = None
+    """Steps that a run is planned for: by then the exponent of the importance weights and the learning rate have their
+    last values, and a replay without a setting has room for as many. Default: --steps. seer resume --steps keeps it."""
 
     num_envs: Annotated[int, Bounds(above=0, at_most=256)] = 1
     """Environments that act together, every so many steps; all but one in processes of their own. Each of their steps
@@ -178,6 +201,10 @@ class Config:
     checkpoint_every: Count = 10_000
     """Steps between checkpoints. Each writes only those pieces of the replay that changed; two are kept, which together
     take up to twice the replay's memory on disk, more while another is written."""
+
+    keep_replay: bool = False
+    """Keep the replay of the finished run too, so that seer resume --steps goes on exactly; on disk it takes as much as
+    in memory."""
 
     snapshot_every: OptionalCount = None
     """Steps between snapshots of the weights for seer analyze: 3 MB each with Rainbow, 30 MB with CURL."""
@@ -247,7 +274,7 @@ def fields_with(own: OwnSettings) -> tuple[Field, ...]:
 def config_to_json(config: Config) -> dict[str, Any]:
     """The config as nested JSON objects, for `config.json`; without `own` where the agent has none of its own."""
     record = dataclasses.asdict(config)
-    log = list(record.pop("log"))
+    log, record["env_kwargs"] = list(record.pop("log")), list(config.env_kwargs)
     if not record["own"]:
         del record["own"]
     return record | ({"log": log} if log else {})  # seers of before, which know no such setting, read most runs
@@ -268,7 +295,8 @@ def config_from_json(record: dict[str, Any]) -> Config:
         groups = {f.name: f.default_factory for f in dataclasses.fields(Config) if callable(f.default_factory)}
         built = {name: group(**record[name]) for name, group in groups.items() if name != "own"}
         built["own"] = spec.own_settings(record.get("own"))
-        config = Config(**(record | built | {"log": tuple(record.get("log", ()))}))
+        lists = {name: tuple(record.get(name, ())) for name in ("env_kwargs", "log")}
+        config = Config(**(record | built | lists))
     except (TypeError, KeyError) as error:
         raise SettingError(f"config.json doesn't fit this version of seer: {error}; start a new run") from None
     for each in fields_with(config.own):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial, wraps
 from typing import Annotated, Any, get_args, get_origin
 
@@ -14,7 +15,7 @@ from seer.config import Config, fields_with
 from seer.errors import SettingError
 from seer.fields import Value, value_of
 from seer.registry import PLACE, Settings
-from seer.settings import resolve
+from seer.settings import SOURCE, resolve, settings_of_source
 
 
 def read_value(kind: Any, tokens: Sequence[Token], *, can_be_none: bool = False) -> Any:
@@ -104,9 +105,10 @@ def with_settings(command: Callable[..., None], agent: str, shown: Config | None
     def from_flags(**given: Any) -> None:
         others = {each.name: given.pop(each.name) for each in own if each.name in given}
         settings = _dotted(given)
-        if not settings.get("env"):
+        env = settings.pop("env", None)
+        if not env and SOURCE not in settings:
             raise SettingError(f"--env is missing; write for example: seer {command.__name__} --env ALE/Pong-v5")
-        command(resolve(str(settings["env"]), settings), **others)
+        command(resolve(str(env) if env else None, settings), **others)
 
     from_flags.__signature__ = inspect.Signature([*own, *_settings(agent, shown)])  # type: ignore[attr-defined]
     return from_flags
@@ -129,18 +131,26 @@ def read_settings(flags: Sequence[str]) -> dict[str, Value]:
 
 def agent_of(words: Sequence[str]) -> str:
     """Return the agent that a command line names, on which flags depend; the default where none is known."""
+    named = Config.agent
     for place, word in enumerate(words):
         flag, equals, value = word.partition("=")
-        name = value if equals else "".join(words[place + 1 : place + 2])
-        if flag == "--agent" and (name in AGENTS.names() or PLACE.fullmatch(name)):
-            return name
-    return Config.agent
+        given = value if equals else "".join(words[place + 1 : place + 2])
+        if flag == "--agent" and (given in AGENTS.names() or PLACE.fullmatch(given)):
+            return given
+        if flag == "--from":
+            with suppress(SettingError):
+                named = settings_of_source(given).agent
+    return named
+
+
+DECISIVE = ("env", "env_kwargs", "agent")
+"""Settings on which the defaults of others depend."""
 
 
 def default_config(settings: Settings) -> Config:
     """Return the config whose values the help gives: the paper's, for an environment and an agent that are known."""
     try:
-        return resolve(str(settings["env"]), {name: settings[name] for name in ("env", "agent") if name in settings})
+        return resolve(str(settings["env"]), {name: settings[name] for name in DECISIVE if name in settings})
     except (KeyError, SettingError):
         return Config(env="")
 

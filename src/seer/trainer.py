@@ -13,11 +13,10 @@ from typing import Any
 
 from seer.config import Config, config_to_json
 from seer.errors import LearningError, SettingError, shortened
-from seer.paper.transfer import adopt_encoder, adopt_weights
 from seer.reporting.plots import plot_runs
 from seer.runs.budget import disk_bytes
 from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_checkpoint
-from seer.runs.folder import METRICS_FILE, SUMMARY_FILE, RunFolder, read_metrics, refuse_used
+from seer.runs.folder import METRICS_FILE, RunFolder, read_metrics, read_summary, refuse_used
 from seer.runs.logger import run_logger
 from seer.runs.outputs import make_outputs
 from seer.runs.stop_signal import Interrupted, StopSignal
@@ -27,9 +26,11 @@ from seer.training.computing import describe_computing, settle_computing
 from seer.training.evaluation import LONGEST_GAME
 from seer.training.events import Events
 from seer.training.load_run import config_of, fitting, refuse_other_settings
-from seer.training.loop import train
+from seer.training.loop import reset_if_due, train
+from seer.training.prolong import prolong, prolonged
 from seer.training.saving import EVENTS, Checkpointer
 from seer.training.state import TrainingState
+from seer.training.transfer import adopt_agent, adopt_encoder, adopt_weights
 from seer.validation import validate
 
 FAILURE_FILE = "failure.txt"
@@ -69,24 +70,31 @@ def _refuse_unclear_pictures(run: TrainingState, config: Config) -> None:
         raise SettingError(run.environment.question)
 
 
-def resume_run(path: Path, changes: Mapping[str, Any]) -> None:
+def resume_run(path: Path, changes: Mapping[str, Any], *, steps: int | None = None) -> None:
     """Train on from the last checkpoint; from the first step if the run was cut off before its first checkpoint.
 
-    `changes` are of `CHANGEABLE` settings, and stay with the run.
+    `changes` are of `CHANGEABLE` settings, and stay with the run; `steps` prolongs it.
     """
     with RunFolder.open(path, writing=True) as folder:
-        if (path / SUMMARY_FILE).exists():
-            raise SettingError(f"{path} is finished; seer eval plays its agent, seer train starts a new run")
         begun_with, terminal = config_of(folder), Terminal()
+        _refuse_finished(folder, begun_with, steps)
+        checkpoint = latest_checkpoint(folder.checkpoints) if _has_begun(folder) else None
         config = validate(dataclasses.replace(begun_with, **changes), new=False)
+        if steps not in (None, config.steps):
+            config = prolonged(config, steps)
+            changes = {**changes, "steps": config.steps, "planned_steps": config.planned_steps}
         run = build(config)
-        state, checkpoint = None, None
-        if _has_begun(folder):
-            checkpoint = latest_checkpoint(folder.checkpoints)
-            state = _load(run, checkpoint, folder.config)
+        state, steps_before = None, config.steps
+        if checkpoint is not None:
+            state, steps_before = _load(run, checkpoint, {**folder.config, **changes})
         else:
             _adopt(run, config, terminal)
+        is_prolonged = config.steps > steps_before
+        if is_prolonged:
+            _refuse_full_disk(path, run)
         folder.change(changes)
+        if is_prolonged:
+            folder.set_summary_aside(steps_before)
         with run_logger(folder, terminal, None if state is None else state["metrics"]) as logger:
             events = Events(run, folder, logger)
             if state is not None:
@@ -97,7 +105,31 @@ def resume_run(path: Path, changes: Mapping[str, Any]) -> None:
                     "the environment did not go the same way again: its episode was cut there, a new one begins"
                 )
             _clear_failure(path)
-            train_to_the_end(events, Checkpointer(run, folder, events, last=checkpoint), terminal)
+            checkpointer = Checkpointer(run, folder, events, last=checkpoint)
+            if is_prolonged:
+                _prolong(run, events, steps_before)
+                checkpointer.save()
+            train_to_the_end(events, checkpointer, terminal)
+
+
+def _refuse_finished(folder: RunFolder, config: Config, steps: int | None) -> None:
+    """Refuse to go on with a finished run, unless it is prolonged now or was about to be."""
+    summary, path = read_summary(folder.path), folder.path
+    if summary is None or steps not in (None, config.steps):
+        return
+    ended = summary.get("steps")
+    if not isinstance(ended, int) or config.steps <= ended:
+        raise SettingError(
+            f"{path} is finished; seer resume {path} --steps N goes on past its {config.steps} steps, seer eval plays "
+            f"its agent, seer train --from {path} starts a new run with it"
+        )
+
+
+def _prolong(run: TrainingState, events: Events, steps_before: int) -> None:
+    """Go on past the end that a run had; a reset that was left out there, as it was the end, is made up for."""
+    events.on_prolong(prolong(run, steps_before=steps_before))
+    if run.step == steps_before:
+        reset_if_due(run, events)
 
 
 def _has_begun(folder: RunFolder) -> bool:
@@ -111,7 +143,15 @@ def _has_begun(folder: RunFolder) -> bool:
 
 
 def _adopt(run: TrainingState, config: Config, terminal: Terminal) -> None:
-    """Take the encoder of another run, or the weights of a module of one's own, if the settings say so."""
+    """Take the agent or the encoder of another run, or the weights of a module of one's own, if the settings say so."""
+    if config.freeze.agent_from is not None:
+        step, choice = adopt_agent(run.agent, config), config.freeze.choice
+        encoder = "is frozen from the start" if choice.step == 0 else f"goes on learning ({choice})"
+        too = " with its optimisers" * config.freeze.keep_optimizers
+        terminal.say(
+            f"starting with the agent of {config.freeze.agent_from}{too}, trained for {step:,} steps; its encoder "
+            f"{encoder}, its exploration goes on where it stood"
+        )
     if config.freeze.encoder_from is not None:
         step = adopt_encoder(run.agent, config)
         terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
@@ -119,16 +159,21 @@ def _adopt(run: TrainingState, config: Config, terminal: Terminal) -> None:
         adopt_weights(run.agent, Path(config.freeze.encoder_weights))
 
 
-def _load(run: TrainingState, checkpoint: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Bring a run to its checkpoint, and return the part of it that is its events'.
+def _load(run: TrainingState, checkpoint: Path, config: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Bring a run to its checkpoint, and return the part of it that is its events', and the steps it was to have.
 
     A function of its own, so that nothing holds the checkpoint's mapped memory once it is copied.
     """
     state = load_checkpoint(checkpoint)
     with fitting(checkpoint):
         refuse_other_settings(checkpoint, state["settings"], config)
+        if "replay" not in state:
+            raise SettingError(
+                f"checkpoint {checkpoint} was left by an earlier seer, which kept the agent alone of a finished run: "
+                f"seer train --from {checkpoint.parents[1]} starts a new run with it"
+            )
         run.load_state_dict(state)
-        return state[EVENTS]
+        return state[EVENTS], int(state["settings"]["steps"])
 
 
 def _refuse_full_disk(out: Path, run: TrainingState) -> None:
@@ -153,18 +198,19 @@ def train_to_the_end(events: Events, checkpointer: Checkpointer, terminal: Termi
     """Train a run from where it stands; save and close it, however it ends."""
     run, folder = events.run, events.folder
     _introduce(run, config_of(folder), terminal)
-    with StopSignal(terminal.say) as stop, terminal, _explaining(checkpointer), closing(run):
-        if checkpointer.last is None:
-            checkpointer.save()  # so that there is always one to go on from
-        with suppress(Interrupted):
-            train(run, events, checkpointer, stop)
-            with events.stopwatch.paused():
-                checkpointer.save()  # at the end too: what a summary calls finished must have its agent
-    if not run.finished:
-        terminal.say(f"stopped at step {run.step:,}; go on with: seer resume {folder.path}")
-        raise SystemExit(130)
-    summary = events.summary()
-    checkpointer.finish(summary)
+    with closing(run):
+        with StopSignal(terminal.say) as stop, terminal, _explaining(checkpointer):
+            if checkpointer.last is None:
+                checkpointer.save()  # so that there is always one to go on from
+            with suppress(Interrupted):
+                train(run, events, checkpointer, stop)
+                with events.stopwatch.paused():
+                    checkpointer.save()  # at the end too: what a summary calls finished must have its agent
+        if not run.finished:
+            terminal.say(f"stopped at step {run.step:,}; go on with: seer resume {folder.path}")
+            raise SystemExit(130)
+        summary = events.summary()
+        checkpointer.finish(summary)
     terminal.table(f"{summary['env']}, {summary['agent']}, seed {summary['seed']}", closing_table(summary))
     picture = plot_runs([folder.path], x="steps", out=folder.path / "learning_curve.png")
     terminal.say(f"learning curve: {picture}\nrun folder: {folder.path}")

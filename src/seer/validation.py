@@ -48,6 +48,7 @@ def validate(config: Config, *, new: bool = True) -> Config:
     )
     _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
     _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
+    _require("\0" not in (config.freeze.agent_from or ""), "--from holds a NUL character; give another name")
     over = config.steps % config.num_envs
     _require(
         over == 0,
@@ -55,12 +56,27 @@ def validate(config: Config, *, new: bool = True) -> Config:
         f"{config.steps - over + config.num_envs}",
     )
     refuse_unknown(config.log)
+    _validate_environment(config)
     _validate_pictures(config)
     _validate_replay(config)
     _validate_freeze(config)
     if new:
         _validate_moment(config)
     return config
+
+
+def _validate_environment(config: Config) -> None:
+    suite = suite_of(config.env)
+    given = {
+        "env_kwargs": (
+            config.env_kwargs,
+            f"--env-kwargs {' '.join(config.env_kwargs)}: {config.env} is made as the paper says",
+        ),
+        "sticky_actions": (config.sticky_actions, f"--sticky-actions {config.sticky_actions} is for Atari games"),
+        "full_action_space": (config.full_action_space, "--full-action-space is for Atari games"),
+    }
+    for name, (value, complaint) in given.items():
+        _require(not value or name in suite.options, f"{complaint}; leave it out")
 
 
 def _validate_pictures(config: Config) -> None:
@@ -99,6 +115,19 @@ def _validate_replay(config: Config) -> None:
             replay.capacity >= needed,
             f"--replay-capacity {replay.capacity} is less than batch size + n-step{' of each environment' * several}; "
             f"give at least {needed}",
+        )
+
+
+def _validate_source(freeze: FreezeConfig) -> None:
+    """One run, or one module, is where the weights come from."""
+    _require(
+        freeze.agent_from is not None or not freeze.keep_optimizers,
+        "--keep-optimizers goes on with another run's; say which by --from",
+    )
+    for flag, given in {"--encoder-from": freeze.encoder_from, "--encoder-weights": freeze.encoder_weights}.items():
+        _require(
+            freeze.agent_from is None or given is None,
+            f"{flag} and --from each bring an encoder's weights; give one",
         )
 
 
@@ -151,7 +180,7 @@ def _validate_latents(config: Config) -> None:
 def _validate_freeze(config: Config) -> None:
     at, freeze, choice = config.freeze.at, config.freeze, config.freeze.choice
     if choice.step is not None:
-        least = 0 if freeze.encoder_from or freeze.encoder_factory else 1
+        least = 0 if freeze.agent_from or freeze.encoder_from or freeze.encoder_factory else 1
         _require(
             choice.step >= least,
             f"--freeze-at {at}: the first step is 1; give 1 or more, auto, never, or an encoder by --encoder-from",
@@ -160,6 +189,7 @@ def _validate_freeze(config: Config) -> None:
             choice.step <= config.steps,
             f"--freeze-at {at} is past the end at --steps {config.steps}; give {_steps_to_freeze_at(config)}",
         )
+    _validate_source(freeze)
     _validate_own_encoder(freeze)
     _validate_latents(config)
     _require(
@@ -212,7 +242,7 @@ def _validate_moment(config: Config) -> None:
     lower = "--first-update" if learning.first_update >= window else "--n-step or --num-envs"
     lower += " or --update-every" * (learning.update_every > 1)
     _require(
-        not step or step > first or freeze.encoder_from is not None,
+        not step or step > first or (freeze.agent_from or freeze.encoder_from) is not None,
         f"{flag} {step} freezes an encoder that never learnt, as updates begin at step {first}: give more, or a lower "
         f"{lower}",
     )

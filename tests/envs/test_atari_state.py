@@ -28,6 +28,18 @@ def test_a_restored_game_goes_on_bit_for_bit(env_id: str, training: bool, steps:
     assert_equal_states(restored.state_dict(), original.state_dict())
 
 
+def test_sticky_actions_go_on_from_a_saved_state_too() -> None:
+    """The emulator draws them; the state keeps its generator."""
+    original, restored = (make_atari("ALE/Breakout-v5", training=False, sticky_actions=0.5) for _ in range(2))
+    steady = make_atari("ALE/Breakout-v5", training=False)
+    for game in (original, steady):
+        game.reset(seed=8)
+    first, asked = (play(game, seed=0, steps=120) for game in (original, steady))
+    assert any(not np.array_equal(mine[0], theirs[0]) for mine, theirs in zip(first, asked, strict=False))
+    restored.load_state_dict(through_json(original.state_dict()))
+    assert_same(play(original, seed=1, steps=200), play(restored, seed=1, steps=200))
+
+
 def test_a_used_environment_can_be_restored_too_also_when_a_game_is_over() -> None:
     original, restored = (make_atari("ALE/Breakout-v5", training=False) for _ in range(2))
     original.reset(seed=8)

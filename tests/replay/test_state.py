@@ -1,6 +1,7 @@
 """States of the replay: what is loaded goes on as what was saved would have."""
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 import torch
 
 from seer.errors import SettingError
-from seer.replay import Prioritized, Uniform
+from seer.replay import Prioritized, RowFormat, Uniform
 
-from .oracle import EPISODES, FRAME, SAMPLERS, Encoder, Pair, assert_same_batch
+from .oracle import EPISODES, FRAME, SAMPLERS, Encoder, Pair, SlowReplay, assert_same_batch
 
 
 def continue_both(one: Pair, other: Pair) -> None:
@@ -46,6 +47,48 @@ def test_a_loaded_replay_continues_identically(make: Any, latents: bool, steps: 
         one.fast.capacity,
     )
     continue_both(one, other)
+
+
+@SAMPLERS
+@pytest.mark.parametrize("latents", [False, True])
+def test_a_cleared_replay_goes_on_as_a_new_one(make: Any, latents: bool) -> None:
+    """In mid-episode, full; saved and loaded while it is empty. Ids go on, so that pieces of memory have new names."""
+    pairs = used, loaded, new = [Pair(sampler=make()) for _ in range(3)]
+    used.add_all(EPISODES[:77])
+    encode = Encoder(crops=2, encoders=1, latent=3, stack=3)
+    for pair in (used, new) if latents else ():
+        pair.fast.transcode(encode, encode.latent)
+    names = {piece.name for piece in used.fast.state_dict()["memory"]}
+    used.fast.clear()
+    replay = used.fast
+    assert (replay.size, replay.num_steps, replay.is_open, replay.holds_latents) == (0, 0, False, latents)
+    state = copy.deepcopy(used.fast.state_dict())
+    assert state["memory"] == []
+    loaded.fast.load_state_dict(state)
+    new.fast.load_state_dict(new.fast.state_dict() | {"rng": state["rng"]})
+    first, count = state["count"], new.fast.state_dict()["count"]
+    for pair in pairs:
+        pair.slow = SlowReplay(capacity=40, stack=3, n_step=3, discount=0.9, padding="repeat")
+        pair.encode = encode if latents else None
+    for end in EPISODES[:70]:
+        for pair in pairs:
+            pair.add(end)
+        if new.fast.num_sampleable:
+            batches = [pair.fast.sample(8) for pair in pairs]
+            assert_same_batch(batches[0], batches[1])
+            assert_same_batch(dataclasses.replace(batches[0], index=batches[0].index - first + count), batches[2])
+    assert names.isdisjoint(piece.name for piece in used.fast.state_dict()["memory"])
+
+
+def test_a_cleared_replay_keeps_the_range_of_int8() -> None:
+    pair = Pair(sampler=Uniform())
+    pair.add_all(EPISODES[:30])
+    encode = Encoder(crops=2, encoders=1, latent=3, stack=3)
+    pair.fast.transcode(encode, RowFormat(encode.latent.shape, torch.int8))
+    before = pair.fast.state_dict()["codec"]
+    pair.fast.clear()
+    after = pair.fast.state_dict()["codec"]
+    assert all(torch.equal(before[name], after[name]) for name in ("low", "step"))
 
 
 def test_frames_loaded_in_mid_episode_can_be_transcoded() -> None:

@@ -210,6 +210,11 @@ def test_an_exhibit_stands_beside_the_published_numbers_and_hides_no_run(tmp_pat
     for words in (">a fifth</span>", "4 of 8 runs", "no luck", "992.0 ± 152.7", "1,172.6 ± 239.0", "9e+12 FLOPs",
                   "score at 45e12 FLOPs", 'href="runs/Alien-rainbow-0/"'):  # fmt: skip
         assert words in text
+    group, column = results.groups[0], results.columns[0]
+    scored = next(row for row in text.split("<tr") if str(results.spread(group, column)) in row)
+    share = (np.mean(results.scores(group, column)) - 227.8) / (7127.7 - 227.8)
+    assert "normalised" in text
+    assert f">{share:.3f}<" in scored
 
 
 def test_sweeps_and_runs_can_be_mixed(tmp_path: Path) -> None:

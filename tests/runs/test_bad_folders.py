@@ -45,7 +45,7 @@ def test_a_folder_must_be_given(command: str, capsys: Capture) -> None:
 def test_a_finished_run_is_not_resumed(finished_run: Path, capsys: Capture) -> None:
     shutil.copytree(finished_run, "run")
     line = refused(capsys, "resume", "run")
-    assert "finished" in line
+    assert "finished; seer resume run --steps N goes on past its 1000 steps" in line
     assert "seer eval" in line
 
 

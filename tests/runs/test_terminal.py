@@ -32,4 +32,7 @@ def test_a_run_that_was_never_frozen_shows_no_saving() -> None:
     unasked = closing_table(summary | {"freeze": {"mode": "never", "reason": "not asked for"}})
     assert unasked["encoder frozen"] == "never"
     frozen = closing_table(summary | {"frozen_at": 5, "flops": summary["flops"] | {"total": 1e9}})  # type: ignore[operator]
+    assert "normalised" not in table
+    known = closing_table(summary | {"env": "ALE/Pong-v5", "normalized_score": 0.61234})
+    assert known["normalised"] == "0.612 (0 a random agent's, 1 a human's)"
     assert (frozen["FLOPs"], frozen["FLOPs per step"]) == ("1e+09, 50% less than without a freeze", "3e+06 -> 1e+06")

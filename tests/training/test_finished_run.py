@@ -36,7 +36,7 @@ def test_a_run_leaves_what_the_readme_says(finished_run: Path) -> None:
     }  # fmt: skip
     assert any(name.startswith("events.out") for name in left)
     assert (finished_run / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
-    assert load_checkpoint(latest_checkpoint(finished_run / "checkpoints")).keys() == {"agent", "settings"}
+    assert load_checkpoint(latest_checkpoint(finished_run / "checkpoints"))["replay"]["memory"] == []
 
 
 def test_every_record_says_what_and_when(finished_run: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_summary(finished_run: Path) -> None:
     records = read_metrics(finished_run)
     assert summary.keys() == {
         "env", "agent", "seed", "steps", "frozen_at", "freeze", "flops", "replay", "updates_per_second",
-        "peak_rss_bytes", "wall_seconds", "evaluation", "metrics_sha256",
+        "peak_rss_bytes", "wall_seconds", "evaluation", "normalized_score", "metrics_sha256",
     }  # fmt: skip
     assert [summary[name] for name in ("env", "agent", "seed", "steps", "frozen_at")] == [
         "ALE/Pong-v5", "rainbow", 0, STEPS, FREEZE_AT,
@@ -118,6 +118,7 @@ def test_the_summary(finished_run: Path) -> None:
         {name: record[name] for name in ("step", "mean", "std", "episodes")} for record in evaluations
     ]
     assert all(np.mean(record["returns"]) == record["mean"] for record in evaluations)
+    assert summary["normalized_score"] == pytest.approx((evaluations[-1]["mean"] + 20.7) / (14.6 + 20.7))
 
 
 def test_the_freeze_record(finished_run: Path) -> None:

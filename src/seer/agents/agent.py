@@ -147,6 +147,12 @@ class Agent(ABC, Generic[Head]):
             pairs += [(network.encoder, fresh.online.encoder) for network in (self.online, self.target)]
         return pairs
 
+    def scale_learning_rates(self, share: float) -> None:
+        """Let every optimiser learn at this share of the rate that it was made with."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = share * optimizer.defaults["lr"]
+
     def row(self, observation: np.ndarray) -> Tensor:
         """Return the row to store for an observation: its newest frame [C, H, W], or latents [K, N, L]."""
         return self._newest(self.online.encoder.row(observation))

@@ -42,6 +42,10 @@ class LearningConfig:
     learning_rate: Positive = 1e-4
     """Adam's learning rate (DER; SEER's own scripts use it too, its table prints 1e-3)."""
 
+    learning_rate_final_share: Fraction = 1.0
+    """Share of every learning rate, the temperature's too, that is left at the end: they fall linearly from the first
+    step to --planned-steps. 1: constant (SEER, Rainbow, SAC, CURL, DrQ-v2)."""
+
     adam_epsilon: Positive = 1.5e-4
     """Adam's epsilon (Rainbow, table 1)."""
 

@@ -1,7 +1,7 @@
 """Atari 2600 games on the Arcade Learning Environment (ALE), in the protocol of Mnih et al. 2015.
 
 One step plays `action_repeat` frames with one action and shows the pixelwise maximum of the last two, grey,
-scaled by area. A game starts with 1 to `noop_max` frames without action; actions are never sticky. In
+scaled by area. A game starts with 1 to `noop_max` frames without action; actions are sticky only if asked for. In
 training rewards are clipped to [-1, 1] and a lost life ends the episode. Where published protocols differ, this one
 follows OpenAI Baselines `atari_wrappers.py`: a lost life is looked for once per
 step, and a count of 0 lives is left to the end of the game (Q*bert shows it some frames early).
@@ -159,6 +159,8 @@ def make_atari(
     image_size: int = 84,
     noop_max: int = 30,
     max_frames: int = 108_000,
+    sticky_actions: float = 0.0,
+    full_action_space: bool = False,
 ) -> AtariEnvironment:
     """Make an Atari game.
 
@@ -170,6 +172,8 @@ def make_atari(
         image_size: height and width of a frame, pixels.
         noop_max: most frames without action at the start of a game (at least 1 is played, unless 0).
         max_frames: console frames after which a game is truncated; 108,000 are 30 minutes.
+        sticky_actions: probability with which a console frame repeats the action before (Machado et al. 2018).
+        full_action_space: all 18 actions of the console, not only those that the game knows.
 
     Raises:
         SettingError: the game isn't known, or ale-py, its ROM or OpenCV is missing.
@@ -182,8 +186,8 @@ def make_atari(
             env_id,
             obs_type="grayscale",
             frameskip=1,
-            repeat_action_probability=0.0,
-            full_action_space=False,
+            repeat_action_probability=sticky_actions,
+            full_action_space=full_action_space,
             max_num_frames_per_episode=max_frames,
             disable_env_checker=True,
         ).unwrapped  # PixelEnvironment enforces the order of reset and step itself

@@ -5,6 +5,7 @@ squeezed to a square by area, as `AtariPreprocessing` does. Rewards stay as they
 """
 
 import zlib
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -46,6 +47,7 @@ class GymnasiumEnvironment(PixelEnvironment):
         channels: of a frame; "as shown" is RGB unless the environment's pictures are grey.
         render_pixels: show what `render()` draws in place of the environment's observations.
         image_key: which part of Dict observations is the picture; needed where there are several.
+        kwargs: keyword arguments of the environment, as `--env-kwargs` takes them.
 
     Attributes:
         account: one line about what the agent sees and does.
@@ -63,9 +65,10 @@ class GymnasiumEnvironment(PixelEnvironment):
     def __init__(
         self, env_id: str, *, stack: int = 4, action_repeat: int = 1, image_size: int = 84,
         channels: Channels = "as shown", render_pixels: bool = False, image_key: str | None = None,
+        kwargs: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        self._env_id = env_id
-        self._env = make(env_id, render_mode="rgb_array" if render_pixels else None)
+        self._name = " ".join([env_id, *kwargs])
+        self._env = make(env_id, render_mode="rgb_array" if render_pixels else None, kwargs=kwargs)
         self.spec = self._env.spec
         translation = _translation(self._env.action_space, env_id)
         is_mujoco = render_pixels and hasattr(self._env.unwrapped, "mujoco_renderer")
@@ -173,17 +176,17 @@ class GymnasiumEnvironment(PixelEnvironment):
                 return
 
     def _origin(self) -> str:
-        return f"{self._env_id}, action repeat {self.action_repeat}, frames {list(self.frame_shape)}"
+        return f"{self._name}, action repeat {self.action_repeat}, frames {list(self.frame_shape)}"
 
 
 @cache
-def is_discrete(env_id: str) -> bool:
+def is_discrete(env_id: str, kwargs: tuple[str, ...] = ()) -> bool:
     """Tell whether an environment's actions are Discrete, on which the agents that can act there depend.
 
     Raises:
         SettingError: it can't be made, or its actions are neither Discrete nor bounded numbers.
     """
-    env = make(env_id)
+    env = make(env_id, kwargs=kwargs)
     translation = _translation(env.action_space, env_id)
     env.close()
     return isinstance(translation.space, spaces.Discrete)

@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium
 
+from seer.envs.kwargs import parse_kwargs
 from seer.envs.registry import ENVIRONMENTS, EnvSpec
 from seer.errors import SettingError, shortened
 from seer.registry import resolve
@@ -30,8 +31,8 @@ def bare_name(env_id: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name)
 
 
-def make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-    """Make an environment of Gymnasium that has no protocol of its own here.
+def make(env_id: str, render_mode: str | None = None, kwargs: Sequence[str] = ()) -> gymnasium.Env[Any, Any]:
+    """Make an environment of Gymnasium that has no protocol of its own here; `kwargs` as `--env-kwargs` takes them.
 
     Raises:
         SettingError: it can't be made or drawn, or is one of Atari's or DeepMind Control's under another name.
@@ -41,13 +42,14 @@ def make(env_id: str, render_mode: str | None = None) -> gymnasium.Env[Any, Any]
     for suite in suites:
         if (refusal := resolve(suite.claims)(env_id)) is not None:
             raise SettingError(f"--env {env_id!r} {refusal}")
-    options: dict[str, Any] = {"render_mode": render_mode} if render_mode else {}
+    options = parse_kwargs(kwargs) | ({"render_mode": render_mode} if render_mode else {})
     try:
         env = gymnasium.make(env_id, disable_env_checker=True, **options)  # PixelEnvironment watches it
     except gymnasium.error.UnregisteredEnv as error:  # its name, namespace or version
         raise SettingError(_unregistered(env_id, suites)) from error
     except Exception as error:  # whatever a third party's code raises
-        raise SettingError(f"--env {env_id!r} can't be made ({shortened(error)})") from error
+        given = f" with --env-kwargs {' '.join(kwargs)}" if kwargs else ""
+        raise SettingError(f"--env {env_id!r}{given} can't be made ({shortened(error)})") from error
     modes = env.metadata.get("render_modes") or []
     if render_mode is not None and render_mode not in modes:
         raise SettingError(f"--render-pixels: {env_id} draws no {render_mode}, only {', '.join(modes) or 'nothing'}")

@@ -45,7 +45,8 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     checkpoint = latest_checkpoint(folder.checkpoints)
     about = {
         "run": path.resolve().name, "step": int(checkpoint.name.rpartition("-")[2]),
-        "env": config.env, "image": dataclasses.asdict(config.image), "agent": config.agent,
+        "env": config.env, "env_kwargs": list(config.env_kwargs), "image": dataclasses.asdict(config.image),
+        "agent": config.agent,
         "precision": config.learning.precision, "latent_dtype": config.freeze.latent_dtype,
         "environment_actions": environment.own_actions(), "frame_preparation": environment.preparation,
     }  # fmt: skip

@@ -30,12 +30,10 @@ class Replay:
 
     Args:
         memory: as many rows are kept as fit.
-        frame: `[C, H, W]` uint8.
-        stack: S, frames per observation.
+        frame, stack: `[C, H, W]` uint8, and S of them per observation.
         padding: stands in for the predecessors that an episode's first frames don't have.
         action: `()` int64 or `(A,)` float32.
-        n_step: n, the number of steps folded into one transition.
-        discount: per step.
+        n_step, discount: n, the number of steps folded into one transition, and the discount per step.
         sampler: which rows are drawn; the replay fills it.
         rng: draws rows and crops; its state is part of the replay's.
         number: tells its pieces of memory from those of the others in a checkpoint, in a `MultiEnvReplay`.
@@ -166,8 +164,7 @@ class Replay:
             row: the newest frame `[C, H, W]` of the observation the action was taken in, or all its frames
                 `[S, C, H, W]`, of which that one is stored and, where an episode begins, the others are checked. Once
                 the replay holds latents, that observation's latents `[K, N, L]` float32, however they are stored.
-            action: the action taken.
-            reward: the reward that followed.
+            action, reward: the action taken, and the reward that followed.
             terminated: the step led to a true end.
             truncated: the step was the last before a time limit. Ignored if `terminated`.
             final_row: like `row`, of the observation after a truncated last step; read only then.
@@ -223,11 +220,16 @@ class Replay:
             self._write(row, 0, 0.0, End.GOING_ON)
         self._write(final_row, 0, 0.0, End.CLOSING)
 
+    def clear(self) -> None:
+        """Forget every row and the open episode; format, the range of int8 latents and random numbers stay."""
+        self._ring.clear()
+        self._pending = 0
+        self.sampler.rearrange(np.empty(0, np.int64), self.capacity)
+
     def sample(self, batch_size: int, importance_exponent: float = 1.0) -> Batch:
-        """Draw `batch_size` n-step transitions with replacement.
+        """Draw `batch_size`, B, n-step transitions with replacement.
 
         Args:
-            batch_size: B.
             importance_exponent: beta in weight = probability^-beta / its maximum over the batch. (The number
                 of rows, by which Schaul et al. 2016 multiply the probability, cancels.)
 

@@ -119,6 +119,10 @@ class MultiEnvReplay:
             own = index % len(self.replays) == env
             replay.update_priorities(index[own] // len(self.replays), values[own])
 
+    def clear(self) -> None:
+        for replay in self.replays:
+            replay.clear()
+
     def recent(self, count: int, *, span: int) -> NDArray[np.int64]:
         num_envs = len(self.replays)
         parts = [

@@ -108,6 +108,11 @@ class Ring:
         if end is End.JUMPED:
             self.age = 0
 
+    def clear(self) -> None:
+        """Forget every row; ids go on."""
+        self._origin, self.age = self.count, 0
+        self.steps = Steps(self.capacity, self._action)
+
     def recent(self, count: int, *, span: int) -> NDArray[np.int64]:
         """Return the ids of up to `count` observations, evenly spaced over the newest `span` rows, oldest first."""
         incomplete = 0 if self.count == self.size else self.layout.stack - 1  # have lost part of their stack

@@ -81,7 +81,8 @@ class Uniform:
     def rearrange(self, sources: NDArray[np.int64], capacity: int) -> None:
         destination = np.full(len(self._rank), -1, dtype=np.int32)
         destination[sources] = np.arange(len(sources))
-        self._list(destination[self._listed[: self._count]], capacity)
+        moved = destination[self._listed[: self._count]]
+        self._list(moved[moved >= 0], capacity)
 
     def enable(self, places: Sequence[int]) -> None:
         for place in places:
@@ -200,12 +201,15 @@ class Prioritized:
         self._largest[0] = priority.max(initial=self._largest[0])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"weights": self._tree.leaves, "largest": float(self._largest[0])}
+        leaves = self._tree.leaves
+        used = np.flatnonzero(leaves)[-1:].sum() + 1  # all behind are zero
+        return {"weights": leaves[:used], "largest": float(self._largest[0])}
 
     def load_state_dict(self, state: dict[str, Any], capacity: int) -> None:
         weights, largest = state["weights"], float(state["largest"])
         if (
-            weights.shape != (capacity,)
+            weights.ndim != 1
+            or len(weights) > capacity
             or not np.all((weights >= 0) & np.isfinite(weights))
             or not 0 < largest < np.inf
         ):

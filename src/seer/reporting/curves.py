@@ -22,6 +22,8 @@ DRAWN = {
 }  # fmt: skip
 # Settings that don't set curves apart: the picture says them elsewhere, or learning doesn't depend on them.
 UNCOMPARED = CHANGEABLE | {"env", "agent", "freeze.at", "seed", "log_every"}
+OTHER_RUNS = ("freeze.agent_from", "freeze.encoder_from")
+"""Settings that name a run."""
 
 
 @dataclass(frozen=True, eq=False)  # by identity, as a key
@@ -130,6 +132,8 @@ def label(settings: Mapping[str, Any]) -> str:
     agent = agent_label(settings["agent"])
     choice = parse_freeze_at(settings["freeze.at"])
     if choice.step == 0:
+        if settings.get("freeze.agent_from") is not None:
+            return f"{agent} + SEER, from another run"
         whose = "another run's" if settings.get("freeze.encoder_factory") is None else "your own"
         return f"{agent} + SEER, {whose} encoder"
     return f"{agent}{' + SEER' * (not choice.is_never)}, {choice}"
@@ -159,9 +163,9 @@ def differing_settings(runs: Sequence[Run], *, ignoring: Set[str] = UNCOMPARED) 
 
 
 def _value(run: Run, name: str) -> Any:
-    """Return a setting; an encoder's run by its name without the seed, or seeds would be told apart by their path."""
+    """Return a setting; another run by its name without the seed, or seeds would be told apart by their path."""
     value = run.settings.get(name)
-    if name == "freeze.encoder_from" and isinstance(value, str):
+    if name in OTHER_RUNS and isinstance(value, str):
         return Path(value).name.removesuffix(f"-{run.settings['seed']}")
     return value
 

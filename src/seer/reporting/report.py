@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from seer.envs.registry import normalized
 from seer.errors import SettingError
 from seer.reporting.aggregates import Aggregate
 from seer.reporting.cost_tables import cost_tables
@@ -61,12 +62,14 @@ def page(results: Results, *, start: Path) -> str:
 
 def _scores(results: Results, column: Column) -> Section:
     """Make a score table, with what was published beside it, and what all environments amount to together."""
-    head = ["environment", "group", "seeds", column.title]
+    head = ["environment", "group", "seeds", column.title, "normalised"]
     head += [f"paper, {column.published_at}"] * bool(column.published)
     rows = []
     for group in by_environment(results.in_column(column)):
         spread = results.spread(group, column)
         row = [short_name(group.environment), group.label, *([str(spread.count), str(spread)] if spread else UNREACHED)]
+        share = normalized(group.environment, spread.mean) if spread else None
+        row.append(NONE if share is None else f"{share:.3f}")
         if column.published:
             known = column.published.get((group.environment, group.label))
             row.append(f"{known[0]:,.1f} ± {known[1]:,.1f}" if known else NONE)

@@ -4,7 +4,7 @@ config.json      the settings, resolved
 metrics.jsonl    one record a line: kind, step, frames, flops, wall_seconds, and the record's own metrics
 events.out.*     the same metrics for TensorBoard, as kind/name
 checkpoints/     see checkpoints.py
-summary.json     written when the run ends
+summary.json     written when the run ends; summary-at-N.json are those of earlier ends, before it was prolonged
 """
 
 import errno
@@ -25,7 +25,9 @@ from seer.runs.checkpoints import read_small, write_atomically
 
 Record = dict[str, Any]
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, LOCK_FILE = "config.json", "metrics.jsonl", "summary.json", ".lock"
-CHANGEABLE = frozenset({"out", "device", "threads", "checkpoint_every", "snapshot_every", "env_timeout", "log"})
+CHANGEABLE = frozenset(
+    {"out", "device", "threads", "checkpoint_every", "keep_replay", "snapshot_every", "env_timeout", "log"}
+)
 """Settings of where and how a run is computed, which may change on the way. They may change the last digits of metrics;
 on another kind of device other random numbers are drawn as well."""
 AUTOMATIC = frozenset({"freeze.similarity", "freeze.patience", "freeze.earliest", "freeze.latest"})
@@ -90,7 +92,7 @@ class RunFolder:
             raise SettingError(f"{path} can't be written ({error.strerror}): make it writable") from error
 
     def change(self, changes: Mapping[str, Any]) -> None:
-        """Give the run other `CHANGEABLE` settings; the rest of the file stays, as the checkpoints repeat it.
+        """Give the run other settings of these names (JSON); the rest of the file stays, as the checkpoints repeat it.
 
         Raises:
             SettingError: they can't be written.
@@ -125,6 +127,19 @@ class RunFolder:
             write_atomically(self.path / SUMMARY_FILE, _to_json(plain(summary)))
         except OSError as error:
             raise SettingError(f"{self.path / SUMMARY_FILE} can't be written ({error.strerror}): make room") from error
+
+    def set_summary_aside(self, step: int) -> None:
+        """Rename the summary, if there is one, to that of the earlier end at `step`: the run goes on.
+
+        Raises:
+            SettingError: it can't be renamed.
+        """
+        aside = self.path / f"summary-at-{step}.json"
+        try:
+            if (self.path / SUMMARY_FILE).exists():
+                (self.path / SUMMARY_FILE).replace(aside)
+        except OSError as error:
+            raise SettingError(f"{aside} can't be written ({error.strerror}): make {self.path} writable") from error
 
     def close(self) -> None:
         """Give the lock back. (The system does it for a process that ends, however it ends.)"""

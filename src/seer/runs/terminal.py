@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from seer.envs.registry import suite_of
 from seer.runs.outputs.base import Output
 
 
@@ -86,8 +87,11 @@ def closing_table(summary: dict[str, Any]) -> dict[str, str]:
     frozen = f"never{why}" if never else f"at step {summary['frozen_at']:,}"
     per_step = [f"{flops['per_step_before']:.3g}", *([] if never else [f"{flops['per_step_after']:.3g}"])]
     speeds = " -> ".join(f"{rate:,.0f}" for rate in rates.values() if rate is not None)
+    normalized = summary.get("normalized_score")
+    scale = {} if normalized is None else {"normalised": f"{normalized:.3f} ({suite_of(summary['env']).scale})"}
     return {
         "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {games} at step {last['step']:,}",
+        **scale,
         "encoder frozen": frozen,
         "FLOPs": f"{flops['total']:.3g}" + ("" if never else f", {saved:.0%} less than without a freeze"),
         "FLOPs per step": " -> ".join(per_step),

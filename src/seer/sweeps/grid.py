@@ -14,6 +14,7 @@ freeze-at = 20000
 freeze-at = "never"
 """
 
+import json
 import re
 import tomllib
 from collections import Counter
@@ -144,8 +145,12 @@ def table_to_flags(table: Mapping[str, Any]) -> list[str]:
             flags.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, str | int | float):
             flags += [f"--{flag}", str(value)]
+        elif isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+            flags += [f"--{flag}", *value]
+        elif isinstance(value, dict):  # env-kwargs = {continuous = false}
+            flags += [f"--{flag}", json.dumps(value, default=str)]
         else:
-            raise SettingError(f"{name} = {value!r}: a setting is a text, a number, true or false")
+            raise SettingError(f"{name} = {value!r}: a setting is a text, a number, true or false, or a list of texts")
     return flags
 
 

@@ -175,6 +175,7 @@ def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
 
 
 def _told_apart(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, with only the name of the run that another's encoder comes from, wherever that run lies."""
-    settings, name = settings_of(config), "freeze.encoder_from"
-    return settings | ({name: Path(settings[name]).name} if isinstance(settings.get(name), str) else {})
+    """Return the settings, with only the name of the run that an agent or encoder comes from, wherever that lies."""
+    settings = settings_of(config)
+    names = (name for name in ("freeze.agent_from", "freeze.encoder_from") if isinstance(settings.get(name), str))
+    return settings | {name: Path(settings[name]).name for name in names}

@@ -81,10 +81,13 @@ def _facts(
     if here and not all(is_number(here[-1].get(name)) for name in ("mean", "std", "episodes")):
         raise SettingError(f"{path / METRICS_FILE} is damaged: the evaluation of step {trained.step} lacks its scores")
     freezes = [record.get("step") for record in records if record["kind"] == "freeze"]
+    prolonged = [record for record in records if record["kind"] == "prolong" and record.get("step", 0) < trained.step]
+    refilled = [int(record["step"]) for record in prolonged if record.get("replay") == "empty"]
     return CardFacts(
         config=portable(config),
         interface=interface,
         step=trained.step,
+        refilled_at=refilled[0] if refilled else None,
         frozen_at=freezes[-1] if trained.is_frozen and freezes else None,
         evaluation=here[-1] if here else None,
         cost=_cost(path, trained.step) if trained.is_frozen else None,

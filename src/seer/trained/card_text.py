@@ -25,6 +25,7 @@ class CardFacts:
     Attributes:
         config: as it is shared, without places on the machine that trained.
         step: training steps behind the weights.
+        refilled_at: step at which the run was prolonged with an empty replay, if it was.
         frozen_at: step of the freeze; None where there was none by then.
         evaluation: the run's record of an evaluation at that step, if there is one.
         cost: share of the multiply-adds of the same run without a freeze, if it is finished.
@@ -37,6 +38,7 @@ class CardFacts:
     config: Config
     interface: Interface
     step: int
+    refilled_at: int | None
     frozen_at: int | None
     evaluation: Mapping[str, Any] | None
     cost: float | None
@@ -156,6 +158,11 @@ def _training(facts: CardFacts) -> str:
     sentences = ["On a CPU the same versions and number of threads give the same figures."]
     if facts.step != facts.config.steps:
         sentences.append(f"The weights are those of step {facts.step:,} of {facts.config.steps:,}.")
+    if facts.refilled_at is not None:
+        sentences.append(
+            f"At step {facts.refilled_at:,} the run was prolonged with an empty replay, which the command doesn't do: "
+            "figures are the same up to there."
+        )
     if facts.cost is not None:
         sentences.append(f"The run took {facts.cost:.2f} of the FLOPs of the same run without a freeze.")
     sentences.append("All settings are in `config.json`.")
@@ -171,8 +178,9 @@ def _limits(facts: CardFacts) -> str:
             f"What it makes of a picture was settled at step {facts.frozen_at:,}: it can't adapt to pictures unlike "
             "those until then."
         )
-    if facts.config.freeze.encoder_from is not None:
-        lines.append("The command starts from the encoder of another run, which isn't in this folder.")
+    for name, source in {"encoder": facts.config.freeze.encoder_from, "agent": facts.config.freeze.agent_from}.items():
+        if source is not None:
+            lines.append(f"The command starts from the {name} of another run, which isn't in this folder.")
     lines += [
         "Made for research. It has seen its simulator alone, and nothing keeps its actions safe on a machine.",
         "No replay, optimiser or target network is in this folder: it acts, and can't be trained on from here.",

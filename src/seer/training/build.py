@@ -130,4 +130,6 @@ def build_schedule(config: Config) -> Schedule:
         reset_encoder=config.learning.reset_encoder,
         snapshot_every=config.snapshot_every,
         update_every=config.learning.update_every,
+        planned_steps=config.planned_steps,
+        learning_rate_final_share=config.learning.learning_rate_final_share,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from seer.agents.registry import AGENTS
 from seer.config import Config
 from seer.envs.base import PixelEnvironment
-from seer.envs.registry import Channels, ImageOptions, suite_of
+from seer.envs.registry import Channels, EnvOptions, suite_of
 from seer.envs.vector import EnvironmentProcess
 from seer.registry import resolve
 
@@ -48,13 +48,16 @@ def _make_limited(make: Callable[[], PixelEnvironment], max_episode_steps: int |
 
 def _unlimited_maker(config: Config, *, training: bool) -> Callable[[], PixelEnvironment]:
     image, suite = config.image, suite_of(config.env)
-    options = ImageOptions(
+    options = EnvOptions(
         size=image.size,
         stack=image.stack,
         action_repeat=image.action_repeat,
         channels=shown_channels(config),
         render_pixels=image.render_pixels,
         key=image.key,
+        kwargs=config.env_kwargs,
+        sticky_actions=config.sticky_actions,
+        full_action_space=config.full_action_space,
     )
     return functools.partial(resolve(suite.make), config.env, options, training=training)
 

@@ -75,13 +75,13 @@ SPARE = 16  # one row more for every 16: an episode that a time limit cuts takes
 
 
 def replay_bytes(config: Config, frame: RowFormat, latent: RowFormat) -> int:
-    """Return the bytes of the replay's memory block; without a setting, of as many frames as there are training steps.
+    """Return the bytes of the replay's memory block; without a setting, of as many frames as there are planned steps.
 
     Where the step of the freeze is known: of the frames until then, or of the latents of all steps if that is more.
     """
     if config.replay.memory is not None:
         return parse_memory(config.replay.memory)
-    steps = config.replay.capacity or config.steps
+    steps = config.replay.capacity or config.planned_steps or config.steps
     most = steps * frame.num_bytes
     if config.replay.capacity is not None or config.freeze_step is None:
         return most

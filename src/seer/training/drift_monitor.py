@@ -100,15 +100,16 @@ class DriftMonitor:
         """Return metrics of the newest observations, relative to the freeze where they have no unit of their own.
 
         The first call, at the freeze or as soon as enough observations are stored, sets the reference of the others
-        and returns None.
+        and returns None. Every call while fewer are stored returns None too: of few, the rank is always low.
         """
+        if replay.size < self.observations:
+            return None
         newest = replay.recent(self.observations, span=self.every)
         now = read_latents(agent, replay, newest)
         if self._seen is None:
-            if replay.size >= self.observations:
-                ids = replay.recent(self.observations, span=replay.size)
-                self._seen = read_latents(agent, replay, ids).flatten(1).clone()
-                self.at_freeze = self._measure(agent, now, same=torch.from_numpy(newest[:, None] == ids))
+            ids = replay.recent(self.observations, span=replay.size)
+            self._seen = read_latents(agent, replay, ids).flatten(1).clone()
+            self.at_freeze = self._measure(agent, now, same=torch.from_numpy(newest[:, None] == ids))
             return None
         metrics = self._measure(agent, now)
         norm, distance = self.at_freeze["feature_norm"], self.at_freeze["feature_distance"]

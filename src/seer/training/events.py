@@ -12,7 +12,8 @@ from seer.runs.terminal import human_bytes
 from seer.system_info import peak_resident_bytes, resident_bytes
 from seer.training.evaluation import Evaluation
 from seer.training.feature_stability import Similarity
-from seer.training.messages import evaluation_line, freeze_lines, status
+from seer.training.messages import evaluation_line, freeze_lines, prolongation_lines, status
+from seer.training.prolong import Prolongation
 from seer.training.run_summary import conversion_metrics, summarize
 from seer.training.state import TrainingState
 from seer.training.stopwatch import Stopwatch
@@ -52,6 +53,9 @@ class Events:
         self.folder.refuse_lost()
         rate, replay, resident = self.stopwatch.rate(), self.run.replay, resident_bytes()
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        schedule = self.run.schedule
+        if schedule.learning_rate_final_share != 1:
+            means["learning_rate_share"] = schedule.learning_rate_share_at(self.run.step)
         if self.run.return_support is not None:
             means |= self.run.return_support.metrics()
         self._record(
@@ -67,7 +71,7 @@ class Events:
         self._warn_of_memory(resident)
         self._sums, self._counts = {}, {}
         line = status(self.run, rate=rate, last_return=self._last_return)
-        self.logger.advance("training", self.run.step, self.run.schedule.steps, line)
+        self.logger.advance("training", self.run.step, schedule.steps, line)
 
     def on_warning(self, line: str) -> None:
         """Print a warning; the run goes on."""
@@ -83,6 +87,12 @@ class Events:
         self._record("guard", **metrics, warnings=warnings)
         for line in warnings:
             self.on_warning(line)
+
+    def on_prolong(self, prolongation: Prolongation) -> None:
+        """Record that the run goes on past its end."""
+        self._record("prolong", **vars(prolongation))
+        for line in prolongation_lines(self.run, prolongation):
+            self.logger.say(line)
 
     def on_reset(self) -> None:
         """Record that the heads have fresh weights."""

@@ -17,6 +17,7 @@ from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, flatten
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
 from seer.training.computing import pick_device, use_threads
+from seer.training.prolong import PROLONGED, is_prolonged
 from seer.validation import validate
 
 ABSENT = object()
@@ -58,7 +59,8 @@ def refuse_other_settings(checkpoint: Path, trained: dict[str, Any], config: dic
         SettingError: naming the first settings that differ.
     """
     theirs, ours = dict(flatten(trained)), dict(flatten(config))
-    names = [n for n in {**theirs, **ours} if n not in CHANGEABLE and theirs.get(n, ABSENT) != ours.get(n, ABSENT)]
+    free = CHANGEABLE | (PROLONGED if is_prolonged(theirs, ours) else frozenset())
+    names = [n for n in {**theirs, **ours} if n not in free and theirs.get(n, ABSENT) != ours.get(n, ABSENT)]
     if names:
         found = "; ".join(f"{name}: {theirs.get(name)} there, {ours.get(name)} in config.json" for name in names[:3])
         raise SettingError(f"checkpoint {checkpoint} is of other settings ({found}): restore the one or the other")

@@ -127,6 +127,8 @@ def compare_features_if_due(run: TrainingState) -> Similarity | None:
     """Return how much the features have changed since the last comparison, where the freeze rule asks for it."""
     if not run.freeze_rule.compares_features or not is_due(run.schedule.probe_every, run.step):
         return None
+    if run.replay_from and run.replay.size < run.feature_stability.observations:
+        return None  # emptied when the run was prolonged: features of few observations are always alike
     similarity = run.feature_stability.compare(run.agent, run.replay)
     if similarity is not None:
         run.ledger.on_comparison(2 * similarity.observations)
@@ -177,7 +179,7 @@ def freeze(run: TrainingState, events: Events, stop: StopSignal) -> None:
 
 def learn_if_due(run: TrainingState, events: Events) -> None:
     """Make the updates of a step; every `log_every` steps record their means."""
-    for _ in range(run.schedule.updates_at(run.step)):
+    for _ in range(run.schedule.updates_at(run.step, replay_from=run.replay_from)):
         events.on_update(learn(run))
     run.invariants.check_agreement(run)
     if is_due(run.schedule.log_every, run.step):
@@ -189,6 +191,8 @@ def learn(run: TrainingState) -> Update:
     """Make one update from one minibatch, and give its samples new priorities."""
     exponent = run.schedule.importance_exponent_at(run.step)
     batch = run.replay.sample(run.schedule.batch_size, importance_exponent=exponent)
+    if run.schedule.learning_rate_final_share != 1:
+        run.agent.scale_learning_rates(run.schedule.learning_rate_share_at(run.step))
     update = run.agent.update(batch)
     run.invariants.on_update(run.step, update.metrics)
     if update.priority is not None:

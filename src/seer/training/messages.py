@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from seer.replay import Transcoding
+from seer.replay import Prioritized, Transcoding
 from seer.runs.terminal import human_bytes
 from seer.training.evaluation import Evaluation
+from seer.training.prolong import Prolongation
 from seer.training.state import TrainingState
 
 MOST_ERROR = 0.05
@@ -41,6 +42,26 @@ def freeze_lines(
             "target's, which shares the frozen encoder from now on, from {target_value_before:.4g} to "
             f"{{target_value_after:.4g}}, and {actions}"
         ).format(**changes)
+
+
+def prolongation_lines(run: TrainingState, prolongation: Prolongation) -> Iterator[str]:
+    """Give what a run goes on with past its end: steps, replay, and schedules that have ended."""
+    before, replay = prolongation.steps_before, run.replay
+    yield (
+        f"prolonged from {before:,} to {prolongation.steps:,} steps; the replay stays as large as it was, "
+        f"{human_bytes(replay.num_bytes)} for {replay.capacity:,} observations"
+    )
+    changing = {
+        "the exponent of the importance weights": isinstance(replay.replays[0].sampler, Prioritized),
+        "the learning rate": run.schedule.learning_rate_final_share != 1,
+    }
+    if names := " and ".join(name for name, is_so in changing.items() if is_so):
+        yield f"at its last value from step {run.schedule.end:,} on, as first planned: {names}"
+    if prolongation.replay == "empty":
+        yield (
+            "the replay wasn't kept (--keep-replay keeps it): the agent fills an empty one in new episodes, and "
+            f"updates go on at step {prolongation.updates_from:,}"
+        )
 
 
 def latent_dtype(run: TrainingState) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seer.core.phase import Phase
+from seer.envs.registry import normalized
 from seer.replay import Transcoding
 from seer.system_info import peak_resident_bytes
 from seer.training.messages import latent_dtype
@@ -38,7 +39,11 @@ def summarize(
     stopwatch: Stopwatch,
     wall_seconds: float,
 ) -> dict[str, Any]:
-    """Return the summary of a run with these settings, as JSON; without a freeze `conversion` is None."""
+    """Return the summary of a run with these settings, as JSON; without a freeze `conversion` is None.
+
+    `normalized_score` is the last evaluation's: on Atari 0 is a random agent's and 1 a human's (Wang et al. 2016), on
+    DeepMind Control 1 the highest; None where no reference is known.
+    """
     cost, updates, seconds = run.ledger.cost, stopwatch.updates, stopwatch.seconds
     rows = conversion or {
         "row_bytes_before": run.replay.row.num_bytes,
@@ -70,4 +75,5 @@ def summarize(
         "peak_rss_bytes": peak_resident_bytes(),
         "wall_seconds": wall_seconds,
         "evaluation": evaluations,
+        "normalized_score": normalized(config["env"], evaluations[-1]["mean"]) if evaluations else None,
     }

@@ -34,16 +34,23 @@ class Checkpointer:
         """
         self.run.invariants.check_all(self.run)
         self.folder.refuse_lost()
-        parts = self.run.state_dict() | {EVENTS: self.events.state_dict(), "settings": self.folder.config}
-        self.last = save_checkpoint(self.folder.checkpoints, self.run.step, parts, before=self.last)
-        self.last_step = self.run.step
+        self._save()
 
     def save_snapshot(self) -> None:
         """Keep the weights of this step for `seer analyze`."""
         save_snapshot(self.folder.path, self.run.step, self.run.agent)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write the summary, which marks the run as finished, and reduce its checkpoint to the agent."""
+        """Write the summary, which marks the run as finished, and reduce its checkpoints to the last one.
+
+        Unless the settings keep the replay, its rows, most of the bytes by far, are left out.
+        """
         self.folder.write_summary(summary)
-        parts = {"agent": self.run.agent.state_dict(), "settings": self.folder.config}
-        save_checkpoint(self.folder.checkpoints, self.run.step, parts, keep=1)
+        if not self.folder.config.get("keep_replay", False):
+            self.run.replay.clear()
+        self._save(keep=1)
+
+    def _save(self, *, keep: int = 2) -> None:
+        parts = self.run.state_dict() | {EVENTS: self.events.state_dict(), "settings": self.folder.config}
+        self.last = save_checkpoint(self.folder.checkpoints, self.run.step, parts, keep=keep, before=self.last)
+        self.last_step = self.run.step

@@ -37,10 +37,13 @@ class Schedule:
     reset_encoder: bool = False
     snapshot_every: int | None = None
     update_every: int = 1
+    planned_steps: int | None = None
+    learning_rate_final_share: float = 1.0
 
-    def updates_at(self, step: int) -> int:
-        """Return how many updates a step makes."""
-        return self.updates_per_step if step >= self.first_update and step % self.update_every == 0 else 0
+    def updates_at(self, step: int, *, replay_from: int = 0) -> int:
+        """Return how many updates a step makes, with a replay that was empty after step `replay_from`."""
+        is_due = step - replay_from >= self.first_update and step % self.update_every == 0
+        return self.updates_per_step if is_due else 0
 
     @property
     def mean_updates(self) -> float:
@@ -48,8 +51,20 @@ class Schedule:
         return self.updates_per_step / self.update_every
 
     def importance_exponent_at(self, step: int) -> float:
-        """Return the exponent of the importance weights: linear from its first value to 1 at the end (Schaul 2016)."""
-        return self.importance_exponent + (1 - self.importance_exponent) * step / self.steps
+        """Return the exponent of the importance weights: linear from its first value to 1 at the end (Schaul 2016).
+
+        The end is that of `planned_steps`, where a run is longer or shorter than it was planned.
+        """
+        return self.importance_exponent + (1 - self.importance_exponent) * min(step, self.end) / self.end
+
+    def learning_rate_share_at(self, step: int) -> float:
+        """Return the share of the learning rates: linear from 1 to its last value, over the same steps."""
+        return 1 - (1 - self.learning_rate_final_share) * min(step, self.end) / self.end
+
+    @property
+    def end(self) -> int:
+        """Return the step from which on nothing changes any more."""
+        return self.planned_steps or self.steps
 
 
 class Stage(StrEnum):
@@ -68,6 +83,7 @@ class TrainingState:
         renew: makes an agent whose weights depend on the run's seed and the given step alone, for resets.
         budget: bytes of memory that the process may take.
         frozen_at: step of the freeze, once it has happened.
+        replay_from: step after which the replay was last empty: 0, or where a finished run was prolonged without it.
         lost_episode: whether the environment couldn't be restored from the checkpoint, so that its episode was cut.
         others: environments that act together with `environment`; the replay has a part for each of them too.
         return_support: checks the returns of an agent whose values are distributions.
@@ -87,6 +103,7 @@ class TrainingState:
     step: int = 0
     stage: Stage = Stage.ACT
     frozen_at: int | None = None
+    replay_from: int = 0
     invariants: Invariants = field(default_factory=Invariants)
     lost_episode: bool = False
     others: Sequence[EnvironmentProcess] = ()
@@ -142,6 +159,7 @@ class TrainingState:
                 "step": self.step,
                 "stage": str(self.stage),
                 "frozen_at": self.frozen_at,
+                "replay_from": self.replay_from,
                 "flops": self.ledger.state_dict(),
                 "watch": self.invariants.state_dict(),
                 "returns": None if self.return_support is None else self.return_support.state_dict(),
@@ -168,6 +186,7 @@ class TrainingState:
         self.drift_monitor.load_state_dict(freezing["guards"], self.agent.device)
         progress = state["progress"]
         self.step, self.frozen_at = progress["step"], progress["frozen_at"]
+        self.replay_from = progress.get("replay_from", 0)  # older checkpoints have none
         self.stage = Stage(progress["stage"])
         if not 0 <= self.step <= self.schedule.steps:
             raise ValueError(f"step {self.step} is none of {self.schedule.steps}")

@@ -15,7 +15,6 @@ from refusing import Capture
 from seer.agents.agent import Agent
 from seer.config import Config, config_to_json
 from seer.errors import SettingError
-from seer.paper.transfer import adopt_encoder
 from seer.presets import preset
 from seer.replay import RowFormat
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -23,6 +22,7 @@ from seer.runs.folder import RunFolder, read_metrics
 from seer.runs.snapshots import list_snapshots, save_snapshot
 from seer.training.build_agent import build_agent
 from seer.training.build_replay import replay_bytes
+from seer.training.transfer import adopt_encoder
 from tiny_run import config_of, seer, stop_in_step
 
 Record = dict[str, Any]

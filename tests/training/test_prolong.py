@@ -1,0 +1,151 @@
+"""Runs that go on past their planned end: the same figures where everything was kept, said plainly where not."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from refusing import Capture, refused
+from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from seer.runs.folder import read_metrics
+from seer.training.state import Schedule
+from tiny_run import SHORT_FIRST_UPDATE, SHORT_FLAGS, SHORT_STEPS, seer, stop_in_step
+
+PLANNED, PROLONGED, FIRST_UPDATE, FLAGS = SHORT_STEPS, 200, SHORT_FIRST_UPDATE, SHORT_FLAGS
+Record = dict[str, Any]
+
+
+def figures(run: Path, *, without: tuple[str, ...] = ()) -> list[Record]:
+    """The records of a run without what depends on the machine."""
+    records = [record for record in read_metrics(run) if record["kind"] not in without]
+    return [
+        {name: value for name, value in each.items() if "second" not in name and "rss" not in name} for each in records
+    ]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    state = load_checkpoint(latest_checkpoint(run / "checkpoints"))["agent"]["modules"]["online"]
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    ours, theirs = weights(one), weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run as it would have been if it had been begun with more steps than it was planned for."""
+    folder = tmp_path_factory.mktemp("prolong") / "longer"
+    assert seer("train", *FLAGS, "--steps", PROLONGED, "--planned-steps", PLANNED, "--out", folder) == 0
+    return folder
+
+
+def test_a_finished_run_with_its_replay_goes_on_as_if_it_had_never_ended(longer: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert seer("train", *FLAGS, "--steps", PLANNED, "--keep-replay", "--out", run) == 0
+    assert seer("resume", run, "--steps", PROLONGED) == 0
+    (prolonged,) = [record for record in read_metrics(run) if record["kind"] == "prolong"]
+    assert [prolonged[name] for name in ("step", "steps_before", "steps", "replay", "updates_from")] == [
+        PLANNED, PLANNED, PROLONGED, "kept", PLANNED + 1,
+    ]  # fmt: skip
+    ended = [record for record in figures(run) if record["kind"] == "eval"]
+    assert [record["step"] for record in ended] == [PLANNED, PROLONGED]
+    assert [
+        record for record in figures(run, without=("prolong",)) if record is not None and record not in ended[:1]
+    ] == (figures(longer))
+    assert same_weights(run, longer)
+    config, summary = (json.loads((run / f"{name}.json").read_text()) for name in ("config", "summary"))
+    assert (config["steps"], config["planned_steps"]) == (PROLONGED, PLANNED)
+    assert (summary["steps"], [each["step"] for each in summary["evaluation"]]) == (PROLONGED, [PLANNED, PROLONGED])
+    assert json.loads((run / f"summary-at-{PLANNED}.json").read_text())["steps"] == PLANNED
+
+
+def test_an_interrupted_run_is_prolonged_to_the_same_figures(longer: Path, tmp_path: Path) -> None:
+    """Stopped before the freeze; its replay and the importance exponent are those of the steps it was planned for."""
+    run = tmp_path / "run"
+    assert stop_in_step(70, "train", *FLAGS, "--steps", PLANNED, "--out", run, signal=signal.SIGTERM) == 130
+    assert seer("resume", run, "--steps", PROLONGED) == 0
+    assert figures(run, without=("prolong",)) == figures(longer)
+    assert same_weights(run, longer)
+
+
+def test_a_finished_run_without_its_replay_fills_a_new_one_first(
+    short_run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(short_run, run)
+    before = weights(run)
+    assert stop_in_step(150, "resume", run, "--steps", PROLONGED, signal=signal.SIGTERM) == 130
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"prolonged from {PLANNED} to {PROLONGED} steps; the replay stays as large as it was" in said
+    assert f"at its last value from step {PLANNED} on, as first planned: the exponent of the importance" in said
+    assert f"empty one in new episodes, and updates go on at step {PLANNED + FIRST_UPDATE}" in said
+    assert all(torch.equal(before[name], weight) for name, weight in weights(run).items())  # nothing learnt yet
+    assert seer("resume", run) == 0
+    records = [record for record in figures(run) if record["kind"] == "train" and record["step"] > PLANNED]
+    assert [(each["step"], each["replay_size"]) for each in records[:3]] == [(130, 10), (140, 20), (150, 30)]
+    assert [each["step"] for each in records if "loss" in each] == [170, 180, 190, 200]
+    assert records[-1]["updates"] == PLANNED - FIRST_UPDATE + 1 + PROLONGED - PLANNED - FIRST_UPDATE + 1
+    after = weights(run)
+    frozen = {name for name in before if name.startswith("encoder.")}
+    assert {name for name in before if torch.equal(before[name], after[name])} >= frozen
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+    whole = tmp_path / "whole"  # the same without a stop
+    shutil.copytree(short_run, whole)
+    assert seer("resume", whole, "--steps", PROLONGED) == 0
+    assert figures(whole) == figures(run)
+
+    assert seer("card", whole, "--out", tmp_path / "card") == 0
+    told = (tmp_path / "card" / "README.md").read_text()
+    assert f"--steps {PROLONGED} --planned-steps {PLANNED}" in told
+    assert f"At step {PLANNED} the run was prolonged with an empty replay, which the command doesn't do" in told
+
+
+def test_a_prolongation_that_died_at_once_is_made_up_for(short_run: Path, tmp_path: Path) -> None:
+    """The settings say more steps, nothing else does."""
+    run = tmp_path / "run"
+    shutil.copytree(short_run, run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"steps": 130, "planned_steps": PLANNED}))
+    assert seer("eval", run, "--episodes", 1) == 0
+    assert seer("resume", run) == 0
+    assert [r["step"] for r in read_metrics(run) if r["kind"] in ("prolong", "eval")] == [PLANNED, PLANNED, 130]
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_what_can_not_be_prolonged_is_refused(short_run: Path, capsys: Capture) -> None:
+    shutil.copytree(short_run, "run")
+    for steps in (PLANNED - 1, PLANNED):
+        line = refused(capsys, "resume", "run", "--steps", steps)
+        assert ("can't be shortened" in line) if steps < PLANNED else ("is finished" in line)
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps(config | {"steps": PROLONGED}))
+    assert f"steps: {PLANNED} there, {PROLONGED} in config.json" in refused(capsys, "resume", "run")
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_a_run_that_an_earlier_seer_finished_is_not_prolonged(short_run: Path, capsys: Capture) -> None:
+    shutil.copytree(short_run, "run")
+    checkpoints = Path("run/checkpoints")
+    state = load_checkpoint(latest_checkpoint(checkpoints))
+    save_checkpoint(checkpoints, PLANNED, {name: state[name] for name in ("agent", "settings")}, keep=1)
+    line = refused(capsys, "resume", "run", "--steps", PROLONGED)
+    assert "kept the agent alone" in line
+    assert "seer train --from run" in line
+
+
+def test_schedules_end_where_they_were_planned_to() -> None:
+    settings: dict[str, Any] = {
+        "first_update": 10, "updates_per_step": 2, "batch_size": 1, "importance_exponent": 0.4, "log_every": 1,
+        "eval_every": 1, "eval_episodes": 1, "checkpoint_every": 1, "update_every": 4,
+    }  # fmt: skip
+    schedule = Schedule(steps=2000, planned_steps=1000, **settings)
+    assert [schedule.importance_exponent_at(step) for step in (0, 500, 1000, 1500)] == pytest.approx([0.4, 0.7, 1, 1])
+    assert [step for step in range(30) if schedule.updates_at(step)] == [12, 16, 20, 24, 28]
+    assert [step for step in range(30) if schedule.updates_at(step, replay_from=11)] == [24, 28]
