@@ -24,11 +24,13 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/**/*.md")])
 OF_THE_COMMAND = {"--dry-run"}  # of train, not of the run
 SHORTER = {  # numbers of a page's code, for a test
-    "docs/quick_start/stable_baselines3.md": {"1_000_000": "150", "100_000": "400", "50_000": "120"},
+    "README.md": {"1_000_000": "150", "100_000": "400", "50_000": "120"},
     "docs/quick_start/own_loop.md": {"10_000": "90", "5_000": "60", "1_000": "40", "range(1000)": "range(10)"},
 }
-ELSEWHERE = {"docs/trained_agents.md": "tests/trained/test_page.py"}  # pages whose code runs there, on a run
-SHORTER["README.md"] = SHORTER["docs/quick_start/stable_baselines3.md"]
+ELSEWHERE = {  # pages whose code runs in another test
+    "docs/quick_start/stable_baselines3.md": "tests/sb3/test_use.py",
+    "docs/trained_agents.md": "tests/trained/test_page.py",
+}
 
 
 def name_of(page: Path) -> str:

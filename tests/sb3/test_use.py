@@ -190,7 +190,7 @@ def test_the_example_compares_both_arms(tmp_path: Path) -> None:
 
 def test_the_script_of_the_documentation_runs(capsys: Any) -> None:
     """As it stands there, but shorter."""
-    page = (Path(__file__).parents[2] / "docs" / "stable_baselines3.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/quick_start/stable_baselines3.md").read_text()
     script = page.partition("```python\n")[2].partition("```")[0]
     for long, short in (("1_000_000", "330"), ("100_000", "600"), ("50_000", "300")):
         assert long in script
