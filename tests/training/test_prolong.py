@@ -13,8 +13,11 @@ from painted_run import PROBE_EVERY, finish, make_training
 from refusing import Capture, refused
 from seer.core.freeze_when_settled import FreezeWhenSettled
 from seer.core.phase import Phase
+from seer.presets import change, preset
+from seer.replay import RowFormat
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from seer.runs.folder import read_metrics
+from seer.training.build_replay import replay_bytes
 from seer.training.loop import compare_features_if_due
 from seer.training.state import Schedule
 from tiny_run import SHORT_FIRST_UPDATE, SHORT_FLAGS, SHORT_STEPS, seer, stop_in_step
@@ -156,6 +159,13 @@ def test_few_observations_are_not_taken_for_settled_features(tmp_path: Path) -> 
     assert (run.step, run.replay.size, run.agent.phase) == (3 * PROBE_EVERY, 0, Phase.FRAMES)
     run.replay_from = run.step
     assert compare_features_if_due(run) is None
+
+
+def test_the_replay_is_as_large_as_the_planned_steps_need() -> None:
+    frame, latent = RowFormat((1, 84, 84), torch.uint8), RowFormat((1, 1, 576), torch.float32)
+    for at, rows in {"never": 500 * 7056, "60": 500 * 2304 * 17 // 16}.items():
+        config = change(preset("ALE/Pong-v5"), {"steps": 1000, "planned_steps": 500, "freeze.at": at})
+        assert replay_bytes(config, frame, latent) == rows
 
 
 def test_schedules_end_where_they_were_planned_to() -> None:
