@@ -9,13 +9,21 @@ from typing import Any
 import pytest
 import torch
 
+from painted_run import PROBE_EVERY, finish, make_training
 from refusing import Capture, refused
+from seer.core.freeze_when_settled import FreezeWhenSettled
+from seer.core.phase import Phase
+from seer.presets import change, preset
+from seer.replay import RowFormat
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from seer.runs.folder import read_metrics
+from seer.training.build_replay import replay_bytes
+from seer.training.loop import compare_features_if_due
 from seer.training.state import Schedule
 from tiny_run import SHORT_FIRST_UPDATE, SHORT_FLAGS, SHORT_STEPS, seer, stop_in_step
 
-PLANNED, PROLONGED, FIRST_UPDATE, FLAGS = SHORT_STEPS, 200, SHORT_FIRST_UPDATE, SHORT_FLAGS
+PLANNED, PROLONGED, FIRST_UPDATE = SHORT_STEPS, 200, SHORT_FIRST_UPDATE
+FLAGS = (*SHORT_FLAGS, "--reset-heads-every", 60)  # which is due where the run was to end
 Record = dict[str, Any]
 
 
@@ -87,6 +95,10 @@ def test_a_finished_run_without_its_replay_fills_a_new_one_first(
     assert f"empty one in new episodes, and updates go on at step {PLANNED + FIRST_UPDATE}" in said
     assert all(torch.equal(before[name], weight) for name, weight in weights(run).items())  # nothing learnt yet
     assert seer("resume", run) == 0
+    steps = {kind: [r["step"] for r in figures(run) if r["kind"] == kind] for kind in ("episode", "guard")}
+    assert steps["episode"] == [35, 70, 105, 155, 190]  # of 35 steps each; the one under way at 120 was given up
+    assert steps["guard"][-1] == 200  # not at 160, with 40 observations in the replay
+    assert 160 not in steps["guard"]
     records = [record for record in figures(run) if record["kind"] == "train" and record["step"] > PLANNED]
     assert [(each["step"], each["replay_size"]) for each in records[:3]] == [(130, 10), (140, 20), (150, 30)]
     assert [each["step"] for each in records if "loss" in each] == [170, 180, 190, 200]
@@ -138,6 +150,22 @@ def test_a_run_that_an_earlier_seer_finished_is_not_prolonged(short_run: Path, c
     line = refused(capsys, "resume", "run", "--steps", PROLONGED)
     assert "kept the agent alone" in line
     assert "seer train --from run" in line
+
+
+def test_few_observations_are_not_taken_for_settled_features(tmp_path: Path) -> None:
+    """As in the steps after a run was prolonged whose freeze is still to be found."""
+    rule = FreezeWhenSettled(earliest=0, threshold=1)
+    run, _ = finish(lambda: make_training(rule, steps=3 * PROBE_EVERY), tmp_path / "run")
+    assert (run.step, run.replay.size, run.agent.phase) == (3 * PROBE_EVERY, 0, Phase.FRAMES)
+    run.replay_from = run.step
+    assert compare_features_if_due(run) is None
+
+
+def test_the_replay_is_as_large_as_the_planned_steps_need() -> None:
+    frame, latent = RowFormat((1, 84, 84), torch.uint8), RowFormat((1, 1, 576), torch.float32)
+    for at, rows in {"never": 500 * 7056, "60": 500 * 2304 * 17 // 16}.items():
+        config = change(preset("ALE/Pong-v5"), {"steps": 1000, "planned_steps": 500, "freeze.at": at})
+        assert replay_bytes(config, frame, latent) == rows
 
 
 def test_schedules_end_where_they_were_planned_to() -> None:
