@@ -56,7 +56,7 @@ def follow(environment: PixelEnvironment, process: EnvironmentProcess, steps: in
 
 @pytest.mark.parametrize(
     ("make", "steps", "ends"),
-    [(MINIGRID, 110, {True}), (partial(make_atari, "ALE/Breakout-v5", training=True), 150, {False})],
+    [(MINIGRID, 210, {True}), (partial(make_atari, "ALE/Breakout-v5", training=True), 150, {False})],
     ids=["minigrid", "atari"],
 )
 def test_an_environment_plays_there_as_it_does_here(make: Any, steps: int, ends: set[bool]) -> None:
