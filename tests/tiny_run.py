@@ -12,6 +12,7 @@ from unittest.mock import patch
 from seer.cli import main
 from seer.config import Config
 from seer.flags import read_settings
+from seer.runs.folder import read_metrics
 from seer.settings import resolve
 
 STEPS, FREEZE_AT, CAPACITY, FIRST_UPDATE, BATCH, HIDDEN = 1000, 700, 300, 500, 8, 16
@@ -89,6 +90,11 @@ def forget_peak() -> None:
 def machine_free(record: dict[str, Any]) -> dict[str, Any]:
     """A record without what depends on the machine: figures with `second` or `rss` in their name, and their seal."""
     return {name: value for name, value in record.items() if not any(part in name for part in ("second", "rss", "sha"))}
+
+
+def machine_free_records(folder: Path) -> list[dict[str, Any]]:
+    """A run's records, without what depends on the machine."""
+    return [machine_free(record) for record in read_metrics(folder)]
 
 
 def files(folder: Path) -> dict[str, bytes | None]:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import speed
-from drawing import needs_drawing
+from drawing import needs_drawing, without_shadows
 from played import fill_buffer
 from sb3_rows import make_model
 from seer.core.phase import Phase
@@ -73,7 +73,7 @@ def rainbow() -> Iterator[speed.Subject]:
 def curl() -> Iterator[speed.Subject]:
     needs_drawing()
     config = speed.speed_config("curl", speed.QUICK, device="cpu", threads=1)
-    with speed.prepared(config, speed.QUICK) as made:
+    with without_shadows(), speed.prepared(config, speed.QUICK) as made:
         yield made
 
 

@@ -27,7 +27,7 @@ from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.errors import RunError, SettingError
 from seer.replay.transitions import End
 from seer.runs.folder import read_metrics
-from tiny_run import config_of, seer, stop_in_step
+from tiny_run import config_of, machine_free_records, seer, stop_in_step
 
 Capture = pytest.CaptureFixture[str]
 MINIGRID = "minigrid:MiniGrid-Empty-5x5-v0"
@@ -312,13 +312,8 @@ CONTINUOUS = (*CONTINUOUS, "--first-update", 40, "--random-steps", 40, "--image-
 CONTINUOUS = (*CONTINUOUS, "--max-episode-steps", 50)  # of 200, which are slow to draw
 
 
-def figures(folder: Path) -> list[dict[str, Any]]:
-    """The records, without what depends on the machine."""
-    records = read_metrics(folder)
-    return [{k: v for k, v in record.items() if "second" not in k and "rss" not in k} for record in records]
-
-
-@pytest.mark.parametrize(("flags", "stop"), [(DISCRETE, 115), (CONTINUOUS, 60)])
+# CURL's stops are test_control_run.py's, and how Pendulum is brought back is tested above.
+@pytest.mark.parametrize(("flags", "stop"), [(DISCRETE, 115), pytest.param(CONTINUOUS, 60, marks=pytest.mark.slow)])
 def test_training_from_end_to_end(flags: tuple[object, ...], stop: int, tmp_path: Path, capsys: Capture) -> None:
     """Through the freeze and an interruption, to the same figures as without it; then the agent plays."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -329,7 +324,7 @@ def test_training_from_end_to_end(flags: tuple[object, ...], stop: int, tmp_path
     assert stop_in_step(stop, "train", *flags, "--out", stopped, signal=signal.SIGTERM) == 130
     assert seer("resume", stopped) == 0
     assert "did not go the same way" not in capsys.readouterr().out
-    assert figures(stopped) == figures(whole)
+    assert machine_free_records(stopped) == machine_free_records(whole)
     assert seer("eval", stopped, "--episodes", 1) == 0
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["replay"]["capacity_after"] > summary["replay"]["capacity_before"] == 70

@@ -5,44 +5,20 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
-from test_gymnasium import SHORT, figures
+from test_gymnasium import SHORT
 
-import third_party
+from light_worlds import make_careless
 from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.envs.randomness import SharedRandomness, seed_shared
 from seer.envs.vector import EnvironmentProcess
-from tiny_run import seer, stop_in_step
-
-
-class Careless(third_party.Shows):
-    """Draws from the process's generators, while it is made too."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.offset = random.randrange(256)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        return self.see(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        _, _, over, cut, info = super().step(action)
-        return self.see(), random.random() + np.random.rand(), over, cut, info  # noqa: NPY002
-
-    def see(self) -> Any:
-        shape = self.observation_space.shape
-        return (np.random.randint(256, size=shape) + self.offset).astype(np.uint8)  # noqa: NPY002
-
-
-gymnasium.register("Careless-v0", Careless)
+from tiny_run import machine_free_records, seer, stop_in_step
 
 
 def make() -> GymnasiumEnvironment:
     seed_shared(1)
-    return GymnasiumEnvironment("test_randomness:Careless-v0")
+    return GymnasiumEnvironment("light_worlds:Careless-v0")
 
 
 def played(environment: GymnasiumEnvironment, steps: int) -> list[Any]:
@@ -99,16 +75,12 @@ def test_processes_of_one_seed_play_the_same() -> None:
     assert shown[0][1] == shown[1][1]
 
 
-def make_careless() -> GymnasiumEnvironment:
-    return GymnasiumEnvironment("test_randomness:Careless-v0")
-
-
 def test_one_seed_gives_one_run_interrupted_or_not(tmp_path: Path) -> None:
     """With an evaluation in between, which draws too."""
-    flags = ("--env", "test_randomness:Careless-v0", "--steps", 130, "--freeze-at", 90, "--eval-every", 40)
+    flags = ("--env", "light_worlds:Careless-v0", "--steps", 130, "--freeze-at", 90, "--eval-every", 40)
     flags = (*flags, "--first-update", 60, "--n-step", 3, *SHORT)
     assert seer("train", *flags, "--out", tmp_path / "whole") == 0
     assert stop_in_step(73, "train", *flags, "--out", tmp_path / "stopped", signal=signal.SIGTERM) == 130
     random.seed(99)
     assert seer("resume", tmp_path / "stopped") == 0
-    assert figures(tmp_path / "stopped") == figures(tmp_path / "whole")
+    assert machine_free_records(tmp_path / "stopped") == machine_free_records(tmp_path / "whole")

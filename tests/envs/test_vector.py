@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_gymnasium import figures
 
+from light_worlds import failing
 from seer.envs.atari import make_atari
 from seer.envs.base import PixelEnvironment
 from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.envs.vector import EnvironmentProcess, play
 from seer.errors import RunError, SettingError
 from seer.training import build_environment
-from third_party import Shows
-from tiny_run import config_of, seer, stop_in_step
+from tiny_run import config_of, machine_free_records, seer, stop_in_step
 
 Capture = pytest.CaptureFixture[str]
 MINIGRID = partial(GymnasiumEnvironment, "minigrid:MiniGrid-Empty-5x5-v0", render_pixels=True, image_size=42)
@@ -79,27 +78,6 @@ def test_an_environment_plays_there_as_it_does_here(make: Any, steps: int, ends:
 # Failures
 
 
-class Fails(Shows):
-    """Fails in its third step, as the name says."""
-
-    def step(self, action: Any) -> Any:
-        if self.left == 5:
-            os._exit(9) if self.reward_range == "dies" else None
-            raise OSError("socket\nclosed")
-        return super().step(action)
-
-    reward_range = "raises"
-
-
-def failing(kind: str) -> PixelEnvironment:
-    if kind == "absent":
-        raise SettingError("no such game")
-    environment = GymnasiumEnvironment("third_party:Shows-v0")
-    environment._env = Fails(shape=(100, 120, 3))
-    environment._env.reward_range = kind  # type: ignore[attr-defined]
-    return environment
-
-
 def play_there(process: EnvironmentProcess, *, steps: int) -> None:
     for _ in range(steps):
         process.send(0)
@@ -156,7 +134,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_step_has_its_updates_and_its_row(whole_run: Path) -> None:
     """Three environments of episodes of 7 steps, which all end together."""
-    records = figures(whole_run)
+    records = machine_free_records(whole_run)
     train = {record["step"]: record for record in records if record["kind"] == "train"}
     assert {step: record["updates"] for step, record in train.items()} == {
         step: max(0, step - FIRST_UPDATE + 1) for step in range(20, STEPS + 1, 20)
@@ -196,7 +174,7 @@ def test_no_environment_starts_as_another_does(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_environments_differ(whole_run: Path) -> None:
-    returns = [record["episode_return"] for record in figures(whole_run) if record["kind"] == "episode"]
+    returns = [record["episode_return"] for record in machine_free_records(whole_run) if record["kind"] == "episode"]
     assert set(returns) == {10.5}
     first, second = (started(partial(GymnasiumEnvironment, "third_party:Shows-v0"), seed=seed) for seed in (1, 2))
     assert not np.array_equal(first.observe(), second.observe())
@@ -209,7 +187,7 @@ def test_a_run_stopped_on_frames_and_on_latents_goes_on_to_the_same_figures(whol
     assert stop_in_step(84, "train", *FLAGS, "--out", folder, signal=signal.SIGTERM) == 130
     assert stop_in_step(195, "resume", folder, signal=signal.SIGTERM) == 130
     assert seer("resume", folder) == 0
-    assert figures(folder) == figures(whole_run)
+    assert machine_free_records(folder) == machine_free_records(whole_run)
     assert multiprocessing.active_children() == []
 
 
@@ -218,7 +196,7 @@ def test_environments_that_cant_be_brought_back_are_cut(tmp_path: Path, capsys: 
     assert stop_in_step(195, "train", *flags, signal=signal.SIGTERM) == 130
     assert seer("resume", tmp_path / "run") == 0
     assert "did not go the same way again" in capsys.readouterr().out
-    ends = [record["step"] for record in figures(tmp_path / "run") if record["kind"] == "episode"]
+    ends = [record["step"] for record in machine_free_records(tmp_path / "run") if record["kind"] == "episode"]
     assert ends == [ENVS * step for step in [*range(7, 64, 7), 72, 79] for _ in range(ENVS)], "65 of their steps, cut"
 
 

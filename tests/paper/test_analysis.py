@@ -229,6 +229,7 @@ def test_the_table_fits_eighty_columns(last: int) -> None:
     assert "* " in said
 
 
+@pytest.mark.slow  # another training; what a freeze changes in the verdict is tested above
 def test_svcca_of_a_run_that_froze(tmp_path: Path, capsys: Capture) -> None:
     folder = tmp_path / "run"
     flags = list(FLAGS)

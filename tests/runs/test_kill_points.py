@@ -13,7 +13,7 @@ import killing
 from drawing import needs_drawing
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
-from tiny_run import machine_free
+from tiny_run import machine_free, machine_free_records
 
 COMMON = (
     *("--batch-size", 8, "--hidden-units", 16, "--first-update", 60, "--steps", 240, "--freeze-at", 130),
@@ -81,7 +81,7 @@ def check(folder: Path, points: list[str], flags: tuple[object, ...]) -> None:
     command = [sys.executable, killing.__file__, folder, " ".join(points), *flags]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    whole, agent = [machine_free(record) for record in read_metrics(folder / "whole")], agent_of(folder / "whole")
+    whole, agent = machine_free_records(folder / "whole"), agent_of(folder / "whole")
     assert {record["kind"] for record in whole} >= {"train", "eval", "freeze"}
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(outcomes) == len(points)

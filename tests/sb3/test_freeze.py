@@ -39,7 +39,12 @@ class Frozen(NamedTuple):
     extractors: dict[str, Tensor]
 
 
-@pytest.fixture(scope="module", params=ALGORITHMS)
+LONG = ("TD3", "SAC shared")
+"""SAC shares no extractor either, TD3 shared does: both ways are in the quick ones."""
+QUICK_AND_LONG = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in ALGORITHMS]
+
+
+@pytest.fixture(scope="module", params=QUICK_AND_LONG)
 def frozen(request: pytest.FixtureRequest) -> Frozen:
     """A model of each algorithm, 40 steps after its freeze; tests leave it as it was.
 

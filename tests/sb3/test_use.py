@@ -192,8 +192,8 @@ def test_the_script_of_the_documentation_runs(capsys: Any) -> None:
     """As it stands there, but shorter."""
     page = (Path(__file__).parents[2] / "docs/quick_start/stable_baselines3.md").read_text()
     script = page.partition("```python\n")[2].partition("```")[0]
-    for long, short in (("1_000_000", "330"), ("100_000", "600"), ("50_000", "300")):
+    for long, short in (("1_000_000", "150"), ("100_000", "600"), ("50_000", "130")):
         assert long in script
         script = script.replace(long, short)
     exec(script, {})
-    assert "convolutions frozen at step 300" in capsys.readouterr().out
+    assert "convolutions frozen at step 130" in capsys.readouterr().out

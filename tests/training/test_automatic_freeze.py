@@ -19,6 +19,7 @@ from seer.runs.snapshots import list_snapshots, load_weights, read_snapshot
 from seer.training.build import fresh_seeds
 from seer.training.state import TrainingState
 from small_agent import make_agent
+from tiny_run import machine_free_records
 
 Record = dict[str, Any]
 
@@ -52,14 +53,6 @@ def frozen_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Training
 
 def of_kind(path: Path, kind: str) -> list[Record]:
     return [record for record in read_metrics(path) if record["kind"] == kind]
-
-
-def figures(path: Path) -> list[Record]:
-    """The records, without what depends on the machine."""
-    return [
-        {name: value for name, value in record.items() if "second" not in name and "rss" not in name}
-        for record in read_metrics(path)
-    ]
 
 
 def test_every_metric_is_in_the_table_of_its_kind(frozen_run: tuple[Path, TrainingState, str]) -> None:
@@ -153,7 +146,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     frozen_run: tuple[Path, TrainingState, str], tmp_path: Path, step: int
 ) -> None:
     run, _ = finish(auto, tmp_path / "run", stop_at=step)
-    assert figures(tmp_path / "run") == figures(frozen_run[0])
+    assert machine_free_records(tmp_path / "run") == machine_free_records(frozen_run[0])
     for name, module in frozen_run[1].agent.modules().items():
         for key, value in module.state_dict().items():
             assert torch.equal(value, run.agent.modules()[name].state_dict()[key]), (name, key)
@@ -169,7 +162,7 @@ def test_until_the_freeze_automatic_is_as_never(frozen_run: tuple[Path, Training
     until = [
         [
             {k: v for k, v in r.items() if k != "flops"}
-            for r in figures(path)
+            for r in machine_free_records(path)
             if r["step"] < FROZEN_AT and r["kind"] != "probe"
         ]
         for path in (frozen_run[0], tmp_path / "run")

@@ -4,14 +4,12 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from drawing import needs_drawing, without_shadows
-from seer.runs.folder import read_metrics
 from tiny_run import CONTROL_FLAGS as FLAGS
-from tiny_run import seer, stop_in_step
+from tiny_run import machine_free_records, seer, stop_in_step
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,12 +26,6 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def figures(folder: Path) -> list[dict[str, Any]]:
-    """The records, without what depends on the machine."""
-    records = read_metrics(folder)
-    return [{k: v for k, v in record.items() if "second" not in k and "rss" not in k} for record in records]
-
-
 def test_the_replay_grows_inside_its_memory(whole_run: Path) -> None:
     replay = json.loads((whole_run / "summary.json").read_text())["replay"]
     assert replay["bytes"] == 70 * 3 * 50 * 50
@@ -42,7 +34,7 @@ def test_the_replay_grows_inside_its_memory(whole_run: Path) -> None:
 
 
 def test_both_halves_learn_and_only_the_first_contrasts(whole_run: Path) -> None:
-    records = [record for record in figures(whole_run) if record["kind"] == "train" and record["updates"]]
+    records = [record for record in machine_free_records(whole_run) if record["kind"] == "train" and record["updates"]]
     contrasted = {record["step"] for record in records if "contrastive_loss" in record}
     assert contrasted == {40, 60, 80, 100}  # the record at 100 covers 81 to 89
     assert all("critic_loss" in record and "actor_loss" in record for record in records[1:])
@@ -53,4 +45,4 @@ def test_a_run_stopped_on_frames_and_on_latents_goes_on_to_the_same_figures(whol
     assert stop_in_step(65, "train", *FLAGS, "--out", folder, signal=signal.SIGTERM) == 130
     assert stop_in_step(105, "resume", folder, signal=signal.SIGTERM) == 130
     assert seer("resume", folder) == 0
-    assert figures(folder) == figures(whole_run)
+    assert machine_free_records(folder) == machine_free_records(whole_run)

@@ -4,13 +4,11 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from drawing import needs_drawing, without_shadows
-from seer.runs.folder import read_metrics
-from tiny_run import seer, stop_in_step
+from tiny_run import machine_free_records, seer, stop_in_step
 
 STEPS, FREEZE_AT, CAPACITY, FIRST = 120, 90, 70, 40
 FLAGS = (
@@ -35,25 +33,20 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def comparable(folder: Path) -> list[dict[str, Any]]:
-    """The records, without what depends on the machine."""
-    records = read_metrics(folder)
-    return [{k: v for k, v in record.items() if "second" not in k and "rss" not in k} for record in records]
-
-
 def test_it_freezes_and_learns_on_both_sides_at_every_second_step(whole_run: Path) -> None:
     replay = json.loads((whole_run / "summary.json").read_text())["replay"]
     assert (replay["row_bytes_before"], replay["row_bytes_after"]) == (3 * 50 * 50, 4 * 2 * 50 * 4)
-    records = [record for record in comparable(whole_run) if record["kind"] == "train"]
+    records = [record for record in machine_free_records(whole_run) if record["kind"] == "train"]
     assert [record["updates"] for record in records] == [
         max(0, step - FIRST + 2) // 2 for step in range(20, STEPS + 1, 20)
     ]
     assert all("critic_loss" in record and "actor_loss" in record for record in records if record["updates"] > 1)
 
 
+@pytest.mark.slow  # CURL's run is stopped in test_control_run.py, and this agent restored in test_drqv2.py
 def test_a_run_stopped_on_frames_and_on_latents_goes_on_to_the_same_records(whole_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     assert stop_in_step(65, "train", *FLAGS, "--out", folder, signal=signal.SIGTERM) == 130
     assert stop_in_step(105, "resume", folder, signal=signal.SIGTERM) == 130
     assert seer("resume", folder) == 0
-    assert comparable(folder) == comparable(whole_run)
+    assert machine_free_records(folder) == machine_free_records(whole_run)
