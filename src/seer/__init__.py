@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from seer.networks.own_module import load_module
     from seer.replay import (
         Batch,
+        FileBlock,
         LatentError,
         MemoryBlock,
         MultiEnvReplay,
@@ -54,6 +55,7 @@ _HOMES = {
     "networks.own_module": ("load_module",),
     "replay": (
         "Batch",
+        "FileBlock",
         "LatentError",
         "MemoryBlock",
         "MultiEnvReplay",
@@ -75,6 +77,7 @@ __all__ = [
     "Batch",
     "Cost",
     "Covariances",
+    "FileBlock",
     "FlopsLedger",
     "FreezableEncoder",
     "FreezeAt",

@@ -114,6 +114,7 @@ def resume(
     *,
     device: str | None = None,
     threads: int | None = None,
+    replay_on: str | None = None,
     env_timeout: float | None = None,
     steps: int | None = None,
     checkpoint_every: int | None = None,
@@ -128,6 +129,7 @@ def resume(
         steps: Prolong the run to so many steps in all; a finished one's replay begins empty unless it was kept.
         device: cpu, cuda, or auto. Default: as before.
         threads: CPU threads. Default: as before.
+        replay_on: Folder on a disk to keep the replay in; none: in memory. Default: as before.
         env_timeout: Seconds that the environment may take for a step. Default: as before.
         checkpoint_every: Steps between checkpoints. Default: as before.
         keep_replay: Keep the replay when the run is finished. Default: as before.
@@ -138,6 +140,8 @@ def resume(
     changes = {name: value for name, value in given.items() if name not in ("folder", "steps")}
     if log == ("none",):
         changes["log"] = ()
+    if replay_on == "none":
+        changes["replay_on"] = None
     from seer.trainer import resume_run
 
     resume_run(folder, changes, steps=steps)

@@ -222,6 +222,10 @@ class Config:
     threads: Annotated[int | None, Bounds(above=0, at_most=1024)] = None
     """CPU threads. Default: 1 with Rainbow and DQN, else one per core. With more than free cores a run crawls."""
 
+    replay_on: Annotated[str | None, Flag(value="DIR")] = None
+    """Folder on a disk for a replay that is larger than memory: it lies there in an unnamed file, gone when the run
+    ends or stops. Checkpoints, in --out, copy it as they copy memory. Default: in memory, on --device."""
+
     env_timeout: Annotated[float, Flag(value="SECONDS"), Bounds(above=0, at_most=10**6)] = 300.0
     """Seconds that a reset or a step of the environment may take before the run is stopped."""
 
@@ -274,10 +278,14 @@ def fields_with(own: OwnSettings) -> tuple[Field, ...]:
 def config_to_json(config: Config) -> dict[str, Any]:
     """The config as nested JSON objects, for `config.json`; without `own` where the agent has none of its own."""
     record = dataclasses.asdict(config)
-    log, record["env_kwargs"] = list(record.pop("log")), list(config.env_kwargs)
+    record["env_kwargs"] = list(config.env_kwargs)
     if not record["own"]:
         del record["own"]
-    return record | ({"log": log} if log else {})  # seers of before, which know no such setting, read most runs
+    record["log"] = list(record["log"])
+    for name in ("log", "replay_on"):  # seers of before, which know no such settings, read most runs
+        if not record[name]:
+            del record[name]
+    return record
 
 
 def config_from_json(record: dict[str, Any]) -> Config:

@@ -19,11 +19,12 @@ def dry_run(config: Config) -> None:
     bound = "at most " if planned.is_bound else ""
     before, after = (f"{size:,}" for size in planned.row_bytes)
     row = before if before == after else f"{before} → {after}"
+    where = "of memory" if config.replay_on is None else f"in a file in {config.replay_on}"
     rows = {
         "agent": label(dict(flatten(config_to_json(config)))),
         "steps": f"{config.steps:,}, an evaluation every {config.eval_every:,}",
         "FLOPs": f"{bound}{planned.flops:.3g} ({planned.flops / planned.baseline:.0%} of never freezing)",
-        "replay": f"{human_bytes(planned.num_bytes)}; {row} bytes a step",
+        "replay": f"{human_bytes(planned.num_bytes)} {where}; {row} bytes a step",
         "memory": f"at most {human_bytes(planned.needs.num_bytes)}",
         "checkpoints": f"at most {human_bytes(planned.disk_bytes)} on disk",
         "time": f"{bound}{(planned.seconds or 0) / 3600:.2f} hours at the speed just measured, without evaluations",

@@ -220,8 +220,11 @@ def _introduce(run: TrainingState, config: Config, terminal: Terminal) -> None:
     """Say what computes, what it takes, what draws, and what the agent sees and does."""
     terminal.say(describe_computing(config))
     if run.budget is not None:
-        replay = human_bytes(run.replay.num_bytes)
-        terminal.say(f"Memory: at most {human_bytes(run.budget)}, {replay} of it the replay's")
+        most, replay = human_bytes(run.budget), human_bytes(run.replay.num_bytes)
+        where = f", {replay} of it the replay's"
+        if config.replay_on is not None:
+            where = f"; the replay's {replay} are in a file in {config.replay_on}"
+        terminal.say(f"Memory: at most {most}{where}")
     for line in run.environment.introduction():
         terminal.say(line)
     if not run.environment.has_time_limit:

@@ -47,6 +47,7 @@ def validate(config: Config, *, new: bool = True) -> Config:
         f"--min-return {value.min_return} must be less than --max-return {value.max_return}",
     )
     _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
+    _require(config.replay_on != "", "--replay-on names no folder; give one on a disk, or leave it out")
     _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
     _require("\0" not in (config.freeze.agent_from or ""), "--from holds a NUL character; give another name")
     over = config.steps % config.num_envs

@@ -73,7 +73,7 @@ def test_transcoded_rows_are_the_latents_of_their_crops(encoder: str, crops: int
     agent.random.crops.manual_seed(11)
     rows: list[torch.Tensor] = []
     twin.transcode(lambda frames: rows.append(agent.encode(frames)) or rows[-1], agent.latent)
-    assert torch.equal(torch.cat(rows), replay._ring.rows[: replay.size])
+    assert torch.equal(torch.cat(rows), replay._ring.memory.rows(replay.row)[: replay.size])
 
 
 @pytest.mark.parametrize("crops", [1, 4])

@@ -221,7 +221,7 @@ def test_a_lost_episode_is_closed_in_the_replay() -> None:
     assert not resumed.environment.is_lost, "a new episode is under way"
     ends = resumed.replay._ring.steps.end[: size + 1].tolist()
     assert ends == [End.GOING_ON, End.GOING_ON, End.TRUNCATED, End.CLOSING]
-    assert np.array_equal(resumed.replay._ring.rows[size].numpy(), shown)
+    assert np.array_equal(resumed.replay._ring.memory.rows(resumed.replay.row)[size].numpy(), shown)
     assert not resumed.replay.is_open
     assert resumed.replay.num_sampleable == 3
 

@@ -4,8 +4,9 @@ from seer.core.rows import LATENT_DTYPES, RowFormat
 from seer.replay.batch import Batch
 from seer.replay.buffer import Replay
 from seer.replay.codec import LatentError
+from seer.replay.file_block import FileBlock
 from seer.replay.layout import Padding
-from seer.replay.memory import MemoryBlock
+from seer.replay.memory import Block, MemoryBlock
 from seer.replay.multi_env import MultiEnvReplay
 from seer.replay.samplers import Prioritized, Sampler, Uniform
 from seer.replay.state import Piece
@@ -16,6 +17,8 @@ __all__ = [
     "LATENT_DTYPES",
     "ActionFormat",
     "Batch",
+    "Block",
+    "FileBlock",
     "LatentError",
     "MemoryBlock",
     "MultiEnvReplay",

@@ -14,7 +14,7 @@ from seer.core.rows import Encode, Progress, RowFormat
 from seer.errors import SettingError
 from seer.replay.batch import Batch
 from seer.replay.layout import Layout, Padding, refuse_other_padding
-from seer.replay.memory import MemoryBlock
+from seer.replay.memory import Block
 from seer.replay.ring import Ring
 from seer.replay.samplers import Sampler
 from seer.replay.state import as_arrays, as_tensors, refuse_other_settings
@@ -45,7 +45,7 @@ class Replay:
     def __init__(
         self,
         *,
-        memory: MemoryBlock,
+        memory: Block,
         frame: RowFormat,
         stack: int,
         action: RowFormat,
@@ -100,7 +100,7 @@ class Replay:
 
     @property
     def device(self) -> torch.device:
-        """Return where the memory is."""
+        """Return where observations are that are sampled or read."""
         return self._ring.memory.device
 
     @property

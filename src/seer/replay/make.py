@@ -3,6 +3,7 @@
 Axes: S stack, C channels, H height, W width, A actions.
 """
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -13,6 +14,7 @@ from torch import Tensor
 from seer.core.rows import RowFormat
 from seer.errors import SettingError
 from seer.replay.buffer import Replay
+from seer.replay.file_block import FileBlock
 from seer.replay.layout import Padding
 from seer.replay.memory import MemoryBlock
 from seer.replay.samplers import Prioritized, Uniform
@@ -33,6 +35,7 @@ def make_replay(
     seed: int = 0,
     number: int | None = None,
     padding: Padding = "repeat",
+    path: Path | str | None = None,
 ) -> Replay:
     """Return a replay of one environment's frames, in a memory block that the freeze fills with latents.
 
@@ -50,22 +53,23 @@ def make_replay(
         n_step: steps folded into one transition.
         discount: per step.
         prioritized: proportional prioritised sampling (Schaul et al. 2016, exponent 0.5); otherwise uniform.
-        device: where the block lives.
+        device: where the block lives; of one in a file, where observations go that are read.
         seed: of sampling.
         number: among the replays of a `MultiEnvReplay`.
         padding: what the agent sees before an episode's first frame, as `padding_type` of Gymnasium's
             `FrameStackObservation`: that frame again ("repeat", there "reset"), or black ones ("zero"). `append` checks
             it where it is given whole observations, as `FreezableEncoder.row` gives them.
+        path: a folder on a disk, where the block lies in an unnamed file instead of in memory (`FileBlock`).
 
     Raises:
-        SettingError: the block is too small for one window, `num_bytes` or `frame_shape` is no such thing, or the
-            action space is of another kind.
+        SettingError: the block is too small for one window, `num_bytes` or `frame_shape` is no such thing, the action
+            space is of another kind, or the disk has no room.
     """
     if latent is not None:
         frame_shape = (latent.num_bytes,)
     _refuse_wrong_sizes(num_bytes, frame_shape, stack)
     replay = Replay(
-        memory=MemoryBlock(num_bytes, device),
+        memory=MemoryBlock(num_bytes, device) if path is None else FileBlock(num_bytes, path, device),
         frame=RowFormat(frame_shape, torch.uint8),
         stack=stack,
         action=action_format(action_space),

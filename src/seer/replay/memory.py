@@ -1,18 +1,79 @@
 """One block of bytes, allocated once, that can be read as rows of any format."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
 from seer.core.rows import RowFormat
 from seer.errors import SettingError
 
-_SWAP_BYTES = 4 * 2**20  # `MemoryBlock.rotate` holds at most two pieces of this size beside the block
+_SWAP_BYTES = 4 * 2**20  # `Block.rotate` holds at most a few pieces of this size beside the block
 
 
-class MemoryBlock:
-    """The replay's memory: one uint8 tensor that is allocated once and never moves.
+class Block(ABC):
+    """The replay's bytes, wherever they lie. They are allocated once, not initialised, and never move.
 
-    It isn't initialised: on a CPU its pages become resident when they are first written.
+    Args:
+        num_bytes: size of the block in bytes.
+        device: where what is read goes.
+
+    Raises:
+        SettingError: `num_bytes` isn't positive.
+    """
+
+    def __init__(self, num_bytes: int, device: torch.device | str) -> None:
+        if num_bytes <= 0:
+            raise SettingError(f"replay memory is {num_bytes} bytes: give it a positive size")
+        self.num_bytes, self.device = num_bytes, torch.device(device)
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return bytes `[stop - start]` uint8, perhaps a view of the block: don't write to it."""
+
+    @abstractmethod
+    def write(self, start: int, content: Tensor) -> None:
+        """Overwrite the bytes from `start` on by `content` `[n]` uint8, on any device."""
+
+    @abstractmethod
+    def take(self, row: RowFormat, places: Tensor) -> Tensor:
+        """Return copies of the rows at `places` `[B]` int64, in main memory, as `[B, *row.shape]`."""
+
+    def read_rows(self, row: RowFormat, start: int, stop: int) -> Tensor:
+        """Return the rows from place `start` to `stop`, as `read` returns bytes."""
+        content = self.read(start * row.num_bytes, stop * row.num_bytes)
+        return content.view(row.dtype).view(stop - start, *row.shape)
+
+    def write_rows(self, row: RowFormat, start: int, rows: Tensor) -> None:
+        """Overwrite the rows from place `start` on by `rows` `[R, *row.shape]`."""
+        self.write(start * row.num_bytes, rows.contiguous().flatten().view(torch.uint8))
+
+    def rotate(self, row: RowFormat, shift: int) -> None:
+        """Move every row `shift` places towards the start, the first `shift` rows to the end, in place.
+
+        Reversing the two parts, then the whole, rotates without a second buffer.
+        """
+        num_rows = self.num_bytes // row.num_bytes
+        shift %= num_rows
+        if shift == 0:
+            return
+        for start, stop in ((0, shift), (shift, num_rows), (0, num_rows)):
+            self._reverse(row, start, stop)
+
+    def _reverse(self, row: RowFormat, start: int, stop: int) -> None:
+        """Reverse the order of the rows from `start` to `stop` by swapping pieces from both ends."""
+        piece = max(1, _SWAP_BYTES // row.num_bytes)
+        while stop - start > 1:
+            count = min(piece, (stop - start) // 2)
+            head = self.read_rows(row, start, start + count).flip(0)
+            tail = self.read_rows(row, stop - count, stop).flip(0)
+            self.write_rows(row, start, tail)
+            self.write_rows(row, stop - count, head)
+            start, stop = start + count, stop - count
+
+
+class MemoryBlock(Block):
+    """The replay's memory: one uint8 tensor. On a CPU its pages become resident when they are first written.
 
     Args:
         num_bytes: size of the block in bytes.
@@ -26,46 +87,19 @@ class MemoryBlock:
     """
 
     def __init__(self, num_bytes: int, device: torch.device | str = "cpu") -> None:
-        if num_bytes <= 0:
-            raise SettingError(f"replay memory is {num_bytes} bytes: give it a positive size")
+        super().__init__(num_bytes, device)
         self.bytes = torch.empty(num_bytes, dtype=torch.uint8, device=device)
-
-    @property
-    def num_bytes(self) -> int:
-        """Return the bytes allocated."""
-        return self.bytes.numel()
-
-    @property
-    def device(self) -> torch.device:
-        """Return where the block lives."""
-        return self.bytes.device
+        self.device = self.bytes.device  # with its number
 
     def rows(self, row: RowFormat) -> Tensor:
         """Return the block as `[num_bytes // row.num_bytes, *row.shape]`: a view of the same bytes."""
-        num_rows = self.num_bytes // row.num_bytes
-        return self.bytes[: num_rows * row.num_bytes].view(row.dtype).view(num_rows, *row.shape)
+        return self.read_rows(row, 0, self.num_bytes // row.num_bytes)
 
-    def rotate(self, row: RowFormat, shift: int) -> None:
-        """Move every row `shift` places towards the start, the first `shift` rows to the end, in place.
+    def read(self, start: int, stop: int) -> Tensor:
+        return self.bytes[start:stop]
 
-        Reversing the two parts, then the whole, rotates without a second buffer.
-        """
-        rows = self.rows(row)
-        shift %= len(rows)
-        if shift == 0:
-            return
-        piece = max(1, _SWAP_BYTES // row.num_bytes)
-        _reverse(rows[:shift], piece)
-        _reverse(rows[shift:], piece)
-        _reverse(rows, piece)
+    def write(self, start: int, content: Tensor) -> None:
+        self.bytes[start : start + len(content)] = content
 
-
-def _reverse(rows: Tensor, piece: int) -> None:
-    """Reverse the order of `rows` in place by swapping pieces from both ends."""
-    start, stop = 0, len(rows)
-    while stop - start > 1:
-        count = min(piece, (stop - start) // 2)
-        head = rows[start : start + count].flip(0)
-        rows[start : start + count] = rows[stop - count : stop].flip(0)
-        rows[stop - count : stop] = head
-        start, stop = start + count, stop - count
+    def take(self, row: RowFormat, places: Tensor) -> Tensor:
+        return self.rows(row).index_select(0, places.to(self.device))

@@ -5,6 +5,7 @@ A row's id is how many rows were written before it; its place is where in the bl
 Axes: B batch, S stack, C channels, H height, W width, K crops, N latents per observation, L latent size.
 """
 
+import math
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from seer.core.rows import LATENT_DTYPES, RowFormat
 from seer.replay.codec import load_codec
 from seer.replay.layout import Layout
-from seer.replay.memory import MemoryBlock
+from seer.replay.memory import Block
 from seer.replay.state import Pieces, as_arrays, as_tensors
 from seer.replay.transitions import End, Steps
 
@@ -35,7 +36,6 @@ class Ring:
 
     Attributes:
         memory: as given.
-        rows: all of it, `[capacity, ...]`.
         layout: how rows make up observations now.
         capacity: the number of places.
         count: rows ever written: the next row's id.
@@ -43,7 +43,7 @@ class Ring:
         steps: the steps, by place.
     """
 
-    def __init__(self, memory: MemoryBlock, frames: Layout, action: RowFormat, *, number: int | None = None) -> None:
+    def __init__(self, memory: Block, frames: Layout, action: RowFormat, *, number: int | None = None) -> None:
         self.memory, self._frames, self._action, self._number = memory, frames, action, number
         self.count = self.age = 0
         self._origin = 0  # an id whose place is 0: the place of every other is (id - origin) % capacity
@@ -95,7 +95,8 @@ class Ring:
     def write(self, row: Tensor, action: ArrayLike, reward: float, end: End) -> None:
         """Write one row and the step played there, in place of the oldest if the memory is full."""
         place = self.places(self.count)
-        self.rows[place] = self.layout.codec.encode(row.to(self.memory.device))
+        stored = self.layout.codec.encode(row.to(self.memory.device))
+        self.memory.write_rows(self.layout.row, place, stored[None])
         self._pieces.write(place, self.count + 1)
         self.steps.write(place, action=action, reward=reward, age=self.age, end=end)
         self.count += 1
@@ -122,7 +123,8 @@ class Ring:
     def read(self, places: NDArray[np.int64]) -> Tensor:
         """Return the observations at `places` `[B]`: `[B, S, C, H, W]` uint8, or latents `[B, K, N, L]` float32."""
         stacks = self.steps.stack(places, self.layout.stack)
-        read = self.layout.codec.decode(self.rows.index_select(0, self.to_device(stacks.ravel())))
+        stored = self.memory.take(self.layout.row, torch.from_numpy(stacks.ravel()))
+        read = self.layout.codec.decode(stored)
         if self.holds_latents:
             return read
         return self._padded(read.view(len(places), *self.layout.observation_shape), places)
@@ -132,7 +134,7 @@ class Ring:
         layout = self.layout
         stacks = self.steps.stack(places.ravel(), layout.stack)
         parts = stacks * layout.crops + rng.integers(layout.crops, size=stacks.shape)
-        read = self._parts.index_select(0, self.to_device(parts.ravel()))
+        read = self.memory.take(self._part, torch.from_numpy(parts.ravel()))
         return self._padded(layout.codec.decode(read.view(*places.shape, *layout.observation_shape)), places)
 
     def use_latents(self, layout: Layout, kept: NDArray[np.int64]) -> None:
@@ -185,11 +187,11 @@ class Ring:
     def _use(self, layout: Layout) -> None:
         """Read the memory as `layout` says from now on."""
         self.layout = layout
-        self.rows = self.memory.rows(layout.row)
-        self.capacity = len(self.rows)
-        self._parts = self.rows.view(self.capacity * layout.crops, -1)
+        self.capacity = self.memory.num_bytes // layout.row.num_bytes
+        self._part = RowFormat((math.prod(layout.row.shape) // layout.crops,), layout.row.dtype)  # of a row, one crop's
         own = "" if self._number is None else f"-{self._number}"
-        self._pieces = Pieces(self.rows, generation=("latents" if self.holds_latents else "frames") + own)
+        generation = ("latents" if self.holds_latents else "frames") + own
+        self._pieces = Pieces(self.memory, layout.row, generation=generation)
 
     def _padded(self, stacks: Tensor, places: NDArray[np.int64]) -> Tensor:
         """Blacken, if that is the padding, the frames of stacks `[..., S, C, H, W]` that precede an episode."""

@@ -4,6 +4,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seer.core.rows import RowFormat
 from seer.errors import SettingError
+from seer.replay.memory import Block
 
 PIECE_BYTES = 16 << 20
 
@@ -47,7 +50,8 @@ class Pieces:
     """A memory block cut into pieces of about 16 MiB, and when each was last written to.
 
     Args:
-        rows: `[R, ...]`, the block as rows.
+        memory: the block.
+        row: what it holds.
         generation: begins the pieces' names, such as "frames".
 
     Attributes:
@@ -55,13 +59,12 @@ class Pieces:
         written: `[pieces]` int64, the count of rows written when one was last written into the piece.
     """
 
-    def __init__(self, rows: Tensor, *, generation: str) -> None:
-        row_bytes = rows[0].numel() * rows.element_size()
-        self._block = rows.reshape(-1).view(torch.uint8)
-        self._generation = generation
-        self.rows = max(1, PIECE_BYTES // row_bytes)
-        self._bytes = self.rows * row_bytes
-        self.written: NDArray[np.int64] = np.zeros(math.ceil(len(rows) / self.rows), np.int64)
+    def __init__(self, memory: Block, row: RowFormat, *, generation: str) -> None:
+        self._memory, self._generation = memory, generation
+        self.rows = max(1, PIECE_BYTES // row.num_bytes)
+        self._bytes = self.rows * row.num_bytes
+        num_rows = memory.num_bytes // row.num_bytes
+        self.written: NDArray[np.int64] = np.zeros(math.ceil(num_rows / self.rows), np.int64)
 
     def write(self, place: int, count: int) -> None:
         """Note that the row at `place` was the `count`-th to be written."""
@@ -70,8 +73,8 @@ class Pieces:
     def first(self, num_bytes: int) -> list[Piece]:
         """Return the pieces that make up the first `num_bytes`."""
         return [
-            Piece(f"{self._generation}-{index:06d}-{self.written[index]}", self._reader(index, num_bytes))
-            for index in range(math.ceil(num_bytes / self._bytes))
+            Piece(f"{self._generation}-{index:06d}-{self.written[index]}", partial(self._memory.read, start, stop))
+            for index, (start, stop) in enumerate(self._ends(num_bytes))
         ]
 
     def load(self, saved: list[Piece | Mapping[str, Tensor]], num_bytes: int) -> None:
@@ -84,14 +87,15 @@ class Pieces:
         pieces = [each if isinstance(each, Piece) else _unpickled(each) for each in saved]
         if [piece.name for piece in pieces] != [piece.name for piece in wanted]:
             raise ValueError("the replay's pieces aren't those of its rows")
-        for place, piece in zip(wanted, pieces, strict=True):
-            target, source = place.read(), piece.read()
-            if source.dtype != torch.uint8 or source.shape != target.shape:
-                raise ValueError(f"piece {piece.name} is {source.dtype} {list(source.shape)}, not {list(target.shape)}")
-            target.copy_(source)
+        for (start, stop), piece in zip(self._ends(num_bytes), pieces, strict=True):
+            source = piece.read()
+            if source.dtype != torch.uint8 or source.shape != (stop - start,):
+                raise ValueError(f"piece {piece.name} is {source.dtype} {list(source.shape)}, not [{stop - start}]")
+            self._memory.write(start, source)
 
-    def _reader(self, index: int, num_bytes: int) -> Callable[[], Tensor]:
-        return lambda: self._block[index * self._bytes : min((index + 1) * self._bytes, num_bytes)]
+    def _ends(self, num_bytes: int) -> list[tuple[int, int]]:
+        """Return where each piece of the first `num_bytes` begins and ends."""
+        return [(start, min(start + self._bytes, num_bytes)) for start in range(0, num_bytes, self._bytes)]
 
 
 def refuse_other_settings(saved: dict[str, Any], ours: dict[str, Any]) -> None:

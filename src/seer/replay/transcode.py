@@ -113,22 +113,22 @@ def _convert(
         ages: `[R]`, each row's predecessors in its episode, stored or not, S - 1 at most.
         meter: is told of every row and of what is read of it.
     """
-    frames, latents, stack = ring.rows, ring.memory.rows(latent), ring.layout.stack
+    memory, frame, stack = ring.memory, ring.layout.row, ring.layout.stack
     num_rows = len(ages)
     back = np.arange(stack - 1, -1, -1)
     dropped = int(np.count_nonzero(ages > np.arange(num_rows)))  # their stack reaches back before row 0
-    carried = frames[:dropped]
+    carried = memory.read_rows(frame, 0, dropped)
     for start in range(dropped, num_rows, chunk_rows):
         stop = min(start + chunk_rows, num_rows)
-        held = torch.cat([carried, frames[start:stop]])
+        held = torch.cat([carried, memory.read_rows(frame, start, stop)])
         places = np.arange(start, stop)[:, None] - np.minimum(back, ages[start:stop, None])  # [B, S]
-        index = torch.from_numpy(places - (stop - len(held))).to(frames.device)
-        stacks = held.index_select(0, index.flatten()).view(*index.shape, *frames.shape[1:])
+        index = ring.to_device(places - (stop - len(held)))
+        stacks = held.index_select(0, index.flatten()).view(*index.shape, *frame.shape)
         if ring.layout.padding == "zero":
-            stacks[torch.from_numpy(back > ages[start:stop, None]).to(frames.device)] = 0
+            stacks[ring.to_device(back > ages[start:stop, None])] = 0
         encoded = _encoded(encode, stacks, latent)
         stored = codec.encode(encoded)
-        latents[start - dropped : stop - dropped] = stored
+        memory.write_rows(latent, start - dropped, stored)
         if meter is not None:
             meter.add(encoded, codec.decode(stored))
         carried = held[max(0, len(held) - (stack - 1)) :]

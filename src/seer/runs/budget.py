@@ -33,30 +33,40 @@ INDEX_BYTES = 16
 SMALL_PARTS = 50_000_000
 """Bytes on disk beside replay and agents: metrics, events, pictures."""
 
+FILE_BUFFERS = 64_000_000
+"""Bytes in memory of a replay in a file: pieces of it on their way to a checkpoint, from one, or about to be sorted."""
+
 
 @dataclass(frozen=True)
 class Budget:
     """Bound the bytes of memory that a run takes.
 
     Attributes:
-        replay: the memory block.
+        replay: the memory block, or its file.
         index: actions, rewards, ends and priorities of the stored rows, before and after the freeze.
         rest: everything else.
+        in_file: whether the replay is in a file, which takes no memory but `FILE_BUFFERS`.
     """
 
     replay: int
     index: int
     rest: int
+    in_file: bool = False
 
     @property
     def total(self) -> int:
-        """Return the sum of all three."""
-        return self.replay + self.index + self.rest
+        """Return the bytes of memory, all together."""
+        return self.others + (0 if self.in_file else self.replay)
+
+    @property
+    def others(self) -> int:
+        """Return the bytes of memory beside the replay's."""
+        return self.index + self.rest + FILE_BUFFERS * self.in_file
 
     def replay_within(self, free: int) -> int:
-        """Return the bytes of the largest replay with which a run fits `free` bytes; 0 if none does."""
-        share = 1 + self.index / self.replay
-        return max(0, int((free - self.rest) / share))
+        """Return the bytes of the largest replay with which a run fits `free` bytes of memory; 0 if none does."""
+        share = (not self.in_file) + self.index / self.replay
+        return max(0, int((free - self.rest - FILE_BUFFERS * self.in_file) / share))
 
 
 def disk_bytes(agent: Agent[Any], replay: int, *, new: int, compared: int) -> int:
@@ -78,9 +88,17 @@ def disk_bytes(agent: Agent[Any], replay: int, *, new: int, compared: int) -> in
 
 
 def budget_of(
-    agent: Agent[Any], *, on_gpu: bool, batch_size: int, replay: int, frame: RowFormat, stack: int, action: RowFormat
+    agent: Agent[Any],
+    *,
+    on_gpu: bool,
+    batch_size: int,
+    replay: int,
+    frame: RowFormat,
+    stack: int,
+    action: RowFormat,
+    in_file: bool = False,
 ) -> Budget:
-    """Return the memory of a run of this agent with a replay of so many bytes, on a GPU or not."""
+    """Return the memory of a run of this agent with a replay of so many bytes, on a GPU or not, in a file or not."""
     rows = replay // frame.num_bytes
     if agent.latent.num_bytes <= frame.num_bytes:
         rows += replay // agent.latent.num_bytes  # the freeze holds both indices for a moment
@@ -88,7 +106,7 @@ def budget_of(
     activations = image + sum(map(_activations, agent.online.encoder.stages))
     parameters = sum(weight.numel() for module in agent.modules().values() for weight in module.parameters())
     work = torch.float32.itemsize * (PASSES * batch_size * activations + COPIES * parameters)
-    return Budget(replay, rows * (INDEX_BYTES + action.num_bytes), REST + work + GPU_REST * on_gpu)
+    return Budget(replay, rows * (INDEX_BYTES + action.num_bytes), REST + work + GPU_REST * on_gpu, in_file)
 
 
 def _activations(stage: nn.Module) -> int:

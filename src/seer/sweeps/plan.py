@@ -58,6 +58,11 @@ class Planned:
         return self.trial.config
 
     @property
+    def file_bytes(self) -> int:
+        """Return the bytes of its replay where that is in a file."""
+        return 0 if self.config.replay_on is None else self.num_bytes
+
+    @property
     def is_bound(self) -> bool:
         """Tell whether the run finds out when to freeze, so that its cost can only be bounded."""
         return self.config.freeze.choice.rule is not None

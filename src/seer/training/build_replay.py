@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from seer.agents.agent import Agent
 from seer.config import Config
 from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
-from seer.replay import MemoryBlock, MultiEnvReplay, Prioritized, Replay, RowFormat, Uniform
+from seer.replay import Block, FileBlock, MemoryBlock, MultiEnvReplay, Prioritized, Replay, RowFormat, Uniform
+from seer.replay.file_block import refuse_folder
 from seer.replay.make import action_format
 from seer.runs.budget import Budget, budget_of
 from seer.system_info import free_bytes, own_bytes
@@ -27,7 +29,7 @@ def build_replay(
     *,
     num_bytes: int,
 ) -> Replay | MultiEnvReplay:
-    """Return the replay, in `num_bytes` bytes of memory; of several environments, one for each."""
+    """Return the replay, in `num_bytes` bytes of memory or of a file; of several environments, one for each."""
     settings, num_envs = config.replay, config.num_envs
     frame = RowFormat(environment.frame_shape, torch.uint8)
     capacity = num_bytes // num_envs // frame.num_bytes
@@ -40,20 +42,28 @@ def build_replay(
             f"{asked} holds {capacity} frames{' of each environment' * (num_envs > 1)}, less than batch size + n-step, "
             f"{needed}; give at least {f'{megabytes}MB' if settings.memory else least}"
         )
+    if config.replay_on is not None:
+        refuse_folder(Path(config.replay_on), num_bytes, setting="--replay-on")  # all of it, before a part is taken
     if num_envs == 1:
-        return _one_replay(config, environment, MemoryBlock(num_bytes, device), rng)
+        return _one_replay(config, environment, _block(config, num_bytes, device), rng)
     own = rng.spawn(num_envs)
-    blocks = [MemoryBlock(num_bytes // num_envs, device) for _ in own]
+    blocks = [_block(config, num_bytes // num_envs, device) for _ in own]
     replays = [
         _one_replay(config, environment, *each, number) for number, each in enumerate(zip(blocks, own, strict=True))
     ]
     return MultiEnvReplay(replays, rng)
 
 
+def _block(config: Config, num_bytes: int, device: torch.device) -> Block:
+    if config.replay_on is None:
+        return MemoryBlock(num_bytes, device)
+    return FileBlock(num_bytes, config.replay_on, device, setting="--replay-on")
+
+
 def _one_replay(
     config: Config,
     environment: PixelEnvironment,
-    memory: MemoryBlock,
+    memory: Block,
     rng: np.random.Generator,
     number: int | None = None,
 ) -> Replay:
@@ -101,13 +111,15 @@ def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any
         frame=frame,
         stack=environment.stack,
         action=action_format(environment.action_space),
+        in_file=config.replay_on is not None,
     )
 
 
 def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device) -> None:
     """Refuse a replay that, with all else, takes more memory than is free; the message gives a size that fits."""
-    free, needed = free_on(device), budget
-    if device.type == "cuda":  # where the memory block is; what a GPU needs besides is far less than it has
+    place = torch.device("cpu") if budget.in_file else device
+    free, needed = free_on(place), budget
+    if place.type == "cuda":  # where the memory block is; what a GPU needs besides is far less than it has
         needed = dataclasses.replace(budget, index=0, rest=0)
     else:
         free += own_bytes()
@@ -118,10 +130,12 @@ def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device)
     remedy = (
         f"give --replay-memory {fits // 10**6}MB or less" if fits >= 10**6 else "free some, or use smaller networks"
     )
-    others = needed.total - needed.replay
+    taken = f"with {needed.others / 1e9:.2f} GB for all else that is more"
+    if budget.in_file:
+        taken = f"its index and all else take {needed.others / 1e9:.2f} GB of memory, more"
     raise SettingError(
-        f"{flag} asks for {budget.replay / 1e9:.2f} GB; with {others / 1e9:.2f} GB for all else that is more than the "
-        f"{free / 1e9:.2f} GB that are free here: {remedy}"
+        f"{flag} asks for {budget.replay / 1e9:.2f} GB; {taken} than the {free / 1e9:.2f} GB that are free here: "
+        f"{remedy}"
     )
 
 
