@@ -2,6 +2,8 @@
 
 import os
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from hypothesis import settings
 
 from made_once import made_once
+from seer.replay.file_block import IN_MEMORY, file_system
 from tiny_run import FLAGS, SHORT_FLAGS, SHORT_STEPS, seer, stop_in_step
 
 os.environ["MPLBACKEND"] = "Agg"  # figures are written to files; no test needs a screen
@@ -41,6 +44,16 @@ def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return stop_in_step(30, "train", *flags, "--out", out, signal=signal.SIGTERM) == 130
 
     return made_once(tmp_path_factory, "stopped", train)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk, where temporary files may be in memory."""
+    if file_system(tmp_path) not in IN_MEMORY:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -2,7 +2,10 @@
 
 Run as a script: forking spares each child the seconds that imports take, and needs a process that has never computed.
 
-    killing.py FOLDER POINTS FLAGS...     POINTS: "site:number site:number ..."
+    killing.py FOLDER POINTS [--replay-on DIR] FLAGS...     POINTS: "site:number site:number ..."
+
+With --replay-on the runs that are cut off have their replays there, until they go on for the last time: in memory,
+where the run without a stop has its own from the first step.
 """
 
 import contextlib
@@ -135,27 +138,32 @@ def fired(site: str, number: int, *arguments: object) -> None:
         seer(*arguments)
 
 
-def cut_off(folder: Path, point: str, flags: list[str]) -> dict[str, Any]:
-    """Start, be cut off, resume; a point "a:1+b:2" is cut off twice, the second time while resumed."""
+def cut_off(folder: Path, point: str, flags: list[str], last: list[str]) -> dict[str, Any]:
+    """Start, be cut off, resume; a point "a:1+b:2" is cut off twice, the second time while resumed.
+
+    `last` are flags of the resume that nothing cuts off.
+    """
     log, codes = folder.with_suffix(".log"), []
     first, *others = [(site, int(number)) for site, _, number in (part.partition(":") for part in point.split("+"))]
     codes.append(child(log, lambda: fired(*first, "train", *flags, "--out", folder)))
     for site, number in others:
         codes.append(child(log, partial(fired, site, number, "resume", folder)))
-    codes.append(child(log, partial(seer, "resume", folder)))
+    codes.append(child(log, partial(seer, "resume", folder, *last)))
     return {"point": point, "folder": str(folder), "codes": codes, "said": log.read_text()[-2000:]}
 
 
 def script(folder: Path, points: list[str], flags: list[str]) -> None:
+    on_disk, rest = (flags[:2], flags[2:]) if flags[0] == "--replay-on" else ([], flags)
+    last = ["--replay-on", "none"] if on_disk else []
     with contextlib.ExitStack() as stack:
         if any(flag.startswith("dm_control") for flag in flags):
             choose_backend()
             known_dm_control_tasks()  # imports what each child would
             stack.enter_context(without_shadows())
-        whole = child(folder / "whole.log", lambda: seer("train", *flags, "--out", folder / "whole"))
+        whole = child(folder / "whole.log", lambda: seer("train", *rest, "--out", folder / "whole"))
         assert whole == 0, (folder / "whole.log").read_text()
         for number, point in enumerate(points):
-            print(json.dumps(cut_off(folder / f"run{number}", point, flags)), flush=True)
+            print(json.dumps(cut_off(folder / f"run{number}", point, flags, last)), flush=True)
 
 
 if __name__ == "__main__":

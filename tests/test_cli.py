@@ -192,6 +192,9 @@ def test_a_command_that_is_nearly_one(capsys: Capture) -> None:
     [
         (("--freeze-at", "1900", "--replay-memory", "70"), "holds 0 frames"),
         (("--freeze-at", "1900", "--replay-memory", "10TB"), "more than the"),
+        (("--freeze-at", "1900", "--replay-memory", "10TB", "--replay-on", "."), "GB of memory, more than the"),
+        (("--freeze-at", "1900", "--replay-on", "missing"), "--replay-on missing is no folder: make it first"),
+        (("--freeze-at", "1900", "--replay-on", ""), "--replay-on names no folder"),
         (("--freeze-at", "1900", "--out", "taken"), "--out taken has something in it already"),
         (("--freeze-at", "1900", "--out", "/dev/null/run"), "--out /dev/null/run can't be written"),
         (("--encoder-from", "nowhere"), "nowhere is no run"),

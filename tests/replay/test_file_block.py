@@ -38,9 +38,9 @@ def longest_file(num_bytes: int) -> Iterator[None]:
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row_bytes=st.sampled_from([4, 12, 20]), spare=st.integers(0, 3), data=st.data())
-def test_a_file_holds_what_memory_holds(tmp_path: Path, row_bytes: int, spare: int, data: st.DataObject) -> None:
+def test_a_file_holds_what_memory_holds(disk: Path, row_bytes: int, spare: int, data: st.DataObject) -> None:
     num_rows = data.draw(st.integers(1, 30))
-    blocks: list[Block] = [kind(num_rows * row_bytes + spare, *at) for kind, at in kinds(tmp_path)]
+    blocks: list[Block] = [kind(num_rows * row_bytes + spare, *at) for kind, at in kinds(disk)]
     for block in blocks:
         block.write(0, (torch.arange(block.num_bytes) % 251).to(torch.uint8))
     row = RowFormat((row_bytes // 4,), torch.float32)
@@ -88,11 +88,11 @@ def play(replay: Replay | MultiEnvReplay, ends: list[str], encode: Encoder | Non
 
 
 @pytest.mark.parametrize(("dtype", "num_envs"), [*((dtype, 1) for dtype in LATENT_DTYPES), ("int8", 3)])
-def test_a_replay_in_a_file_gives_what_one_in_memory_gives(tmp_path: Path, dtype: str, num_envs: int) -> None:
+def test_a_replay_in_a_file_gives_what_one_in_memory_gives(disk: Path, dtype: str, num_envs: int) -> None:
     """Wrapped rings, before and after the conversion in place; each loads the state of the other."""
     encode = Encoder(crops=3, encoders=2, latent=3, stack=3)
     latent = RowFormat(encode.latent.shape, LATENT_DTYPES[dtype])
-    pair = [replays(*each, num_envs) for each in kinds(tmp_path)]
+    pair = [replays(*each, num_envs) for each in kinds(disk)]
 
     def agree() -> None:
         for _ in range(3):
@@ -119,24 +119,24 @@ def test_a_replay_in_a_file_gives_what_one_in_memory_gives(tmp_path: Path, dtype
     assert pair[1].size == pair[1].capacity  # wrapped again
     agree()
     swapped = [copy.deepcopy(replay.state_dict()) for replay in reversed(pair)]
-    pair = [replays(*each, num_envs) for each in kinds(tmp_path)]
+    pair = [replays(*each, num_envs) for each in kinds(disk)]
     for replay, state in zip(pair, swapped, strict=True):
         replay.load_state_dict(state)
     agree()
 
 
-def test_nothing_is_seen_in_the_folder_and_two_replays_are_two(tmp_path: Path) -> None:
-    (tmp_path / "seer-replay-").write_text("mine")
-    one, other = (FileBlock(100, tmp_path) for _ in range(2))
+def test_nothing_is_seen_in_the_folder_and_two_replays_are_two(disk: Path) -> None:
+    (disk / "seer-replay-").write_text("mine")
+    one, other = (FileBlock(100, disk) for _ in range(2))
     one.write(0, torch.ones(100, dtype=torch.uint8))
     other.write(0, torch.zeros(100, dtype=torch.uint8))
     assert one.read(0, 100).sum() == 100
-    assert [each.name for each in tmp_path.iterdir()] == ["seer-replay-"]
-    assert (tmp_path / "seer-replay-").read_text() == "mine"
+    assert [each.name for each in disk.iterdir()] == ["seer-replay-"]
+    assert (disk / "seer-replay-").read_text() == "mine"
 
 
-def test_its_bytes_are_reserved_and_given_back(tmp_path: Path) -> None:
-    block = FileBlock(1 << 20, tmp_path)
+def test_its_bytes_are_reserved_and_given_back(disk: Path) -> None:
+    block = FileBlock(1 << 20, disk)
     file = os.dup(block._file)
     try:
         assert os.fstat(file).st_blocks * 512 >= 1 << 20
@@ -148,9 +148,9 @@ def test_its_bytes_are_reserved_and_given_back(tmp_path: Path) -> None:
         os.close(file)
 
 
-def test_what_it_holds_is_not_resident(tmp_path: Path) -> None:
+def test_what_it_holds_is_not_resident(disk: Path) -> None:
     row = RowFormat((30_000,), torch.uint8)
-    block = FileBlock(4000 * 30_000, tmp_path)
+    block = FileBlock(4000 * 30_000, disk)
     before = resident_bytes()
     for start in range(0, 4000, 100):
         block.write_rows(row, start, torch.full((100, 30_000), start % 251, dtype=torch.uint8))
@@ -171,19 +171,19 @@ def test_what_it_holds_is_not_resident(tmp_path: Path) -> None:
         ("/proc", 0, "replay memory is 0 bytes"),
     ],
 )
-def test_a_place_that_is_none_is_refused(tmp_path: Path, folder: str, num_bytes: int, words: str) -> None:
-    (tmp_path / "file").touch()
+def test_a_place_that_is_none_is_refused(disk: Path, folder: str, num_bytes: int, words: str) -> None:
+    (disk / "file").touch()
     if folder == "/dev/shm" and not Path(folder).is_dir():
         pytest.skip("no /dev/shm")
     with pytest.raises(SettingError, match=words):
-        FileBlock(num_bytes, tmp_path / folder)
+        FileBlock(num_bytes, disk / folder)
 
 
-def test_a_disk_that_has_no_room_says_so_at_the_start_or_later(tmp_path: Path) -> None:
+def test_a_disk_that_has_no_room_says_so_at_the_start_or_later(disk: Path) -> None:
     content = torch.ones(2000, dtype=torch.uint8)
     with longest_file(1000), pytest.raises(SettingError, match=r"path .*: 0.00 GB for the replay can't be reserved"):
-        FileBlock(2000, tmp_path)
-    block = FileBlock(2000, tmp_path)
+        FileBlock(2000, disk)
+    block = FileBlock(2000, disk)
     with longest_file(1000), pytest.raises(RunError, match=r"path .*: the replay's file there can't be written \(File"):
         block.write(0, content)
     block.write(0, content)
@@ -193,13 +193,13 @@ def test_a_disk_that_has_no_room_says_so_at_the_start_or_later(tmp_path: Path) -
         block.read(900, 1100)
 
 
-def test_make_replay_takes_a_folder(tmp_path: Path) -> None:
+def test_make_replay_takes_a_folder(disk: Path) -> None:
     options: Any = {"num_bytes": 10**5, "frame_shape": (1, 12, 12), "action_space": gymnasium.spaces.Discrete(3)}
-    one, other = make_replay(**options), make_replay(**options, path=str(tmp_path))
+    one, other = make_replay(**options), make_replay(**options, path=str(disk))
     assert isinstance(other._ring.memory, FileBlock)
     for replay in (one, other):
         for number in range(900):  # 694 fit
             replay.append(np.full((1, 12, 12), number % 256, np.uint8), 1, 0.5, terminated=False)
     assert_same_batch(one.sample(64), other.sample(64))
     with pytest.raises(SettingError, match=r"path .*is no folder"):
-        make_replay(**options, path=tmp_path / "missing")
+        make_replay(**options, path=disk / "missing")

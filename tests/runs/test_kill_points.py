@@ -102,9 +102,15 @@ def test_the_full_list_is_long_enough() -> None:
     assert len(POINTS) >= 40
 
 
-@pytest.mark.parametrize("points", [(CHAIN,), pytest.param(SHORT, marks=pytest.mark.slow)], ids=["chain", "short"])
-def test_runs_that_are_cut_off_on_atari_end_the_same(points: tuple[str, ...], tmp_path: Path) -> None:
-    check(tmp_path, list(points), ATARI)
+def test_a_run_that_is_cut_off_with_its_replay_in_a_file_ends_as_one_in_memory(tmp_path: Path, disk: Path) -> None:
+    check(tmp_path, [CHAIN], ("--replay-on", disk, *ATARI))
+    assert (tmp_path / "run0.log").read_text().count(f"the replay's 635.0 kB are in a file in {disk}") == 4
+    assert "replay_on" not in json.loads((tmp_path / "whole" / "config.json").read_text())
+
+
+@pytest.mark.slow
+def test_runs_that_are_cut_off_on_atari_end_the_same(tmp_path: Path) -> None:
+    check(tmp_path, [CHAIN, *SHORT], ATARI)
 
 
 @pytest.mark.slow

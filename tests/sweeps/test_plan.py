@@ -13,9 +13,12 @@ from drawing import needs_drawing
 from seer.config import Config, config_to_json
 from seer.core.phase import Phase
 from seer.errors import SettingError
+from seer.replay import FileBlock
+from seer.runs.budget import FILE_BUFFERS
 from seer.runs.folder import RunFolder
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.plan import Planned, cost_trials, refuse_other_runs
+from seer.sweeps.plan_table import total
 from seer.sweeps.trial import Needs, Trial
 from seer.training.build import build
 from seer.training.build_agent import build_agent
@@ -107,6 +110,21 @@ def test_a_trial_asks_for_the_memory_of_its_runs_own_budget(flags: tuple[str, ..
     assert found.needs.num_bytes == build(config).budget
     (found,) = cost_trials([trial], SweepOptions(trial_memory="9GB", trial_cpus=3))
     assert found.needs == Needs(cpus=3, num_bytes=9 * 10**9)
+
+
+def test_a_replay_in_a_file_takes_room_on_the_disk_in_place_of_memory(disk: Path) -> None:
+    flags = ("--env", ALIEN, "--replay-capacity", "50000", "--threads", "1", "--eval-episodes", "1", "--device", "cpu")
+    config = config_of((*flags, "--replay-on", str(disk)))
+    trials = [Trial("a", ALIEN, "x", 0, each) for each in (config, config_of(flags))]
+    on_disk, in_memory = cost_trials(trials, SweepOptions())
+    assert on_disk.needs.num_bytes == in_memory.needs.num_bytes - 50_000 * 7056 + FILE_BUFFERS
+    assert (on_disk.num_bytes, on_disk.file_bytes, in_memory.file_bytes) == (50_000 * 7056, 50_000 * 7056, 0)
+    assert on_disk.disk_bytes == in_memory.disk_bytes  # of checkpoints
+    assert " of memory, 352.8 MB of replays in files and " in total([on_disk], root=disk, room=None)
+    assert "of replays in files" not in total([in_memory], root=disk, room=None)
+    run = build(config)
+    assert run.budget == on_disk.needs.num_bytes
+    assert isinstance(run.replay.replays[0]._ring.memory, FileBlock)
 
 
 @pytest.mark.parametrize("flags", [("--trial-memory", "1000TB"), ("--trial-cpus", "4000"), ("--jobs", "1")])

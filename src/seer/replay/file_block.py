@@ -118,7 +118,7 @@ def refuse_folder(folder: Path, num_bytes: int, *, setting: str) -> None:
         raise SettingError(f"{setting} {folder} is no folder: make it first, or choose another")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SettingError(f"{setting} {folder} can't be written: choose another folder")
-    kind = _file_system(folder)
+    kind = file_system(folder)
     if kind in IN_MEMORY:
         raise SettingError(f"{setting} {folder} lies in memory ({kind}): choose a folder on a disk")
     free = shutil.disk_usage(folder).free
@@ -129,7 +129,7 @@ def refuse_folder(folder: Path, num_bytes: int, *, setting: str) -> None:
         )
 
 
-def _file_system(folder: Path) -> str | None:
+def file_system(folder: Path) -> str | None:
     """Return the kind of the file system that a folder lies in; None where the system doesn't say."""
     place = folder.resolve()
     mounts = [each for each in psutil.disk_partitions(all=True) if place.is_relative_to(each.mountpoint)]

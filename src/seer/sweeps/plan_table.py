@@ -60,14 +60,14 @@ def total(planned: Sequence[Planned], *, root: Path, room: Room | None) -> str:
     flops = sum(each.flops for each in left)
     memory = human_bytes(jobs * max((each.needs.num_bytes for each in left), default=0))
     disk = human_bytes(jobs * max((each.disk_bytes for each in left), default=0))
-    if in_files := jobs * max((each.file_bytes for each in left), default=0):
-        memory += f", {human_bytes(in_files)} of replays in files"
+    in_files = jobs * max((each.file_bytes for each in left), default=0)
+    files = f", {human_bytes(in_files)} of replays in files" if in_files else ""
     where, when = (
         (f"{jobs} at a time here", "at a time") if room else ("as many at a time as the cluster holds", "each")
     )
     line = (
-        f"{len(planned)} runs, {len(left)} to go, {where}: {bound}{flops:.3g} FLOPs; at most {memory} of memory and "
-        f"{disk} of checkpoints {when}"
+        f"{len(planned)} runs, {len(left)} to go, {where}: {bound}{flops:.3g} FLOPs; at most {memory} of memory{files} "
+        f"and {disk} of checkpoints {when}"
     )
     if not left or any(each.seconds is None for each in left):
         return line
