@@ -3,6 +3,7 @@
 import copy
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,6 +136,7 @@ def test_nothing_is_seen_in_the_folder_and_two_replays_are_two(disk: Path) -> No
     assert (disk / "seer-replay-").read_text() == "mine"
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_its_bytes_are_reserved_and_given_back(disk: Path) -> None:
     block = FileBlock(1 << 20, disk)
     file = os.dup(block._file)

@@ -55,9 +55,15 @@ def build_replay(
 
 
 def _block(config: Config, num_bytes: int, device: torch.device) -> Block:
-    if config.replay_on is None:
+    if config.replay_on is not None:
+        return FileBlock(num_bytes, config.replay_on, device, setting="--replay-on")
+    try:
         return MemoryBlock(num_bytes, device)
-    return FileBlock(num_bytes, config.replay_on, device, setting="--replay-on")
+    except RuntimeError as error:  # a limit such as that of `ulimit`; PyTorch has no finer exception
+        raise SettingError(
+            f"--replay-memory: the system gives no {num_bytes / 1e9:.2f} GB of memory: give less, or a folder on a "
+            "disk by --replay-on"
+        ) from error
 
 
 def _one_replay(
