@@ -90,16 +90,22 @@ class MemoryBlock(Block):
         super().__init__(num_bytes, device)
         self.bytes = torch.empty(num_bytes, dtype=torch.uint8, device=device)
         self.device = self.bytes.device  # with its number
+        self._views: dict[RowFormat, Tensor] = {}
 
     def rows(self, row: RowFormat) -> Tensor:
         """Return the block as `[num_bytes // row.num_bytes, *row.shape]`: a view of the same bytes."""
-        return self.read_rows(row, 0, self.num_bytes // row.num_bytes)
+        if row not in self._views:
+            self._views[row] = self.read_rows(row, 0, self.num_bytes // row.num_bytes)
+        return self._views[row]
 
     def read(self, start: int, stop: int) -> Tensor:
         return self.bytes[start:stop]
 
     def write(self, start: int, content: Tensor) -> None:
         self.bytes[start : start + len(content)] = content
+
+    def write_rows(self, row: RowFormat, start: int, rows: Tensor) -> None:
+        self.rows(row)[start : start + len(rows)] = rows  # without a view of bytes for each: it is one row at a time
 
     def take(self, row: RowFormat, places: Tensor) -> Tensor:
         return self.rows(row).index_select(0, places.to(self.device))
