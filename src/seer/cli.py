@@ -138,10 +138,8 @@ def resume(
     """
     given = {name: value for name, value in locals().items() if value not in (None, ())}
     changes = {name: value for name, value in given.items() if name not in ("folder", "steps")}
-    if log == ("none",):
-        changes["log"] = ()
-    if replay_on == "none":
-        changes["replay_on"] = None
+    without: dict[str, Any] = {"log": (), "replay_on": None}
+    changes |= {name: empty for name, empty in without.items() if changes.get(name) in ("none", ("none",))}
     from seer.trainer import resume_run
 
     resume_run(folder, changes, steps=steps)

@@ -136,12 +136,15 @@ def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device)
     remedy = (
         f"give --replay-memory {fits // 10**6}MB or less" if fits >= 10**6 else "free some, or use smaller networks"
     )
-    taken = f"with {needed.others / 1e9:.2f} GB for all else that is more"
+    replay, others, left = (f"{each / 1e9:.2f}" for each in (budget.replay, needed.others, free))
     if budget.in_file:
-        taken = f"its index and all else take {needed.others / 1e9:.2f} GB of memory, more"
+        raise SettingError(
+            f"{flag} asks for {replay} GB on a disk; its index and all else take {others} GB of memory, more than the "
+            f"{left} GB that are free here: {remedy}"
+        )
     raise SettingError(
-        f"{flag} asks for {budget.replay / 1e9:.2f} GB; {taken} than the {free / 1e9:.2f} GB that are free here: "
-        f"{remedy}"
+        f"{flag} asks for {replay} GB; with {others} GB for all else that is more than the {left} GB that are free "
+        f"here: {remedy}"
     )
 
 
