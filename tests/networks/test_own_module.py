@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import seer
 from drawing import needs_drawing
-from seer.networks.encoders import own_stage
+from seer.networks.own_module import own_stages
 from seer.presets import preset
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
@@ -87,7 +87,7 @@ def test_a_module_that_checks_its_images_is_one_line() -> None:
             return images
 
     with pytest.raises(seer.SettingError, match="AssertionError: 224 only"):
-        own_stage(Strict(), (1, 84, 84), stack=4)
+        own_stages(Strict(), (1, 84, 84), stack=4)
 
 
 def test_other_products_and_weights_are_refused(tmp_path: Path) -> None:
@@ -155,9 +155,9 @@ def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
     [
         (["--encoder-factory", "nowhere:make"], "package.module:callable"),
         (["--encoder-factory", "test_own_module:make_module"], "doesn't take images [B, 4, 84, 84]"),
-        ([*FACTORY, "--freeze-at", "50"], "--freeze-at 50"),
+        ([*FACTORY, "--freeze-at", "50"], "--freeze-at 50 freezes an encoder that never learnt"),
         ([*FACTORY, "--encoder-from", "x"], "give one"),
-        ([*FACTORY, "--freeze-layers", "2"], "--freeze-layers 2"),
+        ([*FACTORY, "--freeze-layers", "4"], "--freeze-layers 4: the encoder has 3 layers"),
         ([*FACTORY, "--latent-dtype", "int8"], "--latent-dtype int8"),
         ([*FACTORY, "--latent-pool", "11"], "maps are 10 x 10; give at most 10"),
         (["--encoder-weights", "x", "--freeze-at", "never"], "--encoder-factory"),
