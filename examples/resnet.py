@@ -1,7 +1,8 @@
 """ResNet-18 (He et al. 2016, layers as in torchvision) as an encoder of one's own that learns first and is then frozen.
 
-    seer train --env ALE/Pong-v5 --encoder-factory examples.resnet:atari --freeze-at 50000
-    seer train --env dm_control/walker-walk-v0 --agent sac --encoder-factory examples.resnet:control --freeze-at 20000
+    cd examples
+    seer train --env ALE/Pong-v5 --encoder-factory resnet:atari --freeze-at 50000
+    seer train --env dm_control/walker-walk-v0 --agent sac --encoder-factory resnet:control --freeze-at 20000
 
 Its seven layers are those of --freeze-layers: stem, maximum, four sections of two blocks, mean. Pictures of 48 to 128
 pixels leave maps of 2 x 2 to 4 x 4 below the mean, so the stem is as published.

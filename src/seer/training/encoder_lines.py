@@ -20,18 +20,22 @@ def encoder_lines(run: TrainingState, config: Config) -> Iterator[str]:
     module = own_module(encoder.stages)
     if module is None:
         return
+    is_frozen = run.agent.phase is not Phase.FRAMES
     choice, count = config.freeze.choice, sum(weight.numel() for weight in module.parameters())
     dtype = str(next(s.dtype for s in encoder.stages if isinstance(s, ModuleStage))).removeprefix("torch.")
     kind = f"{type(module).__name__}, {count:,} weights, {dtype}"
-    yield f"Encoder: {config.freeze.encoder_factory} ({kind}), {_fate(choice)}{_cut(encoder, choice)}"
-    if run.agent.phase is Phase.FRAMES and not choice.is_never:
+    fate = _fate(choice, is_frozen=is_frozen) + _cut(encoder, choice)
+    yield f"Encoder: {config.freeze.encoder_factory} ({kind}), {fate}"
+    if not is_frozen and not choice.is_never:
         yield _row(run)
-    learning = module if choice.step != 0 else nn.ModuleList(encoder.above)
+    learning = nn.ModuleList(encoder.above) if is_frozen or choice.step == 0 else module
     yield from _layers_with_modes(learning)
 
 
-def _fate(choice: FreezeChoice) -> str:
+def _fate(choice: FreezeChoice, *, is_frozen: bool) -> str:
     """Tell until when the module learns."""
+    if is_frozen and choice.step != 0:
+        return "has learnt and is frozen"
     if choice.step == 0:
         return (
             "frozen from the start, as by default with --encoder-factory; to let it learn first, give --freeze-at N, "
@@ -43,11 +47,11 @@ def _fate(choice: FreezeChoice) -> str:
 
 
 def _cut(encoder: FreezableEncoder, choice: FreezeChoice) -> str:
-    """Tell which layers of the encoder the freeze leaves learning."""
+    """Tell which layers the freeze freezes, where others go on learning."""
     if choice.is_never or not encoder.above:
-        return "" if choice.is_never or choice.step == 0 else ", then all of it is frozen"
-    below, above = _names(encoder.base), _names(encoder.above)
-    return f"; the freeze is of {below}, and {above} {'goes' if len(encoder.above) == 1 else 'go'} on learning"
+        return ""
+    goes = "goes" if len(encoder.above) == 1 else "go"
+    return f"; the freeze is of {_names(encoder.base)}, while {_names(encoder.above)} {goes} on learning"
 
 
 def _names(stages: Sequence[nn.Module]) -> str:
