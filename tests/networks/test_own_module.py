@@ -18,12 +18,12 @@ from torch import Tensor, nn
 import seer
 from drawing import needs_drawing
 from seer.networks.own_module import own_module, own_stages
-from seer.paper.transfer import adopt_weights
 from seer.presets import preset
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import flatten, read_metrics
 from seer.training.build import build
 from seer.training.build_agent import build_agent
+from seer.training.transfer import adopt_weights
 from tiny_run import config_of, stop_in_step
 from tiny_run import seer as seer_command
 
