@@ -77,7 +77,7 @@ class FreezeConfig:
     at: Annotated[str, Flag("freeze-at", "N|auto|never|MODULE:CLASS")] = "50000"
     """Training step T_f at which the encoder is frozen and the replay turned into latents, or never. auto: as soon as
     its features have settled and the score has left its floor; MODULE:CLASS: as a rule of your own decides. With
-    --from and --encoder-from the default is 0: from the start."""
+    --from, --encoder-from or --encoder-factory the default is 0: from the start."""
 
     num_crops: Annotated[int, Bounds(above=0, at_most=256)] = 1
     """Crops of each observation whose latents are stored, K (SEER: 4). 1 where the agent crops nothing."""
@@ -92,7 +92,8 @@ class FreezeConfig:
 
     layers: Annotated[str, Flag("freeze-layers", "K|all")] = "all"
     """Lower layers of the encoder that are frozen: the first K, or all (SEER: every convolution and, for SAC and CURL,
-    the projections above them, which count as one layer; a section of the IMPALA encoder counts as one too)."""
+    the projections above them, which count as one layer; a section of the IMPALA encoder counts as one too). A module
+    of --encoder-factory is one layer, or as many as its nn.Sequential has."""
 
     encoder_from: Annotated[str | None, Flag(value="RUN")] = None
     """Start with the encoder of another run: a run folder, or one of its snapshots (SEER, section 5.4). Its lowest
@@ -107,11 +108,12 @@ class FreezeConfig:
     """With --from: go on with that run's optimisers (Adam's moments) too, at this run's learning rate."""
 
     encoder_factory: Annotated[str | None, Flag(value="MODULE:CALLABLE")] = None
-    """Your own encoder in place of --encoder, frozen from the start: an importable callable without arguments that
-    makes a torch.nn.Module from images [B, frames times channels, H, W] in [0, 1] to features."""
+    """Your own encoder in place of --encoder: an importable callable without arguments that makes a torch.nn.Module, or
+    a list of them, from images [B, frames times channels, H, W] in [0, 1] to features. Frozen from the start unless
+    --freeze-at says otherwise; with N, auto or never it learns first."""
 
     encoder_weights: Annotated[str | None, Flag(value="FILE")] = None
-    """Safetensors file with that module's weights."""
+    """Safetensors file with that module's weights, to start with."""
 
     similarity: Annotated[Fraction, Flag("freeze-similarity")] = 0.985
     """auto: features hardly change while their linear CKA with those of the probe before is at least this."""

@@ -13,8 +13,8 @@ from seer.registry import Settings
 def preset(env: str, agent: str | None = None, *, transfer: bool = False, env_kwargs: Sequence[str] = ()) -> Config:
     """Return the paper's settings; by default Rainbow for discrete actions and CURL for continuous ones.
 
-    `transfer`: the encoder comes from another run, so it is frozen from the start. `env_kwargs`: on which the actions
-    may depend.
+    `transfer`: the encoder is another run's or a module of the user's, and frozen from the start by default.
+    `env_kwargs`: on which the actions may depend.
 
     Raises:
         SettingError: there is no such agent, it can't act there, or Gymnasium can't make the environment.

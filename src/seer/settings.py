@@ -16,7 +16,7 @@ from seer.runs.folder import RunFolder
 from seer.validation import validate
 
 ENCODERS = ("freeze.encoder_from", "freeze.encoder_factory")
-"""Settings that bring an encoder, which is frozen from the start."""
+"""Settings that bring an encoder, which is frozen from the start unless `freeze.at` says otherwise."""
 
 SOURCE = "freeze.agent_from"
 """The setting that brings a whole agent, and the settings of the run that trained it."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from seer.config import Config, config_to_json
 from seer.errors import LearningError, SettingError, shortened
+from seer.networks.own_module_check import refuse_unfit
 from seer.reporting.plots import plot_runs
 from seer.runs.budget import disk_bytes
 from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_checkpoint
@@ -23,6 +24,7 @@ from seer.runs.stop_signal import Interrupted, StopSignal
 from seer.runs.terminal import Terminal, closing_table, human_bytes
 from seer.training.build import build
 from seer.training.computing import describe_computing, settle_computing
+from seer.training.encoder_lines import encoder_lines
 from seer.training.evaluation import LONGEST_GAME
 from seer.training.events import Events
 from seer.training.load_run import config_of, fitting, refuse_other_settings
@@ -157,6 +159,7 @@ def _adopt(run: TrainingState, config: Config, terminal: Terminal) -> None:
         terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")
     if config.freeze.encoder_weights is not None:
         adopt_weights(run.agent, Path(config.freeze.encoder_weights))
+    refuse_unfit(run.agent.online.encoder.stages, learns=config.freeze_step != 0)
 
 
 def _load(run: TrainingState, checkpoint: Path, config: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -225,7 +228,7 @@ def _introduce(run: TrainingState, config: Config, terminal: Terminal) -> None:
         if config.replay_on is not None:
             where = f"; the replay's {replay} are in a file in {config.replay_on}"
         terminal.say(f"Memory: at most {most}{where}")
-    for line in run.environment.introduction():
+    for line in (*encoder_lines(run, config), *run.environment.introduction()):
         terminal.say(line)
     if not run.environment.has_time_limit:
         terminal.say(

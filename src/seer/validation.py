@@ -132,21 +132,19 @@ def _validate_source(freeze: FreezeConfig) -> None:
         )
 
 
-def _validate_own_encoder(freeze: FreezeConfig) -> None:
+def _validate_own_encoder(config: Config) -> None:
+    freeze = config.freeze
     _require(
         freeze.encoder_weights is None or freeze.encoder_factory is not None,
         "--encoder-weights are those of a module of your own; say which by --encoder-factory",
     )
     if freeze.encoder_factory is not None:
         _require(freeze.encoder_from is None, "--encoder-from and --encoder-factory each bring an encoder; give one")
-        _require(
-            freeze.choice.step == 0,
-            f"--freeze-at {freeze.at}: the module of --encoder-factory never learns here; leave it out",
-        )
-        _require(
-            freeze.layers in ("all", "1"),
-            f"--freeze-layers {freeze.layers}: the module of --encoder-factory is one layer; leave it out",
-        )
+    _require(
+        freeze.encoder_weights is None or not config.learning.reset_encoder,
+        "--reset-encoder gives back the weights of --encoder-factory, not those of --encoder-weights: let the factory "
+        "load them, or leave one out",
+    )
 
 
 def _last_freeze(config: Config) -> tuple[str, int | None]:
@@ -191,7 +189,7 @@ def _validate_freeze(config: Config) -> None:
             f"--freeze-at {at} is past the end at --steps {config.steps}; give {_steps_to_freeze_at(config)}",
         )
     _validate_source(freeze)
-    _validate_own_encoder(freeze)
+    _validate_own_encoder(config)
     _validate_latents(config)
     _require(
         choice.rule is not None or freeze.latest is None,

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import math
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,13 +17,14 @@ from torch import Tensor, nn
 
 import seer
 from drawing import needs_drawing
-from seer.networks.encoders import own_stage
+from seer.networks.own_module import own_module, own_stages
 from seer.presets import preset
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
-from seer.runs.folder import read_metrics
+from seer.runs.folder import flatten, read_metrics
 from seer.training.build import build
 from seer.training.build_agent import build_agent
-from tiny_run import config_of
+from seer.training.transfer import adopt_weights
+from tiny_run import config_of, stop_in_step
 from tiny_run import seer as seer_command
 
 
@@ -87,7 +90,7 @@ def test_a_module_that_checks_its_images_is_one_line() -> None:
             return images
 
     with pytest.raises(seer.SettingError, match="AssertionError: 224 only"):
-        own_stage(Strict(), (1, 84, 84), stack=4)
+        own_stages(Strict(), (1, 84, 84), stack=4)
 
 
 def test_other_products_and_weights_are_refused(tmp_path: Path) -> None:
@@ -155,12 +158,16 @@ def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
     [
         (["--encoder-factory", "nowhere:make"], "package.module:callable"),
         (["--encoder-factory", "test_own_module:make_module"], "doesn't take images [B, 4, 84, 84]"),
-        ([*FACTORY, "--freeze-at", "50"], "--freeze-at 50"),
+        ([*FACTORY, "--freeze-at", "50"], "--freeze-at 50 freezes an encoder that never learnt"),
         ([*FACTORY, "--encoder-from", "x"], "give one"),
-        ([*FACTORY, "--freeze-layers", "2"], "--freeze-layers 2"),
+        ([*FACTORY, "--freeze-layers", "4"], "--freeze-layers 4: the encoder has 3 layers"),
         ([*FACTORY, "--latent-dtype", "int8"], "--latent-dtype int8"),
         ([*FACTORY, "--latent-pool", "11"], "maps are 10 x 10; give at most 10"),
         (["--encoder-weights", "x", "--freeze-at", "never"], "--encoder-factory"),
+        (
+            [*FACTORY, "--encoder-weights", "x", "--freeze-at", "never", "--reset-encoder", "--reset-heads-every", "9"],
+            "--reset-encoder gives back the weights of --encoder-factory",
+        ),
         ([*FACTORY, "--encoder-weights", "missing.safetensors"], "missing.safetensors"),
     ],
 )
@@ -195,3 +202,70 @@ def test_a_pooled_module_is_frozen_and_what_is_above_it_learns(env: str, maps: s
     assert wide == (1, math.prod(encoders[0].stages[0].output_shape))
     assert pooled == (1, channels * 9)
     assert [type(stage).__name__ for stage in encoders[1].above] == ["Projections"] * (maps == "control_maps")
+
+
+def make_learning_module() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(4, 8, 8, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5))
+
+
+LEARNS_FIRST = (
+    *SHORT,
+    "--encoder-factory",
+    "test_own_module:make_learning_module",
+    "--freeze-at",
+    "120",
+    "--max-episode-steps",
+    "40",
+)
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """The agent of a run's last checkpoint."""
+    return load_checkpoint(latest_checkpoint(folder / "checkpoints"))["agent"]
+
+
+def test_training_on_a_module_that_learns_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is frozen on the way, and a run that is stopped in either phase goes on to the same figures."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert seer_command("train", *LEARNS_FIRST, "--out", whole) == 0
+    said = capsys.readouterr().out
+    assert "learns until step 120" in said
+    assert "Batch norm: by the batch" in said
+    assert "Dropout: only where" in said
+    assert f"After the freeze {8 * 10 * 10 * 4:,} bytes" in said
+    for step, verb in ((90, ["train", *LEARNS_FIRST, "--out"]), (140, ["resume"])):
+        assert stop_in_step(step, *verb, stopped, signal=signal.SIGTERM) == 130
+    torch.manual_seed(5)  # a process of its own would begin with another state
+    assert seer_command("resume", stopped) == 0
+    assert "has learnt and is frozen" in capsys.readouterr().out
+    assert json.loads((stopped / "summary.json").read_text())["frozen_at"] == 120
+    ours, theirs = (flatten(trained(folder)["modules"]["online"]) for folder in (whole, stopped))
+    for (name, mine), (_, other) in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, other), name
+    assert seer.load(stopped).act(np.zeros((4, 1, 84, 84), np.uint8)) in range(6)
+
+
+@pytest.mark.parametrize("layers", ["all", "1"])
+def test_weights_of_a_file_are_where_it_starts(layers: str, tmp_path: Path) -> None:
+    """By the names of the whole module, also where its layers are told apart."""
+    torch.manual_seed(9)
+    expected, file = make_learning_module(), tmp_path / "weights.safetensors"
+    save_file(expected.state_dict(), file)
+    flags = [*LEARNS_FIRST, "--freeze-layers", layers, "--encoder-weights", str(file)]
+    agent = build(config_of(flags)).agent
+    adopt_weights(agent, file)
+    for network in (agent.online, agent.target):
+        module = own_module(network.encoder.stages)
+        assert module is not None
+        for name, weight in expected.state_dict().items():
+            assert torch.equal(module.state_dict()[name], weight)
+
+
+def test_a_list_of_modules_is_one() -> None:
+    module = seer.load_module("test_own_module:make_list")
+    assert isinstance(module, nn.Sequential)
+    assert len(module) == 2
+
+
+def make_list() -> list[nn.Module]:
+    return [nn.Conv2d(4, 8, 8, 8), nn.ReLU()]

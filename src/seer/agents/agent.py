@@ -19,6 +19,7 @@ from seer.core.encoder import FreezableEncoder
 from seer.core.flops import Cost
 from seer.core.phase import Phase
 from seer.core.rows import FrameReplay, Outcome_co, Progress, RowFormat
+from seer.errors import SettingError, shortened
 from seer.replay import Batch
 
 Head = TypeVar("Head", bound=nn.Module)
@@ -57,7 +58,7 @@ class Agent(ABC, Generic[Head]):
     ends_at_freeze: tuple[str, ...] = ("encoder",)
 
     def __init__(self, network: EncodedNetwork[Head]) -> None:
-        self.online, self.target = network, copy.deepcopy(network)
+        self.online, self.target = network, _copied(network)
         self.target.requires_grad_(False)
         self.device = next(network.parameters()).device
         self.updates = 0
@@ -228,6 +229,17 @@ class Agent(ABC, Generic[Head]):
 
     def _to_device(self, observations: np.ndarray) -> Tensor:
         return torch.from_numpy(observations).to(self.device)
+
+
+def _copied(network: EncodedNetwork[Head]) -> EncodedNetwork[Head]:
+    """Return the target network; SettingError where a module of the user's own can't be copied."""
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # it is the user's code
+        raise SettingError(
+            f"--encoder-factory: the module can't be copied for the target network ({shortened(error)}); give one that "
+            "copy.deepcopy takes"
+        ) from error
 
 
 def _get_state(generator: RandomGenerator) -> Any:

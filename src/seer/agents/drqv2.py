@@ -22,6 +22,7 @@ from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
 from seer.fields import Bounds, Count, Positive
 from seer.networks.drqv2 import CentredPixels, DeterministicActor, TanhTwinCritic, initialize_orthogonal, random_shift
+from seer.networks.own_module import made_here
 from seer.replay import Batch
 
 LARGEST_ACTION = 1 - 1e-6
@@ -252,7 +253,7 @@ def make(inputs: AgentInputs) -> DrqV2:
     )
     sizes = inputs.control_sizes
     network, actor = EncodedNetwork(encoder, TanhTwinCritic(**sizes)), DeterministicActor(**sizes)
-    for part in (*list(encoder.stages)[inputs.brings_encoder :], network.head, actor):
+    for part in (*made_here(encoder.stages), network.head, actor):
         part.apply(initialize_orthogonal)
     return DrqV2(
         network.to(inputs.device),

@@ -28,7 +28,7 @@ class AgentInputs:
         precision: dtype that layers compute in.
         make_encoder: makes the encoder; with `projections=N`, that many above its convolutions; other keywords are
             those of `FreezableEncoder`.
-        brings_encoder: its first stage is a module of the user's, whose weights stay as they are.
+        brings_encoder: its lowest stages are a module of the user's, which keeps the weights that it comes with.
         seeds: of weights (drawn from PyTorch's global generator, already seeded), noise or policy, exploration, views.
     """
 

@@ -12,6 +12,7 @@ from seer.agents.sac import Generators, Sac, SacSettings
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
 from seer.networks.augment import center_crop, random_crop
 from seer.networks.heads import ValueHead
+from seer.networks.own_module import made_here
 
 
 def make_rainbow(inputs: AgentInputs, kind: type[Rainbow] = Rainbow) -> Rainbow:
@@ -68,7 +69,7 @@ def _parts(inputs: AgentInputs) -> dict[str, Any]:
     )
     sizes = inputs.control_sizes
     network, actor = EncodedNetwork(encoder, TwinCritic(**sizes)), Actor(**sizes)
-    for part in (*list(encoder.stages)[inputs.brings_encoder :], network.head, actor):
+    for part in (*made_here(encoder.stages), network.head, actor):
         part.apply(initialize)
     return {
         "network": network.to(inputs.device),

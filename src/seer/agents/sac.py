@@ -196,12 +196,12 @@ class Sac(Agent[TwinCritic]):
 
     @torch.no_grad()
     def update_target(self) -> None:
-        """Move those parts of the target that aren't frozen towards the online ones."""
+        """Move those parts of the target that aren't frozen towards the online ones, running statistics included."""
         for tau, online, target in (
             (self.settings.critic_tau, self.online.head, self.target.head),
             (self.settings.encoder_tau, self.online.encoder, self.target.encoder),
         ):
-            pairs = zip(target.parameters(), online.parameters(), strict=True)
+            pairs = zip(_numbers(target), _numbers(online), strict=True)
             moving = [(slow, fast) for slow, fast in pairs if slow is not fast]
             if moving:
                 torch._foreach_lerp_([slow for slow, _ in moving], [fast for _, fast in moving], tau)
@@ -275,6 +275,11 @@ def _constant(module: nn.Module) -> Iterator[None]:
     module.requires_grad_(False)
     yield
     module.requires_grad_(True)
+
+
+def _numbers(module: nn.Module) -> list[Tensor]:
+    """Return all weights and, where a module of the user's own has batch norm, its running statistics."""
+    return [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.is_floating_point())]
 
 
 def _split(parameters: Iterable[nn.Parameter], of_actor: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], ...]:

@@ -172,7 +172,8 @@ def count_multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put a module into evaluation mode for a while; parts of it may have been there before, and stay."""
     training = [each for each in module.modules() if each.training]
-    module.eval()
+    if training:
+        module.eval()
     try:
         yield
     finally:

@@ -1,6 +1,9 @@
 """Any module as a stage of an encoder."""
 
 import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -18,35 +21,78 @@ def device_of(module: nn.Module) -> torch.device:
 class ModuleStage(nn.Module):
     """A module that is run once to learn what a stage has to say: its `output_shape` and its `multiply_adds()`.
 
+    A pass that records gradients is one that the module learns from, and runs it in the mode in which it was given,
+    usually that of training: batch norm by the batch, dropout on. Every other pass (acting, encoding, a target network)
+    runs it in evaluation mode, so that an observation's features depend on nothing else. Its weights' dtype is what it
+    computes in.
+
     Args:
         module: from images [B, *input_shape], or the outputs of the stage below, to features [B, *output_shape].
         input_shape: without the batch.
         as_maps: turn features without height and width into maps [B, L, 1, 1].
+        name: of the module in the sequence that it was taken from, if there is one.
+
+    Attributes:
+        num_activations: numbers in the outputs of all its layers, for one observation.
 
     Raises:
         SettingError: the module doesn't take such inputs, or gives no tensor.
     """
 
-    def __init__(self, module: nn.Module, input_shape: tuple[int, ...], *, as_maps: bool = False) -> None:
+    def __init__(
+        self, module: nn.Module, input_shape: tuple[int, ...], *, as_maps: bool = False, name: str | None = None
+    ) -> None:
         super().__init__()
-        self.module = module
-        blank = torch.zeros(1, *input_shape, device=device_of(module))
+        self.module, self.input_shape, self.name = module, input_shape, name
+        ramp = torch.linspace(-1, 1, math.prod(input_shape), device=device_of(module), dtype=self.dtype)
+        example = ramp.view(1, *input_shape)
+        given = example.clone()
         try:
-            with torch.no_grad(), evaluation_mode(module):
-                shape = module(blank).shape[1:]
-            self._multiply_adds = count_multiply_adds(module, blank)
+            with torch.no_grad(), evaluation_mode(module), _counting(module) as sizes:
+                shape = module(given).shape[1:]
+            self._multiply_adds = count_multiply_adds(module, example.clone())
         except Exception as error:  # it is the user's code
             raise SettingError(
                 f"{type(module).__name__} doesn't take images [B, {', '.join(map(str, input_shape))}], whose channels "
                 f"are those of all stacked frames ({shortened(error)}); give a module that does and returns one tensor"
             ) from error
         self.output_shape = (shape.numel(), 1, 1) if as_maps and len(shape) != 3 else tuple(shape)
+        self._changes_inputs = not torch.equal(given, example)  # as a first layer does that works in place
+        self.num_activations = max(sum(sizes), shape.numel())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the module computes in: the dtype of its weights, float32 where it has none."""
+        weights = (weight.dtype for weight in self.module.parameters() if weight.is_floating_point())
+        return next(weights, torch.float32)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, *output_shape] float32."""
-        features: Tensor = self.module(images.float())
+        inputs = images.to(self.dtype, copy=self._changes_inputs)
+        if torch.is_grad_enabled():
+            features: Tensor = self.module(inputs)
+        else:
+            with evaluation_mode(self.module):
+                features = self.module(inputs)
         return features.float().reshape(-1, *self.output_shape)
 
     def multiply_adds(self) -> int:
         """Of one forward pass on one observation."""
         return self._multiply_adds
+
+
+@contextmanager
+def _counting(module: nn.Module) -> Iterator[list[int]]:
+    """Give a list that gets the size of the output of every layer that runs inside `with`."""
+    sizes: list[int] = []
+
+    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+        sizes.append(output.numel() if isinstance(output, Tensor) else 0)
+
+    layers = [layer for layer in module.modules() if not any(True for _ in layer.children())]
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        yield sizes
+    finally:
+        for handle in handles:
+            handle.remove()

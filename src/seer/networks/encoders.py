@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from seer.core.encoder import FreezableEncoder
-from seer.core.module_stage import ModuleStage
 from seer.errors import SettingError
 from seer.networks.convolutions import CANONICAL, DATA_EFFICIENT, SAC_AE, MapShape, convolution_stages, side_by_side
 from seer.networks.impala import impala_stages
+from seer.networks.own_module import own_stages
 from seer.networks.pixels import Pixels, Squares
 from seer.networks.pooling import Pooling
 from seer.networks.projections import Projections
@@ -28,6 +28,7 @@ def encoder_stages(
     frame_shape: MapShape,
     *,
     stack: int,
+    split: bool = False,
     pool: int | None = None,
     projections: int = 0,
     feature_size: int = 0,
@@ -35,7 +36,8 @@ def encoder_stages(
     """Return the stages of an encoder on `stack` frames (C, H, W), from the pixels up.
 
     Args:
-        encoder: "impala", a name of `CONVOLUTIONS`, or a module of one's own, which becomes the lowest stage.
+        encoder: "impala", a name of `CONVOLUTIONS`, or a module of one's own.
+        split: make a stage of each layer of that module, where it is an `nn.Sequential`, in place of one of them all.
         pool: height and width of the maps that an average leaves.
         projections: heads that get features of their own, of size `feature_size`, above the maps; 0: the maps are the
             features.
@@ -44,7 +46,7 @@ def encoder_stages(
         SettingError: the frames are too small, or the module doesn't take them.
     """
     if isinstance(encoder, nn.Module):
-        stages: list[Any] = [own_stage(encoder, frame_shape, stack=stack)]
+        stages: list[Any] = list(own_stages(encoder, frame_shape, stack=stack, split=split))
     elif encoder == "impala":
         stages = impala_stages(frame_shape, stack=stack)
     else:
@@ -54,19 +56,6 @@ def encoder_stages(
     if projections:
         stages.append(Projections(stages[-1].output_shape, heads=projections, feature_size=feature_size))
     return stages
-
-
-def own_stage(module: nn.Module, frame_shape: MapShape, *, stack: int) -> ModuleStage:
-    """Return a module of one's own as the lowest stage: [B, S*C, H, W] in [0, 1] to maps. It stays in evaluation mode.
-
-    Raises:
-        SettingError: it doesn't take such images.
-    """
-    channels, height, width = frame_shape
-    try:
-        return ModuleStage(module.eval(), (stack * channels, height, width), as_maps=True)
-    except SettingError as error:
-        raise SettingError(f"--encoder-factory: {error}") from error
 
 
 def assemble(

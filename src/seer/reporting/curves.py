@@ -136,7 +136,8 @@ def label(settings: Mapping[str, Any]) -> str:
             return f"{agent} + SEER, from another run"
         whose = "another run's" if settings.get("freeze.encoder_factory") is None else "your own"
         return f"{agent} + SEER, {whose} encoder"
-    return f"{agent}{' + SEER' * (not choice.is_never)}, {choice}"
+    own = ", your own encoder" * (settings.get("freeze.encoder_factory") is not None)
+    return f"{agent}{' + SEER' * (not choice.is_never)}, {choice}{own}"
 
 
 def curve(group: Group, x: XAxis) -> Curve:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from seer.agents.agent import Agent
+from seer.core.module_stage import ModuleStage
 from seer.networks.impala import ResidualSection
 from seer.replay import RowFormat
 
@@ -110,6 +111,8 @@ def budget_of(
 
 
 def _activations(stage: nn.Module) -> int:
-    """Count the numbers in a stage's outputs for one observation; in a section, those of all its convolutions."""
+    """Count the numbers in a stage's outputs for one observation, those of all layers that it is made of."""
+    if isinstance(stage, ModuleStage):
+        return int(stage.num_activations)
     size = math.prod(stage.output_shape)  # type: ignore[arg-type]
     return size * 10 if isinstance(stage, ResidualSection) else size

@@ -79,12 +79,14 @@ def measure_seconds(config: Config) -> tuple[float, float]:
 def kind_of_speed(config: Config) -> Config:
     """Return the config with all equal that doesn't change the speed of a step; one Atari game stands for all."""
     suite, plain = suite_of(config.env), Config(env=config.env)
+    # A module of one's own that is frozen from the start is cut elsewhere than one that learns first.
+    at = "0" if config.freeze.encoder_factory is not None and config.freeze_step == 0 else "1"
     shape = ("num_crops", "layers", "latent_dtype", "latent_pool", "encoder_factory")
     same = ("seed", "steps", "eval_every", "eval_episodes", "checkpoint_every", "log_every", "out")
     return dataclasses.replace(
         config,
         env=suite.example if suite.costs_alike else config.env,
         replay=ReplayConfig(prioritized=config.replay.prioritized, n_step=config.replay.n_step),
-        freeze=FreezeConfig(at="1", **{name: getattr(config.freeze, name) for name in shape}),
+        freeze=FreezeConfig(at=at, **{name: getattr(config.freeze, name) for name in shape}),
         **{name: getattr(plain, name) for name in same},
     )

@@ -82,14 +82,17 @@ def build_encoder(
         config.learning.encoder if own is None else own,
         (channels, config.view_size, config.view_size),
         stack=environment.stack,
+        split=freeze.layers != "all",
         pool=freeze.latent_pool,
         projections=projections,
         feature_size=config.sac.latent_size,
     )
     frozen = None if freeze.layers == "all" else int(freeze.layers)
+    if own is not None and frozen is None and config.freeze_step == 0:
+        frozen = len(stages) - bool(projections)  # projections never learnt before, so they do now
     return assemble(
         stages,
-        frozen_stages=frozen if own is None else len(stages) - bool(projections),  # these go on learning
+        frozen_stages=frozen,
         precision=pick_precision(config) if own is None else torch.float32,
         convolution="direct" if projections else pick_convolution(config),
         latent_dtype=freeze.latent_dtype,

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from seer.agents.agent import Agent
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
 from seer.core.phase import Phase
 from seer.envs.base import PixelEnvironment
 from seer.envs.vector import EnvironmentProcess
+from seer.networks.own_module import own_module
 from seer.replay import MultiEnvReplay, Replay
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
@@ -163,6 +167,7 @@ class TrainingState:
                 "flops": self.ledger.state_dict(),
                 "watch": self.invariants.state_dict(),
                 "returns": None if self.return_support is None else self.return_support.state_dict(),
+                **self._shared_randomness(),
             },
         }
 
@@ -194,4 +199,16 @@ class TrainingState:
         self.invariants.load_state_dict(progress["watch"])
         if self.return_support is not None and progress.get("returns"):  # older checkpoints have none
             self.return_support.load_state_dict(progress["returns"])
+        if "torch" in progress:
+            torch.set_rng_state(progress["torch"])
+        if "torch_gpu" in progress and self.agent.device.type == "cuda":
+            torch.cuda.set_rng_state(progress["torch_gpu"], self.agent.device)
         self.invariants.check_all(self)
+
+    def _shared_randomness(self) -> dict[str, Tensor]:
+        """Return the state of PyTorch's own generators, from which the dropout of a module of the user's own draws."""
+        if own_module(self.agent.online.encoder.stages) is None:
+            return {}
+        device = self.agent.device
+        gpu = {"torch_gpu": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+        return {"torch": torch.get_rng_state(), **gpu}

@@ -9,10 +9,9 @@ from seer.agents.agent import Agent
 from seer.agents.optimizers import load_optimizer
 from seer.agents.registry import AGENTS
 from seer.config import Config, config_from_json
-from seer.core.module_stage import ModuleStage
 from seer.envs.registry import suite_of
 from seer.errors import SettingError, shortened
-from seer.networks.own_module import load_weights
+from seer.networks.own_module import load_weights, own_module
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import RunFolder
 from seer.runs.snapshots import FOLDER, Weights, read_last, read_snapshot, step_of
@@ -78,9 +77,9 @@ def adopt_encoder(agent: Agent[Any], config: Config) -> int:
 def adopt_weights(agent: Agent[Any], file: Path) -> None:
     """Give a module of `--encoder-factory` the weights of a safetensors file; SettingError where they don't fit it."""
     for network in (agent.online, agent.target):
-        stage = network.encoder.stages[0]
-        assert isinstance(stage, ModuleStage)
-        load_weights(stage.module, file)
+        module = own_module(network.encoder.stages)
+        assert module is not None
+        load_weights(module, file)
 
 
 def _adopt_optimizers(source: str, agent: Agent[Any], states: dict[str, Any]) -> None:
