@@ -36,9 +36,7 @@ def claims_block() -> str:
 
 def short_block() -> str:
     """Return the four claims in a line each, for the README."""
-    lines = [
-        f"- **{each.claim}?** {_capital(each.answer)}. {each.here}. {_capital(each.runs)}." for each in claims()[:4]
-    ]
+    lines = [f"- **{each.claim}?** {_capital(each.answer)} ({each.runs})." for each in claims()[:4]]
     return "\n".join([*lines, "", f"Tables, yardsticks and what is missing: [Does it work?]({PAGE})"])
 
 

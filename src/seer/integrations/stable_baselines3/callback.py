@@ -264,8 +264,11 @@ def describe_freeze(result: Transcoding, buffer: SeerReplayBuffer, cut: Cut, ste
             f"float16 (latent_dtype): {remedy}"
         )
     error = "" if result.error is None else f", error {result.error.relative:.2%} of their standard deviation"
+    stored = f"{result.rows:,} rows of {before:,} bytes are now features of {after:,}"
+    if not result.rows:
+        stored = f"the replay is empty, and its rows will be features of {after:,} bytes, not images of {before:,}"
     return (
-        f"{frozen}; {result.rows:,} rows of {before:,} bytes are now features of {after:,} "
+        f"{frozen}; {stored} "
         f"({buffer.latent_dtype}{error}); room for {result.capacity_after:,} instead of {result.capacity_before:,} "
         f"in the same {buffer.num_bytes:,} bytes"
     )
