@@ -21,8 +21,10 @@ from seer.networks.own_module import own_module, own_stages
 from seer.presets import preset
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import flatten, read_metrics
+from seer.sweeps.speed import kind_of_speed
 from seer.training.build import build
 from seer.training.build_agent import build_agent
+from seer.training.encoder_lines import encoder_lines
 from seer.training.transfer import adopt_weights
 from tiny_run import config_of, stop_in_step
 from tiny_run import seer as seer_command
@@ -259,6 +261,27 @@ def test_weights_of_a_file_are_where_it_starts(layers: str, tmp_path: Path) -> N
         assert module is not None
         for name, weight in expected.state_dict().items():
             assert torch.equal(module.state_dict()[name], weight)
+
+
+def test_a_start_says_which_layers_learn_and_what_is_too_wide() -> None:
+    config = config_of([*LEARNS_FIRST, "--freeze-layers", "2", "--image-size", "16"])
+    run = build(config)
+    said = "\n".join(encoder_lines(run, config))
+    run.close()
+    assert "all of layers 1 to 2 (Conv2d to BatchNorm2d), and all of layers 3 to 4 (ReLU to Dropout) learns" in said
+    assert "warning" not in said  # 8 maps of 2 x 2, 128 bytes of 256
+    config = config_of([*SHORT, "--encoder-factory", "test_own_module:make_wide", "--freeze-at", "120"])
+    assert "warning: 225,792 bytes of latents" in "\n".join(encoder_lines(build(config), config))
+
+
+def make_wide() -> nn.Conv2d:
+    return nn.Conv2d(4, 8, 1)
+
+
+def test_a_speed_is_measured_with_the_same_cut() -> None:
+    """From the start on, other layers are frozen than after it has learnt."""
+    from_the_start, later = config_of([*SHORT, *FACTORY]), config_of(LEARNS_FIRST)
+    assert [kind_of_speed(each).freeze.at for each in (from_the_start, later)] == ["0", "1"]
 
 
 def test_a_list_of_modules_is_one() -> None:

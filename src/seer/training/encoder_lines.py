@@ -50,14 +50,16 @@ def _cut(encoder: FreezableEncoder, choice: FreezeChoice) -> str:
     """Tell which layers the freeze freezes, where others go on learning."""
     if choice.is_never or not encoder.above:
         return ""
-    goes = "goes" if len(encoder.above) == 1 else "go"
-    return f"; the freeze is of {_names(encoder.base)}, while {_names(encoder.above)} {goes} on learning"
+    below, above = _names(encoder.base, first=1), _names(encoder.above, first=len(encoder.base) + 1)
+    return f"; frozen {'is' if choice.step == 0 else 'will be'} {below}, and {above} learns to the end"
 
 
-def _names(stages: Sequence[nn.Module]) -> str:
-    """Return what stages are, from the images up."""
+def _names(stages: Sequence[nn.Module], *, first: int) -> str:
+    """Return which layers these stages are, as --freeze-layers counts them, and of which kinds."""
     kinds = [type(stage.module if isinstance(stage, ModuleStage) else stage).__name__ for stage in stages]
-    return ", ".join(kinds if len(kinds) < 5 else [*kinds[:2], f"{len(kinds) - 3} more", kinds[-1]])
+    if len(kinds) == 1:
+        return f"layer {first} ({kinds[0]})"
+    return f"all of layers {first} to {first + len(kinds) - 1} ({kinds[0]} to {kinds[-1]})"
 
 
 def _row(run: TrainingState) -> str:
@@ -67,8 +69,8 @@ def _row(run: TrainingState) -> str:
         return f"After the freeze {latents:,} bytes of latents are stored in place of {frame:,} bytes of a frame"
     return (
         f"warning: {latents:,} bytes of latents are more than the {frame:,} bytes of a frame, so that frames stay "
-        "stored and only compute is saved: end the module in fewer features, or give --latent-pool or a smaller "
-        "--latent-dtype"
+        "stored and only compute is saved: end what is frozen in fewer features (a linear layer, --latent-pool, or "
+        "another --freeze-layers), or give a smaller --latent-dtype"
     )
 
 
