@@ -18,8 +18,13 @@ os.environ["MPLBACKEND"] = "Agg"  # figures are written to files; no test needs 
 torch.set_num_threads(1)  # small tensors: threads cost more than they give, and sums stay repeatable
 
 # Time limits on single examples fail on a busy machine. In CI every run draws the same examples.
-settings.register_profile("seer", deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("seer")
+settings.register_profile("few", deadline=None, derandomize="CI" in os.environ, max_examples=50)
+settings.register_profile("many", settings.get_profile("few"), max_examples=300)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw more examples in make test-all, which chooses tests by no mark."""
+    settings.load_profile("few" if config.option.markexpr else "many")
 
 
 @pytest.fixture(scope="session")

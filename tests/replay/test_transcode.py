@@ -23,7 +23,7 @@ def assert_rows_are_encodings(pair: Pair) -> None:
         assert torch.equal(latents[place], pair.latents(row)), row.number
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     ends=ENDS,
     more=ENDS,
