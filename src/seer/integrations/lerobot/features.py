@@ -93,7 +93,7 @@ class FrozenFeatures:
         return picture_of(key) in self.image_keys
 
     def batch(self, stored: Observation) -> dict[str, Tensor]:
-        """Return stored rows [B, ...], one view of each map, as observations: vectors, and float32 maps by `FEATURES`."""
+        """Return stored rows [B, ...], one view of each map, as observations; maps are float32, under `FEATURES`."""
         vectors = {key: value for key, value in stored.items() if not self.is_map(key)}
         return vectors | {FEATURES + key: each for key, each in unpack(stored, self.image_keys).items()}
 
