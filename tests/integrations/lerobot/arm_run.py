@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from lerobot.datasets import LeRobotDataset
 from short_arm import SIDE
-from small_arm import CAMERAS, JOINTS, STATS
+
+from lerobot_arm import CAMERAS, JOINTS, STATS
 
 VISUAL: dict[str, Any] = {"type": "VISUAL", "shape": [3, SIDE, SIDE]}
 

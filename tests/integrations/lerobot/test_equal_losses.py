@@ -9,8 +9,8 @@ pytest.importorskip("lerobot", reason="LeRobot isn't installed here: make lerobo
 import torch
 from lerobot.rl import OnlineOfflineMixer, ReplayBuffer, RLTrainer
 from lerobot.rl.algorithms.sac import SACAlgorithm
-from small_arm import algorithm_of, policy_of, preprocessor_of, transitions, write_resnet
 
+from lerobot_arm import algorithm_of, policy_of, preprocessor_of, transitions, write_resnet
 from seer.integrations.lerobot import FeatureReplayBuffer, FrozenFeatures, StoredFeaturesSAC
 
 

@@ -9,9 +9,9 @@ pytest.importorskip("lerobot", reason="LeRobot isn't installed here: make lerobo
 
 import torch
 from lerobot.rl.buffer import random_shift
-from small_arm import CAMERAS, policy_of, preprocessor_of, transitions
 from torch.nn.functional import pad
 
+from lerobot_arm import CAMERAS, policy_of, preprocessor_of, transitions
 from seer.errors import SettingError
 from seer.integrations.lerobot import FeatureReplayBuffer, FrozenFeatures
 from seer.integrations.lerobot.features import FEATURES

@@ -46,14 +46,26 @@ class FeatureLearner:
         self._features: FrozenFeatures | None = None
         self._train: Callable[..., None] = learner.add_actor_information_and_train
         self._save: Callable[..., None] = learner.save_training_checkpoint
+        self._resume: Callable[[Config], Config] = learner.handle_resume_logic
 
     def install(self) -> None:
         """Put these methods where LeRobot's learner looks for its functions, in this process alone."""
+        learner.handle_resume_logic = self.resume
         learner.add_actor_information_and_train = self.train
         learner.make_algorithm = self.make_algorithm
         learner.initialize_replay_buffer = self.online_buffer
         learner.initialize_offline_replay_buffer = self.offline_buffer
         learner.save_training_checkpoint = self.save_checkpoint
+
+    def resume(self, cfg: Config) -> Config:
+        """Return the configuration to go on with, and let the policy have the checkpoint's weights.
+
+        LeRobot 0.6.1 restores critics and optimisers, but makes the policy anew, a random frozen encoder included.
+        """
+        found = self._resume(cfg)
+        if found.resume:
+            found.policy.pretrained_path = Path(found.output_dir) / "checkpoints" / "last" / "pretrained_model"
+        return found
 
     def train(self, **arguments: Any) -> None:
         """Run LeRobot's training loop, and keep the exception that ends it."""

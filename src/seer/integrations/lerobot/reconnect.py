@@ -1,15 +1,15 @@
 """Streams from the actor that outlive a learner: LeRobot's own end with it, and its actor goes on unheard."""
 
 import logging
-import time
 from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
+import grpc
 from lerobot.rl import actor
+from lerobot.transport import services_pb2
 
 RETRY_SECONDS = 2.0
-ATTEMPTS = 30  # of LeRobot's own function that waits for a learner, two seconds each
 
 RECEIVE, SEND, REPORT = actor.receive_policy, actor.send_transitions, actor.send_interactions  # before `install`
 
@@ -69,10 +69,18 @@ def _keep_up(stream: Callable[..., None], cfg: Any, queue: Any, shutdown: Any, *
         if shutdown.is_set():
             return
         logging.warning("[ACTOR] The learner is gone (%s): waiting for the next one", stream.__name__)
-        time.sleep(RETRY_SECONDS)
-        actor.learner_service_client.cache_clear()  # LeRobot may have closed the connection that it remembers
-        settings = cfg.policy.actor_learner_config
-        client, channel = actor.learner_service_client(host=settings.learner_host, port=settings.learner_port)
-        while not shutdown.is_set() and not actor.establish_learner_connection(client, shutdown, ATTEMPTS):
-            pass
-        del channel
+        _wait_for_learner(cfg, shutdown)
+
+
+def _wait_for_learner(cfg: Any, shutdown: Any) -> None:
+    actor.learner_service_client.cache_clear()  # LeRobot may have closed the connection that it remembers
+    settings = cfg.policy.actor_learner_config
+    client, _ = actor.learner_service_client(host=settings.learner_host, port=settings.learner_port)
+    while not shutdown.is_set():
+        try:
+            client.Ready(services_pb2.Empty())
+        except grpc.RpcError:
+            shutdown.wait(RETRY_SECONDS)
+        else:
+            logging.info("[ACTOR] A learner is there again")
+            return

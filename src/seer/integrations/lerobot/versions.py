@@ -12,12 +12,12 @@ USED = {
     "lerobot.rl.buffer": ("ReplayBuffer", "random_shift"),
     "lerobot.rl.algorithms.sac": ("SACAlgorithm",),
     "lerobot.rl.learner": (
-        "train_cli", "add_actor_information_and_train", "make_algorithm", "make_dataset", "make_pre_post_processors",
-        "initialize_replay_buffer", "initialize_offline_replay_buffer", "save_training_checkpoint",
+        "train_cli", "handle_resume_logic", "add_actor_information_and_train", "make_algorithm", "make_dataset",
+        "make_pre_post_processors", "initialize_replay_buffer", "initialize_offline_replay_buffer",
+        "save_training_checkpoint",
     ),
     "lerobot.rl.actor": (
         "actor_cli", "receive_policy", "send_transitions", "send_interactions", "learner_service_client",
-        "establish_learner_connection",
     ),
 }  # fmt: skip
 """Names of LeRobot that are replaced or extended, by module."""

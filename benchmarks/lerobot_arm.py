@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import resnet10
 import torch
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.policies import make_pre_post_processors
 from lerobot.policies.gaussian_actor.configuration_gaussian_actor import GaussianActorConfig
 from lerobot.policies.gaussian_actor.modeling_gaussian_actor import GaussianActorPolicy
 from lerobot.rl.algorithms.sac import SACAlgorithm, SACAlgorithmConfig
+
+import lerobot_resnet10 as resnet10
 
 CAMERAS = ("observation.images.front", "observation.images.wrist")
 JOINTS = 18
@@ -26,8 +27,8 @@ STATS: dict[str, Any] = {
 }
 
 
-def config(**changes: Any) -> GaussianActorConfig:
-    inputs = {camera: PolicyFeature(FeatureType.VISUAL, (3, SIDE, SIDE)) for camera in CAMERAS}
+def _config(side: int = SIDE, **changes: Any) -> GaussianActorConfig:
+    inputs = {camera: PolicyFeature(FeatureType.VISUAL, (3, side, side)) for camera in CAMERAS}
     settings: dict[str, Any] = {
         "device": "cpu", "dataset_stats": STATS, "num_discrete_actions": 3, "latent_dim": 16,
         "image_encoder_hidden_dim": 8, "push_to_hub": False,
@@ -39,15 +40,18 @@ def config(**changes: Any) -> GaussianActorConfig:
 
 
 def policy_of(seed: int = 0, **changes: Any) -> GaussianActorPolicy:
+    """Return a policy in training mode, whose weights are those of `seed`."""
     torch.manual_seed(seed)
-    return GaussianActorPolicy(config(**changes)).train()
+    return GaussianActorPolicy(_config(**changes)).train()
 
 
 def preprocessor_of(policy: GaussianActorPolicy) -> Any:
+    """Return the steps that normalise a batch, as LeRobot's learner makes them."""
     return make_pre_post_processors(policy_cfg=policy.config, dataset_stats=policy.config.dataset_stats)[0]
 
 
 def algorithm_of(kind: type[SACAlgorithm], policy: GaussianActorPolicy, seed: int = 1, **changes: Any) -> SACAlgorithm:
+    """Return an algorithm for the policy, whose critics are those of `seed`."""
     torch.manual_seed(seed)
     settings = SACAlgorithmConfig.from_policy_config(policy.config)
     for name, value in changes.items():
@@ -56,7 +60,7 @@ def algorithm_of(kind: type[SACAlgorithm], policy: GaussianActorPolicy, seed: in
 
 
 def observation(generator: torch.Generator, side: int = SIDE) -> dict[str, torch.Tensor]:
-    """Pictures as LeRobot's environments give them: float32 that were uint8."""
+    """Return a random observation; pictures are float32 that were uint8, as LeRobot's environments give them."""
     images = torch.randint(256, (2, 1, 3, side, side), generator=generator, dtype=torch.uint8).float() / 255
     joints = torch.rand(1, JOINTS, generator=generator) * 2 - 1
     return dict(zip(CAMERAS, images, strict=True)) | {"observation.state": joints}
@@ -65,7 +69,7 @@ def observation(generator: torch.Generator, side: int = SIDE) -> dict[str, torch
 def transitions(
     count: int, *, seed: int = 0, episode: int = 7, side: int = SIDE, gripper: bool = True
 ) -> Iterator[dict[str, Any]]:
-    """Steps of episodes that end in turn by success and by a time limit."""
+    """Give random steps, in episodes that end in turn by success and by a time limit."""
     generator = torch.Generator().manual_seed(seed)
     state, episodes = observation(generator, side), 0
     for step in range(count):
@@ -98,6 +102,6 @@ def write_resnet(folder: Path, hidden_sizes: tuple[int, ...] = (8, 16, 32, 64), 
     resnet10.ResNet10(resnet10.Config(hidden_sizes)).save_pretrained(folder)
     shutil.copy(resnet10.__file__, folder)
     found = json.loads((folder / "config.json").read_text())
-    found["auto_map"] = {"AutoConfig": "resnet10.Config", "AutoModel": "resnet10.ResNet10"}
+    found["auto_map"] = {"AutoConfig": "lerobot_resnet10.Config", "AutoModel": "lerobot_resnet10.ResNet10"}
     (folder / "config.json").write_text(json.dumps(found))
     return str(folder)
