@@ -31,6 +31,7 @@ from seer.integrations.lerobot.state import write_state
 SIDE = 128
 CHANNELS = (64, 128, 256, 512)
 SEEDS = 3
+STEPS = 40  # in the buffers whose updates are timed
 
 
 class Setup:
@@ -76,13 +77,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         encoder = write_resnet(Path(folder) / "resnet10", (8, 8, 8, 8) if chosen.quick else CHANNELS)
         if chosen.fill:
-            print_resident(chosen.fill, encoder, 60 if chosen.quick else 1000)
+            print_resident(chosen.fill, encoder, 60 if chosen.quick else 400)
             return
         parts: dict[str, Callable[[], None]] = {
-            "losses": lambda: compare_losses(encoder, 2 if chosen.quick else 20),
-            "updates": lambda: compare_updates(encoder, 2 if chosen.quick else 12),
+            "losses": lambda: compare_losses(encoder, 2 if chosen.quick else 12),
+            "updates": lambda: compare_updates(encoder, 2 if chosen.quick else 5),
             "memory": lambda: compare_memory(chosen.quick),
-            "checkpoint": lambda: compare_checkpoints(encoder, 20 if chosen.quick else 300),
+            "checkpoint": lambda: compare_checkpoints(encoder, 20 if chosen.quick else 150),
             "views": lambda: compare_views(Path(folder), 6 if chosen.quick else 60, 3 if chosen.quick else 200),
         }
         for name, part in parts.items():
@@ -112,7 +113,7 @@ def compare_losses(encoder: str, updates: int) -> None:
 def compare_updates(encoder: str, rounds: int) -> None:
     """Print how many updates stored features make in the time of one of LeRobot's, measured in turn."""
     sizes = {"pictures": 1, "features": 8}
-    setups = {kind: Setup(kind, encoder, 80, 32, views=1) for kind in sizes}
+    setups = {kind: Setup(kind, encoder, STEPS, 32, views=1) for kind in sizes}
     seconds = dict.fromkeys(sizes, 0.0)
     for each in setups.values():
         each.update()
@@ -122,7 +123,7 @@ def compare_updates(encoder: str, rounds: int) -> None:
             for _ in range(count):
                 setups[kind].update()
             seconds[kind] += (time.perf_counter() - before) / count
-    add = setups["features"].seconds_to_add / 80
+    add = setups["features"].seconds_to_add / STEPS
     print(f"\nupdates, batches of 32, one thread, {rounds} rounds in turn")
     print(f"  features: {seconds['pictures'] / seconds['features']:.1f} updates in the time of one of LeRobot's")
     print(

@@ -31,6 +31,7 @@ def test_a_run_survives_its_learner(tmp_path: Path) -> None:
     actor = start(tmp_path, "actor", ACTOR, f"--config_path={config}", f"--output_dir={tmp_path / 'actor'}")
     try:
         wait_for("a checkpoint with steps of the arm", lambda: stored(run, "online") >= 4, learner, actor)
+        wait_for("a checkpoint of both buffers", lambda: stored(run, "offline") == 8, learner, actor)  # demonstrations
         learner.send_signal(signal.SIGKILL)
         learner.wait()
         step, online, state = (
@@ -39,7 +40,6 @@ def test_a_run_survives_its_learner(tmp_path: Path) -> None:
             read_state(run / "seer_features" / "online.safetensors"),
         )
         assert (state["dtype"], state["views"]) == ("int8", 2)
-        assert stored(run, "offline") == 8  # the demonstrations
         saved = run / "checkpoints" / "last" / "pretrained_model" / "train_config.json"
         learner = start(tmp_path, "resumed", LEARNER, f"--config_path={saved}", "--resume=true")
         wait_for("more steps of the same actor", lambda: stored(run, "online") >= online + 4, learner, actor)
