@@ -2,6 +2,8 @@
 # Written for GNU make 3.81 and later, which is what macOS has.
 
 PYTHON ?= python3
+# LeRobot needs Python 3.12 or later; `make lerobot` alone asks for it.
+PYTHON312 ?= python3.12
 # A game whose score rises within minutes: 0 points in the first games, about a thousand after 4,000 steps.
 GAME   ?= ALE/RoadRunner-v5
 TRAIN_FLAGS ?= --steps 16000 --freeze-at 6000 --eval-every 4000
@@ -30,9 +32,10 @@ BIN  := .venv/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DONE := .venv/.installed
 DRAWS := .venv/.draws
+LEROBOT := .venv-lerobot
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint types unit browser docs format clean
+.PHONY: help setup train test test-all lerobot lint types unit browser docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +51,10 @@ test:  ## ruff, mypy, import floors, quick tests, the documentation: what CI run
 
 test-all: lint types docs $(DRAWS) browser  ## the long tests too, in browsers and new environments: before a release, hours
 	TORCH_INDEX=$(TORCH_INDEX) $(BIN)/pytest $(WORKERS) -m '' --durations=30
+
+# An environment of its own: 5 GB of packages, Python 3.12, and releases of torch and mujoco that the others' pins rule out.
+lerobot: $(LEROBOT)/.installed  ## the tests of seer.integrations.lerobot, against LeRobot and its simulated arm
+	$(LEROBOT)/bin/python -m pytest -n 0 -m '' tests/integrations/lerobot
 
 lint: $(DONE)  ## ruff: rules and formatting
 	$(BIN)/ruff check
@@ -67,7 +74,7 @@ format: $(DONE)  ## let ruff fix what it can
 	$(BIN)/ruff format
 
 clean:  ## remove .venv, caches and builds; never runs/
-	rm -rf .venv build dist .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(LEROBOT) build dist .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp is touched last: an interrupted installation starts again.
@@ -106,6 +113,20 @@ $(DRAWS): $(DONE)
 	esac; \
 	echo "$$found" | sed -n "s/^seer.errors.SettingError: //; \$$p"; \
 	if [ $$works = 0 ]; then touch $@; fi
+
+# evdev and hidapi, which LeRobot's gamepads need, are built from source where they have no wheel: Linux headers, gcc.
+$(LEROBOT)/.installed: pyproject.toml
+	@$(PYTHON312) -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null || { \
+	    echo "LeRobot needs Python 3.12 or later, which '$(PYTHON312)' is not: make lerobot PYTHON312=..." >&2; exit 1; }
+	@echo "Installing LeRobot into $(LEROBOT), once: about 5 GB."
+	@rm -rf $(LEROBOT) && $(PYTHON312) -m venv $(LEROBOT)
+	@if [ -n "$(TORCH_INDEX)" ] && [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
+	    $(LEROBOT)/bin/python -m pip --disable-pip-version-check --quiet --retries 1 --timeout 15 install --no-deps \
+	        --index-url $(TORCH_INDEX) 'torch>=2.11,<2.12' 'torchvision<0.27' \
+	        2>/dev/null || echo "No torch from $(TORCH_INDEX): taking pip's usual index."; \
+	fi
+	@$(LEROBOT)/bin/python -m pip --disable-pip-version-check --quiet install -e '.[lerobot]' hypothesis pytest pytest-xdist
+	@touch $@
 
 # Without a browser the report's tests in it are skipped, and pytest says so.
 browser: $(DONE)

@@ -33,7 +33,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = {
     extra: [canonicalize_name(Requirement(each).name) for each in requirements]
     for extra, requirements in PROJECT["optional-dependencies"].items()
-    if extra != "dev"
+    if extra not in ("dev", "lerobot")  # LeRobot's torch and mujoco are older than the other extras': `make lerobot`
 }
 ATARI = ("--env", "ALE/Pong-v5", "--freeze-at", 160, *(part for k, v in SETTINGS.items() for part in (f"--{k}", v)))
 TORCH_INDEX = os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cpu")

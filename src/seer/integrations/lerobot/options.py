@@ -1,0 +1,57 @@
+"""The plug-in's own settings: flags `--seer.*` beside LeRobot's."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from seer.errors import SettingError
+from seer.integrations.lerobot.codec import dtype_of
+
+PREFIX = "--seer."
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is stored.
+
+    Attributes:
+        dtype: of feature maps: float16, float32 or int8.
+        views: randomly shifted copies of each picture whose maps are stored; 0 stores the picture's own, unshifted.
+        keep_episodes: how many of the newest online episodes keep their pictures, for LeRobot's dataset.
+    """
+
+    dtype: str = "float16"
+    views: int = 2
+    keep_episodes: int = 0
+
+    def __post_init__(self) -> None:
+        dtype_of(self.dtype)
+        for name in ("views", "keep_episodes"):
+            if getattr(self, name) < 0:
+                raise SettingError(f"{PREFIX}{name} is {getattr(self, name)}: give 0 or more")
+
+
+def take_flags(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings that `--seer.<name>=<value>` flags give, and the other arguments, which are LeRobot's.
+
+    Raises:
+        SettingError: a name or a value that isn't one.
+    """
+    given: dict[str, Any] = {}
+    others: list[str] = []
+    waiting = iter(arguments)
+    kinds = {field.name: field.type for field in dataclasses.fields(Options)}
+    for argument in waiting:
+        if not argument.startswith(PREFIX):
+            others.append(argument)
+            continue
+        name, is_joined, value = argument.removeprefix(PREFIX).partition("=")
+        if name not in kinds:
+            raise SettingError(f"{PREFIX}{name} is no setting: {', '.join(PREFIX + each for each in kinds)}")
+        value = value if is_joined else next(waiting, "")
+        try:
+            given[name] = value if kinds[name] in (str, "str") else int(value)
+        except ValueError:
+            raise SettingError(f"{PREFIX}{name} is {value!r}, not a whole number") from None
+    Options(**given)
+    return given, others

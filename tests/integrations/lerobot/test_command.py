@@ -1,0 +1,109 @@
+"""The plug-in's flags, its one way in, and the queue that a stream leaves to the next one."""
+
+import logging
+import sys
+import threading
+from queue import Empty, Queue
+from typing import Any
+
+import pytest
+
+pytest.importorskip("lerobot", reason="LeRobot isn't installed here: make lerobot")
+
+import torch
+from lerobot.rl import learner as lerobot_learner
+from lerobot.rl.algorithms.sac import SACAlgorithm
+
+from lerobot_arm import algorithm_of, policy_of
+from seer.errors import SettingError
+from seer.integrations.lerobot import StoredFeaturesSAC, learner, versions
+from seer.integrations.lerobot.options import Options, take_flags
+from seer.integrations.lerobot.reconnect import Attempt
+
+
+def test_flags_are_taken_and_the_others_are_lerobots() -> None:
+    given, others = take_flags(["--config_path=a.json", "--seer.views=4", "--seer.dtype", "int8", "--resume=true"])
+    assert (given, others) == ({"views": 4, "dtype": "int8"}, ["--config_path=a.json", "--resume=true"])
+    assert Options(**given).keep_episodes == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--seer.view=4", "--seer.view is no setting: --seer.dtype, --seer.views"),
+        ("--seer.views=many", "not a whole number"),
+        ("--seer.views=-1", "--seer.views is -1"), ("--seer.dtype=float8", "dtype 'float8'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_flag_is_one_line(flag: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["learner", flag])
+    with pytest.raises(SystemExit, match="error: ") as refused:
+        learner.main()
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_versions_are_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        versions.check_version()
+    assert not caplog.messages
+    monkeypatch.setattr(versions, "KNOWN", ("0.5.0",))
+    versions.check_version()
+    assert "isn't known to fit, 0.5.0 is" in caplog.text
+    monkeypatch.delattr(lerobot_learner, "initialize_replay_buffer")
+    with pytest.raises(SettingError, match=r"has no lerobot\.rl\.learner\.initialize_replay_buffer: pip install"):
+        versions.check_version()
+
+
+def test_the_error_that_ends_a_training_is_kept() -> None:
+    session = learner.FeatureLearner({})
+    with pytest.raises(TypeError):
+        session.train(nonsense=1)
+    assert isinstance(session.error, TypeError)
+
+
+def test_frozen_weights_dont_move_with_the_targets() -> None:
+    """LeRobot's own do, by rounding; the rest of the targets moves as LeRobot's."""
+    after: list[dict[str, Any]] = []
+    for kind in (SACAlgorithm, StoredFeaturesSAC):
+        policy = policy_of()
+        algorithm = algorithm_of(kind, policy, critic_target_update_weight=0.3)
+        before = {name: each.clone() for name, each in policy.encoder_critic.image_encoder.state_dict().items()}
+        with torch.no_grad():
+            for each in [*algorithm.critic_ensemble.critics.parameters(), *policy.discrete_critic.net.parameters()]:
+                each.add_(1)
+        for _ in range(20):
+            algorithm._update_target_networks()
+        moved = policy.encoder_critic.image_encoder.state_dict()
+        assert (kind is StoredFeaturesSAC) == all(torch.equal(moved[name], before[name]) for name in before)
+        after.append(algorithm.critic_target.critics.state_dict() | algorithm.discrete_critic_target.net.state_dict())
+    assert all(torch.equal(after[0][name], after[1][name]) for name in after[0])
+
+
+def test_a_stream_that_is_over_leaves_messages_to_the_next() -> None:
+    queue: Queue[bytes] = Queue()
+    shutdown = threading.Event()
+    first = Attempt(queue, shutdown)
+    queue.put(b"one")
+    assert first.get(timeout=1) == b"one"
+    queue.put(b"two")
+    first.over = True
+    with pytest.raises(Empty):
+        first.get(timeout=1)
+    second = Attempt(queue, shutdown)
+    assert second.get(timeout=1) == b"two"
+    assert (first.is_set(), second.is_set()) == (True, False)
+    shutdown.set()
+    assert second.is_set()
+
+
+def test_the_learner_calls_these_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced = (
+        "handle_resume_logic", "add_actor_information_and_train", "make_algorithm", "initialize_replay_buffer",
+        "initialize_offline_replay_buffer", "save_training_checkpoint",
+    )  # fmt: skip
+    for name in replaced:
+        monkeypatch.setattr(lerobot_learner, name, getattr(lerobot_learner, name))  # put back afterwards
+    session = learner.FeatureLearner({})
+    session.install()
+    assert all(getattr(lerobot_learner, name).__self__ is session for name in replaced)
