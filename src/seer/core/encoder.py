@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seer.core.frozen_weights import FrozenWeights
 from seer.core.module_stage import ModuleStage, device_of
 from seer.core.phase import Phase
 from seer.core.rows import LATENT_DTYPES, FrameReplay, Outcome_co, Progress, RowFormat, refuse_unfitted
@@ -97,6 +98,7 @@ class FreezableEncoder(nn.Module):
         if not 1 <= self.frozen_stages <= len(self.stages):
             raise SettingError(f"frozen_stages is {frozen_stages}: the encoder has {len(self.stages)}, give 1 or more")
         self.phase = Phase.FRAMES
+        self._frozen_weights = FrozenWeights()
         self._cut_shape = shape_of(self.base[-1])
         self.latent_shape = flat_shape(self.base[-1])
         self.output_size = flat_shape(self.stages[-1])[1]
@@ -184,6 +186,8 @@ class FreezableEncoder(nn.Module):
         """
         frames = _as_tensor(observation)[None].to(self.device)
         views, stores_latents = self.view(frames), self.phase is Phase.LATENTS
+        if stores_latents:
+            self._frozen_weights.check(self.base_parameters())
         if stores_latents and self.augment is not None:
             views = torch.cat([views, self._crops(frames)])
         inputs = self.inputs(views)
@@ -197,6 +201,7 @@ class FreezableEncoder(nn.Module):
         """Return what `Replay.append` takes for an observation [S, C, H, W] uint8: its frames, or latents [K, N, L]."""
         frames = _as_tensor(observation)
         if self.phase is Phase.LATENTS:
+            self._frozen_weights.check(self.base_parameters())
             return self.encode_rows(frames[None].to(self.device))[0]
         if isinstance(self.stages[0], SensorStage):
             self._learn_range(self.inputs(self.view(frames[None].to(self.device))))
