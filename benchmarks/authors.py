@@ -129,7 +129,7 @@ def their_curl(folder: Path) -> tuple[Call, Call]:
 def ours(env: str, space: gymnasium.Space[Any], frame: tuple[int, int, int], calls: int) -> tuple[Call, Call]:
     """Return `calls` updates in a row on frames, and as many on latents, of the agent of `env` here."""
     config = settle_computing(preset(env))
-    environment: Any = SimpleNamespace(frame_shape=frame, stack=config.image.stack, action_space=space)
+    environment: Any = SimpleNamespace(packing=None, frame_shape=frame, stack=config.image.stack, action_space=space)
     size = config.learning.batch_size
 
     def batch(latent: tuple[int, ...] | None) -> Batch:

@@ -33,7 +33,7 @@ def make(config: Config | None = None, seed: int = 0) -> tuple[DrqV2, Replay]:
     torch.set_num_threads(1)
     config = config or make_config()
     space = gymnasium.spaces.Box(-1, 1, (ACTIONS,), np.float32)
-    environment: Any = SimpleNamespace(frame_shape=(3, SIDE, SIDE), stack=3, action_space=space)
+    environment: Any = SimpleNamespace(packing=None, frame_shape=(3, SIDE, SIDE), stack=3, action_space=space)
     agent = build_agent(config, environment, CPU, [seed, 1, 2, 3])
     assert isinstance(agent, DrqV2)
     num_bytes = (config.replay.capacity or 0) * 3 * SIDE * SIDE

@@ -45,7 +45,7 @@ def make_config(
 def make(config: Config, seed: int = 0) -> tuple[Sac, Replay]:
     torch.set_num_threads(1)
     space = gymnasium.spaces.Box(-1, 1, (ACTIONS,), np.float32)
-    environment: Any = SimpleNamespace(frame_shape=(3, SIDE, SIDE), stack=3, action_space=space)
+    environment: Any = SimpleNamespace(packing=None, frame_shape=(3, SIDE, SIDE), stack=3, action_space=space)
     agent = build_agent(config, environment, CPU, [seed, 1, 2, 3])
     assert isinstance(agent, Sac)
     num_bytes = (config.replay.capacity or 0) * 3 * SIDE * SIDE

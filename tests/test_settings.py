@@ -80,7 +80,7 @@ def test_the_papers_settings_for_control(task: str, expected: tuple[float, ...],
 def test_the_optimisers_betas_are_the_papers() -> None:
     """(0.9, 0.999) of the networks, (0.5, 0.999) of the temperature."""
     actions = gymnasium.spaces.Box(-1, 1, (1,))
-    environment: Any = SimpleNamespace(frame_shape=(3, 100, 100), stack=3, action_space=actions)
+    environment: Any = SimpleNamespace(packing=None, frame_shape=(3, 100, 100), stack=3, action_space=actions)
     agent = build_agent(preset("dm_control/cartpole-swingup-v0"), environment, torch.device("cpu"), [0, 1, 2, 3])
     found = {name: each.param_groups[0]["betas"] for name, each in agent.optimizers.items()}
     assert found.pop("temperature") == (0.5, 0.999)

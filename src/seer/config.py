@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from seer.agents.registry import AGENTS
 from seer.agents.settings import LearningConfig, OwnSettings, SacConfig, ValueConfig
 from seer.core.freeze_rules import FreezeChoice, FreezeRule, parse_freeze_at
+from seer.envs.registry import suite_of
 from seer.errors import SettingError
 from seer.fields import Bounds, Count, Field, Flag, Fraction, OptionalCount, fields_of, value_of
 from seer.runs.outputs import OUTPUTS
@@ -63,8 +64,13 @@ class ImageConfig:
     render_pixels: bool = False
     """Show the agent what a Gymnasium environment renders, in place of its observations."""
 
-    key: Annotated[str | None, Flag("image-key", "KEY")] = None
-    """Which part of a Gymnasium environment's Dict observations is the picture, where there are several."""
+    cameras: Annotated[tuple[str, ...], Flag(value="KEY|KEY=SIZE", alias="image-key")] = ()
+    """Which pictures of a Gymnasium environment's Dict observations the agent sees; all by default. KEY/KEY is a part
+    of a Dict within it; KEY=SIZE makes frames of so many pixels a side, in place of --image-size."""
+
+    vectors: Annotated[tuple[str, ...], Flag(value="KEY|all|none")] = ()
+    """Which vectors, such as joint states, the agent sees beside pictures; a Discrete choice counts as one. Default:
+    all of a Gymnasium environment's Dict observations; none with --render-pixels and on DeepMind Control."""
 
     channels: Annotated[Literal["auto", "grey", "rgb"], Flag("image-channels")] = "auto"
     """Frames of a Gymnasium environment. auto: grey with Rainbow and DQN, RGB with SAC and CURL if it shows colours."""
@@ -268,6 +274,9 @@ class Config:
         return self.freeze.choice.step
 
 
+SENSORS = ("cameras", "vectors")
+"""Settings of `ImageConfig` that `config.json` has where they are given, as lists."""
+
 FIELDS = tuple(fields_of(Config))
 """Every setting of a run, but those that one agent alone has."""
 
@@ -281,6 +290,8 @@ def config_to_json(config: Config) -> dict[str, Any]:
     """The config as nested JSON objects, for `config.json`; without `own` where the agent has none of its own."""
     record = dataclasses.asdict(config)
     record["env_kwargs"] = list(config.env_kwargs)
+    seen = {name: list(value) for name in SENSORS if (value := record["image"].pop(name))}
+    record["image"] |= seen
     if not record["own"]:
         del record["own"]
     record["log"] = list(record["log"])
@@ -288,6 +299,19 @@ def config_to_json(config: Config) -> dict[str, Any]:
         if not record[name]:
             del record[name]
     return record
+
+
+def _image_from_json(record: dict[str, Any], env: str) -> ImageConfig:
+    """Return what `config_to_json` wrote of pictures and vectors.
+
+    Runs from before vectors were seen have a `key`, of their one picture. They mean what they meant: no vectors.
+    """
+    image = dict(record)
+    if "key" in image:
+        key = image.pop("key")
+        image["cameras"] = [] if key is None else [key]
+        image["vectors"] = [] if suite_of(env).own_protocol else ["none"]
+    return ImageConfig(**image | {name: tuple(image.get(name, ())) for name in SENSORS})
 
 
 def config_from_json(record: dict[str, Any]) -> Config:
@@ -303,7 +327,8 @@ def config_from_json(record: dict[str, Any]) -> Config:
     spec = AGENTS[agent]
     try:
         groups = {f.name: f.default_factory for f in dataclasses.fields(Config) if callable(f.default_factory)}
-        built = {name: group(**record[name]) for name, group in groups.items() if name != "own"}
+        built = {name: group(**record[name]) for name, group in groups.items() if name not in ("own", "image")}
+        built["image"] = _image_from_json(record["image"], str(record.get("env", "")))
         built["own"] = spec.own_settings(record.get("own"))
         lists = {name: tuple(record.get(name, ())) for name in ("env_kwargs", "log")}
         config = Config(**(record | built | lists))

@@ -33,10 +33,11 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Flag:
-    """The flag of a field, where it isn't the field's name, and what stands for its value in the help."""
+    """The flag of a field, where it isn't the field's name, what stands for its value in the help, an older name."""
 
     name: str | None = None
     value: str | None = None
+    alias: str | None = None
 
 
 Count = Annotated[int, Bounds(above=0)]
@@ -55,6 +56,7 @@ class Field:
     group: type
     bounds: Bounds | None
     shown_value: str | None
+    alias: str | None = None
 
     def complaint(self, value: Any) -> str | None:
         """Return what is wrong with a value of its type, naming the flag."""
@@ -84,6 +86,7 @@ def fields_of(group: type, prefix: str = "") -> Iterator[Field]:
             group=group,
             bounds=notes.get(Bounds),
             shown_value=flag.value,
+            alias=flag.alias,
         )
 
 

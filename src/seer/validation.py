@@ -84,7 +84,7 @@ def _validate_pictures(config: Config) -> None:
     image = config.image
     given = {
         "--render-pixels": image.render_pixels,
-        f"--image-key {image.key}": image.key is not None,
+        f"--cameras {' '.join(image.cameras)}": bool(image.cameras),
         f"--image-channels {image.channels}": image.channels != "auto",
     }
     for flag, used in given.items():
@@ -93,9 +93,16 @@ def _validate_pictures(config: Config) -> None:
             f"{flag}: how {config.env} is shown follows the paper; leave it out",
         )
     _require(
-        not (image.render_pixels and image.key is not None),
-        f"--image-key {image.key} is a part of observations, which --render-pixels replaces; give one of them",
+        not (image.render_pixels and image.cameras),
+        f"--cameras {' '.join(image.cameras)} are parts of observations, which --render-pixels replaces; give one of "
+        "them",
     )
+    _require(
+        image.vectors in ((), ("none",)) or suite_of(config.env).has_vectors,
+        f"--vectors {' '.join(image.vectors)}: {config.env} shows pictures alone; leave it out",
+    )
+    for flag, names in (("cameras", image.cameras), ("vectors", image.vectors)):
+        _require(len(set(names)) == len(names), f"--{flag} {' '.join(names)} names one twice; give each once")
 
 
 def _validate_replay(config: Config) -> None:

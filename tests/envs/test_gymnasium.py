@@ -100,11 +100,16 @@ def test_actions_are_scaled_to_their_bounds_and_shape() -> None:
 
 def test_the_picture_among_other_observations_is_found_or_named() -> None:
     told = GymnasiumEnvironment("third_party:Camera-v0").account
-    assert told.startswith("Sees its observation 'front' (not 'speed'), 20x20, as 84x84")
-    environment = GymnasiumEnvironment("third_party:Cameras-v0", image_key="right")
+    assert told.startswith(
+        "Sees its observation 'front', 20x20, as 84x84 RGB, with 'speed' (2) beside the latents; acts"
+    )
+    environment = GymnasiumEnvironment("third_party:Cameras-v0", cameras=["right"], vectors=["none"])
     environment.reset(seed=0)
-    assert np.array_equal(environment.render(), environment._picture)
-    assert "'right' (not 'left', 'speed')" in environment.account
+    assert np.array_equal(environment.render(), environment._pictures[0])
+    assert (
+        "Sees its observation 'right', 20x20, as 84x84 RGB; doesn't see 'left' (Box [20, 20, 3]), 'speed' (Box [2]); "
+        in environment.account
+    )
     assert "codes" in GymnasiumEnvironment(MINIGRID).account, "7x7 numbers of objects"
 
 
@@ -246,9 +251,11 @@ def test_a_lost_episode_is_closed_in_the_replay() -> None:
         ("", {}, "can't be made"),
         ("third_party:Raises-v0", RENDERED, "RuntimeError: no licence found"),
         ("third_party:Float-v0", {}, "shows no picture.*float32.*--render-pixels"),
-        ("third_party:Cameras-v0", {}, "--image-key: left, right"),
-        ("third_party:Cameras-v0", {"image_key": "speed"}, "--image-key speed.*left, right"),
-        ("third_party:Shows-v0", {"image_key": "left"}, "--image-key left.*no keys"),
+        ("third_party:Cameras-v0", {"cameras": ["speed"]}, "--cameras speed: .* named left, right"),
+        ("third_party:Cameras-v0", {"cameras": ["left=0"]}, "--cameras left=0: frames have 1 to 1,024 pixels"),
+        ("third_party:Cameras-v0", {"vectors": ["left"]}, r"--vectors left: .* named speed, and 'left' \(Box"),
+        ("third_party:Shows-v0", {"cameras": ["left"]}, "--cameras left: .*no keys"),
+        ("third_party:Shows-v0", {"vectors": ["all"]}, "--vectors all: .*no keys"),
         ("third_party:Unbounded-v0", {}, r"have no bounds.*SAC and CURL"),
         ("third_party:Huge-v0", {}, r"have no bounds"),
         ("third_party:Integers-v0", {}, r"neither Discrete nor"),
@@ -273,12 +280,12 @@ def test_a_grey_environment_has_no_colours() -> None:
 
 def test_a_picture_that_isnt_one_stops_the_run() -> None:
     environment = GymnasiumEnvironment("third_party:Shows-v0")
-    environment._show = lambda _observation: None
+    environment._env.observation_space.sample = lambda: None
     with pytest.raises(RunError, match="the environment failed in reset: its picture is NoneType, not uint8"):
         environment.reset()
 
 
-@pytest.mark.parametrize("flag", [["--render-pixels"], ["--image-key", "x"], ["--image-channels", "rgb"]])
+@pytest.mark.parametrize("flag", [["--render-pixels"], ["--cameras", "x"], ["--image-channels", "rgb"]])
 @pytest.mark.parametrize("env", ["ALE/Pong-v5", "dm_control/walker-walk-v0"])
 def test_how_atari_and_dm_control_are_shown_is_fixed(env: str, flag: list[str]) -> None:
     with pytest.raises(SettingError, match=f"{' '.join(flag)}: how {env} is shown follows the paper"):

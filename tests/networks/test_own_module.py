@@ -112,7 +112,7 @@ def test_a_module_of_ones_own_keeps_its_weights_in_control(agent: str) -> None:
     config = preset("dm_control/cartpole-swingup-v0", agent, transfer=True)
     freeze = dataclasses.replace(config.freeze, encoder_factory="test_own_module:make_control_bare")
     actions = gymnasium.spaces.Box(-1, 1, (1,))
-    environment: Any = SimpleNamespace(frame_shape=(3, 100, 100), stack=3, action_space=actions)
+    environment: Any = SimpleNamespace(packing=None, frame_shape=(3, 100, 100), stack=3, action_space=actions)
     made = build_agent(dataclasses.replace(config, freeze=freeze), environment, torch.device("cpu"), [0, 1, 2, 3])
     stage, projections = made.online.encoder.stages
     for name, weight in make_control_bare().state_dict().items():

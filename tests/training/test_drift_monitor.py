@@ -149,7 +149,9 @@ def test_an_average_is_no_layer() -> None:
     """Of --latent-pool: it learns nothing, so it doesn't settle."""
     config = preset("ALE/Pong-v5")
     config = dataclasses.replace(config, freeze=dataclasses.replace(config.freeze, latent_pool=2))
-    environment: Any = SimpleNamespace(frame_shape=(1, 84, 84), stack=4, action_space=gymnasium.spaces.Discrete(6))
+    environment: Any = SimpleNamespace(
+        packing=None, frame_shape=(1, 84, 84), stack=4, action_space=gymnasium.spaces.Discrete(6)
+    )
     agent = build_agent(config, environment, torch.device("cpu"), [0, 1, 2, 3])
     frames = torch.zeros(3, 4, 1, 84, 84, dtype=torch.uint8)
     assert len(agent.online.encoder.stages) == 3

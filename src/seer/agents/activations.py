@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from seer.agents.agent import Agent
 from seer.core.encoder import FreezableEncoder
-from seer.networks.projections import Projections
+from seer.core.sensors import Sensed, SensorStage
+from seer.core.stages import Inputs, run
+from seer.networks.projections import Projections, SensorProjections
 
 OUTPUT = " output"
 """End of the names of a head's outputs; its other layers are hidden ones."""
@@ -54,22 +56,38 @@ def frozen_layers(agent: Agent[Any]) -> set[str]:
     encoder: FreezableEncoder = agent.online.encoder
     names: list[str] = []
     for number, stage in enumerate(encoder.base, start=1):
-        names += PROJECTIONS if isinstance(stage, Projections) else [f"encoder {number}"]
+        cameras = len(stage.cameras) if isinstance(stage, SensorStage) else 1
+        names += PROJECTIONS if isinstance(stage, Projections) else _names(f"encoder {number}", cameras)
     return set(names)
 
 
 @torch.no_grad()
-def stage_outputs(stages: Iterable[nn.Module], pixels: Tensor) -> list[Tensor]:
-    """Return the outputs of the last of some stages, float32: maps [B, C, H, W], or several [B, units]."""
-    outputs: Any = pixels
-    for stage in stages:
-        outputs = stage(outputs)
-    return [outputs.float()] if isinstance(outputs, Tensor) else list(outputs)
+def stage_outputs(stages: Iterable[nn.Module], pixels: Inputs) -> list[Tensor]:
+    """Return the outputs of the last of some stages, float32: maps [B, C, H, W], or several [B, units].
+
+    Without vectors, which no weight changes.
+    """
+    stages = list(stages)
+    return _learnt(stages[-1], run(stages, pixels))
 
 
 def as_samples(activations: Tensor) -> Tensor:
     """Return samples [*, units] of a layer's outputs: one per position of a map (Raghu et al. 2017), or one each."""
     return activations.movedim(1, -1).flatten(0, -2)
+
+
+def _learnt(stage: nn.Module, output: Any) -> list[Tensor]:
+    """Return what a stage gave, float32, but for vectors."""
+    if isinstance(output, Sensed):
+        return [image.float() for image in output.images]
+    if isinstance(stage, SensorProjections):
+        return [each[:, : each.shape[1] - stage.vector_size] for each in output]
+    return [output.float()] if isinstance(output, Tensor) else list(output)
+
+
+def _names(layer: str, cameras: int) -> list[str]:
+    """Return the names of a layer, one for each camera."""
+    return [layer] if cameras == 1 else [f"{layer}, camera {number}" for number in range(1, cameras + 1)]
 
 
 def _stages(encoder: FreezableEncoder) -> dict[str, nn.Module]:
@@ -103,9 +121,9 @@ def _recording(layers: dict[str, nn.Module]) -> Iterator[Activations]:
 
 
 def _note(found: Activations, name: str) -> Any:
-    def note(_module: nn.Module, _inputs: Any, output: Tensor | tuple[Tensor, ...]) -> None:
-        projections = isinstance(output, tuple)  # one for the critic, one for the actor
-        names, outputs = (PROJECTIONS, output) if projections else ((name,), (output,))
+    def note(module: nn.Module, _inputs: Any, output: Tensor | tuple[Tensor, ...] | Sensed) -> None:
+        outputs = _learnt(module, output)
+        names = PROJECTIONS if isinstance(output, tuple) else _names(name, len(outputs))
         for part, units in zip(names, outputs, strict=True):
             found.setdefault(part, units.detach().float())
 

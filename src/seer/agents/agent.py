@@ -19,6 +19,7 @@ from seer.core.encoder import FreezableEncoder
 from seer.core.flops import Cost
 from seer.core.phase import Phase
 from seer.core.rows import FrameReplay, Outcome_co, Progress, RowFormat
+from seer.core.sensors import ranges_of
 from seer.errors import SettingError, shortened
 from seer.replay import Batch
 
@@ -59,6 +60,7 @@ class Agent(ABC, Generic[Head]):
 
     def __init__(self, network: EncodedNetwork[Head]) -> None:
         self.online, self.target = network, _copied(network)
+        network.encoder.share_ranges(self.target.encoder)
         self.target.requires_grad_(False)
         self.device = next(network.parameters()).device
         self.updates = 0
@@ -135,7 +137,7 @@ class Agent(ABC, Generic[Head]):
         if encoder and self.phase is not Phase.FRAMES:
             raise ValueError("the encoder is frozen: what the replay stores would no longer be its latents")
         for module, source in self.renewed(fresh, encoder=encoder):
-            module.load_state_dict(source.state_dict())
+            module.load_state_dict(source.state_dict() | ranges_of(module))
             for optimizer in self.optimizers.values():
                 for parameter in module.parameters():
                     optimizer.state.pop(parameter, None)

@@ -63,7 +63,8 @@ class Curl(Sac):
         """Take the steps of CURL's loss on the critic's features [B, F] (Srinivas et al. 2020, eq. 4)."""
         with torch.no_grad():
             keys = self.target.encoder.embed_one(self.online.encoder.prepare(batch.now), CRITIC)
-        loss = info_nce(self.similarity(queries, keys))
+        size = len(self.similarity.weight)  # of what is seen: vectors behind it are the same in both crops
+        loss = info_nce(self.similarity(queries[:, :size], keys[:, :size]))
         # Of "critic" only layers above a cut have gradients here; the heads have none and stay as they are.
         others = ("critic", "encoder") if self.contrastive_steps == 2 else ()
         self._descend(loss, optimizers=("contrastive", *others))

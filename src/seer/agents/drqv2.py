@@ -20,6 +20,7 @@ from seer.agents.sac import ACTOR, CRITIC, Generators, Metrics
 from seer.agents.settings import OwnSettings
 from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
+from seer.core.stages import Inputs
 from seer.fields import Bounds, Count, Positive
 from seer.networks.drqv2 import CentredPixels, DeterministicActor, TanhTwinCritic, initialize_orthogonal, random_shift
 from seer.networks.own_module import made_here
@@ -149,19 +150,19 @@ class DrqV2(Agent[TanhTwinCritic]):
         self.updates += 1
         return Update(metrics, priority=None)
 
-    def improve_critic(self, batch: Batch, below: Tensor, following: Tensor) -> Metrics:
+    def improve_critic(self, batch: Batch, below: Inputs, following: Inputs) -> Metrics:
         """Take one step of critics and encoder; `below` as `embed_below` gives it, `following` as `prepare` does."""
         loss, value = self.critic_loss(batch, self.online.encoder.embed_last(below, CRITIC), following)
         self._descend(loss, optimizers=("critic", "encoder"))
         return {"critic_loss": loss.detach(), "q_mean": value}
 
-    def improve_actor(self, below: Tensor) -> Metrics:
+    def improve_actor(self, below: Inputs) -> Metrics:
         """Take one step of the actor and its trunk, towards actions of higher value to the improved critics."""
         loss = self.actor_loss(below)
         self._descend(loss, optimizers=("actor", "actor_encoder"))
         return {"actor_loss": loss.detach()}
 
-    def critic_loss(self, batch: Batch, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
+    def critic_loss(self, batch: Batch, now: Tensor, following: Inputs) -> tuple[Tensor, Tensor]:
         """Return the squared errors of both critics on features [B, F], summed, and their mean value (section 3.1)."""
         with torch.no_grad():
             features = self.target.encoder.embed(following)  # its actor's trunk is the online one
@@ -170,7 +171,7 @@ class DrqV2(Agent[TanhTwinCritic]):
         values = self.online.head(now, batch.action)  # [2, B]
         return (values - goal).square().mean(1).sum(), values.detach().mean()
 
-    def actor_loss(self, below: Tensor) -> Tensor:
+    def actor_loss(self, below: Inputs) -> Tensor:
         """Return the negative mean of the critics' lower value of the policy's noisy actions (section 3.1)."""
         encoder, critics = self.online.encoder, self.online.head
         action = self.noisy(self.actor(encoder.embed_last(below, ACTOR)), self.settings.noise_clip)
@@ -251,7 +252,7 @@ def make(inputs: AgentInputs) -> DrqV2:
         num_crops=inputs.num_crops,
         **pixels,
     )
-    sizes = inputs.control_sizes
+    sizes = inputs.control_sizes(encoder) | {"trunk_size": inputs.sac.latent_size}
     network, actor = EncodedNetwork(encoder, TanhTwinCritic(**sizes)), DeterministicActor(**sizes)
     for part in (*made_here(encoder.stages), network.head, actor):
         part.apply(initialize_orthogonal)

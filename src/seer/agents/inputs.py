@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from torch import Tensor
 
 from seer.agents.optimizers import Adam
 from seer.agents.settings import LearningConfig, OwnSettings, SacConfig, ValueConfig
 from seer.core.encoder import FreezableEncoder
+from seer.networks.augment import Crop
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class AgentInputs:
     Attributes:
         learning, value, sac: groups of settings, of which an agent reads those it has.
         own: settings of this agent alone, of the class that its `AgentSpec` names.
-        view_size: side in pixels of the encoder's pictures.
+        image_size, view_size: side in pixels of a frame, and of what the encoder sees of it.
         num_crops: views of each observation whose latents are stored, K.
         action_space: Discrete from 0, or a Box of [-1, 1].
         precision: dtype that layers compute in.
@@ -36,6 +38,7 @@ class AgentInputs:
     value: ValueConfig
     sac: SacConfig
     own: OwnSettings
+    image_size: int
     view_size: int
     num_crops: int
     action_space: spaces.Space[Any]
@@ -56,11 +59,14 @@ class AgentInputs:
         """Return how many numbers an action of a Box has."""
         return math.prod(self.action_space.shape or ())
 
-    @property
-    def control_sizes(self) -> dict[str, Any]:
-        """Return the sizes of actors and critics of continuous actions, by keyword."""
+    def crops(self, crop: Callable[..., Tensor], **options: Any) -> Crop:
+        """Return `crop`, a function of frames and size, for frames [B, S, C, H, W] of the run's image size."""
+        return Crop(functools.partial(crop, **options), size=self.view_size, whole=self.image_size)
+
+    def control_sizes(self, encoder: FreezableEncoder) -> dict[str, Any]:
+        """Return the sizes of actors and critics of continuous actions above an encoder, by keyword."""
         return {
-            "feature_size": self.sac.latent_size,
+            "feature_size": encoder.output_size,
             "action_size": self.action_size,
             "hidden_units": self.learning.hidden_units,
             "precision": self.precision,

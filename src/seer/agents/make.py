@@ -1,6 +1,5 @@
 """Rainbow, DQN, SAC and CURL, made from settings."""
 
-import functools
 from typing import Any
 
 from seer.agents.agent import EncodedNetwork
@@ -63,11 +62,11 @@ def _parts(inputs: AgentInputs) -> dict[str, Any]:
     )
     encoder = inputs.make_encoder(
         projections=2,
-        view=functools.partial(center_crop, size=inputs.view_size),
-        augment=functools.partial(random_crop, size=inputs.view_size, generator=generators.crops),
+        view=inputs.crops(center_crop),
+        augment=inputs.crops(random_crop, generator=generators.crops),
         num_crops=inputs.num_crops,
     )
-    sizes = inputs.control_sizes
+    sizes = inputs.control_sizes(encoder)
     network, actor = EncodedNetwork(encoder, TwinCritic(**sizes)), Actor(**sizes)
     for part in (*made_here(encoder.stages), network.head, actor):
         part.apply(initialize)

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
 from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
+from seer.core.stages import Inputs
 from seer.networks.actor_critic import Actor, Temperature, TwinCritic
 from seer.replay import Batch
 
@@ -143,7 +144,7 @@ class Sac(Agent[TwinCritic]):
         self.updates += 1
         return Update(metrics, priority=None)
 
-    def improve_critic(self, batch: Batch, now: Tensor, following: Tensor) -> Metrics:
+    def improve_critic(self, batch: Batch, now: Inputs, following: Inputs) -> Metrics:
         """Take one step of the critics and of the encoder below them; `now`, `following` as `prepare` gives them."""
         online, target = self.online.encoder, self.target.encoder
         with torch.no_grad():

@@ -6,7 +6,6 @@ Axes: B batch, S stack, C channels of one frame, H, W, K crops, N latents per ob
 F feature size.
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,14 +17,15 @@ from torch import Tensor, nn
 from seer.core.module_stage import ModuleStage, device_of
 from seer.core.phase import Phase
 from seer.core.rows import LATENT_DTYPES, FrameReplay, Outcome_co, Progress, RowFormat, refuse_unfitted
+from seer.core.sensors import SensorStage
+from seer.core.stages import Features, Inputs, as_vectors, flat_shape, num_outputs, run, shape_of
 from seer.errors import SettingError
-
-Features = tuple[Tensor, ...]
-"""Features of observations, [B, F] float32 for each head that reads its own: one, or with SAC the critic's and the
-actor's. A tuple, so that a loss on one leaves the others' gradients None, not zeros that Adam would act on."""
 
 Frames = Callable[[Tensor], Tensor]
 """From frames [B, S, C, H, W] uint8."""
+
+Reading = Callable[[Tensor], Any]
+"""From frames to what a stage reads, `Inputs`."""
 
 
 def scaled(frames: Tensor) -> Tensor:
@@ -75,8 +75,8 @@ class FreezableEncoder(nn.Module):
         observation_shape: tuple[int, ...] | None = None,
         *,
         frozen_stages: int | None = None,
-        pixels: Frames = scaled,
-        inputs: Frames | None = None,
+        pixels: Reading = scaled,
+        inputs: Reading | None = None,
         view: Frames = unchanged,
         augment: Frames | None = None,
         num_crops: int = 1,
@@ -97,9 +97,9 @@ class FreezableEncoder(nn.Module):
         if not 1 <= self.frozen_stages <= len(self.stages):
             raise SettingError(f"frozen_stages is {frozen_stages}: the encoder has {len(self.stages)}, give 1 or more")
         self.phase = Phase.FRAMES
-        self._cut_shape = _shape(self.base[-1])
-        self.latent_shape = _flat(self.base[-1])
-        self.output_size = _flat(self.stages[-1])[1]
+        self._cut_shape = shape_of(self.base[-1])
+        self.latent_shape = flat_shape(self.base[-1])
+        self.output_size = flat_shape(self.stages[-1])[1]
         self.row_format = RowFormat((num_crops, *self.latent_shape), LATENT_DTYPES[latent_dtype])
 
     @property
@@ -114,7 +114,7 @@ class FreezableEncoder(nn.Module):
 
     # Features of a sample, for losses, in every phase -----------------------------------------------------------
 
-    def prepare(self, stored: Tensor) -> Tensor:
+    def prepare(self, stored: Tensor) -> Inputs:
         """Return what `embed` reads of observations as a replay samples them; this and `embed` know the phase.
 
         Augmented inputs while the encoder learns, later latents [B, N, L] without a gradient. Several passes, of the
@@ -124,52 +124,54 @@ class FreezableEncoder(nn.Module):
             return stored
         inputs = self.inputs(self._augmented(stored))
         if self.phase is Phase.FRAMES:
-            return inputs
+            return inputs  # type: ignore[no-any-return]
         with torch.no_grad():
             return self.encode(inputs)
 
-    def embed(self, prepared: Tensor) -> Features:
+    def embed(self, prepared: Inputs) -> Features:
         """Return the features, [B, F] each, of prepared observations."""
-        return self(prepared) if self.phase is Phase.FRAMES else self.finish(prepared)
+        return self(prepared) if self.phase is Phase.FRAMES else self.finish(prepared)  # type: ignore[arg-type]
 
-    def embed_one(self, prepared: Tensor, number: int) -> Tensor:
+    def embed_one(self, prepared: Inputs, number: int) -> Tensor:
         """Return the features [B, F] of one head alone, for less work."""
         return self.embed_last(self.embed_below(prepared), number)
 
-    def embed_below(self, prepared: Tensor) -> Tensor:
+    def embed_below(self, prepared: Inputs) -> Inputs:
         """Return the input of the last stage for prepared observations, or the latents [B, N, L] where it is frozen.
 
         `embed_last` goes on from there, after the last stage has learnt too.
         """
         if self.phase is Phase.FRAMES:
-            return _run(list(self.stages)[:-1], prepared)  # type: ignore[no-any-return]
-        return _run(self.above[:-1], self._at_cut(prepared)) if self.above else prepared
+            return run(list(self.stages)[:-1], prepared)  # type: ignore[no-any-return]
+        return run(self.above[:-1], self._at_cut(prepared)) if self.above else prepared  # type: ignore[arg-type]
 
-    def embed_last(self, below: Tensor, number: int) -> Tensor:
+    def embed_last(self, below: Inputs, number: int) -> Tensor:
         """Return the features [B, F] of one head, from what `embed_below` gave."""
         if self.phase is not Phase.FRAMES and not self.above:
-            return below[:, number]
+            return below[:, number]  # type: ignore[index]  # latents
         last = self.stages[-1]
-        return last.one(below, number) if _num_outputs(last) > 1 else _as_vectors(last(below))[number]  # type: ignore[operator]
+        return last.one(below, number) if num_outputs(last) > 1 else as_vectors(last(below))[number]  # type: ignore[operator]
 
     # Passes -----------------------------------------------------------------------------------------------------
 
-    def forward(self, inputs: Tensor) -> Features:
+    def forward(self, inputs: Inputs) -> Features:
         """Return the features, [B, F] each, of `inputs` or `pixels`, from all stages."""
-        return _as_vectors(_run(self.stages, inputs))
+        return as_vectors(run(self.stages, inputs))
 
-    def encode(self, inputs: Tensor) -> Tensor:
+    def encode(self, inputs: Inputs) -> Tensor:
         """Return the latents [B, N, L] float32 of `inputs` or `pixels`, from the base."""
-        return torch.stack(_as_vectors(_run(self.base, inputs)), dim=1)
+        return torch.stack(as_vectors(run(self.base, inputs)), dim=1)
 
     def finish(self, latents: Tensor) -> Features:
         """Return the features, [B, F] each, of latents [B, N, L] that `encode` gave or a replay stored."""
         if self.frozen_stages == len(self.stages):
             return latents.unbind(1)
-        return _as_vectors(_run(self.above, self._at_cut(latents)))
+        return as_vectors(run(self.above, self._at_cut(latents)))
 
-    def _at_cut(self, latents: Tensor) -> Tensor:
+    def _at_cut(self, latents: Tensor) -> Inputs:
         """Return stored latents [B, 1, L] as the maps that they were."""
+        if isinstance(self.base[-1], SensorStage):
+            return self.base[-1].sensed_from(latents[:, 0], self.precision)
         return latents.view(-1, *self._cut_shape).to(self.precision)
 
     # Acting and storing -----------------------------------------------------------------------------------------
@@ -184,7 +186,9 @@ class FreezableEncoder(nn.Module):
         views, stores_latents = self.view(frames), self.phase is Phase.LATENTS
         if stores_latents and self.augment is not None:
             views = torch.cat([views, self._crops(frames)])
-        latents = self.encode(self.inputs(views))
+        inputs = self.inputs(views)
+        self._learn_range(inputs)
+        latents = self.encode(inputs)
         row = latents[len(latents) - self.row_format.shape[0] :] if stores_latents else _as_tensor(observation)
         return self.finish(latents[:1]), row
 
@@ -194,12 +198,28 @@ class FreezableEncoder(nn.Module):
         frames = _as_tensor(observation)
         if self.phase is Phase.LATENTS:
             return self.encode_rows(frames[None].to(self.device))[0]
+        if isinstance(self.stages[0], SensorStage):
+            self._learn_range(self.inputs(self.view(frames[None].to(self.device))))
         return frames
 
     @torch.no_grad()
     def encode_rows(self, frames: Tensor) -> Tensor:
         """Return rows of latents [B, K, N, L] float32 of frames [B, S, C, H, W] uint8."""
         return self.encode(self.inputs(self._crops(frames))).view(len(frames), *self.row_format.shape)
+
+    def _learn_range(self, inputs: Inputs) -> None:
+        """Let the normalisation of vectors count an observation that is about to be stored; not in evaluation mode.
+
+        The freeze puts it there for good.
+        """
+        if isinstance(self.stages[0], SensorStage):
+            self.stages[0].learn_range(inputs)  # type: ignore[arg-type]
+
+    def share_ranges(self, *targets: "FreezableEncoder") -> None:
+        """Let targets normalise vectors as this encoder does from now on, by the same sums."""
+        if isinstance(self.stages[0], SensorStage):
+            for target in targets:
+                target.stages[0].normalization = self.stages[0].normalization  # type: ignore[assignment]
 
     # The freeze -------------------------------------------------------------------------------------------------
 
@@ -274,7 +294,7 @@ class FreezableEncoder(nn.Module):
     def own_parameters(self, number: int) -> list[nn.Parameter]:
         """Return the parameters that only the features of this head depend on: its projection, where it has one."""
         last = self.stages[-1]
-        return last.own_parameters(number) if _num_outputs(last) > 1 else []  # type: ignore[operator]
+        return last.own_parameters(number) if num_outputs(last) > 1 else []  # type: ignore[operator]
 
     def multiply_adds(self) -> tuple[int, int]:
         """Return the cost of one pass on one observation: of the base (E in the paper) and of what is above it."""
@@ -295,7 +315,7 @@ class FreezableEncoder(nn.Module):
                 if shape is None:
                     shape = self._input_shape(observation_shape)
                 made = ModuleStage(stage, shape)
-            shape = _shape(made)
+            shape = shape_of(made)
             yield made
 
     def _input_shape(self, observation_shape: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -315,32 +335,3 @@ class FreezableEncoder(nn.Module):
 
 def _as_tensor(observation: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(observation))
-
-
-def _run(stages: Iterable[nn.Module], inputs: Tensor) -> Any:
-    """Return the last stage's output: maps [B, C, H, W], or one or several [B, F]."""
-    outputs: Any = inputs
-    for stage in stages:
-        outputs = stage(outputs)
-    return outputs
-
-
-def _as_vectors(outputs: Tensor | Features) -> Features:
-    """Return outputs as float32 [B, F] each, maps flattened."""
-    if not isinstance(outputs, Tensor):
-        return outputs
-    return (outputs.to(torch.promote_types(outputs.dtype, torch.float32)).flatten(1),)
-
-
-def _shape(stage: nn.Module) -> tuple[int, ...]:
-    return tuple(stage.output_shape)  # type: ignore[arg-type]
-
-
-def _num_outputs(stage: nn.Module) -> int:
-    return int(getattr(stage, "num_outputs", 1))
-
-
-def _flat(stage: nn.Module) -> tuple[int, int]:
-    """Return how many outputs a stage has, and how many numbers each has for one observation."""
-    count = _num_outputs(stage)
-    return count, math.prod(_shape(stage)) // count

@@ -5,15 +5,17 @@ Axes: S stack, C channels, H height, W width.
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from seer.core.packing import Packing
 from seer.envs.actions import ActionTranslation
 from seer.envs.timeout import at_most
 from seer.errors import RunError, SettingError
@@ -39,7 +41,8 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     update, is done while the picture is drawn.
 
     Attributes:
-        frame_shape: (C, H, W) of one frame.
+        frame_shape: (C, H, W) of one frame; (1, 1, P) of a packed one.
+        packing: of cameras and vectors in a frame; None where a frame is one picture.
         stack: frames in an observation.
         action_repeat: simulator ticks ("frames" in the Atari sense) per step.
         action_space: what `step` accepts.
@@ -48,6 +51,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         translation: from the actions of `action_space` to the simulator's own.
         preparation: how a frame is made of the simulator's picture, for programs that make frames elsewhere.
         picture_bounds: least and greatest value of its pictures' pixels, which frames show as 0 and 255.
+        camera_bounds: the same of each camera that has others than 0 and 255, where frames are packed.
         question: a line that asks what its pictures' axes mean, where they don't tell; otherwise None.
         is_lost: `load_state_dict` couldn't bring the simulator back: its last pictures are there, its episode isn't.
 
@@ -60,8 +64,10 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     render_mode = "rgb_array"
     time_limit: float = 300.0
     max_episode_steps: int | None = None
+    packing: Packing | None = None
     preparation = "as the environment gives it"
     picture_bounds: tuple[int, int] = (0, 255)
+    camera_bounds: Mapping[str, tuple[int, int]] = MappingProxyType({})
     question: str | None = None
 
     def __init__(
@@ -103,6 +109,10 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
     @abstractmethod
     def _load_simulator_state(self, state: State) -> None:
         """Continue exactly from a state of `_simulator_state`, or set `is_lost`."""
+
+    def _complete(self, drawn: Pixels) -> Pixels:
+        """Return the newest frame, of what was drawn: with vectors, for simulators that have any."""
+        return drawn
 
     def _origin(self) -> str:
         """Return the things that a saved state needs to be read, such as the simulator's version."""
@@ -242,7 +252,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         if self._drawing is None:
             return
         with self._watched("drawing"):
-            frame = self._drawing.result() if isinstance(self._drawing, Future) else self._drawing
+            frame = self._complete(self._drawing.result() if isinstance(self._drawing, Future) else self._drawing)
             if frame.shape != self.frame_shape or frame.dtype != np.uint8:
                 raise RunError(f"its frame is {frame.dtype} {list(frame.shape)}, not uint8 {list(self.frame_shape)}")
         if self._fills_stack:

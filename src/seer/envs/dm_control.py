@@ -8,7 +8,9 @@ an exact state needs dm_control's own objects anyway.
 """
 
 import functools
+import math
 import re
+from collections.abc import Sequence
 from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Any
@@ -16,11 +18,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from seer.core.packing import Packing
 from seer.envs.actions import ActionTranslation
 from seer.envs.base import Drawing, Info, PixelEnvironment, Pixels, State
 from seer.envs.ids import did_you_mean
 from seer.envs.rendering import Renderer, choose_backend, shared_renderer
-from seer.errors import SettingError
+from seer.errors import RunError, SettingError
 
 VIDEO_SIZE = 256
 """Height and width of `render()`, pixels."""
@@ -42,6 +45,8 @@ class DMControlEnvironment(PixelEnvironment):
         action_repeat: control steps played per step.
         stack: frames in an observation.
         image_size: height and width of a frame, pixels.
+        vectors: names of the task's own observations to be seen beside the picture, such as position and velocity;
+            "all" are all of them, none or "none" none.
         shadows: draw shadows, as the paper's pictures do. On a CPU they take four fifths of the time for drawing.
 
     Raises:
@@ -51,8 +56,9 @@ class DMControlEnvironment(PixelEnvironment):
     preparation = "RGB, drawn in the frame's size from the task's first camera"
 
     def __init__(
-        self, env_id: str, *, action_repeat: int, stack: int = 3, image_size: int = 100, shadows: bool = True
-    ) -> None:
+        self, env_id: str, *, action_repeat: int, stack: int = 3, image_size: int = 100,
+        vectors: Sequence[str] = (), shadows: bool = True,
+    ) -> None:  # fmt: skip
         if env_id not in (known := known_dm_control_tasks()):
             likely = did_you_mean(env_id, known, otherwise="ids look like 'dm_control/cartpole-swingup-v0'")
             raise SettingError(f"--env {env_id!r} is not a known DeepMind Control task{likely}")
@@ -64,15 +70,21 @@ class DMControlEnvironment(PixelEnvironment):
         low, high = np.where(bounded, spec.minimum, -1.0), np.where(bounded, spec.maximum, 1.0)
         translation = ActionTranslation(gymnasium.spaces.Box(low, high, spec.shape, np.float64))
         actions: dict[str, Any] = {"action_space": translation.agent_space, "translation": translation}
-        super().__init__((3, image_size, image_size), stack=stack, action_repeat=action_repeat, **actions)
+        shape, sizes = (3, image_size, image_size), self._sizes(vectors)
+        self.packing = Packing({"camera": shape}, sizes) if sizes else None
+        shown = self.packing.frame_shape if self.packing else shape
+        super().__init__(shown, stack=stack, action_repeat=action_repeat, **actions)
         seconds = self._control.control_timestep() * action_repeat
         self.metadata = self.metadata | {"render_fps": max(1, round(1 / seconds))}
         self._image_size = image_size
         self._shadows = shadows
 
     def introduction(self) -> list[str]:
-        """Return a line about the backend that draws."""
-        return [str(choose_backend())]
+        """Return a line about the backend that draws and, with vectors, one about what the agent sees."""
+        if self.packing is None:
+            return [str(choose_backend())]
+        named = ", ".join(f"{name!r} ({size})" for name, size in self.packing.vectors.items())
+        return [str(choose_backend()), f"Sees the first camera, with {named} beside the latents"]
 
     def render(self) -> Pixels:
         """Return the present picture, RGB uint8 [256, 256, 3]."""
@@ -86,7 +98,7 @@ class DMControlEnvironment(PixelEnvironment):
     def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
         if seed is not None:
             self._control.task.random.seed(seed)
-        self._control.reset()
+        self._observed = self._control.reset().observation
         return self._draw(self._image_size), {}
 
     def _advance(self, action: Any) -> tuple[Drawing, float, bool, bool, Info]:
@@ -97,6 +109,7 @@ class DMControlEnvironment(PixelEnvironment):
             reward += float(moment.reward)
             if moment.last():
                 break
+        self._observed = moment.observation
         terminated = moment.last() and moment.discount == 0.0
         return self._draw(self._image_size), reward, terminated, moment.last() and not terminated, {}
 
@@ -104,6 +117,30 @@ class DMControlEnvironment(PixelEnvironment):
         """Begin to draw the present picture, uint8 [C, size, size]; until it is done the simulator must not move."""
         physics = self._control.physics
         return self._renderer.draw(physics.model.ptr, physics.data.ptr, size=size, shadows=self._shadows)
+
+    def _complete(self, drawn: Pixels) -> Pixels:
+        """Return the picture, packed with the vectors of its moment if there are any."""
+        if self.packing is None:
+            return drawn
+        try:
+            return self.packing.pack({**self._observed, "camera": drawn})
+        except ValueError as error:
+            raise RunError(str(error)) from error
+
+    def _sizes(self, vectors: Sequence[str]) -> dict[str, int]:
+        """Return how many numbers each vector has that is to be seen.
+
+        Raises:
+            SettingError: the task observes no such vector.
+        """
+        there = {name: math.prod(spec.shape) for name, spec in self._control.observation_spec().items()}
+        if list(vectors) in ([], ["none"]):
+            return {}
+        wanted = list(there) if list(vectors) == ["all"] else vectors
+        for name in wanted:
+            if name not in there:
+                raise SettingError(f"--vectors {name}: {self._env_id} has {', '.join(there)}; all and none go alone")
+        return {name: there[name] for name in wanted}
 
     @functools.cached_property
     def _renderer(self) -> Renderer:

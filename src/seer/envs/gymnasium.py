@@ -13,13 +13,15 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from seer.core.packing import Packing
 from seer.envs.actions import ActionTranslation
 from seer.envs.backends import Backend, choose_mujoco_backend
 from seer.envs.base import Info, PixelEnvironment, Pixels, State
 from seer.envs.ids import atari_note, make
-from seer.envs.pictures import ALL_VALUES, as_picture, observed_view, rendered_view, scaled
+from seer.envs.pictures import ALL_VALUES, View, as_picture, scaled
 from seer.envs.randomness import SharedRandomness
 from seer.envs.registry import Channels
+from seer.envs.sensors import Sensors, sensors_of
 from seer.errors import RunError, SettingError
 
 UNBOUNDED = 1e9
@@ -46,7 +48,7 @@ class GymnasiumEnvironment(PixelEnvironment):
         image_size: height and width of a frame, pixels.
         channels: of a frame; "as shown" is RGB unless the environment's pictures are grey.
         render_pixels: show what `render()` draws in place of the environment's observations.
-        image_key: which part of Dict observations is the picture; needed where there are several.
+        cameras, vectors: which parts of Dict observations are seen: see `sensors_of`.
         kwargs: keyword arguments of the environment, as `--env-kwargs` takes them.
 
     Attributes:
@@ -54,7 +56,8 @@ class GymnasiumEnvironment(PixelEnvironment):
         backend: the backend that draws MuJoCo's pictures; None where it draws none.
 
     Raises:
-        SettingError: it can't be made or drawn, it shows no picture, or its actions are neither Discrete nor bounded.
+        SettingError: it can't be made or drawn, it doesn't show what is to be seen, or its actions are neither Discrete
+            nor bounded.
     """
 
     preparation = (
@@ -64,8 +67,8 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     def __init__(
         self, env_id: str, *, stack: int = 4, action_repeat: int = 1, image_size: int = 84,
-        channels: Channels = "as shown", render_pixels: bool = False, image_key: str | None = None,
-        kwargs: Sequence[str] = (),
+        channels: Channels = "as shown", render_pixels: bool = False, cameras: Sequence[str] = (),
+        vectors: Sequence[str] = (), kwargs: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self._name = " ".join([env_id, *kwargs])
         self._env = make(env_id, render_mode="rgb_array" if render_pixels else None, kwargs=kwargs)
@@ -73,23 +76,27 @@ class GymnasiumEnvironment(PixelEnvironment):
         translation = _translation(self._env.action_space, env_id)
         is_mujoco = render_pixels and hasattr(self._env.unwrapped, "mujoco_renderer")
         self.backend: Backend | None = choose_mujoco_backend() if is_mujoco else None
-        view = rendered_view(self._env, env_id) if render_pixels else observed_view(self._env, env_id, image_key)
-        self._show, self.picture_bounds, self.question = view.find, view.bounds, view.question
-        height, width, shown = view.shape
-        if channels == "rgb" and shown == 1:
-            raise SettingError(f"--image-channels rgb: the pictures of {env_id} are grey; leave it out")
-        count = 1 if channels == "grey" else shown
-        shape = (count, image_size, image_size)
+        self._sensors = sensors_of(self._env, env_id, cameras=cameras, vectors=vectors, render_pixels=render_pixels)
+        views, sizes = self._sensors.views, self._sensors.sizes
+        shapes = {
+            name: _frame_shape(view, sizes.get(name, image_size), channels, env_id) for name, view in views.items()
+        }
+        questions = [view.question for view in views.values() if view.question is not None]
+        self.question = questions[0] if questions else None
+        if len(views) > 1 or self._sensors.vectors:
+            self.packing = Packing(shapes, {name: vector.size for name, vector in self._sensors.vectors.items()})
+        self._shapes = shapes
+        shape = next(iter(shapes.values())) if self.packing is None else self.packing.frame_shape
+        self.picture_bounds = next(iter(views.values())).bounds
+        self.camera_bounds = {name: view.bounds for name, view in views.items() if view.bounds != ALL_VALUES}
         options: dict[str, Any] = {"action_space": translation.agent_space, "translation": translation}
         super().__init__(shape, stack=stack, action_repeat=action_repeat, **options)
-        self.account = (
-            f"Sees {view.what}, {width}x{height}, as {image_size}x{image_size} {'grey' if count == 1 else 'RGB'}; "
-            f"acts in {self._env.action_space}"
-        )
-        if min(height, width) < SMALL_PICTURE:
+        self.account = f"{_account(self._sensors, shapes)}; acts in {self._env.action_space}"
+        if any(min(view.shape[:2]) < SMALL_PICTURE for view in views.values()):
             self.account += "; so small a picture may be a grid of codes: --render-pixels draws one"
-        if view.bounds != ALL_VALUES:
-            self.account += f"; its pixels of {view.bounds[0]} to {view.bounds[1]} are shown from black to white"
+        bounds = next((view.bounds for view in views.values() if view.bounds != ALL_VALUES), ALL_VALUES)
+        if bounds != ALL_VALUES:
+            self.account += f"; its pixels of {bounds[0]} to {bounds[1]} are shown from black to white"
         self.account += atari_note(self._env)
         rate = self._env.metadata.get("render_fps") or 30
         self.metadata = self.metadata | {"render_fps": max(1, round(rate / action_repeat))}
@@ -98,7 +105,7 @@ class GymnasiumEnvironment(PixelEnvironment):
         self._seed = 0  # of the episode
         self._actions: list[Any] = []  # since its start
         self._checksum = 0  # of its frames and rewards
-        self._picture: Pixels = np.zeros((height, width, shown), np.uint8)  # the newest, in full size
+        self._pictures: list[Pixels] = [np.zeros(view.shape, np.uint8) for view in views.values()]  # in full size
 
     def introduction(self) -> list[str]:
         """Return a line about the backend, if MuJoCo draws, and one about what the agent sees and does."""
@@ -112,8 +119,12 @@ class GymnasiumEnvironment(PixelEnvironment):
         return any(limit not in (None, float("inf")) for limit in limits)
 
     def render(self) -> Pixels:
-        """Return the present picture as the environment gives it, RGB uint8 [height, width, 3]."""
-        return np.broadcast_to(self._picture, (*self._picture.shape[:2], 3))
+        """Return the present pictures side by side, as the environment gives them, RGB uint8 [height, width, 3]."""
+        height = max(map(len, self._pictures))
+        shown = [np.broadcast_to(each, (*each.shape[:2], 3)) for each in self._pictures]
+        if len(shown) == 1:
+            return shown[0]
+        return np.concatenate([np.pad(each, ((0, height - len(each)), (0, 0), (0, 0))) for each in shown], axis=1)
 
     def close(self) -> None:
         """Close the environment's window and files, if it has any."""
@@ -144,10 +155,22 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     def _frame(self, observation: Any, reward: float) -> Pixels:
         """Return the newest frame, uint8 [C, H, W]."""
-        self._picture = as_picture(self._show(observation), self.picture_bounds)
-        frame = scaled(self._picture, self.frame_shape)
+        views = self._sensors.views
+        self._pictures = [as_picture(view.find(observation), view.bounds) for view in views.values()]
+        shapes = zip(self._pictures, self._shapes.values(), strict=True)
+        frames = [scaled(picture, shape) for picture, shape in shapes]
+        frame = frames[0] if self.packing is None else self._packed(observation, frames)
         self._checksum = zlib.crc32(np.float64(reward).tobytes(), zlib.crc32(frame.tobytes(), self._checksum))
         return frame
+
+    def _packed(self, observation: Any, frames: list[Pixels]) -> Pixels:
+        """Return frames and vectors as one packed frame [1, 1, P]."""
+        assert self.packing is not None
+        vectors = {name: vector.find(observation) for name, vector in self._sensors.vectors.items()}
+        try:
+            return self.packing.pack(dict(zip(self._shapes, frames, strict=True)) | vectors)
+        except ValueError as error:
+            raise RunError(str(error)) from error
 
     def _simulator_state(self) -> State:
         return {
@@ -210,6 +233,31 @@ def _translation(space: spaces.Space[Any], env_id: str) -> ActionTranslation:
                 )
             return ActionTranslation(space, from_centre=False)
     raise SettingError(f"--env {env_id}: its actions {space} are neither Discrete nor a Box of floating-point numbers")
+
+
+def _frame_shape(view: View, size: int, channels: Channels, env_id: str) -> tuple[int, int, int]:
+    """Return (C, H, W) of the frames that a picture becomes.
+
+    Raises:
+        SettingError: it is grey, but is to be RGB.
+    """
+    if channels == "rgb" and view.shape[2] == 1:
+        raise SettingError(f"--image-channels rgb: the pictures of {env_id} are grey; leave it out")
+    return 1 if channels == "grey" else view.shape[2], size, size
+
+
+def _account(sensors: Sensors, shapes: dict[str, tuple[int, int, int]]) -> str:
+    """Return what is seen, as what, and what isn't."""
+    cameras = []
+    for name, (count, _, size) in shapes.items():
+        view = sensors.views[name]
+        height, width, _ = view.shape
+        cameras.append(f"{view.what}, {width}x{height}, as {size}x{size} {'grey' if count == 1 else 'RGB'}")
+    account = f"Sees {' and '.join(cameras)}"
+    if sensors.vectors:
+        named = (f"{name!r} ({vector.size})" for name, vector in sensors.vectors.items())
+        account += f", with {', '.join(named)} beside the latents"
+    return account + (f"; doesn't see {', '.join(sensors.left_out)}" if sensors.left_out else "")
 
 
 def _without_score(info: Info) -> Info:

@@ -3,7 +3,7 @@
 Axes: H height, W width, C channels, 1 or 3.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,23 +58,8 @@ def rendered_view(env: gymnasium.Env[Any, Any], env_id: str) -> View:
     return View(lambda _: env.render(), shape, "its rendered picture")
 
 
-def observed_view(env: gymnasium.Env[Any, Any], env_id: str, key: str | None) -> View:
-    """Return the view of the observations of `env`, or of their part `key` if that isn't None.
-
-    Raises:
-        SettingError: there is no such part, no picture, several, or frames that are stacked already.
-    """
-    _refuse_stacked(env, env_id)
-    space = env.observation_space
-    key = _key_of_picture(space, key, env_id)
-    if key is None:
-        return _view(lambda observation: observation, space, "its observation", env_id)
-    others = [other for other in space if other != key]  # type: ignore[attr-defined]
-    what = f"its observation {key!r}" + (f" (not {', '.join(map(repr, others))})" if others else "")
-    return _view(lambda observation: observation[key], space[key], what, env_id)  # type: ignore[index]
-
-
-def _view(find: Callable[[Any], Any], space: Any, what: str, env_id: str) -> View:
+def picture_view(find: Callable[[Any], Any], space: Any, what: str, env_id: str) -> View:
+    """Return the view of a part of the observations that `is_picture`; SettingError where its bounds are none."""
     shape, bounds = with_channels_last(space.shape), (int(space.low.min()), int(space.high.max()))
     assert shape is not None
     if bounds[0] >= bounds[1]:
@@ -88,7 +73,7 @@ def _view(find: Callable[[Any], Any], space: Any, what: str, env_id: str) -> Vie
     return View(find, shape, what, bounds, question)
 
 
-def _refuse_stacked(env: gymnasium.Env[Any, Any], env_id: str) -> None:
+def refuse_stacked(env: gymnasium.Env[Any, Any], env_id: str) -> None:
     """Refuse frames that a wrapper of Gymnasium stacks: they would be taken for colours, or stacked twice."""
     while isinstance(env, gymnasium.Wrapper):
         if isinstance(env, FrameStackObservation):
@@ -96,28 +81,9 @@ def _refuse_stacked(env: gymnasium.Env[Any, Any], env_id: str) -> None:
         env = env.env
 
 
-def _key_of_picture(space: spaces.Space[Any], wanted: str | None, env_id: str) -> str | None:
-    """Return the key of the picture in Dict observations; None where the observation is the picture."""
-    if wanted is not None and not isinstance(space, spaces.Dict):
-        raise SettingError(f"--image-key {wanted}: observations of {env_id} have no keys; leave it out")
-    if _is_picture(space):
-        return None
-    pictures = [key for key, part in space.items() if _is_picture(part)] if isinstance(space, spaces.Dict) else []
-    if not pictures:
-        raise SettingError(
-            f"--env {env_id} shows no picture (uint8, grey or RGB) but {' '.join(str(space).split())}; "
-            f"{_looks_stacked(space)}--render-pixels lets the agent see what it draws"
-        )
-    if wanted is None and len(pictures) > 1:
-        raise SettingError(f"--env {env_id} shows several pictures; give one as --image-key: {', '.join(pictures)}")
-    if wanted not in (None, *pictures):
-        raise SettingError(f"--image-key {wanted}: the pictures of {env_id} are named {', '.join(pictures)}")
-    return wanted or pictures[0]
-
-
-def _looks_stacked(space: spaces.Space[Any]) -> str:
-    """Return the remedy for an observation, or a part of one, that seems to be of several frames; else nothing."""
-    for part in space.values() if isinstance(space, spaces.Dict) else [space]:
+def looks_stacked(parts: Iterable[spaces.Space[Any]]) -> str:
+    """Return the remedy where a part of the observations seems to be of several frames; else nothing."""
+    for part in parts:
         shape = part.shape or ()
         if not isinstance(part, spaces.Box) or part.dtype != np.uint8 or len(shape) not in (3, 4):
             continue
@@ -128,7 +94,8 @@ def _looks_stacked(space: spaces.Space[Any]) -> str:
     return ""
 
 
-def _is_picture(space: spaces.Space[Any]) -> bool:
+def is_picture(space: spaces.Space[Any]) -> bool:
+    """Tell whether a part of the observations is a picture, grey or RGB, of bytes."""
     return isinstance(space, spaces.Box) and space.dtype == np.uint8 and with_channels_last(space.shape) is not None
 
 

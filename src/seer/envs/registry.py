@@ -22,7 +22,8 @@ class EnvOptions:
         size: side of a frame in pixels.
         stack: frames in an observation.
         action_repeat: simulator ticks per step.
-        channels, render_pixels, key: for suites without a protocol of their own; see `ImageConfig`.
+        channels, render_pixels, cameras: for suites without a protocol of their own; see `ImageConfig`.
+        vectors: for suites that have some; see `ImageConfig`.
         kwargs: keyword arguments of the environment's constructor, as `--env-kwargs` has them.
         sticky_actions, full_action_space: see `Config`.
     """
@@ -32,7 +33,8 @@ class EnvOptions:
     action_repeat: int
     channels: Channels = "as shown"
     render_pixels: bool = False
-    key: str | None = None
+    cameras: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ()
     kwargs: Sequence[str] = ()
     sticky_actions: float = 0.0
     full_action_space: bool = False
@@ -68,6 +70,7 @@ class EnvSpec:
         normalized: (id, score) -> the score on a scale on which environments can be averaged, or None.
         scale: what that scale goes by, for people.
         own_protocol: the suite prescribes the channels of its pictures and how they come about; the user doesn't.
+        has_vectors: its observations have vectors beside pictures, for `--vectors`.
         channels: those it prescribes.
         options: those of `ENV_OPTIONS` that its environments have.
         costs_alike: a step takes as long in all of its environments.
@@ -85,6 +88,7 @@ class EnvSpec:
     normalized: Callable[[str, float], float | None] = _nothing
     scale: str = ""
     own_protocol: bool = True
+    has_vectors: bool = False
     channels: Channels = "rgb"
     options: frozenset[str] = frozenset()
     costs_alike: bool = False
@@ -112,14 +116,15 @@ def _make_atari(env: str, options: EnvOptions, *, training: bool) -> "PixelEnvir
 def _make_control(env: str, options: EnvOptions, *, training: bool) -> "PixelEnvironment":  # noqa: ARG001
     from seer.envs.dm_control import DMControlEnvironment
 
-    return DMControlEnvironment(env, **options.common())
+    return DMControlEnvironment(env, vectors=options.vectors, **options.common())
 
 
 def _GymnasiumEnvironment(env: str, options: EnvOptions, *, training: bool) -> "PixelEnvironment":  # noqa: ARG001
     from seer.envs.gymnasium import GymnasiumEnvironment
 
-    shown = {"channels": options.channels, "render_pixels": options.render_pixels, "image_key": options.key}
-    return GymnasiumEnvironment(env, kwargs=options.kwargs, **options.common() | shown)
+    seen = {"cameras": options.cameras, "vectors": options.vectors}
+    shown = {"channels": options.channels, "render_pixels": options.render_pixels}
+    return GymnasiumEnvironment(env, kwargs=options.kwargs, **options.common() | shown | seen)
 
 
 def _gymnasium_actions(env: str, kwargs: Sequence[str] = ()) -> Actions:
@@ -140,12 +145,12 @@ ENVIRONMENTS: Registry[EnvSpec] = Registry(
         ),
         EnvSpec(
             "dm_control/", "dm_control", "dm_control/walker-walk-v0", "continuous", make=_make_control,
-            preset=control_preset, normalized=normalized_control, scale="1 the highest",
+            preset=control_preset, normalized=normalized_control, scale="1 the highest", has_vectors=True,
             claims="seer.envs.dm_control:refusal_of_other_name",
         ),
         EnvSpec(
             "", "Gymnasium", "CarRacing-v3", _gymnasium_actions, make=_GymnasiumEnvironment, preset=gymnasium_preset,
-            own_protocol=False, options=frozenset({"env_kwargs"}),
+            own_protocol=False, has_vectors=True, options=frozenset({"env_kwargs"}),
         ),
     ],
 )  # fmt: skip

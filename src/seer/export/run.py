@@ -39,6 +39,11 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     config, terminal = dataclasses.replace(config_of(folder), device="cpu"), Terminal()
     exact = dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision="float32"))
     agent, environment = load_player(folder, exact)
+    if environment.packing is not None:
+        raise SettingError(
+            "seer export writes agents that see one picture: this one sees several cameras, or vectors; seer.load "
+            "plays it in Python"
+        )
     seen = play(
         agent, environment, count=observations, every=EXPORT_EVERY, progress=partial(terminal.advance, "playing")
     )

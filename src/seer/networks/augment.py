@@ -3,8 +3,32 @@
 Axes: B batch, S stack, C channels of one frame, H, W full image, h, w crop, K crops.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Crop frames to `size`, by `crop(frames, size)`; those of a camera of another size to the same share.
+
+    Attributes:
+        whole: side of the frames that `size` is for.
+    """
+
+    crop: Callable[[Tensor, int], Tensor]
+    size: int
+    whole: int
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Return the crops [B, S, C, size, size] of frames [B, S, C, H, W]."""
+        return self.crop(frames, self.size)
+
+    def at(self, side: int) -> "Crop":
+        """Return the crop for frames of another side."""
+        return Crop(self.crop, round(self.size * side / self.whole), side)
 
 
 def random_crop(frames: Tensor, size: int, generator: torch.Generator) -> Tensor:

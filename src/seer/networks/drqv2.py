@@ -3,6 +3,8 @@
 Axes: B batch, S stack, C channels, H, W, F feature size, A action dimensions.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -32,18 +34,28 @@ def random_shift(frames: Tensor, pad: int, generator: torch.Generator) -> Tensor
 
 
 class DeterministicActor(nn.Module):
-    """Policy: features [B, F], before the trunk's tanh -> actions [B, A] in [-1, 1]."""
+    """Policy: features [B, F], before the trunk's tanh -> actions [B, A] in [-1, 1].
+
+    trunk_size: how many of them are the trunk's; vectors behind these are read as they are.
+    """
 
     def __init__(
-        self, *, feature_size: int, action_size: int, hidden_units: int, precision: torch.dtype = torch.float32
+        self,
+        *,
+        feature_size: int,
+        action_size: int,
+        hidden_units: int,
+        precision: torch.dtype = torch.float32,
+        trunk_size: int | None = None,
     ) -> None:
         super().__init__()
+        self.trunk_size = feature_size if trunk_size is None else trunk_size
         self.layers = Perceptron(feature_size, hidden_units, action_size, precision=precision)
         self.action_size = action_size
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the actions."""
-        return torch.tanh(self.layers(torch.tanh(features)))
+        return torch.tanh(self.layers(squashed(features, self.trunk_size)))
 
     def multiply_adds(self) -> int:
         """Return the cost of one forward pass on one observation."""
@@ -51,11 +63,25 @@ class DeterministicActor(nn.Module):
 
 
 class TanhTwinCritic(TwinCritic):
-    """Two Q-functions [2, B] of a features [B, F], before the trunk's tanh, and an action [B, A]."""
+    """Two Q-functions [2, B] of features [B, F], before the trunk's tanh, and an action [B, A].
+
+    trunk_size: as of `DeterministicActor`.
+    """
+
+    def __init__(self, *, feature_size: int, trunk_size: int | None = None, **sizes: Any) -> None:
+        super().__init__(feature_size=feature_size, **sizes)
+        self.trunk_size = feature_size if trunk_size is None else trunk_size
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
         """Return the Q-values."""
-        return super().forward(torch.tanh(features), action)
+        return super().forward(squashed(features, self.trunk_size), action)
+
+
+def squashed(features: Tensor, trunk_size: int) -> Tensor:
+    """Return features [B, F] with the tanh of the trunk's, the first `trunk_size`."""
+    if features.shape[1] == trunk_size:
+        return torch.tanh(features)
+    return torch.cat([torch.tanh(features[:, :trunk_size]), features[:, trunk_size:]], 1)
 
 
 @torch.no_grad()

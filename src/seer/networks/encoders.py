@@ -3,6 +3,7 @@
 Axes: S stack, C channels of one frame, H height, W width.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -82,9 +83,16 @@ def assemble(
         raise SettingError(
             f"--freeze-layers {frozen_stages}: the encoder has {len(stages)} layers; give 1 to {len(stages)}"
         )
-    products = side_by_side(stages[:frozen_stages]) if convolution == "patches" and "pixels" not in options else []
     reads: dict[str, Any] = {"pixels": Pixels(precision)}
-    if products:
-        _, height, width = products[0].input_shape
-        reads["inputs"] = Squares(precision, height, width, [stage.kernel_size[0] for stage in products])
+    if "pixels" not in options and (squares := squares_of(stages[:frozen_stages], precision, convolution)):
+        reads["inputs"] = squares
     return FreezableEncoder(stages, frozen_stages=frozen_stages, precision=precision, **(reads | options))
+
+
+def squares_of(stages: Sequence[nn.Module], precision: torch.dtype, convolution: ConvolutionForm) -> Squares | None:
+    """Return what turns frames into squares of pixels, where the lowest of these stages can be products with them."""
+    products = side_by_side(stages) if convolution == "patches" else []
+    if not products:
+        return None
+    _, height, width = products[0].input_shape
+    return Squares(precision, height, width, [stage.kernel_size[0] for stage in products])

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from seer.core.module_stage import ModuleStage
+from seer.core.sensors import SensorStage
 from seer.errors import SettingError, shortened
 from seer.networks.convolutions import MapShape
 
@@ -92,9 +93,15 @@ def is_sequence(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and len(module) > 0
 
 
+def module_stages(stages: Iterable[nn.Module]) -> list[ModuleStage]:
+    """Return the stages that a module of one's own made; of several cameras, which share it, those of the first."""
+    alone = [stage.cameras[0] if isinstance(stage, SensorStage) else stage for stage in stages]
+    return [stage for stage in alone if isinstance(stage, ModuleStage)]
+
+
 def own_module(stages: Iterable[nn.Module]) -> nn.Module | None:
     """Return the module of one's own that an encoder's stages were made of; None where there is none."""
-    parts = [stage for stage in stages if isinstance(stage, ModuleStage)]
+    parts = module_stages(stages)
     if parts and parts[0].name is not None:
         return nn.Sequential(OrderedDict((str(part.name), part.module) for part in parts))
     return parts[0].module if parts else None
@@ -102,7 +109,7 @@ def own_module(stages: Iterable[nn.Module]) -> nn.Module | None:
 
 def made_here(stages: Iterable[nn.Module]) -> list[nn.Module]:
     """Return the stages without a module of one's own, which keeps the weights that it came with."""
-    return [stage for stage in stages if not isinstance(stage, ModuleStage)]
+    return [stage for stage in stages if not module_stages([stage])]
 
 
 def _refuse_shared_weights(layers: Iterable[tuple[str | None, nn.Module]]) -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from seer.core.flops import evaluation_mode
-from seer.core.module_stage import ModuleStage, device_of
+from seer.core.module_stage import device_of
 from seer.errors import SettingError, shortened
-from seer.networks.own_module import own_module
+from seer.networks.own_module import module_stages, own_module
 
 MOST_DIFFERENCE = 0.05
 """Largest difference of features that should be equal, as a share of the largest of them: rounding is far below."""
@@ -27,7 +27,7 @@ def refuse_unfit(stages: Iterable[nn.Module], *, learns: bool) -> None:
     module = own_module(stages)
     if module is None:
         return
-    stage = next(each for each in stages if isinstance(each, ModuleStage))
+    stage, *_ = module_stages(stages)
     noise = torch.rand(2, *stage.input_shape, generator=torch.Generator().manual_seed(0))
     images, name = noise.to(device_of(module), stage.dtype), type(module).__name__
     with torch.no_grad(), evaluation_mode(module):

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from seer.core.sensors import Sensed, SensorStage
 from seer.networks.convolutions import MapShape
 from seer.networks.linear import Linear
 
@@ -32,7 +33,9 @@ class Projections(nn.Module):
 
     def one(self, maps: Tensor, number: int) -> Tensor:
         """Return the features [B, F] of one head."""
-        flat = maps.permute(0, 2, 3, 1).flatten(1)  # no copy, as maps are channels-last
+        return self._project(maps.permute(0, 2, 3, 1).flatten(1), number)  # no copy, as maps are channels-last
+
+    def _project(self, flat: Tensor, number: int) -> Tensor:
         units = self.linear[number](flat if number == 0 else flat.detach())
         normed: Tensor = self.norm[number](units.to(torch.promote_types(units.dtype, torch.float32)))
         return normed
@@ -43,4 +46,19 @@ class Projections(nn.Module):
 
     def multiply_adds(self) -> int:
         """Return the cost of one pass on one observation."""
-        return math.prod(self.output_shape) * self.inputs
+        return sum(layer.weight.numel() for layer in self.linear)  # type: ignore[operator, misc]
+
+
+class SensorProjections(Projections):
+    """Project the maps of all cameras together; each head's features [B, F] are that, and the vectors behind it."""
+
+    def __init__(self, below: SensorStage, *, heads: int, feature_size: int) -> None:
+        inputs = math.prod(below.output_shape) - below.vector_size
+        super().__init__((inputs, 1, 1), heads=heads, feature_size=feature_size)
+        self.vector_size = below.vector_size
+        self.output_shape = (heads, feature_size + self.vector_size)
+
+    def one(self, sensed: Sensed, number: int) -> Tensor:  # type: ignore[override]  # of several cameras
+        """Return the features [B, F] of one head."""
+        maps = [each.permute(0, 2, 3, 1).flatten(1) for each in sensed.images]
+        return torch.cat([self._project(torch.cat(maps, 1), number), sensed.vectors], 1)

@@ -51,6 +51,8 @@ def analyze_attention(path: Path, *, frames: int, out: Path | None, video: Path 
     picture = new_picture(out, default=path / "attention.png")
     terminal, folder = Terminal(), RunFolder.open(path)
     agent, environment = load_player(folder)
+    if environment.packing is not None:
+        raise SettingError("seer analyze attention draws over one picture: this agent sees several cameras, or vectors")
     steps = weights_by_step(path)
     with filming(video, frames_per_second=FILM_PACE) as append:
         observations = play(agent, environment, count=FILMED, skip=60, progress=partial(terminal.advance, "playing"))

@@ -13,6 +13,7 @@ from torch import nn
 
 from seer.agents.agent import Agent
 from seer.core.module_stage import ModuleStage
+from seer.core.sensors import SensorStage
 from seer.networks.impala import ResidualSection
 from seer.replay import RowFormat
 
@@ -112,6 +113,8 @@ def budget_of(
 
 def _activations(stage: nn.Module) -> int:
     """Count the numbers in a stage's outputs for one observation, those of all layers that it is made of."""
+    if isinstance(stage, SensorStage):
+        return stage.vector_size + sum(map(_activations, stage.cameras))
     if isinstance(stage, ModuleStage):
         return int(stage.num_activations)
     size = math.prod(stage.output_shape)  # type: ignore[arg-type]

@@ -120,16 +120,17 @@ class TrainedAgent:
 
     # Pictures and environments ---------------------------------------------------------------------------------
 
-    def observe(self, *pictures: Pixels) -> Pixels:
+    def observe(self, *pictures: Any) -> Pixels:
         """Return the observation [S, C, H, W] uint8 whose newest frame shows these pictures.
 
         The first after `reset` fills the stack. One call is one step: pictures in the rhythm of the run's decisions.
 
         Args:
             pictures: one, uint8 grey or RGB; of an Atari game the console's last two, as frames show the larger values.
+                Where the agent sees several cameras, or vectors, one dict of them by name.
 
         Raises:
-            SettingError: they are no such pictures.
+            SettingError: they are no such pictures, or no such dict.
         """
         frame = self.prepare(*pictures)[np.newaxis]
         before = self._frames

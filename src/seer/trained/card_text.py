@@ -142,8 +142,13 @@ latents = agent.encode(observation)
 def _interface(facts: CardFacts) -> str:
     interface, (latents, size) = facts.interface, facts.latent_shape
     stack, (channels, height, width) = interface.stack, interface.frame_shape
+    sees = f"uint8 [{stack}, {channels}, {height}, {width}]: the last {stack} frames, oldest first"
+    if (packing := interface.packing) is not None:
+        cameras = (f"`{name}` uint8 {list(shape)}" for name, shape in packing.cameras.items())
+        vectors = (f"`{name}` float32 [{size}]" for name, size in packing.vectors.items())
+        sees += f", each with {', '.join((*cameras, *vectors))} as bytes one behind the other"
     rows = [
-        ("sees", f"uint8 [{stack}, {channels}, {height}, {width}]: the last {stack} frames, oldest first"),
+        ("sees", sees),
         ("a frame", interface.prepare.account),
         ("one step", f"{facts.config.image.action_repeat} of the simulator's"),
         ("acts in", f"`{' '.join(str(interface.translation.space).split())}`"),

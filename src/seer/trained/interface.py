@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from seer.core.packing import Packing
 from seer.envs.actions import ActionTranslation, OwnSpace, translation_from_json
 from seer.envs.base import PixelEnvironment
+from seer.envs.pictures import ALL_VALUES, Bounds
 from seer.errors import SettingError
-from seer.trained.preparation import Preparation
+from seer.trained.preparation import Preparation, SensorPreparation
 
-LARGEST = {"stack": 64, "channels": 64, "side": 1024}
+LARGEST = {"stack": 64, "channels": 64, "side": 1024, "numbers": 1024}
 """Of an observation that a file describes."""
 
 
@@ -24,13 +26,18 @@ class Interface:
     """
 
     stack: int
-    prepare: Preparation
+    prepare: Preparation | SensorPreparation
     translation: ActionTranslation
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:
-        """Return (C, H, W) of a frame."""
+        """Return (C, H, W) of a frame, (1, 1, P) of a packed one."""
         return self.prepare.frame_shape
+
+    @property
+    def packing(self) -> Packing | None:
+        """Return the packing of cameras and vectors in a frame; None where it is one picture."""
+        return self.prepare.packing if isinstance(self.prepare, SensorPreparation) else None
 
     @property
     def action_space(self) -> OwnSpace:
@@ -41,8 +48,7 @@ class Interface:
         """Return it as JSON."""
         return {
             "stack": self.stack,
-            "frame_shape": list(self.frame_shape),
-            "picture_bounds": list(self.prepare.bounds),
+            **_frame_to_json(self.prepare),
             "preparation": self.prepare.account,
             "actions": self.translation.to_json(),
         }
@@ -50,7 +56,11 @@ class Interface:
 
 def interface_of(environment: PixelEnvironment) -> Interface:
     """Return the interface of an environment's agents."""
-    prepare = Preparation(environment.frame_shape, environment.picture_bounds, environment.preparation)
+    prepare: Preparation | SensorPreparation
+    if environment.packing is None:
+        prepare = Preparation(environment.frame_shape, environment.picture_bounds, environment.preparation)
+    else:
+        prepare = SensorPreparation(environment.packing, dict(environment.camera_bounds), environment.preparation)
     return Interface(environment.stack, prepare, environment.translation)
 
 
@@ -61,14 +71,50 @@ def interface_from_json(record: Mapping[str, Any]) -> Interface:
         SettingError: it is none.
     """
     try:
-        stack, (channels, height, width), (low, high) = record["stack"], record["frame_shape"], record["picture_bounds"]
-        sizes = {"stack": [stack], "channels": [channels], "side": [height, width]}
-        wrong = [f"{name} {size}" for name, each in sizes.items() for size in each if not 0 < size <= LARGEST[name]]
-        if wrong or {type(each) for each in (stack, channels, height, width, low, high)} != {int} or low >= high:
-            raise ValueError(", ".join(wrong) or "a number is wrong")
-        prepare = Preparation((channels, height, width), (low, high), str(record["preparation"]))
-        return Interface(stack, prepare, translation_from_json(record["actions"]))
+        stack = record["stack"]
+        _refuse_wrong(stack=[stack])
+        return Interface(stack, _prepare_from_json(record), translation_from_json(record["actions"]))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, SettingError):
             raise
         raise SettingError(f"the agent's interface can't be read ({error!r}): restore the file") from error
+
+
+def _frame_to_json(prepare: Preparation | SensorPreparation) -> dict[str, Any]:
+    if isinstance(prepare, Preparation):
+        return {"frame_shape": list(prepare.frame_shape), "picture_bounds": list(prepare.bounds)}
+    cameras = {
+        name: {"frame_shape": list(shape), "picture_bounds": list(prepare.camera_bounds.get(name, ALL_VALUES))}
+        for name, shape in prepare.packing.cameras.items()
+    }
+    return {"cameras": cameras, "vectors": dict(prepare.packing.vectors)}
+
+
+def _prepare_from_json(record: Mapping[str, Any]) -> Preparation | SensorPreparation:
+    account = str(record["preparation"])
+    if "cameras" not in record:
+        return Preparation(*_frame_from_json(record), account)
+    frames = {str(name): _frame_from_json(each) for name, each in record["cameras"].items()}
+    vectors = {str(name): size for name, size in record["vectors"].items()}
+    _refuse_wrong(numbers=list(vectors.values()))
+    bounds = {name: each for name, (_, each) in frames.items() if each != ALL_VALUES}
+    return SensorPreparation(Packing({name: shape for name, (shape, _) in frames.items()}, vectors), bounds, account)
+
+
+def _frame_from_json(record: Mapping[str, Any]) -> tuple[tuple[int, int, int], Bounds]:
+    """Return shape and bounds of a picture's frame."""
+    (channels, height, width), (low, high) = record["frame_shape"], record["picture_bounds"]
+    _refuse_wrong(channels=[channels], side=[height, width])
+    if {type(low), type(high)} != {int} or low >= high:
+        raise ValueError("a number is wrong")
+    return (channels, height, width), (low, high)
+
+
+def _refuse_wrong(**sizes: list[Any]) -> None:
+    """Raise ValueError where sizes of a kind of `LARGEST` are none, or larger."""
+    for name, each in sizes.items():
+        for size in each:
+            if type(size) is not int:
+                raise ValueError("a number is wrong")
+            if not 0 < size <= LARGEST[name]:
+                raise ValueError(f"{name} {size}")

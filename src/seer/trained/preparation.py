@@ -3,13 +3,16 @@
 Axes: C channels, H height, W width.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
+from seer.core.packing import Packing
 from seer.envs.base import Pixels
-from seer.envs.pictures import Bounds, as_picture, scaled
+from seer.envs.pictures import ALL_VALUES, Bounds, as_picture, scaled
 from seer.errors import RunError, SettingError
 
 
@@ -58,3 +61,58 @@ class Preparation:
             grey: Pixels = np.asarray(cv2.cvtColor(np.ascontiguousarray(found), cv2.COLOR_RGB2GRAY), np.uint8)
             return grey[..., np.newaxis]
         return found
+
+
+@dataclass(frozen=True)
+class SensorPreparation:
+    """Turn an observation of cameras and vectors into a packed frame as the run's environment does.
+
+    Attributes:
+        packing: of a frame.
+        camera_bounds: least and greatest value of the pixels of cameras that have others than 0 and 255.
+        account: how the run's environment makes its frames, for people.
+    """
+
+    packing: Packing
+    camera_bounds: Mapping[str, Bounds]
+    account: str
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Return (1, 1, P) of a packed frame."""
+        return self.packing.frame_shape
+
+    def __call__(self, observation: Mapping[str, Any]) -> Pixels:
+        """Return the packed frame [1, 1, P] uint8 of an observation.
+
+        Args:
+            observation: by name, the picture of each camera, as `Preparation` takes it, and the numbers of each vector;
+                of a Discrete choice zeros and a one. Dicts within it may stay.
+
+        Raises:
+            SettingError: a camera or vector is missing, or is no such picture or vector.
+        """
+        if not isinstance(observation, Mapping):
+            raise SettingError(f"the observation is no dict: this agent sees {', '.join(map(repr, self._names))}")
+        parts = dict(_named(observation))
+        if missing := [name for name in self._names if name not in parts]:
+            raise SettingError(f"the observation has no {', '.join(map(repr, missing))}: this agent sees them")
+        for name, shape in self.packing.cameras.items():
+            parts[name] = Preparation(shape, self.camera_bounds.get(name, ALL_VALUES), "")(parts[name])
+        try:
+            return self.packing.pack(parts)
+        except (TypeError, ValueError) as error:
+            raise SettingError(f"it can't be prepared: {error}") from error
+
+    @property
+    def _names(self) -> list[str]:
+        return [*self.packing.cameras, *self.packing.vectors]
+
+
+def _named(observation: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:
+    """Give the parts of an observation, those of a dict within it as "outer/inner"."""
+    for key, part in observation.items():
+        if isinstance(part, Mapping):
+            yield from _named(part, f"{outer}{key}/")
+        else:
+            yield f"{outer}{key}", part

@@ -82,6 +82,7 @@ def make_trained(
             agent.freeze(Phase.FROZEN_FRAMES)  # the phase in which exploring makes no latents to store
         load_weights(agent, trained.weights)
         agent.decisions = trained.decisions
+        agent.online.eval()
     phase = _phase(agent, interface) if trained.is_frozen else Phase.FRAMES
     return TrainedAgent(agent, config, interface=interface, step=trained.step, phase=phase, source=str(source))
 

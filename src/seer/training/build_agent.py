@@ -16,6 +16,7 @@ from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
 from seer.networks.encoders import assemble, encoder_stages
 from seer.networks.own_module import load_module
+from seer.networks.sensors import assemble_sensors
 from seer.system_info import own_bytes
 from seer.training.build_replay import free_on
 from seer.training.computing import pick_convolution, pick_precision
@@ -44,6 +45,7 @@ def build_agent(
         value=config.value,
         sac=config.sac,
         own=config.own,
+        image_size=config.image.size,
         view_size=config.view_size,
         num_crops=config.freeze.num_crops,
         action_space=environment.action_space,
@@ -76,22 +78,25 @@ def build_encoder(
     `options` are `FreezableEncoder`'s own.
     """
     channels, *_ = environment.frame_shape
-    freeze = config.freeze
+    freeze, stack = config.freeze, environment.stack
     own = None if freeze.encoder_factory is None else load_module(freeze.encoder_factory)
-    stages = encoder_stages(
+    stages_of = functools.partial(
+        encoder_stages,
         config.learning.encoder if own is None else own,
-        (channels, config.view_size, config.view_size),
-        stack=environment.stack,
+        stack=stack,
         split=freeze.layers != "all",
         pool=freeze.latent_pool,
-        projections=projections,
-        feature_size=config.sac.latent_size,
     )
+    above: dict[str, Any] = {"projections": projections, "feature_size": config.sac.latent_size}
+    if environment.packing is None:
+        stages = stages_of((channels, config.view_size, config.view_size), **above)
+        make = functools.partial(assemble, stages)
+    else:
+        make = functools.partial(assemble_sensors, stages_of, environment.packing, stack=stack, **above)
     frozen = None if freeze.layers == "all" else int(freeze.layers)
     if own is not None and frozen is None and config.freeze_step == 0:
-        frozen = len(stages) - bool(projections)  # projections never learnt before, so they do now
-    return assemble(
-        stages,
+        frozen = 1 + (freeze.latent_pool is not None)  # projections never learnt before, so they do now
+    return make(
         frozen_stages=frozen,
         precision=pick_precision(config) if own is None else torch.float32,
         convolution="direct" if projections else pick_convolution(config),

@@ -8,9 +8,8 @@ from torch import nn
 from seer.config import Config
 from seer.core.encoder import FreezableEncoder
 from seer.core.freeze_rules import FreezeChoice
-from seer.core.module_stage import ModuleStage
 from seer.core.phase import Phase
-from seer.networks.own_module import own_module
+from seer.networks.own_module import module_stages, own_module
 from seer.training.state import TrainingState
 
 
@@ -22,7 +21,7 @@ def encoder_lines(run: TrainingState, config: Config) -> Iterator[str]:
         return
     is_frozen = run.agent.phase is not Phase.FRAMES
     choice, count = config.freeze.choice, sum(weight.numel() for weight in module.parameters())
-    dtype = str(next(s.dtype for s in encoder.stages if isinstance(s, ModuleStage))).removeprefix("torch.")
+    dtype = str(module_stages(encoder.stages)[0].dtype).removeprefix("torch.")
     kind = f"{type(module).__name__}, {count:,} weights, {dtype}"
     fate = _fate(choice, is_frozen=is_frozen) + _cut(encoder, choice)
     yield f"Encoder: {config.freeze.encoder_factory} ({kind}), {fate}"
@@ -56,7 +55,7 @@ def _cut(encoder: FreezableEncoder, choice: FreezeChoice) -> str:
 
 def _names(stages: Sequence[nn.Module], *, first: int) -> str:
     """Return which layers these stages are, as --freeze-layers counts them, and of which kinds."""
-    kinds = [type(stage.module if isinstance(stage, ModuleStage) else stage).__name__ for stage in stages]
+    kinds = [type(own[0].module if (own := module_stages([stage])) else stage).__name__ for stage in stages]
     if len(kinds) == 1:
         return f"layer {first} ({kinds[0]})"
     return f"all of layers {first} to {first + len(kinds) - 1} ({kinds[0]} to {kinds[-1]})"

@@ -41,6 +41,7 @@ def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[
     with fitting(checkpoint):
         refuse_other_settings(checkpoint, state["settings"], folder.config)
         agent.load_state_dict(state["agent"], to_learn=False)
+    agent.online.eval()
     return agent, environment
 
 

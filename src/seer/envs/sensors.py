@@ -1,0 +1,171 @@
+"""Cameras and vectors in the observations of Gymnasium's environments: which there are, and which are seen.
+
+Parts of a Dict within a Dict are called "outer/inner".
+"""
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from seer.envs.pictures import View, is_picture, looks_stacked, picture_view, refuse_stacked, rendered_view
+from seer.errors import RunError, SettingError
+
+ALL, NONE = "all", "none"
+"""What `--vectors` says in place of names."""
+
+WHOLE = "observation"
+"""Name of an observation that isn't a Dict."""
+
+MOST_NUMBERS = 1024
+"""Of a vector; what has more is no joint state."""
+
+LARGEST_SIDE = 1024
+"""Of a camera's frames, in pixels."""
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Describe a vector of an observation.
+
+    Attributes:
+        find: returns its numbers, of an observation.
+        size: how many.
+    """
+
+    find: Callable[[Any], NDArray[Any]]
+    size: int
+
+
+@dataclass(frozen=True)
+class Sensors:
+    """Describe what is seen of an environment.
+
+    Attributes:
+        views: the pictures, by name.
+        sizes: side in pixels of the frames of those that have a size of their own.
+        vectors: by name.
+        left_out: other parts of the observations, each as a phrase for the start of a run.
+    """
+
+    views: dict[str, View]
+    sizes: dict[str, int]
+    vectors: dict[str, Vector]
+    left_out: list[str]
+
+
+def sensors_of(
+    env: gymnasium.Env[Any, Any], env_id: str, *, cameras: Sequence[str], vectors: Sequence[str], render_pixels: bool
+) -> Sensors:
+    """Return what is seen of an environment: all pictures and vectors, or those that are named.
+
+    Args:
+        cameras: "KEY" or "KEY=SIZE" of pictures.
+        vectors: keys, or "all" or "none". None is the default with `render_pixels`, which shows what `env` draws.
+
+    Raises:
+        SettingError: there is no such picture or vector, or no picture at all, or frames are stacked already.
+    """
+    parts = dict(_parts(env.observation_space))
+    if render_pixels:
+        return Sensors({"rendered": rendered_view(env, env_id)}, {}, _vectors(parts, vectors or [NONE], env_id), [])
+    refuse_stacked(env, env_id)
+    if (cameras or list(vectors) not in ([], [NONE])) and not isinstance(env.observation_space, spaces.Dict):
+        flag = f"--cameras {' '.join(cameras)}" if cameras else f"--vectors {' '.join(vectors)}"
+        raise SettingError(f"{flag}: observations of {env_id} have no keys; leave it out")
+    pictures = {name: space for name, (space, _) in parts.items() if is_picture(space)}
+    if not pictures:
+        shown = " ".join(str(env.observation_space).split())
+        raise SettingError(
+            f"--env {env_id} shows no picture (uint8, grey or RGB) but {shown}; "
+            f"{looks_stacked(space for space, _ in parts.values())}--render-pixels lets the agent see what it draws"
+        )
+    sizes = dict(_named(each, pictures, env_id) for each in cameras) or dict.fromkeys(pictures)
+    views = {name: picture_view(parts[name][1], pictures[name], _called(name), env_id) for name in sizes}
+    chosen = _vectors(parts, vectors or [ALL], env_id)
+    left_out = [_left_out(name, space) for name, (space, _) in parts.items() if name not in views | chosen]
+    return Sensors(views, {name: size for name, size in sizes.items() if size is not None}, chosen, left_out)
+
+
+Part = tuple[spaces.Space[Any], Callable[[Any], Any]]
+"""A part's space, and a function that finds it in an observation."""
+
+
+def _parts(space: spaces.Space[Any], keys: tuple[str, ...] = ()) -> Iterator[tuple[str, Part]]:
+    """Give the parts of an observation, by name."""
+    if isinstance(space, spaces.Dict):
+        for key, part in space.items():
+            yield from _parts(part, (*keys, key))
+    else:
+        yield "/".join(keys) or WHOLE, (space, functools.partial(functools.reduce, operator.getitem, keys))
+
+
+def _called(name: str) -> str:
+    return "its observation" if name == WHOLE else f"its observation {name!r}"
+
+
+def _named(text: str, pictures: dict[str, Any], env_id: str) -> tuple[str, int | None]:
+    """Return the picture that `--cameras` names, and the side of its frames if that says one.
+
+    Raises:
+        SettingError: there is no such picture, or the side is out of bounds.
+    """
+    if text in pictures:
+        return text, None
+    name, _, size = text.rpartition("=")
+    if name not in pictures or not size.isdecimal():
+        raise SettingError(f"--cameras {text}: the pictures of {env_id} are named {', '.join(pictures)}")
+    if not 1 <= int(size) <= LARGEST_SIDE:
+        raise SettingError(f"--cameras {text}: frames have 1 to {LARGEST_SIDE:,} pixels a side")
+    return name, int(size)
+
+
+def _vectors(parts: dict[str, Part], wanted: Sequence[str], env_id: str) -> dict[str, Vector]:
+    """Return the vectors that `--vectors` names, or all of them.
+
+    Raises:
+        SettingError: there is no such vector.
+    """
+    found = {name: vector for name, part in parts.items() if (vector := _vector(name, *part)) is not None}
+    if list(wanted) == [NONE]:
+        return {}
+    if list(wanted) == [ALL]:
+        return found
+    for name in wanted:
+        if name not in found:
+            why = f", and {_left_out(name, parts[name][0])} is none" if name in parts else ""
+            there = f"the vectors of {env_id} are named {', '.join(found)}" if found else f"{env_id} has no vectors"
+            raise SettingError(f"--vectors {name}: {there}{why}; all and none go alone")
+    return {name: found[name] for name in wanted}
+
+
+def _vector(name: str, space: spaces.Space[Any], find: Callable[[Any], Any]) -> Vector | None:
+    """Return a part as a vector, a choice among a few as as many zeros and ones; None where it is no numbers."""
+    match space:
+        case spaces.Discrete() if space.n <= MOST_NUMBERS:
+            count, start = int(space.n), int(space.start)
+            return Vector(lambda seen: _one_hot(name, find(seen), count, start), count)
+        case spaces.Box() | spaces.MultiBinary() if not is_picture(space) and space.dtype.kind in "biuf":
+            size = math.prod(space.shape)
+            return Vector(lambda seen: np.asarray(find(seen)), size) if 0 < size <= MOST_NUMBERS else None
+    return None
+
+
+def _one_hot(name: str, value: Any, count: int, start: int) -> NDArray[np.float32]:
+    place = int(value) - start
+    if not 0 <= place < count:
+        raise RunError(f"its observation {name!r} is {value}, but its space says {start} to {start + count - 1}")
+    one_hot: NDArray[np.float32] = np.eye(1, count, place, np.float32)[0]
+    return one_hot
+
+
+def _left_out(name: str, space: spaces.Space[Any]) -> str:
+    kind = type(space).__name__
+    return f"{name!r} ({kind} {list(space.shape)})" if space.shape else f"{name!r} ({kind})"
