@@ -89,7 +89,7 @@ def make(config: Config, seed: int, *, actions: int = 4) -> Agent[Any]:
     discrete = config.env.startswith("ALE")
     space = gymnasium.spaces.Discrete(actions) if discrete else gymnasium.spaces.Box(-1, 1, (actions,), np.float32)
     frame = (1 if discrete else 3, config.image.size, config.image.size)
-    environment: Any = SimpleNamespace(frame_shape=frame, stack=config.image.stack, action_space=space)
+    environment: Any = SimpleNamespace(packing=None, frame_shape=frame, stack=config.image.stack, action_space=space)
     return build_agent(config, environment, torch.device("cpu"), [seed, 1, 2, 3])
 
 
