@@ -12,6 +12,7 @@ from seer.agents.inputs import AgentInputs
 from seer.agents.registry import AGENTS, refuse_other_actions
 from seer.config import Config
 from seer.core.encoder import FreezableEncoder
+from seer.core.packing import Packing
 from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
 from seer.networks.encoders import assemble, encoder_stages
@@ -92,6 +93,7 @@ def build_encoder(
         stages = stages_of((channels, config.view_size, config.view_size), **above)
         make = functools.partial(assemble, stages)
     else:
+        _refuse_wide_vectors(config, environment.packing)
         make = functools.partial(assemble_sensors, stages_of, environment.packing, stack=stack, **above)
     frozen = None if freeze.layers == "all" else int(freeze.layers)
     if own is not None and frozen is None and config.freeze_step == 0:
@@ -103,3 +105,13 @@ def build_encoder(
         latent_dtype=freeze.latent_dtype,
         **options,
     )
+
+
+def _refuse_wide_vectors(config: Config, packing: Packing) -> None:
+    """Refuse float16 for vectors that aren't normalised, as none were seen before the freeze."""
+    freeze = config.freeze
+    if packing.vectors and freeze.latent_dtype == "float16" and config.freeze_step == 0 and freeze.encoder_from is None:
+        raise SettingError(
+            "--latent-dtype float16 ends at 65,504, and vectors are stored as they are where the encoder is frozen "
+            "from the start: use float32 or bfloat16, or --vectors none"
+        )

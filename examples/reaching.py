@@ -33,7 +33,7 @@ class Reaching(gymnasium.Env[dict[str, Any], Any]):
         joints = {"position": spaces.Box(-1, 1, (2,), np.float64)}
         self.observation_space = spaces.Dict({**pictures, **joints})
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
         super().reset(seed=seed)
         self.goal, self.point = self.np_random.uniform(-1, 1, (2, 2))
         return self._see(), {}
