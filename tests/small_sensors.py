@@ -26,6 +26,11 @@ FLAGS = (
 )
 
 
+def two_channels() -> torch.nn.Module:
+    """An encoder of one's own, of a stack of two grey frames."""
+    return torch.nn.Sequential(torch.nn.Conv2d(STACK, 4, 5, 5), torch.nn.ReLU(), torch.nn.Flatten())
+
+
 def is_discrete(agent: str) -> bool:
     return agent in ("rainbow", "dqn")
 

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from seer.core.freeze_rules import FreezeAt, FreezeRule, StepMetrics
     from seer.core.freeze_when_settled import FreezeWhenSettled
     from seer.core.frozen_encoder import FrozenEncoder
+    from seer.core.packing import Packing
     from seer.core.phase import Phase
     from seer.core.similarity import Covariances, linear_cka
     from seer.errors import SettingError
     from seer.networks.own_module import load_module
+    from seer.networks.sensors import sensor_encoder
     from seer.replay import (
         Batch,
         FileBlock,
@@ -51,8 +53,10 @@ _HOMES = {
     "core.frozen_encoder": ("FrozenEncoder",),
     "core.freeze_rules": ("FreezeAt", "FreezeRule", "StepMetrics"),
     "core.freeze_when_settled": ("FreezeWhenSettled",),
+    "core.packing": ("Packing",),
     "core.phase": ("Phase",),
     "networks.own_module": ("load_module",),
+    "networks.sensors": ("sensor_encoder",),
     "replay": (
         "Batch",
         "FileBlock",
@@ -87,6 +91,7 @@ __all__ = [
     "LatentError",
     "MemoryBlock",
     "MultiEnvReplay",
+    "Packing",
     "Part",
     "Passes",
     "Phase",
@@ -106,6 +111,7 @@ __all__ = [
     "load",
     "load_module",
     "make_replay",
+    "sensor_encoder",
 ]
 
 

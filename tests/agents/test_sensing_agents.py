@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from seer.agents.activations import stage_outputs
 from seer.core.packing import Packing
 from seer.core.phase import Phase
 from seer.core.sensors import RunningNormalization
@@ -185,3 +186,34 @@ def test_similarity_of_features_is_of_pictures_alone() -> None:
 def test_pictures_too_small_for_the_encoder_are_refused_for_each_camera() -> None:
     with pytest.raises(SettingError, match="pixels are too few"):
         make("rainbow", packing=Packing({"front": (3, 40, 40), "wrist": (1, 20, 20)}, {"joints": 3}))
+
+
+def test_float16_is_refused_for_vectors_that_nothing_has_normalised() -> None:
+    flags = ("--encoder-factory", "small_sensors:two_channels", "--latent-dtype", "float16", "--freeze-at", "0")
+    packing = Packing({"front": (1, 30, 30)}, {"joints": 3})
+    with pytest.raises(SettingError, match="--latent-dtype float16 ends at 65,504, and vectors are stored as they are"):
+        make("dqn", *flags, packing=packing)
+    agent, replay = make("dqn", *flags[:2], *flags[4:], packing=packing)
+    agent.freeze_and_transcode(replay)
+    observation = observations(1, 0, packing)[0]
+    row = agent.row(observation)
+    assert row[0, 0, -6:].tolist() == observation[:, 0, 0, -12:].copy().view(np.float32).ravel().tolist()
+
+
+@pytest.mark.parametrize("name", ["sac", "drqv2"])
+def test_features_are_compared_without_vectors(name: str) -> None:
+    encoder = trained(name).online.encoder
+    inputs = encoder.pixels(encoder.view(torch.from_numpy(observations(3, 1))))
+    with_vectors = encoder(inputs)
+    for alone, both in zip(stage_outputs(encoder.base, inputs), with_vectors, strict=True):
+        assert torch.equal(alone, both[:, :50])
+        assert both.shape == (3, 50 + NUMBERS)
+
+
+def test_drqv2_s_tanh_is_for_the_trunk_alone() -> None:
+    agent, features = trained("drqv2"), torch.randn(4, 50 + NUMBERS)
+    read = torch.cat([torch.tanh(features[:, :50]), features[:, 50:]], 1)
+    assert torch.equal(agent.actor(features), torch.tanh(agent.actor.layers(read)))
+    action = torch.rand(4, 2)
+    wanted = super(type(agent.online.head), agent.online.head).forward(read, action)
+    assert torch.equal(agent.online.head(features, action), wanted)

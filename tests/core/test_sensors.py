@@ -1,10 +1,12 @@
 """Normalisation of vectors, and the way of latents through stages of several cameras."""
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import seer
 from seer.core.sensors import LARGEST, RunningNormalization, Sensed, SensorStage
 
 
@@ -64,3 +66,42 @@ def test_only_the_newest_vectors_are_counted_and_none_in_evaluation_mode() -> No
     assert (float(norm.count), norm.mean.tolist()) == (2, [2.0])
     stage.eval().learn_range(seen)
     assert float(norm.count) == 2
+
+
+def test_a_loop_of_one_s_own_freezes_modules_of_its_own_for_each_camera() -> None:
+    packing = seer.Packing({"a": (1, 10, 15), "b": (3, 5, 5)}, {"x": 2})
+    modules = {
+        name: nn.Sequential(nn.Conv2d(2 * shape[0], 4, 5, 5), nn.ReLU()) for name, shape in packing.cameras.items()
+    }
+    encoder = seer.sensor_encoder(modules, packing, stack=2)
+    size, rng = packing.frame_shape[2], np.random.default_rng(0)
+    replay = seer.make_replay(
+        num_bytes=40 * size, frame_shape=packing.frame_shape, stack=2, action_space=gymnasium.spaces.Discrete(2)
+    )
+    seen = []
+    for step in range(30):
+        frames = {name: rng.integers(256, size=shape, dtype=np.uint8) for name, shape in packing.cameras.items()}
+        frame = packing.pack({**frames, "x": rng.normal(3, 2, 2)})
+        before = frame if step % 6 == 0 else seen[-1][1]
+        seen.append(np.stack([before, frame]))
+        replay.append(encoder.observe(seen[-1])[1], 0, 1.0, terminated=step % 6 == 5)
+    assert encoder.freeze_and_transcode(replay).converted
+    features, rows = encoder.output_size, replay.read(np.arange(30))[:, 0, 0]
+    assert features == 4 * 2 * 3 + 4 + 2 * 2
+    for observation, row in zip(seen, rows, strict=True):
+        frames, numbers = zip(*(_by_hand(packing, frame) for frame in observation), strict=True)
+        wanted = [modules[name](torch.cat([each[name] for each in frames])[None]).flatten() for name in packing.cameras]
+        torch.testing.assert_close(row[:-4], torch.cat(wanted).detach(), rtol=1e-5, atol=1e-6)
+        every = np.stack([_by_hand(packing, each[-1])[1] for each in seen])
+        normal = (np.stack(numbers) - every.mean(0)) / every.std(0)
+        np.testing.assert_allclose(row[-4:].numpy(), normal.ravel(), rtol=1e-4, atol=1e-4)
+    with pytest.raises(seer.SettingError, match="cameras has no module for b"):
+        seer.sensor_encoder({"a": modules["a"]}, packing)
+
+
+def _by_hand(packing: seer.Packing, frame: np.ndarray) -> tuple[dict[str, torch.Tensor], np.ndarray]:
+    content, found, start = frame.tobytes(), {}, 0
+    for name, shape in packing.cameras.items():
+        pixels = np.frombuffer(content[start : start + int(np.prod(shape))], np.uint8).reshape(shape)
+        found[name], start = torch.from_numpy(pixels / np.float32(255)), start + pixels.size
+    return found, np.frombuffer(content[start:], np.float32).astype(np.float64)

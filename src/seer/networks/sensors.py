@@ -4,22 +4,51 @@ Axes: B batch, S stack, C channels of one frame, H, W.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from seer.core.encoder import Frames, FreezableEncoder, unchanged
+from seer.core.module_stage import ModuleStage
 from seer.core.packing import EachCamera, Packing
 from seer.core.sensors import RunningNormalization, SensorPixels, SensorStage
+from seer.errors import SettingError
 from seer.networks.convolutions import MapShape
 from seer.networks.encoders import ConvolutionForm, assemble, squares_of
 from seer.networks.pixels import Pixels
 from seer.networks.projections import SensorProjections
 
-StagesOf = Callable[[MapShape], list[nn.Module]]
-"""From (C, H, W) of a camera's frames, as its layers see them, to these layers."""
+StagesOf = Callable[[str, MapShape], list[nn.Module]]
+"""From a camera's name and (C, H, W) of its frames, as its layers see them, to these layers."""
+
+
+def sensor_encoder(
+    cameras: Mapping[str, nn.Module], packing: Packing, *, stack: int = 1, **options: Any
+) -> FreezableEncoder:
+    """Return an encoder of packed frames [B, S, 1, 1, P], for a training loop of one's own.
+
+    Its features are those of all cameras, and the vectors of all S moments, normalised by what `observe` and `row` were
+    given until the freeze.
+
+    Args:
+        cameras: by name, a module from images [B, S*C, H, W] in [0, 1] to features.
+        packing: of the frames; it makes them too.
+        stack: S.
+        options: `view` and `augment` of one camera's frames [B, S, C, H, W], and others of `FreezableEncoder`.
+
+    Raises:
+        SettingError: a camera has no module, or one that doesn't take its images.
+    """
+    if missing := [name for name in packing.cameras if name not in cameras]:
+        raise SettingError(f"cameras has no module for {', '.join(missing)}: packing names them")
+
+    def stages_of(name: str, shape: MapShape) -> list[nn.Module]:
+        channels, height, width = shape
+        return [ModuleStage(cameras[name], (stack * channels, height, width))]
+
+    return assemble_sensors(stages_of, packing, stack=stack, **options)
 
 
 def assemble_sensors(
@@ -49,7 +78,7 @@ def assemble_sensors(
         options: `FreezableEncoder`'s others.
     """
     seen = packing if view is unchanged else EachCamera(packing, view).changed()
-    rows = [stages_of(shape) for shape in seen.cameras.values()]
+    rows = [stages_of(name, shape) for name, shape in seen.cameras.items()]
     reads = [_reads(row, frozen_stages, precision, convolution, pixels) for row in rows]
     make = functools.partial(SensorStage, vector_size=stack * packing.num_numbers)
     normalization = RunningNormalization(packing.num_numbers)

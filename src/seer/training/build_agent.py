@@ -81,7 +81,7 @@ def build_encoder(
     channels, *_ = environment.frame_shape
     freeze, stack = config.freeze, environment.stack
     own = None if freeze.encoder_factory is None else load_module(freeze.encoder_factory)
-    stages_of = functools.partial(
+    make_stages = functools.partial(
         encoder_stages,
         config.learning.encoder if own is None else own,
         stack=stack,
@@ -90,11 +90,13 @@ def build_encoder(
     )
     above: dict[str, Any] = {"projections": projections, "feature_size": config.sac.latent_size}
     if environment.packing is None:
-        stages = stages_of((channels, config.view_size, config.view_size), **above)
+        stages = make_stages((channels, config.view_size, config.view_size), **above)
         make = functools.partial(assemble, stages)
     else:
         _refuse_wide_vectors(config, environment.packing)
-        make = functools.partial(assemble_sensors, stages_of, environment.packing, stack=stack, **above)
+        make = functools.partial(
+            assemble_sensors, lambda _, shape: make_stages(shape), environment.packing, stack=stack, **above
+        )
     frozen = None if freeze.layers == "all" else int(freeze.layers)
     if own is not None and frozen is None and config.freeze_step == 0:
         frozen = 1 + (freeze.latent_pool is not None)  # projections never learnt before, so they do now
