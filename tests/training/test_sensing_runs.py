@@ -10,6 +10,7 @@ import pytest
 
 import seer as library
 from seer.runs.folder import read_metrics
+from seer.sweeps.grid import read_grid
 from tiny_run import seer, stop_in_step
 
 COMMON = (
@@ -75,3 +76,13 @@ def test_costs_of_frames_and_latents_count_vectors(capsys: pytest.CaptureFixture
     assert seer("memory", *DISCRETE, "--agent", "dqn", *COMMON) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert f"bytes per stored step │ 1,808 │ {(2 * 64 + 4) * 4}" in told
+
+
+def test_the_example_s_grid_compares_both_with_the_picture_alone() -> None:
+    trials = read_grid(Path(__file__).parents[2] / "examples" / "reaching.toml").trials()
+    assert {(trial.variant, trial.config.image.vectors, trial.config.freeze.at) for trial in trials} == {
+        ("both-frozen", (), "4000"),
+        ("both-never", (), "never"),
+        ("picture-frozen", ("none",), "4000"),
+        ("picture-never", ("none",), "never"),
+    }
