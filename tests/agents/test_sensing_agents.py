@@ -168,8 +168,7 @@ def test_one_camera_without_vectors_gives_the_latents_of_the_same_encoder_on_pla
     torch.testing.assert_close(packed.encode(frames)[:, 0, 0], wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_similarity_of_features_is_of_pictures_alone() -> None:
-    """Vectors, which no weight changes, would make every encoder look settled."""
+def test_a_change_of_a_camera_s_layers_is_found() -> None:
     agent, replay = make("rainbow")
     experience(agent, replay, 55)
     stability = FeatureStability(observations=50, every=50)
@@ -208,6 +207,12 @@ def test_features_are_compared_without_vectors(name: str) -> None:
     for alone, both in zip(stage_outputs(encoder.base, inputs), with_vectors, strict=True):
         assert torch.equal(alone, both[:, :50])
         assert both.shape == (3, 50 + NUMBERS)
+
+
+def test_maps_are_compared_without_vectors() -> None:
+    encoder = trained("rainbow").online.encoder
+    outputs = stage_outputs(encoder.base, encoder.pixels(torch.from_numpy(observations(3, 1))))
+    assert [output.shape for output in outputs] == [(3, 64, 1, 1), (3, 64, 1, 1)]
 
 
 def test_drqv2_s_tanh_is_for_the_trunk_alone() -> None:
