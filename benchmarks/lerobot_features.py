@@ -133,7 +133,8 @@ def compare_updates(encoder: str, rounds: int) -> None:
 
 def print_resident(kind: str, encoder: str, steps: int) -> None:
     """Print by how much filling a buffer makes this process larger."""
-    settings = {"pictures": {}, "features": {"views": 0}, "two views": {"views": 2}, "int8": {"dtype": "int8"}}[kind]
+    by_kind: dict[str, dict[str, Any]] = {"two views": {"views": 2}, "int8": {"dtype": "int8"}}
+    settings = by_kind.get(kind, {})
     name = "pictures" if kind == "pictures" else "features"
     Setup(name, encoder, 2, 2, **settings)  # what the libraries and the encoder take
     before = psutil.Process().memory_info().rss
