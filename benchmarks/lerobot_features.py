@@ -30,7 +30,7 @@ from seer.integrations.lerobot.state import write_state
 
 SIDE = 128
 CHANNELS = (64, 128, 256, 512)
-SEEDS = 3
+SEEDS = 2
 STEPS = 40  # in the buffers whose updates are timed
 
 
@@ -77,14 +77,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         encoder = write_resnet(Path(folder) / "resnet10", (8, 8, 8, 8) if chosen.quick else CHANNELS)
         if chosen.fill:
-            print_resident(chosen.fill, encoder, 60 if chosen.quick else 400)
+            print_resident(chosen.fill, encoder, 60 if chosen.quick else 200)
             return
         parts: dict[str, Callable[[], None]] = {
             "losses": lambda: compare_losses(encoder, 2 if chosen.quick else 12),
             "updates": lambda: compare_updates(encoder, 2 if chosen.quick else 5),
             "memory": lambda: compare_memory(chosen.quick),
-            "checkpoint": lambda: compare_checkpoints(encoder, 20 if chosen.quick else 150),
-            "views": lambda: compare_views(Path(folder), 6 if chosen.quick else 60, 3 if chosen.quick else 200),
+            "checkpoint": lambda: compare_checkpoints(encoder, 20 if chosen.quick else 60),
+            "views": lambda: compare_views(Path(folder), 6 if chosen.quick else 40, 3 if chosen.quick else 120),
         }
         for name, part in parts.items():
             if chosen.only in (None, name):
@@ -133,7 +133,8 @@ def compare_updates(encoder: str, rounds: int) -> None:
 
 def print_resident(kind: str, encoder: str, steps: int) -> None:
     """Print by how much filling a buffer makes this process larger."""
-    settings = {"pictures": {}, "features": {"views": 0}, "two views": {"views": 2}, "int8": {"dtype": "int8"}}[kind]
+    by_kind: dict[str, dict[str, Any]] = {"two views": {"views": 2}, "int8": {"dtype": "int8"}}
+    settings = by_kind.get(kind, {})
     name = "pictures" if kind == "pictures" else "features"
     Setup(name, encoder, 2, 2, **settings)  # what the libraries and the encoder take
     before = psutil.Process().memory_info().rss
@@ -217,7 +218,7 @@ def compare_views(folder: Path, steps: int, updates: int) -> None:
                               ("no shifts", "features", 0)):  # fmt: skip
         found = []
         for seed in range(SEEDS):
-            setup = Setup(kind, encoder, steps, 32, views=views, side=64, given=given)
+            setup = Setup(kind, encoder, steps, 16, views=views, side=64, given=given)
             torch.manual_seed(seed)
             for _ in range(updates):
                 setup.update()

@@ -8,7 +8,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention
 
 
-class Config(PretrainedConfig):
+class Config(PretrainedConfig):  # type: ignore[misc]  # it isn't installed where types are checked
     """Channels of the four stages."""
 
     model_type = "small_resnet10"
@@ -33,7 +33,7 @@ class Block(nn.Module):
         return torch.relu(y + self.shortcut(x))
 
 
-class ResNet10(PreTrainedModel):
+class ResNet10(PreTrainedModel):  # type: ignore[misc]
     """Four stages of one block; the last stage's map is what LeRobot reads."""
 
     config_class = Config

@@ -219,6 +219,19 @@ def _as_datasets_have_them(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [step | {"next_state": step["state"]} if step["done"] or step is steps[-1] else step for step in steps]
 
 
+def test_batch_normalisation_is_by_running_averages(caplog: pytest.LogCaptureFixture) -> None:
+    policy = policy_of()
+    policy.encoder_critic.image_encoder.image_enc_layers.append(torch.nn.BatchNorm2d(8).requires_grad_(False))
+    features = FrozenFeatures(policy, preprocessor_of(policy), dtype="float32")
+    assert "has batch normalisation" in caplog.text
+    first, second = [step["state"] for step in transitions(2, episode=1)]
+    alone = features.rows(first)
+    policy.train()
+    both = features.rows({key: torch.cat([first[key], second[key]]) for key in first})
+    torch.testing.assert_close(both[CAMERAS[0]][:1], alone[CAMERAS[0]])
+    assert features.digest == FrozenFeatures(policy, preprocessor_of(policy)).digest
+
+
 def test_what_cant_work_is_refused() -> None:
     for changes, said in (
         ({"freeze_vision_encoder": False}, "freeze_vision_encoder is false"),

@@ -57,7 +57,8 @@ class FeatureReplayBuffer(ReplayBuffer):  # type: ignore[misc]  # LeRobot isn't 
         del self.episode_ends  # LeRobot allocates and never reads it
         self.features, self.kept = features, KeptEpisodes(keep_episodes, features.image_keys)
         self._apart: dict[int, Row] = {}  # by slot: the next observation, where it isn't the next slot's
-        self._lock = threading.RLock()
+        self._following: Row | None = None  # the newest step's next observation
+        self._lock = threading.RLock()  # `add` takes it around LeRobot's, which takes it too
 
     def _initialize_storage(self, state: Row, action: Tensor, complementary_info: Info = None) -> None:
         super()._initialize_storage({}, action, complementary_info)
@@ -75,11 +76,10 @@ class FeatureReplayBuffer(ReplayBuffer):  # type: ignore[misc]  # LeRobot isn't 
             if not self.initialized:
                 self._initialize_storage(row, action, complementary_info)
             slot = self.position
-            previous = (slot - 1) % self.capacity
-            if self._apart.get(previous) is row:  # the same object where the observations are equal
-                del self._apart[previous]
+            if self._following is row:  # `features` returns the same object where the observations are equal
+                self._apart.pop((slot - 1) % self.capacity)
             super().add(row, action, reward, following, done, truncated, complementary_info)
-            self._apart[slot] = following
+            self._apart[slot], self._following = _moved(following, self.storage_device), following
             self.kept.add(state, action, reward, done, truncated, complementary_info)
 
     def sample(self, batch_size: int) -> BatchTransition:

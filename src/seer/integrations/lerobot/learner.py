@@ -127,7 +127,8 @@ class FeatureLearner:
             buffer = FeatureReplayBuffer.from_lerobot_dataset(dataset, capacity=capacity, **settings)
         else:
             buffer = FeatureReplayBuffer(capacity, **settings)
-        logging.info("[SEER] %s: %s steps of at most %s", name.partition(".")[0], len(buffer), capacity)
+        size = f", {buffer.bytes_per_step:,} bytes each" if len(buffer) else ""
+        logging.info("[SEER] %s: %s steps of at most %s%s", name.partition(".")[0], len(buffer), capacity, size)
         return buffer
 
     def _made_features(self, cfg: Config) -> FrozenFeatures:
