@@ -7,6 +7,7 @@ LeRobot's size with random weights, the pictures are random; the shifts alone ar
 """
 
 import argparse
+import itertools
 import os
 import shutil
 import subprocess
@@ -46,7 +47,7 @@ class Setup:
         self.algorithm = algorithm_of(SACAlgorithm if kind == "pictures" else StoredFeaturesSAC, self.policy)
         if kind == "pictures":
             self.buffer: Any = ReplayBuffer(
-                steps, "cpu", use_drq=views > 0, image_augmentation_function=random_shift, optimize_memory=given is None
+                steps, "cpu", use_drq=views > 0, image_augmentation_function=random_shift, optimize_memory=not given
             )
         else:
             features = FrozenFeatures(self.policy, self.preprocessor, dtype=dtype, views=views)
@@ -77,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         encoder = write_resnet(Path(folder) / "resnet10", (8, 8, 8, 8) if chosen.quick else CHANNELS)
         if chosen.fill:
-            print_resident(chosen.fill, encoder, 60 if chosen.quick else 200)
+            print_resident(chosen.fill, encoder, 60 if chosen.quick else 600)
             return
         parts: dict[str, Callable[[], None]] = {
             "losses": lambda: compare_losses(encoder, 2 if chosen.quick else 12),
@@ -132,14 +133,18 @@ def compare_updates(encoder: str, rounds: int) -> None:
 
 
 def print_resident(kind: str, encoder: str, steps: int) -> None:
-    """Print by how much filling a buffer makes this process larger."""
+    """Print the bytes of a step, and by how many each of the later half of the steps makes this process larger."""
     by_kind: dict[str, dict[str, Any]] = {"two views": {"views": 2}, "int8": {"dtype": "int8"}}
     settings = by_kind.get(kind, {})
     name = "pictures" if kind == "pictures" else "features"
-    Setup(name, encoder, 2, 2, **settings)  # what the libraries and the encoder take
-    before = psutil.Process().memory_info().rss
-    setup = Setup(name, encoder, steps, 2, **settings)
-    grown = psutil.Process().memory_info().rss - before
+    setup = Setup(name, encoder, steps, 2, given=[], **settings)
+    growing = iter(transitions(steps, side=SIDE, episode=50))
+    resident = []
+    for _ in range(2):  # the first half also pays for what the libraries allocate once
+        for transition in itertools.islice(growing, steps // 2):
+            setup.buffer.add(**transition)
+        resident.append(psutil.Process().memory_info().rss)
+    grown = (resident[1] - resident[0]) * 2
     columns = [*setup.buffer.states.values(), setup.buffer.actions]
     print(f"{sum(each[0].nbytes for each in columns)} {grown / steps:.0f}")
 

@@ -71,7 +71,8 @@ class KeptEpisodes:
         """Return the kept episodes, each as columns."""
         episodes = [episode for episode in self._episodes if episode]
         return {
-            "episodes": [{key: torch.stack([each[key] for each in steps]) for key in steps[0]} for steps in episodes]
+            "most": self.most,
+            "episodes": [{key: torch.stack([each[key] for each in steps]) for key in steps[0]} for steps in episodes],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -84,9 +84,8 @@ class FeatureLearner:
 
     def online_buffer(self, cfg: Config, device: Any, storage_device: Any) -> FeatureReplayBuffer:
         """Return the buffer of the run's own steps: empty, or as the checkpoint has it."""
-        capacity, keep = cfg.policy.online_buffer_capacity, self._options.keep_episodes
-        pictures = Path(cfg.output_dir) / "dataset" if cfg.resume else None
-        return self._buffer(cfg, (device, storage_device), ONLINE, capacity, pictures, keep)
+        capacity, pictures = cfg.policy.online_buffer_capacity, Path(cfg.output_dir) / "dataset"
+        return self._buffer(cfg, (device, storage_device), ONLINE, capacity, pictures if cfg.resume else None)
 
     def offline_buffer(self, cfg: Config, device: Any, storage_device: Any) -> FeatureReplayBuffer:
         """Return the buffer of demonstrations and interventions: encoded now, or as the checkpoint has it."""
@@ -105,12 +104,13 @@ class FeatureLearner:
         online = _Checkpointed(replay_buffer, folder / ONLINE)
         self._save(cfg=cfg, replay_buffer=online, offline_replay_buffer=offline, **rest)
 
-    def _buffer(  # noqa: PLR0917
-        self, cfg: Config, devices: tuple[Any, Any], name: str, capacity: int, pictures: Path | None, keep: int = 0
+    def _buffer(
+        self, cfg: Config, devices: tuple[Any, Any], name: str, capacity: int, pictures: Path | None
     ) -> FeatureReplayBuffer:
         settings: dict[str, Any] = {
-            "device": str(devices[0]), "storage_device": str(devices[1]), "keep_episodes": keep,
-            "state_keys": list(cfg.policy.input_features), "features": self._made_features(cfg),
+            "device": str(devices[0]), "storage_device": str(devices[1]), "features": self._made_features(cfg),
+            "state_keys": list(cfg.policy.input_features),
+            "keep_episodes": self._options.keep_episodes if name == ONLINE else 0,
         }  # fmt: skip
         file = Path(cfg.output_dir) / FOLDER / name
         if cfg.resume and file.exists():
@@ -134,10 +134,12 @@ class FeatureLearner:
     def _made_features(self, cfg: Config) -> FrozenFeatures:
         if self._features is None:
             assert self._policy is not None, "LeRobot makes the algorithm first"
-            options, online = self._options, Path(cfg.output_dir) / FOLDER / ONLINE
+            online = Path(cfg.output_dir) / FOLDER / ONLINE
             if cfg.resume and online.exists():
                 state = read_state(online)
-                options = Options(**({"dtype": state["dtype"], "views": state["views"]} | self._given))
+                saved = {"dtype": state["dtype"], "views": state["views"], "keep_episodes": state["kept"]["most"]}
+                self._options = Options(**(saved | self._given))
+            options = self._options
             preprocessor, _ = learner.make_pre_post_processors(
                 policy_cfg=cfg.policy, dataset_stats=cfg.policy.dataset_stats
             )
