@@ -32,7 +32,7 @@ def test_importing_seer_loads_no_dependency() -> None:
     assert loaded.stdout.split() == []
 
 
-def test_the_wheel_holds_the_typed_package_and_nothing_else(tmp_path: Path) -> None:
+def test_the_wheel_holds_the_typed_package_and_asks_for_what_there_is(tmp_path: Path) -> None:
     build = "import sys; from hatchling.build import build_wheel; build_wheel(sys.argv[1])"
     subprocess.run([sys.executable, "-c", build, tmp_path], check=True, cwd=ROOT, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -40,6 +40,10 @@ def test_the_wheel_holds_the_typed_package_and_nothing_else(tmp_path: Path) -> N
     sources = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/seer").rglob("*.py")}
     others = {"seer/py.typed", "seer/reporting/report.html.jinja"}
     assert sources | others == {name for name in names if ".dist-info/" not in name}
+    metadata = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("/METADATA"))).decode()
+    no_wheels = re.findall(r"^Requires-Dist: ((?:dm-control|mujoco)\b.*)$", metadata, re.MULTILINE)
+    assert len(no_wheels) == 4  # of the extra itself and of dev
+    assert not any(Requirement(line).marker.evaluate({"python_version": "3.13", "extra": "dev"}) for line in no_wheels)  # type: ignore[union-attr]
 
 
 def test_every_requirement_is_pinned_within_its_range() -> None:

@@ -46,9 +46,10 @@ def choose_backend() -> Backend:
             with the reason and what to install.
     """
     if find_spec("dm_control") is None:
-        raise SettingError(
-            "DeepMind Control (env 'dm_control/...') needs dm_control: pip install 'seer-rl[dm-control]'"
-        )
+        remedy = "pip install 'seer-rl[dm-control]'"
+        if sys.version_info >= (3, 13):
+            remedy = f"use Python 3.12 or 3.11, as its labmaze has no wheel for later ones, and {remedy}"
+        raise SettingError(f"DeepMind Control (env 'dm_control/...') needs dm_control: {remedy}")
     found = find_backend(_CARTPOLE)
     if isinstance(found, Backend):
         return found
