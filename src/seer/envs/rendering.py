@@ -7,6 +7,7 @@ can take the process down. So `choose_backend` tries each in a process of its ow
 import atexit
 import functools
 import queue
+import sys
 import threading
 import weakref
 from collections.abc import Callable
