@@ -114,9 +114,10 @@ def make_environment(about: dict[str, Any]) -> Any:
     from seer.registry import resolve
 
     grey = about["files"]["encoder.onnx"]["inputs"]["frames"]["shape"][2] == 1
-    image = {name: about["image"][name] for name in ("size", "stack", "action_repeat", "render_pixels", "key")}
+    image = {name: about["image"][name] for name in ("size", "stack", "action_repeat", "render_pixels")}
+    seen = {name: tuple(about["image"][name]) for name in ("cameras", "vectors")}
     kwargs = about.get("env_kwargs", ())
-    options = EnvOptions(**image, channels="grey" if grey else "as shown", kwargs=kwargs)
+    options = EnvOptions(**image, **seen, channels="grey" if grey else "as shown", kwargs=kwargs)
     return resolve(suite_of(about["env"]).make)(about["env"], options, training=False)
 
 

@@ -71,7 +71,7 @@ def make(
         freeze=dataclasses.replace(config.freeze, **own),
     )
     actions = gymnasium.spaces.Discrete(3)
-    environment: Any = SimpleNamespace(frame_shape=(1, SIDE, SIDE), stack=2, action_space=actions)
+    environment: Any = SimpleNamespace(packing=None, frame_shape=(1, SIDE, SIDE), stack=2, action_space=actions)
     agent = build_agent(config, environment, torch.device("cpu"), [seed, 1, 2, 3])
     num_bytes = ROWS * SIDE * SIDE
     return agent, build_replay(config, environment, torch.device("cpu"), np.random.default_rng(4), num_bytes=num_bytes)

@@ -113,12 +113,12 @@ def test_a_run_without_end_is_cut(tmp_path: Path, capsys: Capture) -> None:
     assert evaluation["mean"] == 12 * 1.5
 
 
-def test_a_dry_run_says_what_is_seen_and_left_out(capsys: Capture) -> None:
+def test_a_dry_run_says_what_is_seen(capsys: Capture) -> None:
     """The lines of a training, before the table."""
     flags = ["--env", "third_party:Camera-v0", "--agent", "dqn", "--replay-capacity", "100", "--eval-episodes", "1"]
     try_run(config_of([*flags, "--threads", "1", "--device", "cpu"]))
     said = " ".join(capsys.readouterr().out.split())
-    assert "Sees its observation 'front' (not 'speed'), 20x20, as 84x84 grey; acts in Discrete(3" in said
+    assert "'front', 20x20, as 84x84 grey, with 'speed' (2) beside the latents; acts in Discrete(3" in said
     assert "Computing on cpu" in said
     assert f"warning: third_party:Camera-v0 {NO_LIMIT}" in said
 

@@ -120,8 +120,10 @@ def test_what_gymnasium_has_to_say_and_does_not_is_refused() -> None:
 @BOTH
 def test_the_loop_of_the_documentation_runs_in_both_modes(mode: AutoresetMode) -> None:
     page = (Path(__file__).parents[2] / "docs/quick_start/own_loop.md").read_text()
-    script = page.rpartition("```python\n")[2].partition("```")[0].replace("range(1000)", "range(150)")
-    assert '"vectorization_mode": "sync"}' in script
+    blocks = [block.partition("```")[0] for block in page.split("```python\n")[1:]]
+    (script,) = [
+        block.replace("range(1000)", "range(150)") for block in blocks if '"vectorization_mode": "sync"}' in block
+    ]
     script = script.replace('"sync"}', '"sync", "vector_kwargs": {"autoreset_mode": mode}}')
     names: dict[str, Any] = {"mode": mode}
     exec(script, names)

@@ -176,7 +176,11 @@ def test_a_training_can_be_tried_dry(tmp_path: Path, capsys: Capture, monkeypatc
     )
     assert seer("train", *flags) == 0
     said = capsys.readouterr().out
-    for words in ("Rainbow + SEER, freeze at 1,700", "2.1 MB; 7,056 → 2,304 bytes a step", "hours at the speed"):
+    for words in (
+        "Rainbow + SEER, freeze at 1,700",
+        "2.1 MB of memory; 7,056 → 2,304 bytes a step",
+        "hours at the speed",
+    ):
         assert words in said
     assert "--replay-capacity 5" in complaint(capsys, "train", *flags, "--replay-capacity", 5)
     assert "fewer than 29 are always alike" in complaint(

@@ -6,12 +6,13 @@ Axes: B batch, S stack, C channels of one frame, H, W, P bytes of a packed frame
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # environments import this, whose processes do without PyTorch
+    from torch import Tensor
 
 NUMBER = 4
 """Bytes of a vector's number, float32."""
@@ -60,14 +61,16 @@ class Packing:
         vectors = [_numbers(name, observation[name], size) for name, size in self.vectors.items()]
         return np.concatenate([*frames, *vectors]).reshape(self.frame_shape)
 
-    def frames_of(self, packed: Tensor) -> list[Tensor]:
+    def frames_of(self, packed: "Tensor") -> "list[Tensor]":
         """Return the frames [B, S, C, H, W] of each camera, views of packed ones [B, S, 1, 1, P]."""
         sizes = [math.prod(shape) for shape in self.cameras.values()]
         parts = packed.flatten(2)[..., : self.picture_bytes].split(sizes, -1)
         return [part.unflatten(-1, shape) for part, shape in zip(parts, self.cameras.values(), strict=True)]
 
-    def numbers_of(self, packed: Tensor) -> Tensor:
+    def numbers_of(self, packed: "Tensor") -> "Tensor":
         """Return the vectors [B, S, D] float32 of packed frames [B, S, 1, 1, P]."""
+        import torch
+
         # A copy of its own: as a slice it may begin where no number of several bytes can.
         own = packed.flatten(2)[..., self.picture_bytes :].clone(memory_format=torch.contiguous_format)
         return own.flatten().view(torch.float32).view(*packed.shape[:2], self.num_numbers)
@@ -89,20 +92,24 @@ class EachCamera:
             change.at(side) if hasattr(change, "at") else change for side in sides
         ]
 
-    def __call__(self, packed: Tensor) -> Tensor:
+    def __call__(self, packed: "Tensor") -> "Tensor":
         """Return packed frames of the changed ones."""
+        import torch
+
         frames = [each.flatten(2) for each in self._changed(self.packing.frames_of(packed))]
         vectors = packed.flatten(2)[..., self.packing.picture_bytes :]
         return torch.cat([*frames, vectors], -1)[:, :, None, None]
 
     def changed(self) -> Packing:
         """Return the packing of the result, found by a call on black frames."""
+        import torch
+
         cameras = self.packing.cameras
         after = self._changed([torch.zeros(1, 1, *shape, dtype=torch.uint8) for shape in cameras.values()])
         shapes: list[Any] = [tuple(each.shape[2:]) for each in after]
         return Packing(dict(zip(cameras, shapes, strict=True)), self.packing.vectors)
 
-    def _changed(self, frames: list[Tensor]) -> list[Tensor]:
+    def _changed(self, frames: "list[Tensor]") -> "list[Tensor]":
         return [change(each) for change, each in zip(self.changes, frames, strict=True)]
 
 
