@@ -1,4 +1,4 @@
-"""Weights that a loop of one's own changes after the freeze are found out; writes that change nothing pass."""
+"""What a loop of one's own can do wrong to two encoders around the freeze is refused in a line; the rest passes."""
 
 import copy
 
@@ -62,3 +62,12 @@ def test_numbers_that_are_none_are_refused() -> None:
     weight.mul_(float("nan"))
     with pytest.raises(SettingError, match="is nan"):
         guard.check([weight])
+
+
+def test_a_target_that_was_left_out_of_the_freeze_is_named() -> None:
+    encoder, target, observation = frozen_pair()
+    forgotten = seer.FreezableEncoder(copy.deepcopy(list(target.stages)), (2, 1, 8, 8), frozen_stages=1)
+    latents = encoder.row(observation)
+    assert encoder.embed(latents)[0].shape == (1, 5)
+    with pytest.raises(SettingError, match=r"isn't frozen, but is given latents.*target_encoder"):
+        forgotten.embed(latents)

@@ -132,7 +132,14 @@ class FreezableEncoder(nn.Module):
 
     def embed(self, prepared: Inputs) -> Features:
         """Return the features, [B, F] each, of prepared observations."""
-        return self(prepared) if self.phase is Phase.FRAMES else self.finish(prepared)  # type: ignore[arg-type]
+        if self.phase is not Phase.FRAMES:
+            return self.finish(prepared)  # type: ignore[arg-type]
+        if isinstance(prepared, Tensor) and prepared.shape[1:] == self.latent_shape:
+            raise SettingError(
+                "this encoder isn't frozen, but is given latents: freeze it with the other one, "
+                "encoder.freeze_and_transcode(replay, target_encoder)"
+            )
+        return self(prepared)  # type: ignore[no-any-return]
 
     def embed_one(self, prepared: Inputs, number: int) -> Tensor:
         """Return the features [B, F] of one head alone, for less work."""
