@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from drawing import needs_drawing
 from seer.paper import analyses, reproduce
 from seer.paper.exhibits import EXHIBITS, Comparison, Variant
 from seer.paper.results import write_results
@@ -75,6 +76,7 @@ def test_the_page_shows_the_analyses_and_a_failing_one_fails(
 
 
 def test_a_failing_analysis_is_in_the_exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    needs_drawing()  # the figure has tasks of DeepMind Control
     monkeypatch.setattr(reproduce, "run", lambda *_, **__: None)  # the trainings, which take minutes
     for complete, code in ((True, 0), (False, 1)):
         monkeypatch.setattr(reproduce, "write_results", lambda *_, complete=complete, **__: complete)
