@@ -1,4 +1,4 @@
-"""A guard over frozen weights: what changes them makes all stored latents stale, and nothing else would show it."""
+"""Refuse frozen weights that have changed: every stored latent would be stale, and nothing else would show it."""
 
 from collections.abc import Iterable
 
