@@ -18,7 +18,7 @@ os.environ["MPLBACKEND"] = "Agg"  # figures are written to files; no test needs 
 torch.set_num_threads(1)  # small tensors: threads cost more than they give, and sums stay repeatable
 
 # Time limits on single examples fail on a busy machine. In CI every run draws the same examples.
-settings.register_profile("few", deadline=None, derandomize="CI" in os.environ, max_examples=50)
+settings.register_profile("few", deadline=None, derandomize="CI" in os.environ, max_examples=30)
 settings.register_profile("many", settings.get_profile("few"), max_examples=300)
 
 
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short run on Pong, from its first step to its last; tests only read it."""
-    return made_once(tmp_path_factory, "finished", lambda out: seer("train", *FLAGS, "--out", out) == 0)
+    return made_once(tmp_path_factory, "finished", lambda out: seer("train", *FLAGS, "--out", out, draws=True) == 0)
 
 
 @pytest.fixture(scope="session")

@@ -208,6 +208,7 @@ def test_another_package_brings_an_agent_and_environments_to_every_command(
     assert "Share of random actions" in told
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_package")
 def test_an_agent_of_a_file_in_this_folder_trains_in_a_sweep_and_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 import memory
 from played import Step
 
 
+@pytest.mark.slow
 def test_measured_bytes_are_those_of_the_rows(tmp_path: Path) -> None:
     """In a process of its own: in this one a store may lie in what earlier tests gave back."""
     command = [sys.executable, memory.__file__, "--env", "ALE/Pong-v5", "--quick", "--json", tmp_path / "memory.json"]

@@ -149,6 +149,7 @@ def test_a_number_that_the_row_cannot_hold_is_refused() -> None:
         assert encoder.split(encoder.row(far))["joints"][0, 2] == 1e5
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs() -> None:
     flags = ["--updates", "1", "--stored", "4", "--batch", "2", "--size", "32"]
     command = [sys.executable, "-W", "error", ROOT / "benchmarks/frozen_encoder.py", *flags]

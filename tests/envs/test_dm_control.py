@@ -49,7 +49,9 @@ def play(environment: DMControlEnvironment, *, seed: int, steps: int) -> list[tu
 # The protocol
 
 
-@pytest.mark.parametrize("name", ["cartpole-swingup", "reacher-easy", "quadruped-escape", "dog-run"])
+@pytest.mark.parametrize(
+    "name", ["cartpole-swingup", "reacher-easy", "quadruped-escape", pytest.param("dog-run", marks=pytest.mark.slow)]
+)
 def test_pictures_and_rewards_are_those_of_dm_control(name: str) -> None:
     from dm_control import suite
 
@@ -222,7 +224,9 @@ def test_a_restored_environment_goes_on_bit_for_bit_across_an_episode_end(name: 
     assert_same(left, right)
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "dog-stand" else ()) for name in OTHERS]
+)
 def test_other_tasks_with_states_of_their_own_go_on_bit_for_bit(name: str) -> None:
     original, restored = make(name, action_repeat=5), make(name, action_repeat=5)
     save_and_restore(original, restored)

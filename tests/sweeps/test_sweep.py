@@ -185,6 +185,7 @@ def test_trials_that_die_or_fail(tmp_path: Path, capsys: Capture) -> None:
     assert Manifest.read(out / "sweep.json").failures.keys() == {"Alien-seer-0"}
 
 
+@pytest.mark.slow
 def test_more_seeds_extend_a_sweep_and_train_nothing_again(tmp_path: Path, capsys: Capture) -> None:
     grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
     flags = ("--freeze-at", "never", "--no-measure", "--out", out)
