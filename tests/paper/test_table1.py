@@ -44,7 +44,8 @@ def test_under_equal_compute_a_run_ends_with_the_first_step_that_spends_it(scale
         trials = [Trial("a", config.env, "x", 0, each) for each in (longer, shorter)]
         reached, missed = (each.flops for each in cost_trials(trials, SweepOptions()))
         assert missed < flops <= reached
-        assert len(re.findall(rf"^seer train .*--steps {steps[variant]}\b", said, re.M)) == 1  # of both seeds
+        command = rf"^seer train .*--steps {steps[variant]} --planned-steps {config.steps}\b"  # pairs share schedules
+        assert len(re.findall(command, said, re.M)) == 1  # of both seeds
     if scale == "paper":
         assert steps["rainbow"] == pytest.approx(155_000, rel=0.01)
         assert steps["rainbow-seer"] == pytest.approx(390_000, rel=0.05)

@@ -58,8 +58,9 @@ class Scale:
     def scaled(self, config: Config, *, is_pretraining: bool = False, flops: float | None = None) -> Config:
         """Return a run's config at this scale; a pretraining has its steps already.
 
-        A run that ends at so many FLOPs of the paper's has the steps that spend the scale's share of them; the 300
-        steps of a toy run stay. SettingError where the run can't be trained at this scale.
+        A run that ends at so many FLOPs of the paper's has the steps that spend the scale's share of them, and the
+        schedules of one that goes on to its full length: pairs are the same run until the freeze. The 300 steps of a
+        toy run stay. SettingError where the run can't be trained at this scale.
         """
         steps = config.steps if is_pretraining else round(config.steps * self.fraction)
         own = {} if self.name == "paper" else self._changes(config, steps)
@@ -68,6 +69,7 @@ class Scale:
         config = validate(change(config, own))
         if flops is None or self.name == "toy":
             return config
+        config = dataclasses.replace(config, planned_steps=config.steps)
         alike = dataclasses.replace(config, seed=0)  # calculated once for all seeds
         return validate(change(config, {"steps": steps_within(alike, flops * self.fraction)}))
 
