@@ -17,6 +17,7 @@ from drawing import needs_drawing
 from seer import cli
 from seer.agents.registry import AGENTS
 from seer.config import Config, fields_with
+from tables import NAME, PAGES_WITH_TABLES, expanded, renewed
 from test_import_floors import FLOORS
 from tiny_run import config_of
 
@@ -24,10 +25,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/**/*.md")])
 OF_THE_COMMAND = {"--dry-run"}  # of train, not of the run
 SHORTER = {  # numbers of a page's code, for a test
-    "README.md": {"1_000_000": "150", "100_000": "400", "50_000": "120"},
     "docs/quick_start/own_loop.md": {"10_000": "90", "5_000": "60", "1_000": "40", "range(1000)": "range(10)"},
 }
 ELSEWHERE = {  # pages whose code runs in another test
+    "README.md": "tests/test_readme.py",
     "docs/quick_start/stable_baselines3.md": "tests/sb3/test_use.py",
     "docs/trained_agents.md": "tests/trained/test_page.py",
 }
@@ -93,7 +94,6 @@ def test_a_command_that_a_page_shows_is_read(page: str, command: str) -> None:
         read(command)
 
 
-@pytest.mark.filterwarnings("ignore:.*PongNoFrameskip-v4 is out of date")
 @pytest.mark.parametrize(("page", "source", "is_fragment"), list(code()))
 def test_code_of_a_page_runs(
     page: str, source: str, is_fragment: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -138,8 +138,23 @@ def test_the_reference_of_commands_has_every_flag() -> None:
 
 
 def test_the_page_of_the_api_has_every_name() -> None:
-    listed = re.findall(r"^::: seer\.(\w+)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
-    assert sorted(listed) == sorted(set(seer.__all__) - {"__version__"})
+    listed = NAME.findall((ROOT / "docs/api.md").read_text())
+    inside = {name for name in listed if name.count(".") == 1}
+    assert inside == {f"seer.{name}" for name in seer.__all__} - {"seer.__version__"}
+    assert len(set(listed)) == len(listed)
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_TABLES, ids=name_of)
+def test_tables_of_names_and_commands_say_what_the_code_says_and_give_way_on_the_site(page: Path) -> None:
+    text = page.read_text()
+    assert text == renewed(text), "bring it up to date: python docs/tools/tables.py"
+    assert renewed(text.replace(" | Return ", " | Give ").replace("Train an agent", "Learn")) == text
+    on_site = expanded(text)
+    assert "in one sentence" not in on_site
+    if page.name == "commands.md":
+        assert on_site.endswith(reference())
+    else:
+        assert re.findall(r"^::: (\S+)$", on_site, re.MULTILINE) == NAME.findall(text)
 
 
 def messages() -> Iterator[str]:

@@ -12,11 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from commands import reference
+from tables import expanded
 
 ROOT = Path(__file__).parents[2]
 DOCS, README = ROOT / "docs", ROOT / "README.md"
-COMMANDS = "<!-- commands -->"
 PAGES = (".css", ".md", ".png", ".svg")
 CODE = {".csv": "text", ".json": "json", ".jsonl": "json", ".py": "python", ".toml": "toml"}
 FENCED = re.compile(r"(^ *```.*?^ *```$)", re.S | re.M)
@@ -34,9 +33,7 @@ def copy_pages(folder: Path) -> None:
         target = folder / place(file)
         target.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".md":
-            text, linked = with_links(file.read_text(), file)
-            if COMMANDS in text:
-                text = text.replace(COMMANDS, reference())
+            text, linked = with_links(expanded(file.read_text()), file)
             target.write_text(text)
             left += linked
         elif file.suffix in CODE:
