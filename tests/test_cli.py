@@ -191,6 +191,7 @@ def test_a_command_that_is_nearly_one(capsys: Capture) -> None:
     ("flags", "said"),
     [
         (("--freeze-at", "1900", "--replay-memory", "70"), "holds 0 frames"),
+        (("--freeze-at", "never", "--planned-steps", "30"), "--planned-steps 30 holds 30 frames, less than batch"),
         (("--freeze-at", "1900", "--replay-memory", "10TB"), "more than the"),
         (("--freeze-at", "1900", "--replay-memory", "10TB", "--replay-on", "."), "GB of memory, more than the"),
         (("--freeze-at", "1900", "--replay-on", "missing"), "--replay-on missing is no folder: make it first"),

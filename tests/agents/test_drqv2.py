@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seer.agents.drqv2 import DrqV2, DrqV2Settings
 from seer.agents.sac import ACTOR, CRITIC
-from seer.core.encoder import unchanged
 from seer.core.phase import Phase
+from seer.core.stages import unchanged
 from seer.errors import SettingError
 from seer.export.graphs import policy_of
 from seer.networks.drqv2 import random_shift

@@ -318,3 +318,13 @@ def test_modules_that_can_be_used_are_not_changed_by_the_check(factory: str, at:
     assert not changed(before, agent.online)
     assert torch.equal(torch.get_rng_state(), randomness)
     assert all(weight.grad is None for weight in agent.online.parameters())
+
+
+def test_projections_that_another_run_has_trained_are_frozen_with_the_module() -> None:
+    """With --from; those that are new go on learning above a module that is frozen from the start."""
+    config = small_sac.make_config("sac", crops=2)
+    own = {"encoder_factory": "test_own_encoder:make_module", "at": "0"}
+    config = dataclasses.replace(config, freeze=dataclasses.replace(config.freeze, **own))
+    taken_over = dataclasses.replace(config, freeze=dataclasses.replace(config.freeze, agent_from="runs/another"))
+    shapes = [small_sac.make(each)[0].latent.shape[1:] for each in (config, taken_over)]
+    assert shapes == [(1, 3 * 2 * 2), (2, 50)]

@@ -1,6 +1,7 @@
 """Every agent on two cameras and two vectors: the seam, rows, targets, what vectors reach, cost."""
 
 import copy
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,24 @@ from seer.core.packing import Packing
 from seer.core.phase import Phase
 from seer.core.sensors import RunningNormalization
 from seer.errors import SettingError
+from seer.presets import change
+from seer.training.build_agent import build_agent
 from seer.training.feature_stability import FeatureStability
-from small_sensors import AGENTS, PACKING, STACK, batch_of, experience, is_discrete, make, observations, seed_views
+from small_sensors import (
+    AGENTS,
+    CPU,
+    DISCRETE,
+    FLAGS,
+    PACKING,
+    STACK,
+    batch_of,
+    experience,
+    is_discrete,
+    make,
+    observations,
+    seed_views,
+)
+from tiny_run import config_of
 
 NUMBERS = STACK * 4
 LAYERS = [(agent, "all") for agent in AGENTS] + [("rainbow", "1"), ("curl", "2"), ("drqv2", "4")]
@@ -192,6 +209,10 @@ def test_float16_is_refused_for_vectors_that_nothing_has_normalised() -> None:
     packing = Packing({"front": (1, 30, 30)}, {"joints": 3})
     with pytest.raises(SettingError, match="--latent-dtype float16 ends at 65,504, and vectors are stored as they are"):
         make("dqn", *flags, packing=packing)
+    begun_raw = config_of(["--env", "reaching:ReachingDiscrete-v0", "--agent", "dqn", *FLAGS, *flags])
+    taken_over = change(begun_raw, {"freeze.agent_from": "runs/of-an-agent-that-has-seen-some"})
+    environment: Any = SimpleNamespace(packing=packing, frame_shape=packing.frame_shape, stack=2, action_space=DISCRETE)
+    assert build_agent(taken_over, environment, CPU).latent.dtype == torch.float16
     agent, replay = make("dqn", *flags[:2], *flags[4:], packing=packing)
     agent.freeze_and_transcode(replay)
     observation = observations(1, 0, packing)[0]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import seer
-from seer.core.encoder import scaled
+from seer.core.stages import scaled
 
 FRAME, STACK, LATENT = (1, 12, 12), 2, 18  # two channels of 3 x 3
 Encoder = seer.FreezableEncoder
@@ -147,7 +147,8 @@ def test_running_statistics_are_frozen_too() -> None:
 def test_features_larger_than_a_frame_keep_frames() -> None:
     encoder, replay = make(channels=5)  # 45 float32, 180 bytes; a frame has 144
     play(replay, encoder, 30)
-    assert not encoder.freeze_and_transcode(replay).converted
+    with pytest.warns(UserWarning, match="latents of 180 bytes would be larger than a frame of 144"):
+        assert not encoder.freeze_and_transcode(replay).converted
     assert encoder.phase is seer.Phase.FROZEN_FRAMES
     batch = replay.sample(4)
     assert batch.now.dtype == torch.uint8
@@ -266,3 +267,19 @@ def test_environments_side_by_side_have_a_replay_each() -> None:
     assert encoder.freeze_and_transcode(replay).converted
     batch = replay.sample(64)
     assert set(batch.reward.tolist()) == {0.0, 1.0, 2.0}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.zeros((12, 12, 3), np.uint8),
+        np.zeros((STACK, 12, 12, 1), np.uint8),
+        np.zeros((STACK, *FRAME), np.float32),
+        np.zeros((1, STACK, *FRAME), np.uint8),
+    ],
+)
+def test_an_observation_of_another_layout_is_one_line(given: np.ndarray) -> None:
+    encoder = make_encoder()
+    for see in (encoder.observe, encoder.row):
+        with pytest.raises(seer.SettingError, match=r"not uint8 \[2, 1, 12, 12\]: .* channels first"):
+            see(given)

@@ -158,3 +158,10 @@ def test_the_benchmark_runs() -> None:
     images, whole, half = json.loads(done.stdout)["rows"].values()
     assert images["bytes_per_observation"] == 2 * 3 * 32 * 32 * 4 + 28
     assert whole["bytes_per_observation"] == (2 * 512 + 7) * 4 == 2 * half["bytes_per_observation"]
+
+
+def test_a_part_that_is_missing_is_named_with_what_to_do() -> None:
+    encoder = seer.FrozenEncoder({"front": make_module(), "wrist": make_module()}, observation(0))
+    seen = {name: part for name, part in observation(0).items() if name != "joints"}
+    with pytest.raises(ValueError, match="the observation has no 'joints', as the example had: give it too"):
+        encoder.row(seen)

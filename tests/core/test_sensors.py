@@ -1,5 +1,7 @@
 """Normalisation of vectors, and the way of latents through stages of several cameras."""
 
+import copy
+
 import gymnasium
 import numpy as np
 import pytest
@@ -97,6 +99,21 @@ def test_a_loop_of_one_s_own_freezes_modules_of_its_own_for_each_camera() -> Non
         np.testing.assert_allclose(row[-4:].numpy(), normal.ravel(), rtol=1e-4, atol=1e-4)
     with pytest.raises(seer.SettingError, match="cameras has no module for b"):
         seer.sensor_encoder({"a": modules["a"]}, packing)
+
+
+def test_a_target_that_shares_the_ranges_normalises_as_the_online_encoder_does() -> None:
+    """Averages of parameters alone would leave it with vectors as they are."""
+    packing, rng = seer.Packing({"a": (1, 5, 5)}, {"x": 2}), np.random.default_rng(0)
+    encoder = seer.sensor_encoder({"a": nn.Sequential(nn.Flatten(), nn.Linear(25, 3))}, packing)
+    alone, target = copy.deepcopy(encoder), copy.deepcopy(encoder)
+    encoder.share_ranges(target)
+    frames = [packing.pack({"a": np.zeros((1, 5, 5), np.uint8), "x": rng.normal(300, 2, 2)}) for _ in range(20)]
+    for frame in frames:
+        encoder.observe(frame[None])
+    shown = torch.from_numpy(np.stack(frames))[:, None]
+    ours, shared, own = (each.embed(each.prepare(shown))[0][:, -2:].detach() for each in (encoder, target, alone))
+    assert torch.equal(ours, shared)
+    assert (float(ours.abs().max()) < 5, float(own.abs().min()) > 200) == (True, True)
 
 
 def _by_hand(packing: seer.Packing, frame: np.ndarray) -> tuple[dict[str, torch.Tensor], np.ndarray]:

@@ -97,6 +97,7 @@ def test_what_is_named_is_seen_alone_and_one_picture_is_a_plain_frame() -> None:
         ({"vectors": ["depth"]}, r"--vectors depth: .*'depth' \(Box \[64, 64\]\) is none"),
         ({"vectors": ["joints", "all"]}, "--vectors all: .*all and none go alone"),
         ({"cameras": ["front"]}, "--cameras front: the pictures of Robot-v0 are named pixels/front, pixels/wrist"),
+        ({"cameras": ["pixels/front=20", "pixels/front"]}, "--cameras pixels/front=20 pixels/front names .* twice"),
         ({"cameras": ["pixels/front=2000"]}, "frames have 1 to 1,024 pixels a side"),
         ({"channels": "rgb"}, "--image-channels rgb: the pictures of Robot-v0 are grey"),
     ],
@@ -222,3 +223,10 @@ def test_an_older_run_saw_one_picture_and_still_does(env: str, key: Any, cameras
     assert (old.image.cameras, old.image.vectors) == (cameras, vectors)
     if cameras:
         assert environment_maker(old, training=True)().packing is None
+
+
+def test_numbers_beside_a_rendered_picture_are_seen_or_said() -> None:
+    options: dict[str, Any] = {"image_size": 30, "stack": 2, "render_pixels": True}
+    alone, both = (GymnasiumEnvironment("CartPole-v1", vectors=vectors, **options) for vectors in ((), ("all",)))
+    assert "its rendered picture, 600x400, as 30x30 RGB; doesn't see 'observation' (Box [4]);" in alone.account
+    assert "with 'observation' (4) beside the latents; acts" in both.account

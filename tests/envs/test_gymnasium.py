@@ -27,6 +27,8 @@ from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.errors import RunError, SettingError
 from seer.replay.transitions import End
 from seer.runs.folder import read_metrics
+from seer.training.loop import collect
+from seer.training.return_support import ReturnSupport
 from tiny_run import config_of, machine_free_records, seer, stop_in_step
 
 Capture = pytest.CaptureFixture[str]
@@ -208,27 +210,26 @@ def test_the_state_of_other_settings_is_refused() -> None:
 def test_a_lost_episode_is_closed_in_the_replay() -> None:
     """What comes after a resume must not look like what came before it."""
     run = make_training(FreezeAt(None))
-    from seer.training.loop import collect
-
+    run.return_support, support = (ReturnSupport(-1, 1, discount=1.0) for _ in range(2))
     for _ in range(3):
         collect(run)
     state = through_json(run.environment.state_dict())
     shown, size = run.environment.observe()[-1], run.replay.size
     resumed = make_training(FreezeAt(None))
-    saved = run.state_dict() | {"environment": state}
+    resumed.return_support = support
 
     def lose(_state: Any) -> None:
         resumed.environment.is_lost = True
 
     resumed.environment._load_simulator_state = lose  # type: ignore[method-assign]
-    resumed.load_state_dict(saved)
+    resumed.load_state_dict(run.state_dict() | {"environment": state})
     assert resumed.lost_episode
     assert not resumed.environment.is_lost, "a new episode is under way"
+    assert [rewards.size for rewards in support.state_dict()["rewards"]] == [0], "whose returns are its own"
     ends = resumed.replay._ring.steps.end[: size + 1].tolist()
     assert ends == [End.GOING_ON, End.GOING_ON, End.TRUNCATED, End.CLOSING]
     assert np.array_equal(resumed.replay._ring.memory.rows(resumed.replay.row)[size].numpy(), shown)
-    assert not resumed.replay.is_open
-    assert resumed.replay.num_sampleable == 3
+    assert (resumed.replay.is_open, resumed.replay.num_sampleable) == (False, 3)
 
 
 # Refusals

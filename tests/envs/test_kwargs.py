@@ -28,6 +28,7 @@ LAKE = ("--env", "FrozenLake-v1", "--render-pixels", "--image-size", "32")
         (('version="1"', "desc=[[1,2],[3,4]]", "text=a=b"), {"version": "1", "desc": [[1, 2], [3, 4]], "text": "a=b"}),
         (('{"continuous": false, "n": 2}', "m=1"), {"continuous": False, "n": 2, "m": 1}),
         (("text=", "other=NaN"), {"text": "", "other": "NaN"}),
+        (("a=1e999", "b=1e9"), {"a": "1e999", "b": 1e9}),  # no number that JSON can write
     ],
 )
 def test_arguments_are_json_or_texts(words: tuple[str, ...], kwargs: dict[str, object]) -> None:
@@ -43,6 +44,7 @@ def test_arguments_are_json_or_texts(words: tuple[str, ...], kwargs: dict[str, o
         (("continuous",), "'continuous' has no value; write KEY=VALUE"),
         (("{broken",), "is no JSON object"),
         (('{"a": NaN}',), "NaN is no JSON"),
+        (('{"a": -1e999}',), "-1e999 is no JSON"),
         (("a=1", '{"a": 2}'), "gives a twice"),
         (("two words=1",), "'two words' is no argument"),
         (("=1",), "'' is no argument"),

@@ -205,3 +205,9 @@ def test_make_replay_takes_a_folder(disk: Path) -> None:
     assert_same_batch(one.sample(64), other.sample(64))
     with pytest.raises(SettingError, match=r"path .*is no folder"):
         make_replay(**options, path=disk / "missing")
+
+
+def test_a_replay_in_a_file_is_not_copied_to_write_over_the_first(disk: Path) -> None:
+    replay = make_replay(num_bytes=400, frame_shape=(4,), action_space=gymnasium.spaces.Discrete(2), path=disk)
+    with pytest.raises(SettingError, match="can't be copied or pickled: load its state_dict instead"):
+        copy.deepcopy(replay)

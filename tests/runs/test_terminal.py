@@ -32,6 +32,8 @@ def test_a_run_that_was_never_frozen_shows_no_saving() -> None:
     unasked = closing_table(summary | {"freeze": {"mode": "never", "reason": "not asked for"}})
     assert unasked["encoder frozen"] == "never"
     frozen = closing_table(summary | {"frozen_at": 5, "flops": summary["flops"] | {"total": 1e9}})  # type: ignore[operator]
+    dearer = closing_table(summary | {"frozen_at": 5, "flops": summary["flops"] | {"total": 2.2e9}})  # type: ignore[operator]
+    assert dearer["FLOPs"] == "2.2e+09, 10% more than without a freeze"
     assert "normalised" not in table
     known = closing_table(summary | {"env": "ALE/Pong-v5", "normalized_score": 0.61234})
     assert known["normalised"] == "0.612 (0 a random agent's, 1 a human's)"

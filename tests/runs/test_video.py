@@ -20,3 +20,14 @@ def test_a_gif_holds_every_picture(tmp_path: Path) -> None:
         for number, picture in enumerate(pictures):
             film.seek(number)
             np.testing.assert_allclose(np.asarray(film.convert("RGB")), picture, atol=2)
+
+
+def test_a_fast_gif_is_shown_as_fast_as_browsers_do(tmp_path: Path) -> None:
+    """Pictures of less than 20 ms they show for 100."""
+    path = tmp_path / "film.gif"
+    with filming(path, frames_per_second=125) as append:
+        assert append is not None
+        for shade in (0, 250):
+            append(np.full((8, 6, 3), shade, np.uint8))
+    with Image.open(path) as film:
+        assert film.info["duration"] == 20

@@ -10,7 +10,9 @@ import pytest
 
 import seer
 from kept_run import PONG, keep_run
-from seer.trained.preparation import Preparation
+from seer.core.packing import Packing
+from seer.errors import SettingError
+from seer.trained.preparation import Preparation, SensorPreparation
 
 GREY, RGB = Preparation((1, 8, 8), (0, 255), ""), Preparation((3, 8, 8), (0, 255), "")
 
@@ -81,3 +83,10 @@ def test_what_is_no_picture_is_one_line(prepare: Preparation, given: list[Any], 
         prepare(*given)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [(), ({"joints": [1.0]}, {"joints": [1.0]}), (np.zeros((8, 8, 3), np.uint8),)])
+def test_several_cameras_and_vectors_come_as_one_dict(given: tuple[Any, ...]) -> None:
+    prepare = SensorPreparation(Packing({"front": (3, 8, 8)}, {"joints": 1}), {}, "")
+    with pytest.raises(SettingError, match="give one dict, as this agent sees 'front', 'joints'"):
+        prepare(*given)

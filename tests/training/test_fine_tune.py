@@ -15,13 +15,14 @@ import torch
 from refusing import Capture, refused
 from seer.agents.agent import Agent
 from seer.config import Config, config_to_json
+from seer.errors import SettingError
 from seer.presets import change, preset
 from seer.replay import Batch
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from seer.runs.folder import RunFolder, read_metrics
 from seer.settings import flags_of
 from seer.training.build_agent import build_agent
-from seer.training.transfer import adopt_agent
+from seer.training.transfer import adopt_agent, adopt_encoder
 from tiny_run import SHORT_STEPS, config_of, seer
 
 
@@ -214,3 +215,15 @@ def test_a_dry_run_says_what_a_run_starts_with(short_run: Path, capsys: Capture,
     assert f"starting with the agent of {short_run}" in said
     assert "Rainbow + SEER, from another run" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("adopt", [adopt_agent, adopt_encoder])
+def test_cameras_and_vectors_in_another_order_are_refused(adopt: Any, tmp_path: Path) -> None:
+    """Weights know them by their places: of the same sizes, one would silently be taken for the other."""
+    config = small("dm_control/walker-walk-v0", "sac", **{"image.vectors": ("height", "velocity")})
+    agent = make(config, seed=1)
+    setting = "freeze.agent_from" if adopt is adopt_agent else "freeze.encoder_from"
+    source = str(save(config, agent, tmp_path / "run"))
+    turned = change(config, {setting: source, "image.vectors": ("velocity", "height")})
+    with pytest.raises(SettingError, match="--vectors: height velocity there, velocity height here"):
+        adopt(agent, turned)

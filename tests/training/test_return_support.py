@@ -12,6 +12,7 @@ from seer.core.freeze_rules import FreezeAt
 from seer.presets import preset
 from seer.runs.folder import read_metrics
 from seer.training.build import build_return_support
+from seer.training.prolong import prolong
 from seer.training.return_support import LONGEST, NEWEST, ReturnSupport
 from seer.training.state import TrainingState
 
@@ -110,3 +111,13 @@ def test_a_run_says_it_once_and_records_it(tmp_path: Path) -> None:
     assert shares == sorted(shares)
     assert shares[-1] > 0.3
     assert logged[-1]["discounted_return_max"] > 6
+
+
+def test_an_episode_that_is_given_up_has_no_returns() -> None:
+    """As where a finished run is prolonged without its replay: the next episode's rewards are none of its own."""
+    run = make_training(FreezeAt(None))
+    run.return_support = ReturnSupport(-10, 10, discount=1.0)
+    run.return_support.add(0, 1000.0, over=False)
+    assert prolong(run, steps_before=0).replay == "empty"
+    run.return_support.add(0, 2.0, over=True)
+    assert run.return_support.metrics()["discounted_return_max"] == 2

@@ -162,9 +162,9 @@ class Agent(ABC, Generic[Head]):
 
     def freeze_and_transcode(self, replay: FrameReplay[Outcome_co], *, progress: Progress | None = None) -> Outcome_co:
         """Freeze the encoder's base and turn the replay's frames into latents: see `FreezableEncoder`."""
-        transcoding = self.online.encoder.freeze_and_transcode(replay, self.target.encoder, progress=progress)
-        self._drop_optimizers()
-        return transcoding
+        encoder = self.online.encoder
+        self.freeze(encoder.phase_after_freeze(replay))
+        return replay.transcode(encoder.encode_rows, encoder.row_format, progress=progress)
 
     def freeze(self, phase: Phase) -> None:
         """Stop the learning of the encoder's base for good: one base for both networks, no gradient, no optimiser.

@@ -6,7 +6,8 @@ Axes: B batch, S stack, C channels of one frame, H, W, K crops, N latents per ob
 F feature size.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,24 +20,21 @@ from seer.core.module_stage import ModuleStage, device_of
 from seer.core.phase import Phase
 from seer.core.rows import LATENT_DTYPES, FrameReplay, Outcome_co, Progress, RowFormat, refuse_unfitted
 from seer.core.sensors import SensorStage
-from seer.core.stages import Features, Inputs, as_vectors, flat_shape, num_outputs, run, shape_of
+from seer.core.stages import (
+    Features,
+    Frames,
+    Inputs,
+    Reading,
+    as_frames,
+    as_vectors,
+    flat_shape,
+    num_outputs,
+    run,
+    scaled,
+    shape_of,
+    unchanged,
+)  # fmt: skip
 from seer.errors import SettingError
-
-Frames = Callable[[Tensor], Tensor]
-"""From frames [B, S, C, H, W] uint8."""
-
-Reading = Callable[[Tensor], Any]
-"""From frames to what a stage reads, `Inputs`."""
-
-
-def scaled(frames: Tensor) -> Tensor:
-    """Return what most encoders read: frames [B, S, C, H, W] uint8 as [B, S*C, H, W] float32 in [0, 1]."""
-    return frames.flatten(1, 2).float() / 255
-
-
-def unchanged(frames: Tensor) -> Tensor:
-    """Return the frames."""
-    return frames
 
 
 class FreezableEncoder(nn.Module):
@@ -89,11 +87,12 @@ class FreezableEncoder(nn.Module):
             raise SettingError(f"latent_dtype {latent_dtype!r} is unknown: use one of {', '.join(LATENT_DTYPES)}")
         if num_crops < 1 or (num_crops > 1 and augment is None):
             raise SettingError(f"num_crops is {num_crops}: it must be 1 or, with augment, more")
+        self._observation_shape = None if observation_shape is None else tuple(observation_shape)
         self.pixels, self.inputs = pixels, pixels if inputs is None else inputs
         self.view, self.augment = view, augment
+        self._learning_view = view if augment is None else augment
         self.precision = precision
-        given = [stages] if isinstance(stages, nn.Module) else stages
-        self.stages = nn.ModuleList(self._complete(given, observation_shape))
+        self.stages = nn.ModuleList(self._complete([stages] if isinstance(stages, nn.Module) else stages))
         self.frozen_stages = len(self.stages) if frozen_stages is None else frozen_stages
         if not 1 <= self.frozen_stages <= len(self.stages):
             raise SettingError(f"frozen_stages is {frozen_stages}: the encoder has {len(self.stages)}, give 1 or more")
@@ -124,7 +123,7 @@ class FreezableEncoder(nn.Module):
         """
         if self.phase is Phase.LATENTS:
             return stored
-        inputs = self.inputs(self._augmented(stored))
+        inputs = self.inputs(self._learning_view(stored))
         if self.phase is Phase.FRAMES:
             return inputs  # type: ignore[no-any-return]
         with torch.no_grad():
@@ -189,24 +188,25 @@ class FreezableEncoder(nn.Module):
     def observe(self, observation: NDArray[np.uint8]) -> tuple[Features, Tensor]:
         """Return the features [1, F] to act on, and the `row` to store, of one observation [S, C, H, W] uint8.
 
-        Both come from one pass.
+        Both come from one pass. Raises SettingError for another layout, where it can be told.
         """
-        frames = _as_tensor(observation)[None].to(self.device)
-        views, stores_latents = self.view(frames), self.phase is Phase.LATENTS
+        frames, stores_latents = as_frames(observation, self._observation_shape), self.phase is Phase.LATENTS
+        batch = frames[None].to(self.device)
+        views = self.view(batch)
         if stores_latents:
             self._frozen_weights.check(self.base_parameters())
-        if stores_latents and self.augment is not None:
-            views = torch.cat([views, self._crops(frames)])
+            if self.augment is not None:
+                views = torch.cat([views, self._crops(batch)])
         inputs = self.inputs(views)
         self._learn_range(inputs)
         latents = self.encode(inputs)
-        row = latents[len(latents) - self.row_format.shape[0] :] if stores_latents else _as_tensor(observation)
+        row = latents[len(latents) - self.row_format.shape[0] :] if stores_latents else frames
         return self.finish(latents[:1]), row
 
     @torch.no_grad()
     def row(self, observation: NDArray[np.uint8]) -> Tensor:
         """Return what `Replay.append` takes for an observation [S, C, H, W] uint8: its frames, or latents [K, N, L]."""
-        frames = _as_tensor(observation)
+        frames = as_frames(observation, self._observation_shape)
         if self.phase is Phase.LATENTS:
             self._frozen_weights.check(self.base_parameters())
             return self.encode_rows(frames[None].to(self.device))[0]
@@ -251,12 +251,22 @@ class FreezableEncoder(nn.Module):
             ValueError: the encoder is frozen already.
             SettingError: nothing is stored yet that the range of int8 could be fitted to.
         """
+        phase = self.phase_after_freeze(replay)
+        if phase is Phase.FROZEN_FRAMES:
+            warnings.warn(
+                f"latents of {self.row_format.num_bytes:,} bytes would be larger than a frame of "
+                f"{replay.row.num_bytes:,}, so the replay keeps frames and only compute is saved: give fewer features",
+                stacklevel=2,
+            )
+        self.freeze(phase, *targets)
+        return replay.transcode(self.encode_rows, self.row_format, progress=progress)
+
+    def phase_after_freeze(self, replay: FrameReplay[Any]) -> Phase:
+        """Return the phase that the freeze leads to; raises what `freeze_and_transcode` does."""
         if self.phase is not Phase.FRAMES:
             raise ValueError("the encoder is frozen already")
         refuse_unfitted(self.row_format.dtype, [part.size for part in replay.replays])  # before anything has changed
-        phase = Phase.after_freeze(frame_bytes=replay.row.num_bytes, latent_bytes=self.row_format.num_bytes)
-        self.freeze(phase, *targets)
-        return replay.transcode(self.encode_rows, self.row_format, progress=progress)
+        return Phase.after_freeze(frame_bytes=replay.row.num_bytes, latent_bytes=self.row_format.num_bytes)
 
     def freeze(self, phase: Phase, *targets: "FreezableEncoder") -> None:
         """Stop the base's learning for good, and give every target the same base.
@@ -318,32 +328,22 @@ class FreezableEncoder(nn.Module):
         """Where the weights are."""
         return device_of(self)
 
-    def _complete(self, stages: Iterable[nn.Module], observation_shape: tuple[int, ...] | None) -> Iterable[nn.Module]:
+    def _complete(self, stages: Iterable[nn.Module]) -> Iterable[nn.Module]:
         """Wrap each module that doesn't say its shape."""
         shape: tuple[int, ...] | None = None
         for stage in stages:
-            made = stage
-            if not hasattr(stage, "output_shape"):
-                if shape is None:
-                    shape = self._input_shape(observation_shape)
-                made = ModuleStage(stage, shape)
+            has_shape = hasattr(stage, "output_shape")
+            made = stage if has_shape else ModuleStage(stage, shape or self._input_shape())
             shape = shape_of(made)
             yield made
 
-    def _input_shape(self, observation_shape: tuple[int, ...] | None) -> tuple[int, ...]:
-        if observation_shape is None:
+    def _input_shape(self) -> tuple[int, ...]:
+        if self._observation_shape is None:
             raise SettingError("observation_shape is missing: give (S, C, H, W), such as (4, 1, 84, 84)")
-        black = torch.zeros(1, *observation_shape, dtype=torch.uint8)
+        black = torch.zeros(1, *self._observation_shape, dtype=torch.uint8)
         return tuple(self.pixels(self.view(black)).shape[1:])
-
-    def _augmented(self, frames: Tensor) -> Tensor:
-        return (self.view if self.augment is None else self.augment)(frames)
 
     def _crops(self, frames: Tensor) -> Tensor:
         """Return K augmented views of each observation, [B * K, S, C, h, w]."""
         crops = self.row_format.shape[0]
-        return self._augmented(frames if self.augment is None else frames.repeat_interleave(crops, 0))
-
-
-def _as_tensor(observation: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(observation))
+        return self._learning_view(frames if self.augment is None else frames.repeat_interleave(crops, 0))

@@ -153,9 +153,11 @@ class FrozenEncoder(FreezableEncoder):
             ValueError: a part is missing, has another shape than in the example or, an image, another dtype, or holds
                 what the row's dtype can't.
         """
+        if missing := [name for name in self._kinds if name not in observation]:
+            raise ValueError(f"the observation has no {', '.join(map(repr, missing))}, as the example had: give it too")
         for name, (shape, dtype) in self._kinds.items():
-            if name not in observation or np.shape(observation[name]) != shape:
-                raise ValueError(f"{name!r} is {np.shape(observation.get(name, ()))}, in the example it was {shape}")
+            if np.shape(observation[name]) != shape:
+                raise ValueError(f"{name!r} is {np.shape(observation[name])}, in the example it was {shape}")
             if dtype == np.uint8 and np.asarray(observation[name]).dtype != dtype:
                 raise ValueError(f"{name!r} is {np.asarray(observation[name]).dtype}, in the example it was {dtype}")
         row = self.encode(observation)  # type: ignore[arg-type]

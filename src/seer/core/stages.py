@@ -1,16 +1,19 @@
-"""What an encoder knows of its stages: how they follow each other, what they give, of what shape.
+"""What an encoder knows of its stages: what they read, how they follow each other, what they give, of what shape.
 
-Axes: B batch, C channels, H, W, F feature size.
+Axes: B batch, S stack, C channels, H, W, F feature size.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seer.core.sensors import Sensed
+from seer.errors import SettingError
 
 Features = tuple[Tensor, ...]
 """Features of observations, [B, F] float32 for each head that reads its own: one, or with SAC the critic's and the
@@ -18,6 +21,39 @@ actor's. A tuple, so that a loss on one leaves the others' gradients None, not z
 
 Inputs = Tensor | Sensed
 """What a stage reads: pixels or maps [B, C, H, W], of several cameras with vectors `Sensed`."""
+
+
+Frames = Callable[[Tensor], Tensor]
+"""From frames [B, S, C, H, W] uint8."""
+
+Reading = Callable[[Tensor], Any]
+"""From frames to what a stage reads, `Inputs`."""
+
+
+def scaled(frames: Tensor) -> Tensor:
+    """Return what most encoders read: frames [B, S, C, H, W] uint8 as [B, S*C, H, W] float32 in [0, 1]."""
+    return frames.flatten(1, 2).float() / 255
+
+
+def unchanged(frames: Tensor) -> Tensor:
+    """Return the frames."""
+    return frames
+
+
+def as_frames(observation: NDArray[np.uint8], shape: tuple[int, ...] | None) -> Tensor:
+    """Return one observation [S, C, H, W] uint8 as a tensor; `shape` is what it must have, where that is known.
+
+    Raises:
+        SettingError: it is something else, which would be misread.
+    """
+    array = np.ascontiguousarray(observation)
+    if array.dtype != np.uint8 or array.ndim != 4 or shape not in (None, array.shape):
+        wanted = "[S, C, H, W], such as [4, 1, 84, 84]" if shape is None else list(shape)
+        raise SettingError(
+            f"the observation is {array.dtype} {list(array.shape)}, not uint8 {wanted}: the last S pictures, oldest "
+            "first, each with its channels first (of pictures [S, H, W, C] np.moveaxis(pictures, -1, 1))"
+        )
+    return torch.from_numpy(array)
 
 
 def run(stages: Iterable[nn.Module], inputs: Inputs) -> Any:

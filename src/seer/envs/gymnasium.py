@@ -77,10 +77,8 @@ class GymnasiumEnvironment(PixelEnvironment):
         is_mujoco = render_pixels and hasattr(self._env.unwrapped, "mujoco_renderer")
         self.backend: Backend | None = choose_mujoco_backend() if is_mujoco else None
         self._sensors = sensors_of(self._env, env_id, cameras=cameras, vectors=vectors, render_pixels=render_pixels)
-        views, sizes = self._sensors.views, self._sensors.sizes
-        shapes = {
-            name: _frame_shape(view, sizes.get(name, image_size), channels, env_id) for name, view in views.items()
-        }
+        views = self._sensors.views
+        shapes = {name: _frame_shape(view, view.size or image_size, channels, env_id) for name, view in views.items()}
         questions = [view.question for view in views.values() if view.question is not None]
         self.question = questions[0] if questions else None
         if len(views) > 1 or self._sensors.vectors:

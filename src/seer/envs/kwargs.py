@@ -1,8 +1,9 @@
 """Keyword arguments of an environment, as `--env-kwargs` takes them: KEY=VALUE, or a JSON object."""
 
 import json
+import math
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 from seer.errors import SettingError
 
@@ -43,7 +44,7 @@ def in_one_form(words: Iterable[str]) -> tuple[str, ...]:
 def _pairs(word: str) -> list[tuple[str, Any]]:
     if word.lstrip().startswith("{"):
         try:
-            return list(json.loads(word, parse_constant=_no_number).items())
+            return list(_loads(word).items())
         except (ValueError, RecursionError) as error:
             raise SettingError(f"--env-kwargs {word[:80]!r} is no JSON object ({error}); or write KEY=VALUE") from None
     key, equals, value = word.partition("=")
@@ -52,10 +53,17 @@ def _pairs(word: str) -> list[tuple[str, Any]]:
     if value in WORDS:
         return [(key, WORDS[value])]
     try:
-        return [(key, json.loads(value, parse_constant=_no_number))]
+        return [(key, _loads(value))]
     except (ValueError, RecursionError):
         return [(key, value)]
 
 
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON")
+def _loads(text: str) -> Any:
+    """Return what JSON says; ValueError for numbers that it can't write, such as NaN, or 1e999, which is infinite."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(word: str) -> float:
+    if not math.isfinite(float(word)):
+        raise ValueError(f"{word} is no JSON")
+    return float(word)

@@ -35,6 +35,7 @@ class View:
         what: its name in a sentence.
         bounds: least and greatest value of a pixel, which are shown as black and white.
         question: a line that asks for the meaning of the axes, where it is unclear; otherwise None.
+        size: side in pixels of its frames, where it has one of its own.
     """
 
     find: Callable[[Any], Any]
@@ -42,6 +43,7 @@ class View:
     what: str
     bounds: Bounds = ALL_VALUES
     question: str | None = None
+    size: int | None = None
 
 
 def rendered_view(env: gymnasium.Env[Any, Any], env_id: str) -> View:
@@ -58,7 +60,7 @@ def rendered_view(env: gymnasium.Env[Any, Any], env_id: str) -> View:
     return View(lambda _: env.render(), shape, "its rendered picture")
 
 
-def picture_view(find: Callable[[Any], Any], space: Any, what: str, env_id: str) -> View:
+def picture_view(find: Callable[[Any], Any], space: Any, what: str, env_id: str, size: int | None = None) -> View:
     """Return the view of a part of the observations that `is_picture`; SettingError where its bounds are none."""
     shape, bounds = with_channels_last(space.shape), (int(space.low.min()), int(space.high.max()))
     assert shape is not None
@@ -70,7 +72,7 @@ def picture_view(find: Callable[[Any], Any], space: Any, what: str, env_id: str)
             f"--env {env_id} shows {space.shape}, one RGB picture or three grey ones stacked: if it is one, say "
             f"--image-channels rgb (or grey, made of its colours); if it is three, {UNSTACKED}"
         )
-    return View(find, shape, what, bounds, question)
+    return View(find, shape, what, bounds, question, size)
 
 
 def refuse_stacked(env: gymnasium.Env[Any, Any], env_id: str) -> None:

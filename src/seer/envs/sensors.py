@@ -50,13 +50,11 @@ class Sensors:
 
     Attributes:
         views: the pictures, by name.
-        sizes: side in pixels of the frames of those that have a size of their own.
         vectors: by name.
         left_out: other parts of the observations, each as a phrase for the start of a run.
     """
 
     views: dict[str, View]
-    sizes: dict[str, int]
     vectors: dict[str, Vector]
     left_out: list[str]
 
@@ -75,23 +73,17 @@ def sensors_of(
     """
     parts = dict(_parts(env.observation_space))
     if render_pixels:
-        return Sensors({"rendered": rendered_view(env, env_id)}, {}, _vectors(parts, vectors or [NONE], env_id), [])
-    refuse_stacked(env, env_id)
-    if (cameras or list(vectors) not in ([], [NONE])) and not isinstance(env.observation_space, spaces.Dict):
-        flag = f"--cameras {' '.join(cameras)}" if cameras else f"--vectors {' '.join(vectors)}"
-        raise SettingError(f"{flag}: observations of {env_id} have no keys; leave it out")
-    pictures = {name: space for name, (space, _) in parts.items() if is_picture(space)}
-    if not pictures:
-        shown = " ".join(str(env.observation_space).split())
-        raise SettingError(
-            f"--env {env_id} shows no picture (uint8, grey or RGB) but {shown}; "
-            f"{looks_stacked(space for space, _ in parts.values())}--render-pixels lets the agent see what it draws"
-        )
-    sizes = dict(_named(each, pictures, env_id) for each in cameras) or dict.fromkeys(pictures)
-    views = {name: picture_view(parts[name][1], pictures[name], _called(name), env_id) for name in sizes}
-    chosen = _vectors(parts, vectors or [ALL], env_id)
+        views = {"rendered": rendered_view(env, env_id)}
+    else:
+        refuse_stacked(env, env_id)
+        flags = [f"--cameras {' '.join(cameras)}"] * bool(cameras)
+        flags += [f"--vectors {' '.join(vectors)}"] * (list(vectors) not in ([], [NONE]))
+        if flags and not isinstance(env.observation_space, spaces.Dict):
+            raise SettingError(f"{flags[0]}: observations of {env_id} have no keys; leave it out")
+        views = dict(_views(parts, env.observation_space, cameras, env_id))
+    chosen = _vectors(parts, vectors or [NONE if render_pixels else ALL], env_id)
     left_out = [_left_out(name, space) for name, (space, _) in parts.items() if name not in views | chosen]
-    return Sensors(views, {name: size for name, size in sizes.items() if size is not None}, chosen, left_out)
+    return Sensors(views, chosen, left_out)
 
 
 Part = tuple[spaces.Space[Any], Callable[[Any], Any]]
@@ -107,16 +99,34 @@ def _parts(space: spaces.Space[Any], keys: tuple[str, ...] = ()) -> Iterator[tup
         yield "/".join(keys) or WHOLE, (space, functools.partial(functools.reduce, operator.getitem, keys))
 
 
-def _called(name: str) -> str:
-    return "its observation" if name == WHOLE else f"its observation {name!r}"
+def _views(
+    parts: dict[str, Part], space: spaces.Space[Any], cameras: Sequence[str], env_id: str
+) -> Iterator[tuple[str, View]]:
+    """Give the pictures that `--cameras` names, or all of them.
+
+    Raises:
+        SettingError: there is none, or none of that name, one is named twice, or the side of its frames is out of
+            bounds.
+    """
+    pictures = {name: part for name, (part, _) in parts.items() if is_picture(part)}
+    if not pictures:
+        shown = " ".join(str(space).split())
+        raise SettingError(
+            f"--env {env_id} shows no picture (uint8, grey or RGB) but {shown}; "
+            f"{looks_stacked(part for part, _ in parts.values())}--render-pixels lets the agent see what it draws"
+        )
+    named: set[str] = set()
+    for text in cameras or pictures:
+        name, size = _named(text, pictures, env_id)
+        if name in named:
+            raise SettingError(f"--cameras {' '.join(cameras)} names {name} twice; give it once")
+        named.add(name)
+        called = "its observation" if name == WHOLE else f"its observation {name!r}"
+        yield name, picture_view(parts[name][1], pictures[name], called, env_id, size)
 
 
 def _named(text: str, pictures: dict[str, Any], env_id: str) -> tuple[str, int | None]:
-    """Return the picture that `--cameras` names, and the side of its frames if that says one.
-
-    Raises:
-        SettingError: there is no such picture, or the side is out of bounds.
-    """
+    """Return the picture that `--cameras` names, and the side of its frames if that says one."""
     if text in pictures:
         return text, None
     name, _, size = text.rpartition("=")

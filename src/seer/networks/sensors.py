@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from seer.core.encoder import Frames, FreezableEncoder, unchanged
+from seer.core.encoder import FreezableEncoder
 from seer.core.module_stage import ModuleStage
 from seer.core.packing import EachCamera, Packing
 from seer.core.sensors import RunningNormalization, SensorPixels, SensorStage
+from seer.core.stages import Frames, unchanged
 from seer.errors import SettingError
 from seer.networks.convolutions import MapShape
 from seer.networks.encoders import ConvolutionForm, assemble, squares_of
@@ -30,7 +31,7 @@ def sensor_encoder(
     """Return an encoder of packed frames [B, S, 1, 1, P], for a training loop of one's own.
 
     Its features are those of all cameras, and the vectors of all S moments, normalised by what `observe` and `row` were
-    given until the freeze.
+    given until the freeze. A target encoder that averages parameters needs the same: `encoder.share_ranges(target)`.
 
     Args:
         cameras: by name, a module from images [B, S*C, H, W] in [0, 1] to features.

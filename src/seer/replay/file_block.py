@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import psutil
@@ -61,6 +62,9 @@ class FileBlock(Block):
                 f"{self._place}: {_gigabytes(num_bytes)} for the replay can't be reserved there ({error.strerror}): "
                 "make room or choose another folder"
             ) from error
+
+    def __reduce__(self) -> NoReturn:
+        raise SettingError(f"{self._place}: a replay in a file can't be copied or pickled: load its state_dict instead")
 
     def read(self, start: int, stop: int) -> Tensor:
         content = torch.empty(stop - start, dtype=torch.uint8)

@@ -89,11 +89,12 @@ def closing_table(summary: dict[str, Any]) -> dict[str, str]:
     speeds = " -> ".join(f"{rate:,.0f}" for rate in rates.values() if rate is not None)
     normalized = summary.get("normalized_score")
     scale = {} if normalized is None else {"normalised": f"{normalized:.3f} ({suite_of(summary['env']).scale})"}
+    compared = "" if never else f", {abs(saved):.0%} {'less' if saved >= 0 else 'more'} than without a freeze"
     return {
         "score": f"{last['mean']:,.1f} ± {last['std']:,.1f} over {games} at step {last['step']:,}",
         **scale,
         "encoder frozen": frozen,
-        "FLOPs": f"{flops['total']:.3g}" + ("" if never else f", {saved:.0%} less than without a freeze"),
+        "FLOPs": f"{flops['total']:.3g}{compared}",
         "FLOPs per step": " -> ".join(per_step),
         "bytes per stored step": f"{replay['row_bytes_before']:,} -> {replay['row_bytes_after']:,}",
         "replay memory": human_bytes(replay["bytes"]),

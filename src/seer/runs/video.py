@@ -79,7 +79,7 @@ def _gif(path: Path, frames_per_second: float) -> Iterator[Callable[[np.ndarray]
 
     yield append
     if pictures:
-        milliseconds = round(1000 / frames_per_second)
+        milliseconds = max(20, round(1000 / frames_per_second))  # browsers take what is shorter for 100
         pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
 
 

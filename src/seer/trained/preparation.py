@@ -82,19 +82,19 @@ class SensorPreparation:
         """Return (1, 1, P) of a packed frame."""
         return self.packing.frame_shape
 
-    def __call__(self, observation: Mapping[str, Any]) -> Pixels:
-        """Return the packed frame [1, 1, P] uint8 of an observation.
+    def __call__(self, *observations: Mapping[str, Any]) -> Pixels:
+        """Return the packed frame [1, 1, P] uint8 of one observation.
 
         Args:
-            observation: by name, the picture of each camera, as `Preparation` takes it, and the numbers of each vector;
-                of a Discrete choice zeros and a one. Dicts within it may stay.
+            observations: one; by name, the picture of each camera, as `Preparation` takes it, and the numbers of each
+                vector; of a Discrete choice zeros and a one. Dicts within it may stay.
 
         Raises:
             SettingError: a camera or vector is missing, or is no such picture or vector.
         """
-        if not isinstance(observation, Mapping):
-            raise SettingError(f"the observation is no dict: this agent sees {', '.join(map(repr, self._names))}")
-        parts = dict(_named(observation))
+        if len(observations) != 1 or not isinstance(observations[0], Mapping):
+            raise SettingError(f"give one dict, as this agent sees {', '.join(map(repr, self._names))}")
+        parts = dict(_named(observations[0]))
         if missing := [name for name in self._names if name not in parts]:
             raise SettingError(f"the observation has no {', '.join(map(repr, missing))}: this agent sees them")
         for name, shape in self.packing.cameras.items():

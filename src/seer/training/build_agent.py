@@ -98,7 +98,7 @@ def build_encoder(
             assemble_sensors, lambda _, shape: make_stages(shape), environment.packing, stack=stack, **above
         )
     frozen = None if freeze.layers == "all" else int(freeze.layers)
-    if own is not None and frozen is None and config.freeze_step == 0:
+    if own is not None and frozen is None and config.freeze_step == 0 and freeze.agent_from is None:
         frozen = 1 + (freeze.latent_pool is not None)  # projections never learnt before, so they do now
     return make(
         frozen_stages=frozen,
@@ -112,7 +112,8 @@ def build_encoder(
 def _refuse_wide_vectors(config: Config, packing: Packing) -> None:
     """Refuse float16 for vectors that aren't normalised, as none were seen before the freeze."""
     freeze = config.freeze
-    if packing.vectors and freeze.latent_dtype == "float16" and config.freeze_step == 0 and freeze.encoder_from is None:
+    starts_raw = config.freeze_step == 0 and freeze.encoder_from is None and freeze.agent_from is None
+    if packing.vectors and freeze.latent_dtype == "float16" and starts_raw:
         raise SettingError(
             "--latent-dtype float16 ends at 65,504, and vectors are stored as they are where the encoder is frozen "
             "from the start: use float32 or bfloat16, or --vectors none"

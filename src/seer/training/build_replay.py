@@ -35,12 +35,14 @@ def build_replay(
     capacity = num_bytes // num_envs // frame.num_bytes
     needed = config.least_capacity
     if capacity < needed:
-        asked = f"--replay-memory {settings.memory}" if settings.memory else f"--replay-capacity {settings.capacity}"
+        given = {"replay-memory": settings.memory, "replay-capacity": settings.capacity}
+        given |= {"planned-steps": config.planned_steps, "steps": config.steps}  # without a size, as many as these
+        flag, size = next((flag, value) for flag, value in given.items() if value is not None)
         least = needed * num_envs
         megabytes = math.ceil(least * frame.num_bytes / 1e5) / 10
         raise SettingError(
-            f"{asked} holds {capacity} frames{' of each environment' * (num_envs > 1)}, less than batch size + n-step, "
-            f"{needed}; give at least {f'{megabytes}MB' if settings.memory else least}"
+            f"--{flag} {size} holds {capacity} frames{' of each environment' * (num_envs > 1)}, less than batch size + "
+            f"n-step, {needed}; give at least {f'{megabytes}MB' if settings.memory else least}"
         )
     if config.replay_on is not None:
         refuse_folder(Path(config.replay_on), num_bytes, setting="--replay-on")  # all of it, before a part is taken

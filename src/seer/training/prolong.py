@@ -65,8 +65,8 @@ def prolong(run: TrainingState, *, steps_before: int) -> Prolongation:
     emptied = run.step == steps_before and run.replay.size == 0
     if emptied:
         run.replay_from = run.step
-        for environment in run.environments:
-            environment.restart()
+        for number in range(len(run.environments)):
+            run.begin_episode(number)
     schedule = run.schedule
     later = (step for step in range(run.step + 1, run.step + schedule.first_update + schedule.update_every + 1))
     updates_from = next(step for step in later if schedule.updates_at(step, replay_from=run.replay_from))

@@ -44,6 +44,10 @@ class ReturnSupport:
             rewards.clear()
             self._is_new = True
 
+    def give_up(self, env: int) -> None:
+        """Forget an episode that was broken off: its returns will never be known."""
+        self._rewards[env].clear()
+
     def metrics(self) -> dict[str, float]:
         """Return the range of the newest returns and the share outside the support; nothing before the first."""
         if not self._returns:

@@ -175,16 +175,14 @@ class TrainingState:
         """Continue from `state_dict`."""
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
+        returns = state["progress"].get("returns")  # older checkpoints have none
+        if self.return_support is not None and returns:
+            self.return_support.load_state_dict(returns)
         first, others = state["environment"], []
         if self.others:
             first, others = first["first"], first["others"]
-        for environment, replay, saved in zip(self.environments, self.replay.replays, [first, *others], strict=True):
-            environment.load_state_dict(saved)
-            if environment.is_lost:
-                self.lost_episode = True
-                if replay.is_open:
-                    replay.close(self.agent.row(environment.observe()))
-                environment.restart()
+        for number, saved in zip(range(len(self.environments)), [first, *others], strict=True):
+            self._restore_environment(number, saved)
         freezing = state["freezing"]
         self.freeze_rule.load_state_dict(freezing["decision"])
         self.feature_stability.load_state_dict(freezing["probe"], self.agent)
@@ -197,13 +195,27 @@ class TrainingState:
             raise ValueError(f"step {self.step} is none of {self.schedule.steps}")
         self.ledger.load_state_dict(progress["flops"])
         self.invariants.load_state_dict(progress["watch"])
-        if self.return_support is not None and progress.get("returns"):  # older checkpoints have none
-            self.return_support.load_state_dict(progress["returns"])
         if "torch" in progress:
             torch.set_rng_state(progress["torch"])
         if "torch_gpu" in progress and self.agent.device.type == "cuda":
             torch.cuda.set_rng_state(progress["torch_gpu"], self.agent.device)
         self.invariants.check_all(self)
+
+    def _restore_environment(self, number: int, saved: dict[str, Any]) -> None:
+        """Bring an environment back; where that can't be done, close its episode and begin another."""
+        environment, replay = self.environments[number], self.replay.replays[number]
+        environment.load_state_dict(saved)
+        if environment.is_lost:
+            self.lost_episode = True
+            if replay.is_open:
+                replay.close(self.agent.row(environment.observe()))
+            self.begin_episode(number)
+
+    def begin_episode(self, number: int) -> None:
+        """Give up the episode of an environment, and begin another."""
+        self.environments[number].restart()
+        if self.return_support is not None:
+            self.return_support.give_up(number)
 
     def _shared_randomness(self) -> dict[str, Tensor]:
         """Return the state of PyTorch's own generators, from which the dropout of a module of the user's own draws."""

@@ -1,5 +1,6 @@
 """Starting with what another run has learnt: its whole agent, or its encoder alone (SEER, section 5.4)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def adopt_agent(agent: Agent[Any], config: Config) -> int:
     if run.is_file():
         raise SettingError(f"{source} is a file: give the run's folder; one of its {FOLDER} holds no whole agent")
     theirs = _settings_of(source, run)
-    _refuse_differences(f"{source}: its agent", _agent_traits(theirs), _agent_traits(config))
+    _refuse_other_traits(f"{source}: its agent", _agent_traits, theirs, config)
     try:
         checkpoint = latest_checkpoint(run / "checkpoints")
         state = load_checkpoint(checkpoint)["agent"]
@@ -64,7 +65,7 @@ def adopt_encoder(agent: Agent[Any], config: Config) -> int:
     source = f"--encoder-from {place}"
     step, weights = _read(place)
     theirs = _settings_of(source, place.parents[1] if place.is_file() else place)
-    _refuse_differences(f"{source}: its encoder", _traits(theirs), _traits(config))
+    _refuse_other_traits(f"{source}: its encoder", _traits, theirs, config)
     encoder = {key.removeprefix(PREFIX): weight for key, weight in weights.items() if key.startswith(PREFIX)}
     shapes = (_shapes(tensors) for tensors in (encoder, agent.online.encoder.state_dict()))
     _refuse_differences(f"{source}: its encoder", *shapes)
@@ -157,6 +158,16 @@ def _named(modules: dict[str, Weights]) -> Weights:
 
 def _shapes(tensors: Weights) -> dict[str, Any]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _refuse_other_traits(what: str, traits: Callable[[Config], dict[str, Any]], theirs: Config, ours: Config) -> None:
+    """Refuse settings that weights depend on; of one environment also the order of cameras and vectors, by position."""
+    pair = [traits(theirs), traits(ours)]
+    if theirs.env == ours.env:
+        for each, config in zip(pair, (theirs, ours), strict=True):
+            seen = {"--cameras": config.image.cameras, "--vectors": config.image.vectors}
+            each |= {flag: " ".join(names) or "not given" for flag, names in seen.items()}
+    _refuse_differences(what, *pair)
 
 
 def _refuse_differences(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
