@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from seer.agents.actor_critic import ACTOR, CRITIC
 from seer.agents.drqv2 import DrqV2, DrqV2Settings
-from seer.agents.sac import ACTOR, CRITIC
 from seer.core.phase import Phase
 from seer.core.stages import unchanged
 from seer.errors import SettingError

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from seer.agents.actor_critic import ACTOR, CRITIC
 from seer.agents.curl import Curl
-from seer.agents.sac import ACTOR, CRITIC
 from seer.core.phase import Phase
 from small_sac import ACTIONS, CROP, SIDE, cropped_batch, experience, freeze, make, make_config
 

@@ -177,6 +177,7 @@ def test_every_view_is_stored_and_drawn() -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 5])
+@pytest.mark.filterwarnings("ignore:latents of")  # larger ones
 def test_checkpoints_continue_in_the_same_phase(channels: int, tmp_path: Path) -> None:
     encoder, replay = make(channels=channels)
     play(replay, encoder, 30)

@@ -148,7 +148,7 @@ def test_planned_flops_are_those_a_real_run_counted() -> None:
         config = config_of(["--env", record["env"], "--steps", "100000", "--freeze-at", record["freeze"]["at"]])
         environment = build_environment(config, training=False)
         agent: Agent[object] = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0])
-        foretold = RunCost.of(config, agent.cost, after=Phase.LATENTS, capacity=100_000)
+        foretold = RunCost(config, agent.cost, Phase.LATENTS, capacity=100_000)
         assert foretold.total(config.freeze_step) == counted["flops"]["total"]
         assert foretold.total(None) == counted["flops"]["baseline"]
 

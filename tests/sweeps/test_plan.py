@@ -148,7 +148,7 @@ def test_an_automatic_freeze_costs_at_most_its_dearest_moment(every: int, tmp_pa
     (found,) = cost_trials([Trial("a", ALIEN, "x", 0, config)], SweepOptions())
     environment = build_environment(config, training=False)
     cost = build_agent(config, environment, torch.device("cpu"), seeds=[0, 0, 0, 0]).cost
-    run = RunCost(cost, Phase.LATENTS, steps=300, first_update=config.first_update, capacity=250, update_every=every)
+    run = RunCost(config, cost, Phase.LATENTS, capacity=250)
     each = [run.total(moment) for moment in (None, *range(20, 301))]
     assert found.flops == max(each) + 7 * 2 * 32 * cost.encoder.multiply_adds
     grid = tmp_path / "grid.toml"

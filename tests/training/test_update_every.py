@@ -10,6 +10,7 @@ from seer.config import Config
 from seer.core.freeze_rules import FreezeAt
 from seer.core.phase import Phase
 from seer.errors import SettingError
+from seer.presets import change
 from seer.runs.folder import read_metrics
 from seer.training.cost import RunCost
 from seer.training.state import TrainingState
@@ -33,10 +34,9 @@ def test_updates_come_at_multiples_and_cost_what_is_foretold(every: int, updates
     assert [record["updates"] for record in records] == [
         updates * sum(step <= record["step"] for step in due) for record in records
     ]
-    foretold = RunCost(
-        run.agent.cost, Phase.LATENTS, steps=STEPS, first_update=FIRST, capacity=CAPACITY, updates=updates,
-        update_every=every,
-    )  # fmt: skip
+    settings = {"learning.first_update": FIRST, "learning.update_every": every, "learning.updates_per_step": updates}
+    config = change(Config(env="ALE/Pong-v5", steps=STEPS), {"replay.n_step": 2, **settings})
+    foretold = RunCost(config, run.agent.cost, Phase.LATENTS, capacity=CAPACITY)
     assert (run.ledger.baseline, run.ledger.total) == (foretold.total(None), foretold.total(FROZEN_AT))
     smaller = dataclasses.replace(foretold, capacity=FROZEN_AT - 10)  # ten frames fewer are there to convert
     assert foretold.total(FROZEN_AT) - smaller.total(FROZEN_AT) == 10 * run.agent.cost.store

@@ -171,7 +171,8 @@ class Agent(ABC, Generic[Head]):
 
         `phase` is LATENTS or FROZEN_FRAMES, by what the replay holds from now on.
         """
-        self._drop_optimizers()
+        for name in self.ends_at_freeze:
+            self.optimizers.pop(name, None)
         self.online.encoder.freeze(phase, self.target.encoder)
 
     def state_dict(self) -> dict[str, Any]:
@@ -220,10 +221,6 @@ class Agent(ABC, Generic[Head]):
         for optimizer in stepped:
             optimizer.step()
         return norm
-
-    def _drop_optimizers(self) -> None:
-        for name in self.ends_at_freeze:
-            self.optimizers.pop(name, None)
 
     def _newest(self, row: Tensor) -> Tensor:
         """Return latents as they are; of frames [S, C, H, W], only the newest, as the replay has the others already."""

@@ -3,15 +3,15 @@
 Axes: B batch, F feature size.
 """
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from seer.agents.sac import ACTOR, CRITIC, Metrics, Sac
+from seer.agents.actor_critic import CRITIC, Metrics
+from seer.agents.optimizers import MakeOptimizer
+from seer.agents.sac import Sac
 from seer.core.flops import Passes
 from seer.core.phase import Phase
 from seer.networks.actor_critic import Bilinear
@@ -32,26 +32,16 @@ class Curl(Sac):
     Queries are the critic's features after the critic's step, keys the target encoder's of another crop. The loss ends
     at the freeze, also where layers above the cut go on learning (docs/deviations.md 18).
 
-    Args:
-        contrastive_steps: Adam steps of the encoder on the contrastive gradient. 2: the optimisers of the critic's step
-            and "contrastive", which holds the similarity too, as in CURL's published code; 1: the last alone.
+    Of --contrastive-steps, 2 are those of the optimisers of the critic's step and "contrastive", which holds the
+    similarity too, as in CURL's published code; 1 is that of the last alone.
     """
 
     ends_at_freeze = (*Sac.ends_at_freeze, "contrastive")
 
-    def __init__(
-        self,
-        *sac: Any,
-        similarity: Bilinear,
-        contrastive_steps: int,
-        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        **settings: Any,
-    ) -> None:
-        self.similarity, self.contrastive_steps = similarity, contrastive_steps
-        super().__init__(*sac, make_optimizer=make_optimizer, **settings)
-        encoder = self.online.encoder
-        actors = {id(parameter) for parameter in encoder.own_parameters(ACTOR)}
-        trained = [parameter for parameter in encoder.parameters() if id(parameter) not in actors]
+    def __init__(self, *sac: Any, similarity: Bilinear, make_optimizer: MakeOptimizer, **parts: Any) -> None:
+        self.similarity = similarity
+        super().__init__(*sac, make_optimizer=make_optimizer, **parts)
+        trained, _ = self.split(self.online.encoder.parameters())
         self.optimizers["contrastive"] = make_optimizer([*trained, *similarity.parameters()])
 
     @property
@@ -66,7 +56,7 @@ class Curl(Sac):
         size = len(self.similarity.weight)  # of what is seen: vectors behind it are the same in both crops
         loss = info_nce(self.similarity(queries[:, :size], keys[:, :size]))
         # Of "critic" only layers above a cut have gradients here; the heads have none and stay as they are.
-        others = ("critic", "encoder") if self.contrastive_steps == 2 else ()
+        others = ("critic", "encoder") if self.settings.contrastive_steps == 2 else ()
         self._descend(loss, optimizers=("contrastive", *others))
         return {"contrastive_loss": loss.detach()}
 

@@ -5,23 +5,21 @@ F feature size, A action dimensions.
 """
 
 import functools
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
+from seer.agents.actor_critic import ACTOR, CRITIC, ActorCritic, Generators, Metrics
+from seer.agents.agent import EncodedNetwork, Update
 from seer.agents.inputs import AgentInputs, adam
-from seer.agents.sac import ACTOR, CRITIC, Generators, Metrics
 from seer.agents.settings import OwnSettings
 from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
 from seer.core.stages import Inputs
 from seer.fields import Bounds, Count, Positive
+from seer.networks.actor_critic import TwinCritic
 from seer.networks.drqv2 import CentredPixels, DeterministicActor, TanhTwinCritic, initialize_orthogonal, random_shift
 from seer.networks.own_module import made_here
 from seer.replay import Batch
@@ -53,70 +51,41 @@ class DrqV2Settings(OwnSettings):
     """Largest noise of actions that an update draws (the same table)."""
 
 
-class DrqV2(Agent[TanhTwinCritic]):
+class DrqV2(ActorCritic):
     """Learn by the deterministic policy gradient with two critics, from frames, then from stored latents.
 
-    The critic's loss trains the convolutions and the critic's trunk; the actor's gradient reaches its own trunk and
-    stops there. There is no target encoder: the target's critic reads the online convolutions' outputs, through a trunk
-    of its own, which follows the online one until the freeze makes them one.
-
-    Optimisers: "critic" and "actor" of the heads and of each one's own layers above the frozen base; "encoder" and
-    "actor_encoder" of what the base holds of them, which the freeze drops.
+    There is no target encoder: the target's critic reads the online convolutions' outputs, through a trunk of its own,
+    which follows the online one until the freeze makes them one.
 
     Args:
-        network: the online encoder and critics.
-        random_steps: uniformly random actions at first.
         tau: share of the online critic in each move of the target, every `target_every` updates.
     """
 
-    ends_at_freeze = ("encoder", "actor_encoder")
-
     def __init__(
         self,
-        network: EncodedNetwork[TanhTwinCritic],
+        network: EncodedNetwork[TwinCritic],
         actor: DeterministicActor,
         settings: DrqV2Settings,
         *,
         batch_size: int,
-        random_steps: int,
         target_every: int,
         tau: float,
-        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        generators: Generators,
+        **parts: Any,
     ) -> None:
-        super().__init__(network)
-        self.actor, self.settings, self.random = actor, settings, generators
-        self.random_steps, self.target_every, self.tau = random_steps, target_every, tau
+        super().__init__(network, actor, **parts)
+        self.settings, self.target_every, self.tau = settings, target_every, tau
         self._tie_target()
-        self.optimizers = self._make_optimizers(make_optimizer)
         self.cost = self._cost(batch_size)
 
     # Acting ----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def explore(self, observation: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """Return an exploring action [A] for one observation [S, C, H, W] uint8, and the row to store for it."""
-        features, row = self.online.encoder.observe(observation)
-        action = self.noisy(self.actor(features[ACTOR]))[0].cpu().numpy()
-        if self.decisions < self.random_steps:
-            action = self.random.actions.uniform(-1, 1, self.actor.action_size).astype(np.float32)
-        self.decisions += 1
-        return action, self._newest(row)
+    def best(self, features: Tensor) -> Tensor:
+        """Return the policy's actions [B, A]."""
+        return self.actor(features)  # type: ignore[no-any-return]
 
-    @torch.no_grad()
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        """Return actions [B, A] without noise for observations [B, S, C, H, W] uint8."""
-        encoder = self.online.encoder
-        features = encoder(encoder.inputs(encoder.view(self._to_device(observations))))
-        return self.actor(features[ACTOR]).cpu().numpy()  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def judge(
-        self, latents: Tensor, network: EncodedNetwork[TanhTwinCritic], actions: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the policy's actions [B, A], or `actions`, and the critics' lower values [B], of latents [B, N, L]."""
-        action = self.actor(self.online.encoder.finish(latents)[ACTOR]) if actions is None else actions
-        return action, network.head(network.encoder.finish(latents)[CRITIC], action).amin(0)
+    def exploring(self, features: Tensor) -> Tensor:
+        """Return the policy's actions [B, A] with noise."""
+        return self.noisy(self.actor(features))
 
     @property
     def noise(self) -> float:
@@ -129,10 +98,6 @@ class DrqV2(Agent[TanhTwinCritic]):
         noise = self.noise * torch.randn(actions.shape, generator=self.random.policy, device=actions.device)
         moved = actions + (noise if clip is None else noise.clamp(-clip, clip))
         return moved + (moved.clamp(-LARGEST_ACTION, LARGEST_ACTION) - moved).detach()
-
-    def heads(self) -> dict[str, nn.Module]:
-        """Return actor and critics."""
-        return {"actor": self.actor, "critic": self.online.head}
 
     # Learning --------------------------------------------------------------------------------------------------
 
@@ -187,14 +152,6 @@ class DrqV2(Agent[TanhTwinCritic]):
         slow, fast = zip(*((slow, fast) for slow, fast in pairs if slow is not fast), strict=True)
         torch._foreach_lerp_(slow, fast, self.tau)
 
-    def modules(self) -> dict[str, nn.Module]:
-        """Return everything with parameters."""
-        return {"online": self.online, "target": self.target, "actor": self.actor}
-
-    def generators(self) -> dict[str, RandomGenerator]:
-        """Return every source of random numbers."""
-        return {"policy": self.random.policy, "crops": self.random.crops, "actions": self.random.actions}
-
     def _tie_target(self) -> None:
         """Let the target read through the online encoder, but for the critic's trunk."""
         ours, theirs = self.online.encoder.stages, self.target.encoder.stages
@@ -202,18 +159,6 @@ class DrqV2(Agent[TanhTwinCritic]):
             theirs[index] = ours[index]
         for layers in ("linear", "norm"):
             getattr(theirs[-1], layers)[ACTOR] = getattr(ours[-1], layers)[ACTOR]
-
-    def _make_optimizers(self, make: Callable[[Iterable[nn.Parameter]], Optimizer]) -> dict[str, Optimizer]:
-        encoder = self.online.encoder
-        actors = {id(parameter) for parameter in encoder.own_parameters(ACTOR)}
-        base, above = encoder.base_parameters(), encoder.above_parameters()
-        groups = {
-            "critic": [*(p for p in above if id(p) not in actors), *self.online.head.parameters()],
-            "encoder": [p for p in base if id(p) not in actors],
-            "actor": [*(p for p in above if id(p) in actors), *self.actor.parameters()],
-            "actor_encoder": [p for p in base if id(p) in actors],
-        }
-        return {name: make(group) for name, group in groups.items() if group}
 
     def _cost(self, batch_size: int) -> Cost:
         """Return the passes per update: encoder on both observations, with one backward pass; actor the same.
@@ -253,7 +198,8 @@ def make(inputs: AgentInputs) -> DrqV2:
         **pixels,
     )
     sizes = inputs.control_sizes(encoder) | {"trunk_size": inputs.sac.latent_size}
-    network, actor = EncodedNetwork(encoder, TanhTwinCritic(**sizes)), DeterministicActor(**sizes)
+    network: EncodedNetwork[TwinCritic] = EncodedNetwork(encoder, TanhTwinCritic(**sizes))
+    actor = DeterministicActor(**sizes)
     for part in (*made_here(encoder.stages), network.head, actor):
         part.apply(initialize_orthogonal)
     return DrqV2(

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from seer.agents.actor_critic import Generators
 from seer.agents.agent import EncodedNetwork
 from seer.agents.curl import Curl
 from seer.agents.inputs import AgentInputs, adam
 from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, Rainbow
-from seer.agents.sac import Generators, Sac, SacSettings
+from seer.agents.sac import Sac
 from seer.networks.actor_critic import Actor, Bilinear, TwinCritic, initialize
 from seer.networks.augment import center_crop, random_crop
 from seer.networks.heads import ValueHead
@@ -51,7 +52,7 @@ def make_curl(inputs: AgentInputs) -> Curl:
     """Make CURL."""
     parts = _parts(inputs)
     similarity = Bilinear(inputs.sac.latent_size).to(inputs.device)
-    return Curl(**parts, similarity=similarity, contrastive_steps=inputs.sac.contrastive_steps)
+    return Curl(**parts, similarity=similarity)
 
 
 def _parts(inputs: AgentInputs) -> dict[str, Any]:
@@ -73,15 +74,9 @@ def _parts(inputs: AgentInputs) -> dict[str, Any]:
     return {
         "network": network.to(inputs.device),
         "actor": actor.to(inputs.device),
-        "settings": SacSettings(
-            batch_size=learning.batch_size,
-            random_steps=sac.random_steps,
-            initial_temperature=sac.initial_temperature,
-            actor_every=sac.actor_every,
-            target_every=learning.target_every,
-            critic_tau=sac.critic_tau,
-            encoder_tau=sac.encoder_tau,
-        ),
+        "settings": sac,
+        "batch_size": learning.batch_size,
+        "target_every": learning.target_every,
         "make_optimizer": adam(learning.learning_rate, eps=learning.adam_epsilon),
         "make_temperature_optimizer": adam(sac.temperature_learning_rate, betas=(0.5, 0.999)),
         "generators": generators,

@@ -1,12 +1,15 @@
 """Adam, the clipping of gradients, and loading an optimiser from a checkpoint."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+"""Makes an optimiser of some parameters."""
 
 _step = inspect.unwrap(torch.optim.Adam.step)
 

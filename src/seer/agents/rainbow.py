@@ -7,16 +7,16 @@ Axes: B batch, S stack, C channels, H, W, K crops (1), N latents per observation
 F feature size, A actions, Z atoms.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
 from seer.agents.losses import CategoricalValue, ScalarValue
+from seer.agents.optimizers import MakeOptimizer
 from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
 from seer.networks.heads import Noise, ValueHead
@@ -57,7 +57,7 @@ class Rainbow(Agent[ValueHead]):
         double: bool,
         batch_size: int,
         target_every: int,
-        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        make_optimizer: MakeOptimizer,
         max_gradient_norm: float,
         epsilon: Epsilon,
         generator: torch.Generator,

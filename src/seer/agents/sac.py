@@ -4,123 +4,62 @@ Axes: B batch, S stack, C channels, H, W, K crops, N latents per observation, L 
 size, A actions.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
+from seer.agents.actor_critic import ACTOR, CRITIC, ActorCritic, Metrics
+from seer.agents.agent import EncodedNetwork, Update
+from seer.agents.optimizers import MakeOptimizer
+from seer.agents.settings import SacConfig
 from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
 from seer.core.stages import Inputs
 from seer.networks.actor_critic import Actor, Temperature, TwinCritic
 from seer.replay import Batch
 
-Metrics = dict[str, Tensor]
 
-CRITIC, ACTOR = 0, 1  # whose features are which of the encoder's outputs
-
-
-@dataclass(frozen=True)
-class SacSettings:
-    """Hold the numbers of SAC; see the table of settings in `presets.py`.
-
-    Attributes:
-        random_steps: uniformly random actions at first.
-    """
-
-    batch_size: int
-    random_steps: int
-    initial_temperature: float
-    actor_every: int
-    target_every: int
-    critic_tau: float
-    encoder_tau: float
-
-
-@dataclass(frozen=True)
-class Generators:
-    """Hold the random generators of the policy (on the networks' device), and of crops and first actions (CPU)."""
-
-    policy: torch.Generator
-    crops: torch.Generator
-    actions: np.random.Generator
-
-
-class Sac(Agent[TwinCritic]):
+class Sac(ActorCritic):
     """Learn by soft actor-critic from frames, then from stored latents.
 
-    Convolutions are shared: the critic's loss trains them, the actor's gradient stops before them. An update takes the
-    steps of the published code in its order: the critic's, then, on a fresh pass through the encoder that this step has
-    changed, the actor's, then the target's.
-
-    Optimisers: "critic" and "actor" of the heads and of each one's own layers above the frozen base; "encoder" and
-    "actor_encoder" of the base, which the freeze drops; "temperature".
+    An update takes the steps of the published code in its order: the critic's, then, on a fresh pass through the
+    encoder that this step has changed, the actor's, then the target's. An optimiser more: "temperature".
 
     Args:
-        network: the online encoder and critic; the target starts as its copy.
-        make_optimizer: makes an optimiser of some parameters.
+        target_every: updates between two moves of the target.
         make_temperature_optimizer: makes that of the temperature's logarithm.
     """
 
-    ends_at_freeze: tuple[str, ...] = ("encoder", "actor_encoder")
+    actor: Actor
 
     def __init__(
         self,
         network: EncodedNetwork[TwinCritic],
         actor: Actor,
-        settings: SacSettings,
+        settings: SacConfig,
         *,
-        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        make_temperature_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        generators: Generators,
+        batch_size: int,
+        target_every: int,
+        make_temperature_optimizer: MakeOptimizer,
+        **parts: Any,
     ) -> None:
-        super().__init__(network)
-        self.actor, self.settings, self.random = actor, settings, generators
+        super().__init__(network, actor, random_steps=settings.random_steps, **parts)
+        self.settings, self.target_every = settings, target_every
         self.temperature = Temperature(settings.initial_temperature).to(self.device)
-        self.optimizers = self._make_optimizers(make_optimizer, make_temperature_optimizer)
-        self.cost = self._cost()
+        self.optimizers["temperature"] = make_temperature_optimizer(self.temperature.parameters())
+        self.cost = self._cost(batch_size)
 
-    # Acting ----------------------------------------------------------------------------------------------------
+    def best(self, features: Tensor) -> Tensor:
+        """Return the policy's mean actions [B, A]."""
+        return torch.tanh(self.actor(features)[0])
 
-    @torch.no_grad()
-    def explore(self, observation: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """Return an exploring action [A] for one observation [S, C, H, W] uint8, and the row to store for it."""
-        features, row = self.online.encoder.observe(observation)
-        action, _ = self.actor.sample(features[ACTOR], self.random.policy)
-        self.decisions += 1
-        if self.decisions <= self.settings.random_steps:
-            uniform = self.random.actions.uniform(-1, 1, self.actor.action_size)
-            action = torch.from_numpy(uniform[None].astype(np.float32))
-        return action[0].cpu().numpy(), self._newest(row)
-
-    @torch.no_grad()
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        """Return the policy's mean actions [B, A] for observations [B, S, C, H, W] uint8."""
-        encoder = self.online.encoder
-        mean, _ = self.actor(encoder(encoder.inputs(encoder.view(self._to_device(observations))))[ACTOR])
-        return torch.tanh(mean).cpu().numpy()
-
-    @torch.no_grad()
-    def judge(
-        self, latents: Tensor, network: EncodedNetwork[TwinCritic], actions: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the policy's mean actions [B, A], or `actions`, and the critics' lower values [B], on latents.
-
-        The actor has no target: it reads the online encoder's features.
-        """
-        action = torch.tanh(self.actor(self.online.encoder.finish(latents)[ACTOR])[0]) if actions is None else actions
-        return action, network.head(network.encoder.finish(latents)[CRITIC], action).amin(0)
-
-    def heads(self) -> dict[str, nn.Module]:
-        """Return actor and critics."""
-        return {"actor": self.actor, "critic": self.online.head}
+    def exploring(self, features: Tensor) -> Tensor:
+        """Return actions [B, A] that the policy draws."""
+        return self.actor.sample(features, self.random.policy)[0]
 
     # Learning --------------------------------------------------------------------------------------------------
 
@@ -136,7 +75,7 @@ class Sac(Agent[TwinCritic]):
         if actor_due:  # on a fresh pass, as the critic's step has changed the encoder
             features = encoder.embed(now)
             metrics |= self.improve_actor(features)
-        if self.updates % self.settings.target_every == 0:
+        if self.updates % self.target_every == 0:
             self.update_target()
         if self.has_auxiliary_loss:
             queries = features[CRITIC] if actor_due else encoder.embed_one(now, CRITIC)
@@ -212,30 +151,8 @@ class Sac(Agent[TwinCritic]):
         return [*super().renewed(fresh, encoder=encoder), (self.temperature, fresh.temperature)]
 
     def modules(self) -> dict[str, nn.Module]:
-        """Return everything with parameters."""
-        return {"online": self.online, "target": self.target, "actor": self.actor, "temperature": self.temperature}
-
-    def generators(self) -> dict[str, RandomGenerator]:
-        """Return every source of random numbers."""
-        return {"policy": self.random.policy, "crops": self.random.crops, "actions": self.random.actions}
-
-    def _make_optimizers(
-        self,
-        make: Callable[[Iterable[nn.Parameter]], Optimizer],
-        make_for_temperature: Callable[[Iterable[nn.Parameter]], Optimizer],
-    ) -> dict[str, Optimizer]:
-        encoder = self.online.encoder
-        base, base_actor = _split(encoder.base_parameters(), encoder.own_parameters(ACTOR))
-        above, above_actor = _split(encoder.above_parameters(), encoder.own_parameters(ACTOR))
-        groups = {
-            "critic": [*above, *self.online.head.parameters()],
-            "encoder": base,
-            "actor": [*above_actor, *self.actor.parameters()],
-            "actor_encoder": base_actor,
-        }
-        # A module of one's own may have no parameters.
-        optimizers = {name: make(group) for name, group in groups.items() if group}
-        return optimizers | {"temperature": make_for_temperature(self.temperature.parameters())}
+        """Return everything with parameters, the temperature included."""
+        return super().modules() | {"temperature": self.temperature}
 
     def _passes_of_encoder(self, share: float) -> Passes:
         """Return the encoder's passes per update, the actor learning in a `share` of them.
@@ -244,7 +161,7 @@ class Sac(Agent[TwinCritic]):
         """
         return Passes(3 + share, 1)
 
-    def _cost(self) -> Cost:
+    def _cost(self, batch_size: int) -> Cost:
         """Return the passes per update, actor and temperature learning in a share 1 / `actor_every` of them.
 
         Actor: on the next observation and, in that share, on this one with a backward pass. Critic: online and target
@@ -264,7 +181,7 @@ class Sac(Agent[TwinCritic]):
                 Part(self.online.head.multiply_adds(), critic, acts=False),
                 Part(above, dict.fromkeys(Phase, afterwards) | {Phase.FRAMES: learning}),
             ),
-            batch_size=self.settings.batch_size,
+            batch_size=batch_size,
             crops=self.latent.shape[0],
             encoders=self.latent.shape[1],
         )
@@ -281,10 +198,3 @@ def _constant(module: nn.Module) -> Iterator[None]:
 def _numbers(module: nn.Module) -> list[Tensor]:
     """Return all weights and, where a module of the user's own has batch norm, its running statistics."""
     return [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.is_floating_point())]
-
-
-def _split(parameters: Iterable[nn.Parameter], of_actor: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], ...]:
-    """Return the parameters that the critic's loss trains, and the actor's own."""
-    own = {id(parameter) for parameter in of_actor}
-    both = list(parameters)
-    return [p for p in both if id(p) not in own], [p for p in both if id(p) in own]

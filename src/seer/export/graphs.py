@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seer.agents.actor_critic import ACTOR
 from seer.agents.agent import Agent
 from seer.agents.rainbow import Rainbow
-from seer.agents.sac import ACTOR, Sac
+from seer.agents.sac import Sac
 from seer.errors import SettingError
 
 

@@ -40,18 +40,11 @@ class DeterministicActor(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        feature_size: int,
-        action_size: int,
-        hidden_units: int,
-        precision: torch.dtype = torch.float32,
-        trunk_size: int | None = None,
+        self, *, feature_size: int, trunk_size: int, action_size: int, hidden_units: int, precision: torch.dtype
     ) -> None:
         super().__init__()
-        self.trunk_size = feature_size if trunk_size is None else trunk_size
+        self.trunk_size, self.action_size = trunk_size, action_size
         self.layers = Perceptron(feature_size, hidden_units, action_size, precision=precision)
-        self.action_size = action_size
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the actions."""
@@ -68,9 +61,9 @@ class TanhTwinCritic(TwinCritic):
     trunk_size: as of `DeterministicActor`.
     """
 
-    def __init__(self, *, feature_size: int, trunk_size: int | None = None, **sizes: Any) -> None:
-        super().__init__(feature_size=feature_size, **sizes)
-        self.trunk_size = feature_size if trunk_size is None else trunk_size
+    def __init__(self, *, trunk_size: int, **sizes: Any) -> None:
+        super().__init__(**sizes)
+        self.trunk_size = trunk_size
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
         """Return the Q-values."""

@@ -9,23 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from seer.agents.agent import Agent
 from seer.config import Config, config_from_json, config_to_json
-from seer.core.flops import Cost
 from seer.core.phase import Phase
-from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
-from seer.replay import RowFormat
 from seer.runs.budget import disk_bytes
 from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, settings_of
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.trial import Needs, Trial, naming, state_of
-from seer.training.build_agent import build_agent
-from seer.training.build_environment import build_environment
-from seer.training.build_replay import build_budget, replay_bytes
-from seer.training.cost import RunCost
+from seer.training.build_replay import build_budget
+from seer.training.cost import RunCost, build_and_count
 from seer.validation import parse_memory
 
 MOST_STEPS = 10**12
@@ -98,35 +90,21 @@ def cost_trials(trials: Sequence[Trial], options: SweepOptions) -> list[Planned]
 @cache
 def steps_within(config: Config, flops: float) -> int:
     """Return the steps after which a run of these settings, of any length, has spent `flops` multiply-adds."""
-    _, agent, frame, after = _built(config)
-    capacity = replay_bytes(config, frame, agent.latent) // frame.num_bytes
+    *_, run = build_and_count(config)
 
     def spent(steps: int) -> int:
-        return _flops(dataclasses.replace(config, steps=steps), agent.cost, after=after, capacity=capacity)[0]
+        return _flops(dataclasses.replace(run, config=dataclasses.replace(config, steps=steps)))[0]
 
     return bisect.bisect_left(range(MOST_STEPS), flops, key=spent)
-
-
-def _built(config: Config) -> tuple[PixelEnvironment, Agent[Any], RowFormat, Phase]:
-    """Return the environment, the agent, the row of a frame, and the phase after the freeze."""
-    environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"))
-    frame = RowFormat(environment.frame_shape, torch.uint8)
-    return (
-        environment,
-        agent,
-        frame,
-        Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=agent.latent.num_bytes),
-    )
 
 
 def _planned(trial: Trial, options: SweepOptions) -> Planned:
     """Return a trial and its costs; it asks for its own memory budget, but for what was set by hand."""
     config = trial.config
-    environment, agent, frame, after = _built(config)
+    environment, agent, frame, run = build_and_count(config)
     budget = build_budget(config, environment, agent)
-    flops, baseline = _flops(config, agent.cost, after=after, capacity=budget.replay // frame.num_bytes)
-    stores_latents = not config.freeze.choice.is_never and after is Phase.LATENTS
+    flops, baseline = _flops(run)
+    stores_latents = not config.freeze.choice.is_never and run.after is Phase.LATENTS
     return Planned(
         trial=trial,
         needs=Needs(
@@ -144,20 +122,19 @@ def _planned(trial: Trial, options: SweepOptions) -> Planned:
     )
 
 
-def _flops(config: Config, cost: Cost, *, after: Phase, capacity: int) -> tuple[int, int]:
+def _flops(run: RunCost) -> tuple[int, int]:
     """Return the multiply-adds of the run, at most if it finds its freeze itself, and of the same one without."""
-    run, freeze = RunCost.of(config, cost, after=after, capacity=capacity), config.freeze
-    never = run.total(None)
+    config, freeze, never = run.config, run.config.freeze, run.total(None)
     if freeze.choice.rule is None:
         return run.total(config.freeze_step), never
-    rule, every = freeze.make_rule(), run.update_every
-    earliest = rule.earliest_step(probe_every=freeze.probe_every, first_update=run.first_update)
+    rule, every = freeze.make_rule(), config.learning.update_every
+    earliest = rule.earliest_step(probe_every=freeze.probe_every, first_update=config.first_update)
     # Linear in the moment between these, but for steps at updates, so the dearest freeze is near one, or there is none.
-    corners = {earliest, run.first_update, capacity, config.steps}
+    corners = {earliest, config.first_update, run.capacity, config.steps}
     moments = {corner + near for corner in corners for near in range(1 - every, every)}
     dearest = max(never, *(run.total(moment) for moment in moments if 0 < moment <= config.steps))
     looked_at = 2 * freeze.probe_size * (config.steps // freeze.probe_every) if rule.compares_features else 0
-    return dearest + looked_at * cost.encoder.multiply_adds, never
+    return dearest + looked_at * run.cost.encoder.multiply_adds, never
 
 
 def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from seer.agents.agent import Agent
 from seer.config import Config
 from seer.core.flops import Cost
 from seer.core.phase import Phase
+from seer.envs.base import PixelEnvironment
 from seer.replay import RowFormat
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
@@ -21,35 +24,16 @@ class RunCost:
     """Count the multiply-adds of a whole run, by the step at which it is frozen.
 
     Attributes:
+        config: of the run.
         cost: of the agent's passes.
         after: the phase that the freeze leads to.
-        steps: training steps in all.
-        first_update: step of the first update.
-        update_every: updates come at multiples of this step.
-        updates: made at each of them.
         capacity: frames that the replay holds.
     """
 
+    config: Config
     cost: Cost
     after: Phase
-    steps: int
-    first_update: int
     capacity: int
-    updates: int = 1
-    update_every: int = 1
-
-    @classmethod
-    def of(cls, config: Config, cost: Cost, *, after: Phase, capacity: int) -> "RunCost":
-        """Return the cost of a run with these settings."""
-        return cls(
-            cost,
-            after,
-            steps=config.steps,
-            first_update=config.first_update,
-            capacity=capacity,
-            updates=config.learning.updates_per_step,
-            update_every=config.learning.update_every,
-        )
 
     @property
     def store(self) -> int:
@@ -58,43 +42,44 @@ class RunCost:
 
     def total(self, frozen_at: int | None) -> int:
         """Return the multiply-adds of the run with the freeze at a step, or with none."""
-        never = self.steps * self.cost.act + self._updates_from(self.first_update) * self.cost.update(Phase.FRAMES)
+        steps, first = self.config.steps, self.config.first_update
+        never = steps * self.cost.act + self._updates_from(first) * self.cost.update(Phase.FRAMES)
         if frozen_at is None:
             return never
         saved = self.cost.update(Phase.FRAMES) - self.cost.update(self.after)
-        cheaper = self._updates_from(max(frozen_at, self.first_update))
-        return never - cheaper * saved + (self.steps - frozen_at) * self.store + self.conversion(frozen_at)
+        cheaper = self._updates_from(max(frozen_at, first))
+        return never - cheaper * saved + (steps - frozen_at) * self.store + self.conversion(frozen_at)
 
     def conversion(self, frozen_at: int) -> int:
         """Return the multiply-adds of turning the replay's frames into latents at a step."""
         return self.store * min(frozen_at, self.capacity)
 
     def _updates_from(self, step: int) -> int:
-        return self.updates * max(0, self.steps // self.update_every - (step - 1) // self.update_every)
+        learning, steps = self.config.learning, self.config.steps
+        return learning.updates_per_step * max(0, steps // learning.update_every - (step - 1) // learning.update_every)
+
+
+def build_and_count(config: Config) -> tuple[PixelEnvironment, Agent[Any], RowFormat, RunCost]:
+    """Return a run's environment and agent, the row of a frame, and the run's cost."""
+    environment = build_environment(config, training=False)
+    agent = build_agent(config, environment, torch.device("cpu"))
+    frame = RowFormat(environment.frame_shape, torch.uint8)
+    capacity = replay_bytes(config, frame, agent.latent) // frame.num_bytes
+    after = Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=agent.latent.num_bytes)
+    return environment, agent, frame, RunCost(config, agent.cost, after, capacity)
 
 
 def print_flops(config: Config) -> None:
     """Print what a step costs before and after the freeze."""
-    environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"))
-    frame = RowFormat(environment.frame_shape, torch.uint8)
-    run = RunCost.of(
-        config,
-        agent.cost,
-        after=Phase.after_freeze(frame_bytes=frame.num_bytes, latent_bytes=agent.latent.num_bytes),
-        capacity=replay_bytes(config, frame, agent.latent) // frame.num_bytes,
-    )
+    *_, run = build_and_count(config)
     Console().print(flops_table(config.env, run, frozen_at=config.freeze_step))
 
 
 def print_memory(config: Config) -> None:
     """Print what the replay holds before and after the freeze."""
-    environment = build_environment(config, training=False)
-    agent = build_agent(config, environment, torch.device("cpu"))
-    frame = RowFormat(environment.frame_shape, torch.uint8)
+    _, agent, frame, _ = build_and_count(config)
     num_bytes = replay_bytes(config, frame, agent.latent)
-    table = memory_table(config.env, num_bytes=num_bytes, frame=frame, latent=agent.latent)
-    Console().print(table)
+    Console().print(memory_table(config.env, num_bytes=num_bytes, frame=frame, latent=agent.latent))
 
 
 def flops_table(env: str, run: RunCost, *, frozen_at: int | None) -> Table:
@@ -109,11 +94,11 @@ def flops_table(env: str, run: RunCost, *, frozen_at: int | None) -> Table:
     row("choosing an action", cost.act, cost.act)
     row("storing an observation (E K N)", 0, run.store)
     row(f"one update of {cost.batch_size} samples", cost.update(Phase.FRAMES), cost.update(after))
-    mean = run.updates / run.update_every
+    mean, steps = run.config.learning.updates_per_step / run.config.learning.update_every, run.config.steps
     row("one training step", cost.step(Phase.FRAMES, updates=mean), cost.step(after, updates=mean))
     if frozen_at is not None:
         row("converting the replay, once", 0, run.conversion(frozen_at))
-        row(f"{run.steps:,} steps: never / at {frozen_at:,}", run.total(None), run.total(frozen_at))
+        row(f"{steps:,} steps: never / at {frozen_at:,}", run.total(None), run.total(frozen_at))
     return table
 
 
