@@ -90,7 +90,6 @@ class FreezableEncoder(nn.Module):
         self._observation_shape = None if observation_shape is None else tuple(observation_shape)
         self.pixels, self.inputs = pixels, pixels if inputs is None else inputs
         self.view, self.augment = view, augment
-        self._learning_view = view if augment is None else augment
         self.precision = precision
         self.stages = nn.ModuleList(self._complete([stages] if isinstance(stages, nn.Module) else stages))
         self.frozen_stages = len(self.stages) if frozen_stages is None else frozen_stages
@@ -123,7 +122,7 @@ class FreezableEncoder(nn.Module):
         """
         if self.phase is Phase.LATENTS:
             return stored
-        inputs = self.inputs(self._learning_view(stored))
+        inputs = self.inputs(self._augmented(stored))
         if self.phase is Phase.FRAMES:
             return inputs  # type: ignore[no-any-return]
         with torch.no_grad():
@@ -220,10 +219,7 @@ class FreezableEncoder(nn.Module):
         return self.encode(self.inputs(self._crops(frames))).view(len(frames), *self.row_format.shape)
 
     def _learn_range(self, inputs: Inputs) -> None:
-        """Let the normalisation of vectors count an observation that is about to be stored; not in evaluation mode.
-
-        The freeze puts it there for good.
-        """
+        """Let the normalisation of vectors count an observation; not in evaluation mode, such as after the freeze."""
         if isinstance(self.stages[0], SensorStage):
             self.stages[0].learn_range(inputs)  # type: ignore[arg-type]
 
@@ -343,7 +339,10 @@ class FreezableEncoder(nn.Module):
         black = torch.zeros(1, *self._observation_shape, dtype=torch.uint8)
         return tuple(self.pixels(self.view(black)).shape[1:])
 
+    def _augmented(self, frames: Tensor) -> Tensor:
+        return (self.view if self.augment is None else self.augment)(frames)
+
     def _crops(self, frames: Tensor) -> Tensor:
         """Return K augmented views of each observation, [B * K, S, C, h, w]."""
         crops = self.row_format.shape[0]
-        return self._learning_view(frames if self.augment is None else frames.repeat_interleave(crops, 0))
+        return self._augmented(frames if self.augment is None else frames.repeat_interleave(crops, 0))
