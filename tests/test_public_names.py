@@ -17,7 +17,7 @@ def test_every_exported_name_resolves_and_type_checkers_see_the_same() -> None:
     for name in seer.__all__:
         assert getattr(seer, name) is not None
         assert name == "__version__" or name in source
-    assert dir(seer) == seer.__all__
+    assert dir(seer) == sorted(seer.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Replayy'"):
         seer.Replayy  # noqa: B018
 
