@@ -31,8 +31,10 @@ from seer.integrations.lerobot.state import write_state
 
 SIDE = 128
 CHANNELS = (64, 128, 256, 512)
+NARROW = (8, 8, 8, 512)  # maps of the same size, for memory, sooner
 SEEDS = 2
 STEPS = 40  # in the buffers whose updates are timed
+RESIDENT_STEPS, QUICK_RESIDENT_STEPS = 3000, 60
 
 
 class Setup:
@@ -76,10 +78,11 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = write_resnet(Path(folder) / "resnet10", (8, 8, 8, 8) if chosen.quick else CHANNELS)
         if chosen.fill:
-            print_resident(chosen.fill, encoder, 60 if chosen.quick else 600)
+            encoder = write_resnet(Path(folder) / "narrow", NARROW)
+            print_resident(chosen.fill, encoder, QUICK_RESIDENT_STEPS if chosen.quick else RESIDENT_STEPS)
             return
+        encoder = write_resnet(Path(folder) / "resnet10", (8, 8, 8, 8) if chosen.quick else CHANNELS)
         parts: dict[str, Callable[[], None]] = {
             "losses": lambda: compare_losses(encoder, 2 if chosen.quick else 12),
             "updates": lambda: compare_updates(encoder, 2 if chosen.quick else 5),
@@ -133,30 +136,30 @@ def compare_updates(encoder: str, rounds: int) -> None:
 
 
 def print_resident(kind: str, encoder: str, steps: int) -> None:
-    """Print the bytes of a step, and by how many each of the later half of the steps makes this process larger."""
-    by_kind: dict[str, dict[str, Any]] = {"two views": {"views": 2}, "int8": {"dtype": "int8"}}
-    settings = by_kind.get(kind, {})
-    name = "pictures" if kind == "pictures" else "features"
-    setup = Setup(name, encoder, steps, 2, given=[], **settings)
+    """Print a step's bytes as allocated, by how many each step makes this process larger, and its size at the end."""
+    by_kind: dict[str, dict[str, Any]] = {"two views": {"views": 2}, "int8, two views": {"views": 2, "dtype": "int8"}}
+    setup = Setup(
+        "pictures" if kind == "pictures" else "features", encoder, steps, 2, given=[], **by_kind.get(kind, {})
+    )
     growing = iter(transitions(steps, side=SIDE, episode=50))
     resident = []
-    for _ in range(2):  # the first half also pays for what the libraries allocate once
-        for transition in itertools.islice(growing, steps // 2):
+    for count in (steps // 10, steps - steps // 10):  # the first tenth also pays for what the libraries allocate once
+        for transition in itertools.islice(growing, count):
             setup.buffer.add(**transition)
         resident.append(psutil.Process().memory_info().rss)
-    grown = (resident[1] - resident[0]) * 2
     columns = [*setup.buffer.states.values(), setup.buffer.actions]
-    print(f"{sum(each[0].nbytes for each in columns)} {grown / steps:.0f}")
+    print(f"{sum(each[0].nbytes for each in columns)} {(resident[1] - resident[0]) / count:.0f} {resident[1]}")
 
 
 def compare_memory(quick: bool) -> None:
-    """Print bytes of a stored step, and of resident memory for each step, by way of storing."""
-    print("\nbytes per step, two cameras of 128 x 128: as allocated, and as resident memory grows")
-    for kind in ("pictures", "features", "two views", "int8"):
+    """Print bytes of a stored step as allocated, by how many it makes its process larger, and the process's size."""
+    steps = QUICK_RESIDENT_STEPS if quick else RESIDENT_STEPS
+    print(f"\n{steps} steps, two cameras of 128 x 128: bytes per step allocated, resident, MB of the whole process")
+    for kind in ("pictures", "one view", "two views", "int8, two views"):
         command = [sys.executable, __file__, "--fill", kind, *(["--quick"] if quick else [])]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        allocated, grown = map(float, done.stdout.split()[-2:])
-        print(f"  {kind}: {allocated:,.0f} {grown:,.0f}")
+        allocated, grown, process = map(float, done.stdout.split()[-3:])
+        print(f"  {kind}: {allocated:,.0f} {grown:,.0f} {process / 1e6:,.0f}")
 
 
 def compare_checkpoints(encoder: str, steps: int) -> None:

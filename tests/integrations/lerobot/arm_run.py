@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,26 @@ def start(folder: Path, name: str, module: str, *flags: str) -> subprocess.Popen
     variables["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     with (folder / f"{name}.log").open("ab") as log:
         command = [sys.executable, "-m", module, *flags, "--env.discover_packages_path=short_arm"]
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=variables)
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=variables, process_group=0)
+
+
+def log_of(folder: Path, name: str) -> str:
+    return (folder / f"{name}.log").read_text()
+
+
+def end(*processes: subprocess.Popen[bytes]) -> None:
+    """Stop processes as a user does."""
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+
+
+def kill_all(*processes: subprocess.Popen[bytes]) -> None:
+    """Kill processes and those that they started, where any is left."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_for(what: str, holds: Callable[[], bool], *processes: subprocess.Popen[bytes], seconds: float = 900) -> None:

@@ -3,6 +3,8 @@
 import logging
 import sys
 import threading
+from importlib import metadata
+from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
@@ -14,9 +16,9 @@ import torch
 from lerobot.rl import learner as lerobot_learner
 from lerobot.rl.algorithms.sac import SACAlgorithm
 
-from lerobot_arm import algorithm_of, policy_of
+from lerobot_arm import CAMERAS, algorithm_of, policy_of, preprocessor_of
 from seer.errors import SettingError
-from seer.integrations.lerobot import StoredFeaturesSAC, learner, versions
+from seer.integrations.lerobot import FeatureReplayBuffer, FrozenFeatures, StoredFeaturesSAC, learner, versions
 from seer.integrations.lerobot.options import Options, take_flags
 from seer.integrations.lerobot.reconnect import Attempt
 
@@ -53,6 +55,50 @@ def test_versions_are_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
     monkeypatch.delattr(lerobot_learner, "initialize_replay_buffer")
     with pytest.raises(SettingError, match=r"has no lerobot\.rl\.learner\.initialize_replay_buffer: pip install"):
         versions.check_version()
+
+
+def test_what_lerobot_lacks_is_told_on_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions.require_lerobot()
+    monkeypatch.setitem(versions.EXTENDED, "lerobot.rl.nowhere", ("Nothing",))
+    with pytest.raises(ImportError, match=r"has no lerobot\.rl\.nowhere: pip install 'lerobot\[hilserl\]"):
+        versions.require_lerobot()
+    monkeypatch.setattr(versions, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="without its extra hilserl: pip install"):
+        versions.require_lerobot()
+
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError
+
+    monkeypatch.setattr(metadata, "version", missing)
+    with pytest.raises(ImportError, match="LeRobot is missing: pip install"):
+        versions.require_lerobot()
+
+
+def test_a_batch_of_pictures_is_refused() -> None:
+    pictures = {camera: torch.rand(1, 3, 64, 64) for camera in CAMERAS}
+    with pytest.raises(ValueError, match="no stored features: sample from a FeatureReplayBuffer"):
+        algorithm_of(StoredFeaturesSAC, policy_of()).get_observation_features(pictures, pictures)
+
+
+def test_lerobots_dataset_is_set_aside_once(tmp_path: Path) -> None:
+    """Also where the learner ended between that and its first checkpoint, and wrote a dataset of its own since."""
+    dataset, kept = tmp_path / "dataset", tmp_path / "dataset_before_features"
+    assert learner._set_aside(dataset) is None
+    for text in ("LeRobot's", "kept episodes"):
+        (dataset / "meta").mkdir(parents=True)
+        (dataset / "meta" / "info.json").write_text(text)
+        assert learner._set_aside(dataset) == kept
+        assert (kept / "meta" / "info.json").read_text() == "LeRobot's"
+        assert learner._set_aside(dataset) == kept
+
+
+def test_a_checkpoint_before_the_first_kept_step_has_features_alone(tmp_path: Path) -> None:
+    """As on a resumed run that keeps episodes from now on."""
+    policy = policy_of()
+    features = FrozenFeatures(policy, preprocessor_of(policy))
+    buffer = FeatureReplayBuffer(5, "cpu", features=features, keep_episodes=2)
+    learner._Checkpointed(buffer, tmp_path / "online.safetensors").to_lerobot_dataset("a/b", root=tmp_path / "dataset")
+    assert [each.name for each in tmp_path.iterdir()] == ["online.safetensors"]
 
 
 def test_the_error_that_ends_a_training_is_kept() -> None:
@@ -102,7 +148,7 @@ def test_the_learner_calls_these_functions(monkeypatch: pytest.MonkeyPatch) -> N
         "handle_resume_logic", "add_actor_information_and_train", "make_algorithm", "initialize_replay_buffer",
         "initialize_offline_replay_buffer", "save_training_checkpoint",
     )  # fmt: skip
-    for name in replaced:
+    for name in (*replaced, "start_learner"):
         monkeypatch.setattr(lerobot_learner, name, getattr(lerobot_learner, name))  # put back afterwards
     session = learner.FeatureLearner({})
     session.install()

@@ -1,5 +1,7 @@
 """The buffer against a list of what was added, its views, dtypes, state and datasets."""
 
+import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,14 @@ import pytest
 pytest.importorskip("lerobot", reason="LeRobot isn't installed here: make lerobot")
 
 import torch
+from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.rl.buffer import random_shift
 from torch.nn.functional import pad
 
 from lerobot_arm import CAMERAS, policy_of, preprocessor_of, transitions
 from seer.errors import SettingError
 from seer.integrations.lerobot import FeatureReplayBuffer, FrozenFeatures
+from seer.integrations.lerobot.codec import unpack
 from seer.integrations.lerobot.features import FEATURES
 from seer.integrations.lerobot.state import read_state, write_state
 
@@ -62,16 +66,40 @@ def check_samples(buffer: Any, features: FrozenFeatures, added: list[dict[str, A
     assert len(seen) == len(stored)
 
 
-@pytest.mark.parametrize("count", [5, 12, 31], ids=["part full", "full", "overwritten"])
-def test_samples_are_the_steps_that_were_added(count: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "capacity"), [(5, 12), (12, 12), (31, 12), (6, 1)], ids=["part full", "full", "overwritten", "one step"]
+)
+def test_samples_are_the_steps_that_were_added(count: int, capacity: int) -> None:
     features, added = features_of(), list(transitions(count, episode=4))
-    check_samples(filled(features, added), features, added, draws=12)
+    check_samples(filled(features, added, capacity), features, added, draws=12)
 
 
 def test_steps_that_dont_follow_each_other_keep_their_own_next_observation() -> None:
     """As in LeRobot's buffer of interventions, which gets some steps only."""
     features, added = features_of(), list(transitions(30, episode=5))[::2]
     check_samples(filled(features, added), features, added, draws=12)
+
+
+def test_batches_that_a_thread_draws_while_steps_come_in_are_whole() -> None:
+    """LeRobot's iterator samples in a thread; with two slots nearly each batch has the one that is written."""
+    features, added = features_of(), list(transitions(150, episode=4))
+    actions = {tuple(step["action"][0].tolist()): step for step in added}
+    buffer = filled(features, added[:2], capacity=2)
+    batches = buffer.get_iterator(4, queue_size=1)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for transition in added[2:]:
+            buffer.add(**transition)
+            batch = next(batches)
+            for row, action in enumerate(batch["action"]):
+                step = actions[tuple(action.tolist())]
+                assert torch.equal(batch["state"]["observation.state"][row], step["state"]["observation.state"][0])
+                following = step["next_state"]["observation.state"][0]
+                assert torch.equal(batch["next_state"]["observation.state"][row], following)
+    finally:
+        sys.setswitchinterval(interval)
+        batches.close()
 
 
 def test_an_observation_is_encoded_once_for_all_buffers() -> None:
@@ -138,6 +166,40 @@ def test_each_view_is_a_shifted_picture() -> None:
     ]  # fmt: skip
     assert {int((views - row).abs().sum(1).argmin()) for row in rows} == {0, 1, 2}
     assert all(float((views - row).abs().sum(1).amin()) == 0 for row in rows)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("slot", [0, 1], ids=["next row", "row apart"])
+def test_views_are_drawn_for_each_camera_and_for_an_observation_and_the_next(slot: int, dtype: str) -> None:
+    torch.manual_seed(0)
+    buffer = filled(features_of(views=2, dtype=dtype), list(transitions(3, episode=2)))
+    apart = buffer._apart.get(slot)
+    assert (apart is None) == (slot == 0)
+    next_row = {key: each[1] if apart is None else apart[key][0] for key, each in buffer.states.items()}
+    stored = {
+        "state": unpack({key: each[slot] for key, each in buffer.states.items()}, list(CAMERAS)),
+        "next_state": unpack(next_row, list(CAMERAS)),
+    }
+    found = set()
+    for batch in (buffer.sample(3) for _ in range(150)):
+        for row, joints in enumerate(batch["state"]["observation.state"]):
+            if torch.equal(joints, buffer.states["observation.state"][slot]):
+                views = [
+                    (each[camera] == batch[name][FEATURES + camera][row]).flatten(1).all(1).nonzero()
+                    for name, each in stored.items() for camera in CAMERAS
+                ]  # fmt: skip
+                assert all(len(each) == 1 for each in views)
+                found.add(tuple(int(each) for each in views))
+    assert found == set(itertools.product(range(2), repeat=4))
+
+
+def test_the_views_of_a_batch_are_each_pictures_own() -> None:
+    features = features_of(views=2, shift=lambda images: images)
+    first, second = [step["state"] for step in transitions(2, episode=1)]
+    both = features.rows({key: torch.cat([first[key], second[key]]) for key in first})
+    for place, observation in enumerate((first, second)):
+        expected = features.rows(observation)[CAMERAS[0]][0]
+        torch.testing.assert_close(both[CAMERAS[0]][place], expected)
 
 
 @pytest.mark.parametrize("capacity", [12, 7, 40], ids=["same", "smaller", "larger"])
@@ -240,6 +302,15 @@ def test_what_cant_work_is_refused() -> None:
         policy = policy_of(**changes)
         with pytest.raises(SettingError, match=said):
             FrozenFeatures(policy, preprocessor_of(policy))
+    policy = policy_of()
+    policy.config.input_features[CAMERAS[1]] = PolicyFeature(FeatureType.VISUAL, (3, 64, 48))
+    with pytest.raises(SettingError, match=r"several sizes, \(3, 64, 64\), \(3, 64, 48\)"):
+        FrozenFeatures(policy, preprocessor_of(policy))
+    mixed = {camera: torch.rand(1, 3, 64, side) for camera, side in zip(CAMERAS, (64, 48), strict=True)}
+    with pytest.raises(RuntimeError, match="Sizes of tensors must match"):  # nor does LeRobot encode them
+        policy.select_action(mixed | {"observation.state": torch.zeros(1, 18)})
+    with pytest.raises(ValueError, match=r"wrist has the shape \(3, 64, 48\), but in policy"):
+        features_of().row(mixed)
     with pytest.raises(SettingError, match="dtype 'bfloat8'"):
         features_of(dtype="bfloat8")
     with pytest.raises(SettingError, match="views is -1"):

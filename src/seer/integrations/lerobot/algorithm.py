@@ -15,8 +15,15 @@ class StoredFeaturesSAC(SACAlgorithm):  # type: ignore[misc]  # LeRobot isn't in
     def get_observation_features(
         self, observations: Observation, next_observations: Observation
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the maps of a batch of `FeatureReplayBuffer`; nothing is encoded."""
-        return features_of(observations), features_of(next_observations)
+        """Return the maps of a batch of `FeatureReplayBuffer`; nothing is encoded.
+
+        Raises:
+            ValueError: the batch is another buffer's.
+        """
+        found = features_of(observations), features_of(next_observations)
+        if not all(found):
+            raise ValueError("the batch has no stored features: sample from a FeatureReplayBuffer")
+        return found
 
     def _update_target_networks(self) -> None:
         """Move the targets towards the networks, but leave alone the parameters that both share.

@@ -42,7 +42,8 @@ class FrozenFeatures:
         digest: see `digest_of`; features of another digest are refused.
 
     Raises:
-        SettingError: the policy has no pictures, its encoder isn't frozen, or actor and critic have different ones.
+        SettingError: the policy has no pictures, or of several sizes, its encoder isn't frozen, or actor and critic
+            have different ones.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class FrozenFeatures:
         self.dtype_name, self.dtype, self.views = dtype, dtype_of(dtype), views
         self._encoder, self._preprocessor, self._shift = policy.encoder_critic, preprocessor, shift
         self.image_keys: list[str] = list(self._encoder.image_keys)
+        self._shape = _shapes_of(policy)[0]
         self.device = torch.device(policy.config.device)
         self._encoder.to(self.device).image_encoder.eval()
         self.digest = digest_of(policy, preprocessor)
@@ -74,10 +76,17 @@ class FrozenFeatures:
 
     @torch.no_grad()
     def rows(self, observations: Observation) -> dict[str, Tensor]:
-        """Return observations [B, ...] as they are stored."""
+        """Return observations [B, ...] as they are stored.
+
+        Raises:
+            ValueError: a picture is missing, or of another size than the policy's.
+        """
         missing = [key for key in self.image_keys if key not in observations]
         if missing:
             raise ValueError(f"the observation has no {', '.join(missing)}; it has {', '.join(observations)}")
+        for key in self.image_keys:
+            if (found := tuple(observations[key].shape[1:])) != self._shape:
+                raise ValueError(f"{key} has the shape {found}, but in policy.input_features {self._shape}: resize it")
         num_views = max(1, self.views)
         images = {}
         for key in self.image_keys:
@@ -138,6 +147,11 @@ def _refuse_unfit(policy: GaussianActorPolicy) -> None:
     actor, critic = policy.encoder_actor, policy.encoder_critic
     if not critic.has_images:
         raise SettingError("policy.input_features has no picture: there are no features to store; use LeRobot's own")
+    if len(set(_shapes_of(policy))) > 1:
+        raise SettingError(
+            f"policy.input_features has pictures of several sizes, {', '.join(map(str, _shapes_of(policy)))}, which "
+            "LeRobot's encoder can't take together: resize them to one (env.processor.image_preprocessing)"
+        )
     if not policy.config.freeze_vision_encoder or any(p.requires_grad for p in critic.image_encoder.parameters()):
         raise SettingError(
             "policy.freeze_vision_encoder is false: an encoder that learns makes stored features stale; set it to true"
@@ -151,3 +165,7 @@ def _refuse_unfit(policy: GaussianActorPolicy) -> None:
             "The image encoder has batch normalisation: LeRobot's learner normalises by each batch, stored features by "
             "the encoder's running averages, as LeRobot's actor does; losses differ from LeRobot's own"
         )
+
+
+def _shapes_of(policy: GaussianActorPolicy) -> list[tuple[int, ...]]:
+    return [tuple(policy.config.input_features[key].shape) for key in policy.encoder_critic.image_keys]

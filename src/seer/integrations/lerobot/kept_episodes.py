@@ -43,6 +43,10 @@ class KeptEpisodes:
         if done or truncated:
             self._episodes.append([])
 
+    def __len__(self) -> int:
+        """Return the kept steps."""
+        return sum(map(len, self._episodes))
+
     def as_lerobot_buffer(self) -> ReplayBuffer:
         """Return the kept steps as a buffer of LeRobot's own, which writes datasets.
 

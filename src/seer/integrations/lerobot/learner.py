@@ -20,6 +20,7 @@ from seer.integrations.lerobot.algorithm import StoredFeaturesSAC
 from seer.integrations.lerobot.buffer import FeatureReplayBuffer
 from seer.integrations.lerobot.features import FrozenFeatures
 from seer.integrations.lerobot.options import Options, take_flags
+from seer.integrations.lerobot.processes import serve
 from seer.integrations.lerobot.state import read_state, write_state
 from seer.integrations.lerobot.versions import check_version
 
@@ -56,6 +57,7 @@ class FeatureLearner:
         learner.initialize_replay_buffer = self.online_buffer
         learner.initialize_offline_replay_buffer = self.offline_buffer
         learner.save_training_checkpoint = self.save_checkpoint
+        learner.start_learner = serve
 
     def resume(self, cfg: Config) -> Config:
         """Return the configuration to go on with, and let the policy have the checkpoint's weights.
@@ -84,13 +86,12 @@ class FeatureLearner:
 
     def online_buffer(self, cfg: Config, device: Any, storage_device: Any) -> FeatureReplayBuffer:
         """Return the buffer of the run's own steps: empty, or as the checkpoint has it."""
-        capacity, pictures = cfg.policy.online_buffer_capacity, Path(cfg.output_dir) / "dataset"
-        return self._buffer(cfg, (device, storage_device), ONLINE, capacity, pictures if cfg.resume else None)
+        return self._buffer(cfg, (device, storage_device), ONLINE, cfg.policy.online_buffer_capacity, "dataset")
 
     def offline_buffer(self, cfg: Config, device: Any, storage_device: Any) -> FeatureReplayBuffer:
         """Return the buffer of demonstrations and interventions: encoded now, or as the checkpoint has it."""
-        capacity, pictures = cfg.policy.offline_buffer_capacity, Path(cfg.output_dir) / "dataset_offline"
-        return self._buffer(cfg, (device, storage_device), OFFLINE, capacity, pictures if cfg.resume else None)
+        capacity = cfg.policy.offline_buffer_capacity
+        return self._buffer(cfg, (device, storage_device), OFFLINE, capacity, "dataset_offline")
 
     def save_checkpoint(
         self, *, cfg: Config, replay_buffer: FeatureReplayBuffer,
@@ -105,7 +106,7 @@ class FeatureLearner:
         self._save(cfg=cfg, replay_buffer=online, offline_replay_buffer=offline, **rest)
 
     def _buffer(
-        self, cfg: Config, devices: tuple[Any, Any], name: str, capacity: int, pictures: Path | None
+        self, cfg: Config, devices: tuple[Any, Any], name: str, capacity: int, lerobots: str
     ) -> FeatureReplayBuffer:
         settings: dict[str, Any] = {
             "device": str(devices[0]), "storage_device": str(devices[1]), "features": self._made_features(cfg),
@@ -114,14 +115,16 @@ class FeatureLearner:
         }  # fmt: skip
         file = Path(cfg.output_dir) / FOLDER / name
         if cfg.resume and file.exists():
+            state = read_state(file)
             buffer = FeatureReplayBuffer(capacity, **settings)
-            buffer.load_state_dict(read_state(file))
-        elif pictures is not None and (pictures / "meta" / "info.json").exists():  # the run began with LeRobot's own
+            buffer.load_state_dict(state)
+            if len(buffer) < state["size"]:
+                logging.warning("[SEER] %s: the oldest of %s saved steps don't fit", file, state["size"])
+        elif cfg.resume and (pictures := _set_aside(Path(cfg.output_dir) / lerobots)) is not None:
+            logging.info("[SEER] Encoding the dataset of LeRobot's own learner, which is kept as %s", pictures)
             repo_id = cfg.dataset.repo_id if cfg.dataset is not None else None
             dataset = LeRobotDataset(repo_id=repo_id, root=pictures)
             buffer = FeatureReplayBuffer.from_lerobot_dataset(dataset, capacity=capacity, **settings)
-            kept = pictures.rename(pictures.with_name(pictures.name + "_before_features"))
-            logging.info("[SEER] Encoded %s, which is kept as %s", pictures, kept)
         elif name == OFFLINE:
             dataset = learner.make_dataset(cfg)
             buffer = FeatureReplayBuffer.from_lerobot_dataset(dataset, capacity=capacity, **settings)
@@ -145,6 +148,8 @@ class FeatureLearner:
             )
             self._features = FrozenFeatures(self._policy, preprocessor, dtype=options.dtype, views=options.views)
             logging.info("[SEER] Pictures are stored as features: %s", dataclasses.asdict(options))
+            if cfg.policy.vision_encoder_name is None and not cfg.policy.pretrained_path:
+                logging.warning("[SEER] policy.vision_encoder_name isn't set: the frozen encoder has random weights")
         return self._features
 
 
@@ -159,8 +164,19 @@ class _Checkpointed:
 
     def to_lerobot_dataset(self, repo_id: str, fps: int = 1, root: Any = None) -> None:
         write_state(self._file, self._buffer.state_dict())
-        if self._buffer.kept.most:
+        if len(self._buffer.kept):
             self._buffer.to_lerobot_dataset(repo_id, fps=fps, root=root)
+
+
+def _set_aside(dataset: Path) -> Path | None:
+    """Return the folder of a dataset that LeRobot's own checkpoint wrote, moved from where the next one is written.
+
+    It was moved before where the learner ended before its first checkpoint.
+    """
+    kept = dataset.with_name(dataset.name + "_before_features")
+    if not kept.exists() and (dataset / "meta" / "info.json").exists():
+        dataset.rename(kept)
+    return kept if kept.exists() else None
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ import grpc
 from lerobot.rl import actor
 from lerobot.transport import services_pb2
 
+from seer.integrations.lerobot.processes import end_with_parent
+
 RETRY_SECONDS = 2.0
 
 RECEIVE, SEND, REPORT = actor.receive_policy, actor.send_transitions, actor.send_interactions  # before `install`
@@ -62,6 +64,7 @@ def install() -> None:
 
 
 def _keep_up(stream: Callable[..., None], cfg: Any, queue: Any, shutdown: Any, *rest: Any) -> None:
+    end_with_parent()
     while not shutdown.is_set():
         attempt = Attempt(queue, shutdown)
         stream(cfg, attempt, attempt, *rest)
