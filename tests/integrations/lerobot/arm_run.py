@@ -28,8 +28,8 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def write_demonstrations(folder: Path, episodes: int = 2, steps: int = 4) -> None:
-    """Write a dataset as LeRobot's recorder does, of random pictures."""
+def write_demonstrations(folder: Path, episodes: int = 2, steps: int = 4, videos: bool = False) -> None:
+    """Write a dataset as LeRobot's recorder does, of random pictures, as videos or each by itself."""
     generator = np.random.default_rng(0)
     one = {"dtype": "float32", "shape": (1,), "names": None}
     features: dict[str, Any] = {
@@ -37,11 +37,9 @@ def write_demonstrations(folder: Path, episodes: int = 2, steps: int = 4) -> Non
         "next.done": {"dtype": "bool", "shape": (1,), "names": None}, "complementary_info.discrete_penalty": one,
         "observation.state": {"dtype": "float32", "shape": (JOINTS,), "names": None},
     }  # fmt: skip
-    features |= {
-        camera: {"dtype": "image", "shape": (3, SIDE, SIDE), "names": ["channels", "height", "width"]}
-        for camera in CAMERAS
-    }
-    dataset = LeRobotDataset.create("seer/demonstrations", 10, root=folder, features=features, use_videos=False)
+    kind, names = "video" if videos else "image", ["channels", "height", "width"]
+    features |= {camera: {"dtype": kind, "shape": (3, SIDE, SIDE), "names": names} for camera in CAMERAS}
+    dataset = LeRobotDataset.create("seer/demonstrations", 10, root=folder, features=features, use_videos=videos)
     for _ in range(episodes):
         for step in range(steps):
             frame = {camera: generator.integers(256, size=(3, SIDE, SIDE), dtype=np.uint8) for camera in CAMERAS}

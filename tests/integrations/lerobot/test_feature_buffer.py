@@ -10,7 +10,9 @@ import pytest
 pytest.importorskip("lerobot", reason="LeRobot isn't installed here: make lerobot")
 
 import torch
+from arm_run import write_demonstrations
 from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.datasets import LeRobotDataset
 from lerobot.rl.buffer import random_shift
 from torch.nn.functional import pad
 
@@ -274,6 +276,19 @@ def test_kept_episodes_become_a_dataset_and_come_back(tmp_path: Path) -> None:
     check_samples(read, features, _as_datasets_have_them(added[4:]), draws=12)
     with pytest.raises(SettingError, match="no pictures are kept"):
         filled(features, added).to_lerobot_dataset("seer/none", root=tmp_path / "none")
+
+
+def test_frames_of_a_video_are_scaled(tmp_path: Path) -> None:
+    """LeRobot's `make_dataset` gives them with values from 0 to 255, its other ways of reading from 0 to 1."""
+    write_demonstrations(tmp_path / "demonstrations", episodes=1, videos=True)
+    features, keys = features_of(), [*CAMERAS, "observation.state"]
+    found = []
+    for is_uint8 in (True, False):
+        dataset = LeRobotDataset("seer/demonstrations", root=tmp_path / "demonstrations", return_uint8=is_uint8)
+        assert (dataset[0][CAMERAS[0]].max() > 1) == is_uint8
+        found.append(FeatureReplayBuffer.from_lerobot_dataset(dataset, "cpu", keys, features=features))
+    for key, rows in found[0].states.items():
+        torch.testing.assert_close(rows, found[1].states[key])
 
 
 def _as_datasets_have_them(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:

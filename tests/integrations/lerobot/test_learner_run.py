@@ -64,7 +64,7 @@ def check_interventions(run: Path, demonstrations: int) -> None:
 
 def test_a_run_survives_its_learner(tmp_path: Path, launch: Launch) -> None:
     run = tmp_path / "learner"
-    write_demonstrations(tmp_path / "demonstrations")
+    write_demonstrations(tmp_path / "demonstrations", videos=True)
     config = write_config(tmp_path, tmp_path / "demonstrations", free_port())
     learner = launch("learner", LEARNER, f"--config_path={config}", "--seer.dtype=int8", "--seer.keep_episodes=2")
     wait_for("a server", lambda: SERVES in log_of(tmp_path, "learner"), learner)
