@@ -6,6 +6,7 @@ import threading
 from importlib import metadata
 from pathlib import Path
 from queue import Empty, Queue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,6 +79,11 @@ def test_a_batch_of_pictures_is_refused() -> None:
     pictures = {camera: torch.rand(1, 3, 64, 64) for camera in CAMERAS}
     with pytest.raises(ValueError, match="no stored features: sample from a FeatureReplayBuffer"):
         algorithm_of(StoredFeaturesSAC, policy_of()).get_observation_features(pictures, pictures)
+
+
+def test_another_algorithm_is_refused() -> None:
+    with pytest.raises(SettingError, match="is td3, but only sac is known here"):
+        learner.FeatureLearner({}).make_algorithm(SimpleNamespace(type="td3"), policy_of())  # type: ignore[arg-type]
 
 
 def test_lerobots_dataset_is_set_aside_once(tmp_path: Path) -> None:
