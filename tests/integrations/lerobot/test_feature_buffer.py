@@ -1,7 +1,8 @@
 """The buffer against a list of what was added, its views, dtypes, state and datasets."""
 
 import itertools
-import sys
+import resource
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from arm_run import write_demonstrations
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.datasets import LeRobotDataset
 from lerobot.rl.buffer import random_shift
+from safetensors import SafetensorError
 from torch.nn.functional import pad
 
 from lerobot_arm import CAMERAS, policy_of, preprocessor_of, transitions
@@ -82,26 +84,21 @@ def test_steps_that_dont_follow_each_other_keep_their_own_next_observation() -> 
     check_samples(filled(features, added), features, added, draws=12)
 
 
-def test_batches_that_a_thread_draws_while_steps_come_in_are_whole() -> None:
-    """LeRobot's iterator samples in a thread; with two slots nearly each batch has the one that is written."""
-    features, added = features_of(), list(transitions(150, episode=4))
-    actions = {tuple(step["action"][0].tolist()): step for step in added}
-    buffer = filled(features, added[:2], capacity=2)
-    batches = buffer.get_iterator(4, queue_size=1)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for transition in added[2:]:
-            buffer.add(**transition)
-            batch = next(batches)
-            for row, action in enumerate(batch["action"]):
-                step = actions[tuple(action.tolist())]
-                assert torch.equal(batch["state"]["observation.state"][row], step["state"]["observation.state"][0])
-                following = step["next_state"]["observation.state"][0]
-                assert torch.equal(batch["next_state"]["observation.state"][row], following)
-    finally:
-        sys.setswitchinterval(interval)
-        batches.close()
+def test_a_batch_waits_while_a_step_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LeRobot's iterator samples in a thread of its own."""
+    added = list(transitions(3, episode=4))
+    buffer = filled(features_of(), added[:2], capacity=2)
+    sampler, waited = threading.Thread(target=buffer.sample, args=(2,), daemon=True), []
+
+    def while_it_is_written(*_: Any) -> None:
+        sampler.start()
+        sampler.join(1)
+        waited.append(sampler.is_alive())
+
+    monkeypatch.setattr(buffer.kept, "add", while_it_is_written)
+    buffer.add(**added[2])
+    sampler.join(60)
+    assert (waited, sampler.is_alive()) == ([True], False)
 
 
 def test_an_observation_is_encoded_once_for_all_buffers() -> None:
@@ -250,10 +247,16 @@ def test_another_normalisation_is_another_digest() -> None:
 
 def test_a_damaged_file_is_refused_and_a_broken_write_keeps_the_last(tmp_path: Path) -> None:
     file = tmp_path / "online.safetensors"
-    write_state(file, filled(features_of(), list(transitions(3))).state_dict())
+    state = filled(features_of(), list(transitions(3))).state_dict()
+    write_state(file, state)
     whole = file.read_bytes()
-    with pytest.raises(TypeError):
-        write_state(file, {"size": object()})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, limits[1]))  # as if the disk were full
+    try:
+        with pytest.raises(SafetensorError, match="too large"):
+            write_state(file, state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert file.read_bytes() == whole
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SettingError, match="no features that can be read"):
