@@ -74,7 +74,7 @@ def check_samples(buffer: Any, features: FrozenFeatures, added: list[dict[str, A
     ("count", "capacity"), [(5, 12), (12, 12), (31, 12), (6, 1)], ids=["part full", "full", "overwritten", "one step"]
 )
 def test_samples_are_the_steps_that_were_added(count: int, capacity: int) -> None:
-    features, added = features_of(), list(transitions(count, episode=4))
+    features, added = features_of(), list(transitions(count, episode=5))  # the last slot's next step is the first's
     buffer = filled(features, added, capacity)
     check_samples(buffer, features, added, draws=12)
     breaks = [first["next_state"] is not second["state"] for first, second in itertools.pairwise(added[-capacity:])]
