@@ -1,6 +1,7 @@
 """The plug-in's flags, its one way in, and the queue that a stream leaves to the next one."""
 
 import logging
+import multiprocessing
 import sys
 import threading
 from importlib import metadata
@@ -19,7 +20,14 @@ from lerobot.rl.algorithms.sac import SACAlgorithm
 
 from lerobot_arm import CAMERAS, algorithm_of, policy_of, preprocessor_of
 from seer.errors import SettingError
-from seer.integrations.lerobot import FeatureReplayBuffer, FrozenFeatures, StoredFeaturesSAC, learner, versions
+from seer.integrations.lerobot import (
+    FeatureReplayBuffer,
+    FrozenFeatures,
+    StoredFeaturesSAC,
+    learner,
+    reconnect,
+    versions,
+)
 from seer.integrations.lerobot.options import Options, take_flags
 from seer.integrations.lerobot.reconnect import Attempt
 
@@ -147,6 +155,23 @@ def test_a_stream_that_is_over_leaves_messages_to_the_next() -> None:
     assert (first.is_set(), second.is_set()) == (True, False)
     shutdown.set()
     assert second.is_set()
+
+
+def test_weights_that_nobody_reads_dont_keep_the_actors_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = multiprocessing.get_context("fork")
+    queue, shutdown = context.Queue(), context.Event()
+
+    def receive(cfg: Any, received: Any, until: Any) -> None:
+        received.put(bytes(1 << 22))  # more than a pipe holds
+        shutdown.set()
+
+    monkeypatch.setattr(reconnect, "RECEIVE", receive)
+    process = context.Process(target=reconnect.receive_policy, args=(None, queue, shutdown))
+    process.start()
+    process.join(30)
+    has_ended = not process.is_alive()
+    process.kill()
+    assert has_ended
 
 
 def test_the_learner_calls_these_functions(monkeypatch: pytest.MonkeyPatch) -> None:

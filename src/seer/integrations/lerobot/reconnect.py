@@ -45,6 +45,7 @@ class Attempt:
 def receive_policy(cfg: Any, queue: Any, shutdown: Any, *rest: Any) -> None:
     """Receive weights, from one learner after another."""
     _keep_up(RECEIVE, cfg, queue, shutdown, *rest)
+    queue.cancel_join_thread()  # a process would wait for somebody to read the last weights, when nobody does any more
 
 
 def send_transitions(cfg: Any, queue: Any, shutdown: Any, *rest: Any) -> None:
