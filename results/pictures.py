@@ -127,6 +127,15 @@ def _transfer() -> list[Group]:
     return _grouped((names[run.label], run) for run in runs("transfer").values() if run.label in names)
 
 
+def _reaching() -> list[Group]:
+    names = {
+        "both-never": "picture and vector, never frozen", "both-frozen": "picture and vector, frozen at 4,000",
+        "picture-never": "picture alone, never frozen", "picture-frozen": "picture alone, frozen at 4,000",
+    }  # fmt: skip
+    found = runs("reaching").values()
+    return _grouped((label, run) for name, label in names.items() for run in found if run.label == name)
+
+
 PICTURES = {
     "docs/does_it_work.png": Picture(["table1", "curl-summed"], "flops", _page),
     "results/table1/flops.png": Picture(["table1"], "flops", lambda: _table1(COMPUTE)),
@@ -137,5 +146,6 @@ PICTURES = {
     "results/curl-summed/flops.png": Picture(["curl-summed"], "flops", _summed),
     "results/latent-dtypes/steps.png": Picture(["latent-dtypes", "table1"], "steps", _dtypes),
     "results/transfer/flops.png": Picture(["transfer"], "flops", _transfer),
+    "results/reaching/steps.png": Picture(["reaching"], "steps", _reaching),
 }
 """By their place in the repository."""
