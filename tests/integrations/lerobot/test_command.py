@@ -172,6 +172,7 @@ def test_weights_that_nobody_reads_dont_keep_the_actors_process(monkeypatch: pyt
     has_ended = not process.is_alive()
     process.kill()
     assert has_ended
+    assert queue.qsize() == 0  # LeRobot's actor reads until there are none
 
 
 def test_the_learner_calls_these_functions(monkeypatch: pytest.MonkeyPatch) -> None:

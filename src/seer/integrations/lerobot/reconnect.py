@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty
 from typing import Any
 
@@ -45,7 +46,9 @@ class Attempt:
 def receive_policy(cfg: Any, queue: Any, shutdown: Any, *rest: Any) -> None:
     """Receive weights, from one learner after another."""
     _keep_up(RECEIVE, cfg, queue, shutdown, *rest)
-    queue.cancel_join_thread()  # a process would wait for somebody to read the last weights, when nobody does any more
+    with suppress(Empty):  # weights that nobody reads would keep this process, and LeRobot's actor counts them for ever
+        while True:
+            queue.get(timeout=1.0)
 
 
 def send_transitions(cfg: Any, queue: Any, shutdown: Any, *rest: Any) -> None:
