@@ -18,7 +18,7 @@ os.environ["MPLBACKEND"] = "Agg"  # figures are written to files; no test needs 
 torch.set_num_threads(1)  # small tensors: threads cost more than they give, and sums stay repeatable
 
 # Time limits on single examples fail on a busy machine. In CI every run draws the same examples.
-settings.register_profile("few", deadline=None, derandomize="CI" in os.environ, max_examples=30)
+settings.register_profile("few", deadline=None, derandomize="CI" in os.environ, max_examples=25)
 settings.register_profile("many", settings.get_profile("few"), max_examples=300)
 
 

@@ -30,6 +30,7 @@ def heard() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_costs_no_training(tmp_path: Path) -> None:
     """As with `seer train ... | head -1`: the run goes on to its end and writes down everything."""
     with subprocess.Popen(train(tmp_path / "run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -35,7 +35,8 @@ def in_this_process(command: list[str], **_options: object) -> "subprocess.Compl
     return subprocess.CompletedProcess(command, code, stderr=complaints.getvalue())
 
 
-@pytest.mark.parametrize("own_processes", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("own_processes", [False, True])
 def test_the_page_shows_the_analyses_and_a_failing_one_fails(
     own_processes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     assert heard == all_heard[step:]
 
 
+@pytest.mark.slow
 def test_until_the_freeze_automatic_is_as_never(frozen_run: tuple[Path, TrainingState, str], tmp_path: Path) -> None:
     """Probing draws no random number and changes nothing but the FLOPs."""
     never = partial(make_training, FreezeAt(None), reset_every=90)

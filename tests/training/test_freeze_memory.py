@@ -4,12 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from seer.runs.folder import read_metrics
 from tiny_run import FLAGS, machine_free, seer
 
 FRAME_BYTES, LATENT_BYTES = 84 * 84, 576 * 4
 
 
+@pytest.mark.slow
 def test_a_replay_sized_by_the_freeze_keeps_all_that_one_of_all_frames_keeps(tmp_path: Path) -> None:
     """In 0.58 of the memory, the same run."""
     place = FLAGS.index("--replay-capacity")

@@ -21,6 +21,7 @@ def machine_free(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if "second" not in name and "rss" not in name}
 
 
+@pytest.mark.slow
 def test_a_stopped_run_learns_on_at_the_same_rates(tmp_path: Path) -> None:
     flags, whole, stopped = (*FLAGS, *MODES, "--steps", SHORT_STEPS), tmp_path / "whole", tmp_path / "stopped"
     assert seer("train", *flags, "--out", whole) == 0

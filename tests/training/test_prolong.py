@@ -73,6 +73,7 @@ def test_a_finished_run_with_its_replay_goes_on_as_if_it_had_never_ended(longer:
     assert json.loads((run / f"summary-at-{PLANNED}.json").read_text())["steps"] == PLANNED
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_prolonged_to_the_same_figures(longer: Path, tmp_path: Path) -> None:
     """Stopped before the freeze; its replay and the importance exponent are those of the steps it was planned for."""
     run = tmp_path / "run"

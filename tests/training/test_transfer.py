@@ -130,6 +130,7 @@ def test_it_resumes_without_the_other_run(transferred: Path, finished_run: Path,
     assert figures[0] == figures[1]
 
 
+@pytest.mark.slow
 def test_fewer_layers_can_be_frozen(finished_run: Path, tmp_path: Path, capsys: Capture) -> None:
     """One layer's maps would be larger than a frame, so frames are kept; the other layer goes on learning."""
     flags = ("--encoder-from", finished_run, "--freeze-layers", 1, "--out", tmp_path / "run")
@@ -143,6 +144,7 @@ def test_fewer_layers_can_be_frozen(finished_run: Path, tmp_path: Path, capsys: 
     assert last["flops"] == STEPS * (ENCODER[2] + HEADS) + 101 * BATCH * (2 * ENCODER[1] + 5 * above)
 
 
+@pytest.mark.slow
 def test_an_encoder_from_elsewhere_can_also_go_on_learning(finished_run: Path, tmp_path: Path) -> None:
     flags = ("--encoder-from", finished_run, "--freeze-at", 380, "--out", tmp_path / "run")
     assert seer("train", *FLAGS, *flags) == 0
