@@ -134,7 +134,7 @@ TO_LATENTS, TO_FROZEN_FRAMES = (DATA_EFFICIENT, Phase.LATENTS), (LARGE, Phase.FR
 @pytest.mark.parametrize(
     ("name", "layers", "phase"),
     [
-        ("rainbow", *TO_LATENTS), ("dqn", *TO_FROZEN_FRAMES),
+        ("rainbow", *TO_LATENTS), pytest.param("dqn", *TO_FROZEN_FRAMES, marks=pytest.mark.slow),
         pytest.param("dqn", *TO_LATENTS, marks=pytest.mark.slow),
         pytest.param("rainbow", *TO_FROZEN_FRAMES, marks=pytest.mark.slow),
     ],

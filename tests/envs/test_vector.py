@@ -182,6 +182,7 @@ def test_the_environments_differ(whole_run: Path) -> None:
         each.close()
 
 
+@pytest.mark.slow
 def test_a_run_stopped_on_frames_and_on_latents_goes_on_to_the_same_figures(whole_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     assert stop_in_step(84, "train", *FLAGS, "--out", folder, signal=signal.SIGTERM) == 130
