@@ -50,15 +50,13 @@ def make_replay(
         frame_shape: (C, H, W) of the newest frame, uint8: the row of one step; any shape where `stack` is 1.
         stack: S, frames that make an observation.
         latent: rows of latents from the first step on, in place of frames: `FrozenEncoder.row_format`.
-        n_step: steps folded into one transition.
-        discount: per step.
+        n_step, discount: steps folded into one transition, and the discount per step.
         prioritized: proportional prioritised sampling (Schaul et al. 2016, exponent 0.5); otherwise uniform.
         device: where the block lives; of one in a file, where observations go that are read.
         seed: of sampling.
         number: among the replays of a `MultiEnvReplay`.
-        padding: what the agent sees before an episode's first frame, as `padding_type` of Gymnasium's
-            `FrameStackObservation`: that frame again ("repeat", there "reset"), or black ones ("zero"). `append` checks
-            it where it is given whole observations, as `FreezableEncoder.row` gives them.
+        padding: before an episode's first frame, as `padding_type` of Gymnasium's `FrameStackObservation`: that frame
+            again ("repeat", there "reset"), or black ones ("zero"). `append` checks it in whole observations.
         path: a folder on a disk, where the block lies in an unnamed file instead of in memory (`FileBlock`).
 
     Raises:
