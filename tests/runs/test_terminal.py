@@ -2,15 +2,30 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from seer.runs.terminal import Terminal, closing_table
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_brackets_are_said_as_they_are() -> None:
     console = Console(file=io.StringIO(), width=80)
     Terminal(console).say("pip install 'seer-rl[bench]'")
     assert console.file.getvalue() == "pip install 'seer-rl[bench]'\n"  # type: ignore[attr-defined]
+
+
+def test_a_notebook_keeps_every_redrawn_bar_so_it_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", Screen())
+    assert Terminal().console.is_terminal
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert not Terminal().console.is_terminal
 
 
 def test_a_run_that_was_never_frozen_shows_no_saving() -> None:

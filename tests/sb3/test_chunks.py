@@ -57,12 +57,16 @@ def test_steps_counted_anew_are_said_and_other_settings_begin_a_new_decision(
 ) -> None:
     model = learner(counted())
     model.learn(20, callback=SeerCallback(50))
-    assert "not frozen by step 20: freeze_at is 50" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("seer: no freeze before step 50, and this call of learn ends at step 20\n")
+    assert "not frozen by step 20: freeze_at is 50" in said
     model.learn(40, callback=SeerCallback(50))
     assert "steps are counted anew, also those until the freeze" in capsys.readouterr().out
     assert not hasattr(model, "seer_frozen_at")
     model.learn(20, callback=SeerCallback(45), reset_num_timesteps=False)
-    assert "counted anew" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "counted anew" not in said
+    assert "no freeze before" not in said
     assert model.seer_frozen_at == 45
 
 

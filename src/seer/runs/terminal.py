@@ -1,5 +1,6 @@
 """The terminal: a live line, one line per event, a table at the end."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from seer.runs.outputs.base import Output
 
 
 class Terminal(Output):
-    """Show a progress bar on a terminal; where output goes to a file, a plain line every `quiet_seconds` seconds.
+    """Show a progress bar on a terminal; in a file or a notebook, a plain line every `quiet_seconds` seconds.
 
     The live line is shown inside `with`, or between `start` and `stop`.
     """
@@ -22,7 +23,7 @@ class Terminal(Output):
     name = "terminal"
 
     def __init__(self, console: Console | None = None, *, quiet_seconds: float = 20.0) -> None:
-        self.console = console or Console(stderr=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.console = console or _own_console()
         self.quiet_seconds, self._last_line = quiet_seconds, time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -73,6 +74,15 @@ class Terminal(Output):
         for name, value in rows.items():
             table.add_row(name, value)
         self.console.print(table)
+
+
+def _own_console() -> Console:
+    """Return a console on the standard output.
+
+    `!seer` in a notebook has a terminal too, but one that keeps each redrawn bar; Jupyter's kernels set the variable.
+    """
+    redraws = sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ
+    return Console(highlight=False, soft_wrap=not redraws, force_terminal=redraws)
 
 
 def closing_table(summary: dict[str, Any]) -> dict[str, str]:

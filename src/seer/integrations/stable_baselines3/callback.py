@@ -94,6 +94,8 @@ class SeerCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._freeze_if_due()
+        if frozen_at(self.model) is None and self._rule is not None:
+            self._say_if_too_short(self._rule)
 
     def _on_step(self) -> bool:
         if frozen_at(self.model) is None:
@@ -105,6 +107,16 @@ class SeerCallback(BaseCallback):
     def _on_training_end(self) -> None:
         if frozen_at(self.model) is None and self._rule is not None:
             self._say(f"not frozen by step {self.num_timesteps}: {self._rule.reason}")
+
+    def _say_if_too_short(self, rule: FreezeRule) -> None:
+        """Say before the training that it ends before a freeze can come; a later call of `learn` may go on."""
+        assert isinstance(self.model, OffPolicyAlgorithm)
+        first = rule.due_from
+        if first is None:
+            first = rule.earliest_step(probe_every=self.probe_every, first_update=self.model.learning_starts + 1)
+        last = self.model._total_timesteps
+        if first > last:
+            self._say(f"no freeze before step {first:,}, and this call of learn ends at step {last:,}")
 
     def _decide(self, model: OffPolicyAlgorithm) -> FreezeDecision:
         """Return the decision that an earlier call of `learn` has come to so far, or begin anew."""
@@ -150,18 +162,21 @@ class SeerCallback(BaseCallback):
         model, buffer, cut = self.model, self._buffer, self._cut()
         assert isinstance(model, OffPolicyAlgorithm)
         extractors = frozen_extractors(model.policy) or freeze(model.policy, cut)
+        why = ""
         if (decision := DECISIONS.pop(model, None)) is not None:
             decision.finish()
+            why = f" ({decision.rule.reason})" if self._choice.rule is not None else ""
         step = frozen_at(model)
         if step is None:
             step = model.seer_frozen_at = model.num_timesteps  # type: ignore[attr-defined]  # SB3 saves both
             model.seer_frozen_layers = cut.layers  # type: ignore[attr-defined]
         if buffer.holds_latents:
             buffer.attach(extractors)
+            self._say(f"goes on from features: frozen at step {step:,}")
             return
         self._said = time.monotonic()
         result = buffer.freeze(extractors, self.latent_dtype, self._progress)
-        self._say(describe_freeze(result, buffer, cut, step))
+        self._say(describe_freeze(result, buffer, cut, step, why))
         figures = {"frozen_at": step, "replay_bytes": buffer.num_bytes, "replay_rows": result.capacity_after}
         if hasattr(model, "_logger"):  # before `learn` there is none
             for name, figure in figures.items():
@@ -252,9 +267,9 @@ def frozen_at(model: object) -> int | None:
     return getattr(model, "seer_frozen_at", None)
 
 
-def describe_freeze(result: Transcoding, buffer: SeerReplayBuffer, cut: Cut, step: int) -> str:
-    """Return the line that says what the freeze did."""
-    frozen = f"{'features extractor' if cut.layers == 'all' else 'convolutions'} frozen at step {step:,}"
+def describe_freeze(result: Transcoding, buffer: SeerReplayBuffer, cut: Cut, step: int, why: str) -> str:
+    """Return the line that says what the freeze did; `why` follows the step."""
+    frozen = f"{'features extractor' if cut.layers == 'all' else 'convolutions'} frozen at step {step:,}{why}"
     before, after = result.row_bytes_before, result.row_bytes_after
     if not result.converted:
         remedy = "policy_kwargs={'features_extractor_kwargs': ...}" if cut.layers == "all" else "freeze_layers='all'"
