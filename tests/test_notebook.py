@@ -73,8 +73,10 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, python: Path) -> None
     assert kernel.kernel_spec is not None
     kernel.kernel_spec.argv[0] = str(python)
     place = {"metadata": {"path": str(folder)}}
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ours = ("PYTHONPATH", "MPLBACKEND")  # of the tests; a notebook's figures are drawn into it
+    env = {name: value for name, value in os.environ.items() if name not in ours}
     client = NotebookClient(notebook, km=kernel, resources=place, startup_timeout=600, timeout=3600)
+    client.owns_km = True  # it closes the kernel's sockets too
     client.execute(env=env)
 
 
