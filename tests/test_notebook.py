@@ -110,5 +110,6 @@ def test_it_runs_where_only_a_wheel_lies_beside_it(tmp_path: Path) -> None:
         if kind.startswith("image/")
     }
     assert pictures == {"curve": "image/png", "saved": "image/png", "play": "image/gif", "attention": "image/png"}
-    (film,) = tmp_path.glob("runs/*/game.gif")
-    assert PIL.Image.open(film).n_frames > 10
+    (file,) = tmp_path.glob("runs/*/game.gif")
+    with PIL.Image.open(file) as film:
+        assert film.n_frames > 10
