@@ -81,8 +81,9 @@ def _own_console() -> Console:
 
     `!seer` in a notebook has a terminal too, but one that keeps each redrawn bar; Jupyter's kernels set the variable.
     """
-    redraws = sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ
-    return Console(highlight=False, soft_wrap=not redraws, force_terminal=redraws)
+    in_notebook = "JPY_PARENT_PID" in os.environ
+    soft_wrap = in_notebook or not sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=soft_wrap, force_terminal=False if in_notebook else None)
 
 
 def closing_table(summary: dict[str, Any]) -> dict[str, str]:
