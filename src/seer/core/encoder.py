@@ -26,7 +26,7 @@ from seer.core.stages import (
     Inputs,
     Reading,
     as_frames,
-    as_vectors,
+    features_of,
     flat_shape,
     num_outputs,
     run,
@@ -157,23 +157,23 @@ class FreezableEncoder(nn.Module):
         if self.phase is not Phase.FRAMES and not self.above:
             return below[:, number]  # type: ignore[index]  # latents
         last = self.stages[-1]
-        return last.one(below, number) if num_outputs(last) > 1 else as_vectors(last(below))[number]  # type: ignore[operator]
+        return last.one(below, number) if num_outputs(last) > 1 else features_of([last], below)[number]  # type: ignore[operator]
 
     # Passes -----------------------------------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs) -> Features:
         """Return the features, [B, F] each, of `inputs` or `pixels`, from all stages."""
-        return as_vectors(run(self.stages, inputs))
+        return features_of(self.stages, inputs)
 
     def encode(self, inputs: Inputs) -> Tensor:
         """Return the latents [B, N, L] float32 of `inputs` or `pixels`, from the base."""
-        return torch.stack(as_vectors(run(self.base, inputs)), dim=1)
+        return torch.stack(features_of(self.base, inputs), dim=1)
 
     def finish(self, latents: Tensor) -> Features:
         """Return the features, [B, F] each, of latents [B, N, L] that `encode` gave or a replay stored."""
         if self.frozen_stages == len(self.stages):
             return latents.unbind(1)
-        return as_vectors(run(self.above, self._at_cut(latents)))
+        return features_of(self.above, self._at_cut(latents))
 
     def _at_cut(self, latents: Tensor) -> Inputs:
         """Return stored latents [B, 1, L] as the maps that they were."""

@@ -99,6 +99,8 @@ class FlopsLedger:
 
     def __init__(self, cost: Cost) -> None:
         self.cost = cost
+        self._step = {phase: cost.step(phase, updates=0) for phase in Phase}
+        self._update = {phase: cost.update(phase) for phase in Phase}
         self.total = 0
         self.baseline = 0
         self.freeze = 0  # part of `total`: the conversion of the replay
@@ -106,13 +108,13 @@ class FlopsLedger:
 
     def on_step(self, phase: Phase) -> None:
         """Add one environment step: choosing the action and, if latents are stored, encoding the new observation."""
-        self.total += self.cost.step(phase, updates=0)
-        self.baseline += self.cost.act
+        self.total += self._step[phase]
+        self.baseline += self._step[Phase.FRAMES]
 
     def on_update(self, phase: Phase) -> None:
         """Add one update."""
-        self.total += self.cost.update(phase)
-        self.baseline += self.cost.update(Phase.FRAMES)
+        self.total += self._update[phase]
+        self.baseline += self._update[Phase.FRAMES]
 
     def on_freeze(self, rows: int) -> None:
         """Add the conversion of `rows` stored observations."""

@@ -64,8 +64,9 @@ def run(stages: Iterable[nn.Module], inputs: Inputs) -> Any:
     return outputs
 
 
-def as_vectors(outputs: Inputs | Features) -> Features:
-    """Return outputs as float32 [B, F] each, maps flattened."""
+def features_of(stages: Iterable[nn.Module], inputs: Inputs) -> Features:
+    """Return the last stage's outputs as float32 [B, F] each, maps flattened."""
+    outputs = run(stages, inputs)
     if isinstance(outputs, tuple):
         return outputs
     if isinstance(outputs, Sensed):

@@ -180,7 +180,7 @@ class Replay:
         if not abs(reward) <= FLOAT32_MAX:
             raise ValueError(f"reward is {reward}: it must be a finite number in float32")
         refuse_action(action, self._action_format)
-        if not self.holds_latents and self._ring.age == 0 and tuple(row.shape) == self.observation_shape:
+        if self._ring.age == 0 and not self._ring.holds_latents and tuple(row.shape) == self.observation_shape:
             refuse_other_padding(torch.as_tensor(row), self._ring.layout.padding)
         self._write(row, action, reward, end)
         self._pending += 1
@@ -279,7 +279,7 @@ class Replay:
             ValueError: a priority is negative or not finite.
         """
         values = torch.as_tensor(priority).detach().to("cpu", torch.float64).numpy()
-        stored = index >= self._ring.count - self.size
+        stored = index >= self._ring.count - self._ring.size
         self.sampler.update(self._ring.places(index[stored]), values[stored])
 
     def transcode(
@@ -337,10 +337,8 @@ class Replay:
 
     def _write(self, row: Tensor | NDArray[np.uint8], action: ArrayLike, reward: float, end: End) -> None:
         """Put one row at the write head, and stop drawing the rows whose stack it overwrites."""
-        checked = self._ring.row_of(row)
-        if lost := self._ring.places_to_lose():
+        if lost := self._ring.write(row, action, reward, end):
             self.sampler.disable(lost)
-        self._ring.write(checked, action, reward, end)
 
     def _complete(self, num_rows: int) -> None:
         """Start drawing the oldest `num_rows` of the pending rows, if that is any."""

@@ -37,6 +37,7 @@ class Ring:
     Attributes:
         memory: as given.
         layout: how rows make up observations now.
+        holds_latents: whether rows are latents.
         capacity: the number of places.
         count: rows ever written: the next row's id.
         age: the next row's: how many rows of its episode come before it, S - 1 at most.
@@ -49,11 +50,6 @@ class Ring:
         self._origin = 0  # an id whose place is 0: the place of every other is (id - origin) % capacity
         self._use(frames)
         self.steps = Steps(self.capacity, action)
-
-    @property
-    def holds_latents(self) -> bool:
-        """Return whether the rows are latents."""
-        return self.layout is not self._frames
 
     @property
     def size(self) -> int:
@@ -69,14 +65,14 @@ class Ring:
         oldest = self.count - self.size
         return oldest + (places - self.places(oldest)) % self.capacity
 
-    def row_of(self, given: Tensor | NDArray[np.uint8]) -> Tensor:
+    def _row_of(self, given: Tensor | NDArray[np.uint8]) -> Tensor:
         """Return the row to write for what `Replay.append` was given.
 
         Raises:
             ValueError: it has another shape or dtype than a row, or numbers that aren't finite.
         """
         row, layout = torch.as_tensor(given), self.layout
-        if layout is self._frames and row.shape == layout.observation_shape:
+        if not self.holds_latents and row.shape == layout.observation_shape:
             row = row[-1]
         if row.shape != layout.row.shape or row.dtype != layout.codec.plain:
             raise ValueError(f"row is {tuple(row.shape)} {row.dtype}, not {layout.row.shape} {layout.codec.plain}")
@@ -84,24 +80,24 @@ class Ring:
             raise ValueError("row has numbers that aren't finite")
         return row
 
-    def places_to_lose(self) -> list[int]:
-        """Return the places whose stack contains the row that the next one will overwrite."""
-        if self.size < self.capacity:
-            return []
-        place = self.places(self.count)
-        nearby = [(place + k) % self.capacity for k in range(self.layout.stack)]
-        return [near for k, near in enumerate(nearby) if self.steps.age[near] >= k]
+    def write(self, given: Tensor | NDArray[np.uint8], action: ArrayLike, reward: float, end: End) -> list[int]:
+        """Write one row and the step played there, in place of the oldest if the memory is full.
 
-    def write(self, row: Tensor, action: ArrayLike, reward: float, end: End) -> None:
-        """Write one row and the step played there, in place of the oldest if the memory is full."""
-        place = self.places(self.count)
-        stored = self.layout.codec.encode(row.to(self.memory.device))
+        Returns the places whose stack contained that row. Raises what `_row_of` does, before anything is written.
+        """
+        stored = self.layout.codec.encode(self._row_of(given).to(self.memory.device))
+        place = (self.count - self._origin) % self.capacity
+        lost = []
+        if self.count - self._origin >= self.capacity:
+            nearby = [(place + k) % self.capacity for k in range(self.layout.stack)]
+            lost = [near for k, near in enumerate(nearby) if self.steps.age[near] >= k]
         self.memory.write_rows(self.layout.row, place, stored[None])
         self._pieces.write(place, self.count + 1)
         self.steps.write(place, action=action, reward=reward, age=self.age, end=end)
         self.count += 1
         last = end in (End.TERMINATED, End.CLOSING)
         self.age = 0 if last else min(self.age + 1, self.layout.stack - 1)
+        return lost
 
     def cut(self, end: End) -> None:
         """Cut the newest row's episode after it."""
@@ -186,7 +182,7 @@ class Ring:
 
     def _use(self, layout: Layout) -> None:
         """Read the memory as `layout` says from now on."""
-        self.layout = layout
+        self.layout, self.holds_latents = layout, layout is not self._frames
         self.capacity = self.memory.num_bytes // layout.row.num_bytes
         self._part = RowFormat((math.prod(layout.row.shape) // layout.crops,), layout.row.dtype)  # of a row, one crop's
         own = "" if self._number is None else f"-{self._number}"

@@ -58,6 +58,8 @@ class Events:
             means["learning_rate_share"] = schedule.learning_rate_share_at(self.run.step)
         if self.run.return_support is not None:
             means |= self.run.return_support.metrics()
+            if warning := self.run.return_support.warning():
+                self.on_warning(warning)
         self._record(
             "train",
             **means,

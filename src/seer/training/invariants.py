@@ -55,12 +55,12 @@ class Invariants:
         Raises:
             LearningError: they don't.
         """
-        phase, replay = run.agent.phase, run.replay
-        if replay.holds_latents != (phase is Phase.LATENTS):
-            held = "latents" if replay.holds_latents else "frames"
+        phase, row, holds_latents = run.agent.phase, run.replay.row, run.replay.holds_latents
+        if holds_latents != (phase is Phase.LATENTS):
+            held = "latents" if holds_latents else "frames"
             raise LearningError(f"the agent's phase is {phase} but the replay holds {held}: a fault of seer")
-        if replay.holds_latents and replay.row != run.agent.latent:
-            raise LearningError(f"the replay's rows are {replay.row}, the agent's {run.agent.latent}: a fault of seer")
+        if holds_latents and row != run.agent.latent:
+            raise LearningError(f"the replay's rows are {row}, the agent's {run.agent.latent}: a fault of seer")
         if (run.frozen_at is None) != (phase is Phase.FRAMES):
             raise LearningError(f"the agent's phase is {phase} but the freeze was at {run.frozen_at}: a fault of seer")
 

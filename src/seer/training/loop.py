@@ -46,9 +46,8 @@ def advance(run: TrainingState, events: Events, checkpointer: Checkpointer, stop
             measure_drift_if_due(run, events)
         run.stage = Stage.LEARN
     if run.stage is Stage.LEARN:
-        if run.freeze_is_due and stop.requested:
+        if not freeze_if_due(run, events, checkpointer, stop):
             return
-        freeze_if_due(run, events, checkpointer, stop)
         learn_if_due(run, events)
         run.stage = Stage.EVALUATE
     if not evaluate_if_due(run, events, stop):
@@ -63,14 +62,11 @@ def advance(run: TrainingState, events: Events, checkpointer: Checkpointer, stop
 
 def act_if_due(run: TrainingState, events: Events) -> list[float]:
     """Act in all N environments at every N-th step; return the scores of the episodes that ended."""
-    if not is_due(len(run.environments), run.step):
+    if not is_due(1 + len(run.others), run.step):
         return []
     infos = collect(run)
     for info in infos:
         events.on_step(info)
-    warning = None if run.return_support is None else run.return_support.warning()
-    if warning is not None:
-        events.on_warning(warning)
     return [info["episode"]["return"] for info in infos if "episode" in info]
 
 
@@ -144,13 +140,20 @@ def measure_drift_if_due(run: TrainingState, events: Events) -> None:
         events.on_drift(metrics, run.drift_monitor.warnings(metrics))
 
 
-def freeze_if_due(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: StopSignal) -> None:
-    """Freeze at the rule's step, after a checkpoint: half a conversion can't be undone."""
-    if run.freeze_is_due:
-        with events.stopwatch.paused():
-            if run.replay.size:
-                checkpointer.save()
-            freeze(run, events, stop)
+def freeze_if_due(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: StopSignal) -> bool:
+    """Freeze at the rule's step, after a checkpoint: half a conversion can't be undone.
+
+    False where the run was asked to stop before.
+    """
+    if not run.freeze_is_due:
+        return True
+    if stop.requested:
+        return False
+    with events.stopwatch.paused():
+        if run.replay.size:
+            checkpointer.save()
+        freeze(run, events, stop)
+    return True
 
 
 def freeze(run: TrainingState, events: Events, stop: StopSignal) -> None:
