@@ -117,6 +117,7 @@ def resume(
     replay_on: str | None = None,
     env_timeout: float | None = None,
     steps: int | None = None,
+    freeze_at: str | None = None,
     checkpoint_every: int | None = None,
     keep_replay: bool | None = None,
     snapshot_every: int | None = None,
@@ -127,6 +128,7 @@ def resume(
     Args:
         folder: Run folder.
         steps: Prolong the run to so many steps in all; a finished one's replay begins empty unless it was kept.
+        freeze_at: Choose anew when a run freezes that hasn't yet: a later step, never, auto, or package.module:Class.
         device: cpu, cuda, or auto. Default: as before.
         threads: CPU threads. Default: as before.
         replay_on: Folder on a disk to keep the replay in; none: in memory. Default: as before.
@@ -137,12 +139,12 @@ def resume(
         log: Where records go too: wandb, trackio, package.module:Class; none: nowhere else. Default: as before.
     """
     given = {name: value for name, value in locals().items() if value not in (None, ())}
-    changes = {name: value for name, value in given.items() if name not in ("folder", "steps")}
+    changes = {name: value for name, value in given.items() if name not in ("folder", "steps", "freeze_at")}
     without: dict[str, Any] = {"log": (), "replay_on": None}
     changes |= {name: empty for name, empty in without.items() if changes.get(name) in ("none", ("none",))}
     from seer.trainer import resume_run
 
-    resume_run(folder, changes, steps=steps)
+    resume_run(folder, changes, steps=steps, freeze_at=freeze_at)
 
 
 def evaluate(folder: Path, /, *, episodes: int = 10, seed: int = 0, video: Path | None = None) -> None:

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from seer.config import Config, config_to_json
+from seer.config import Config, config_from_json, config_to_json
 from seer.errors import LearningError, SettingError, shortened
 from seer.networks.own_module_check import refuse_unfit
 from seer.reporting.plots import plot_runs
@@ -22,7 +22,7 @@ from seer.runs.logger import run_logger
 from seer.runs.outputs import make_outputs
 from seer.runs.stop_signal import Interrupted, StopSignal
 from seer.runs.terminal import Terminal, closing_table, human_bytes
-from seer.training.build import build
+from seer.training.build import build, build_freeze_rule
 from seer.training.computing import describe_computing, settle_computing
 from seer.training.encoder_lines import encoder_lines
 from seer.training.evaluation import LONGEST_GAME
@@ -30,6 +30,7 @@ from seer.training.events import Events
 from seer.training.load_run import config_of, fitting, refuse_other_settings
 from seer.training.loop import reset_if_due, train
 from seer.training.prolong import prolong, prolonged
+from seer.training.refreeze import REFROZEN, is_refrozen, refuse_past_freeze, with_freeze_at
 from seer.training.saving import EVENTS, Checkpointer
 from seer.training.state import TrainingState
 from seer.training.transfer import adopt_agent, adopt_encoder, adopt_weights
@@ -72,31 +73,29 @@ def _refuse_unclear_pictures(run: TrainingState, config: Config) -> None:
         raise SettingError(run.environment.question)
 
 
-def resume_run(path: Path, changes: Mapping[str, Any], *, steps: int | None = None) -> None:
+def resume_run(
+    path: Path, changes: Mapping[str, Any], *, steps: int | None = None, freeze_at: str | None = None
+) -> None:
     """Train on from the last checkpoint; from the first step if the run was cut off before its first checkpoint.
 
-    `changes` are of `CHANGEABLE` settings, and stay with the run; `steps` prolongs it.
+    `changes` are of `CHANGEABLE` settings, and stay with the run; `steps` prolongs it, `freeze_at` decides anew when a
+    run freezes that hasn't yet.
     """
     with RunFolder.open(path, writing=True) as folder:
         begun_with, terminal = config_of(folder), Terminal()
         _refuse_finished(folder, begun_with, steps)
         checkpoint = latest_checkpoint(folder.checkpoints) if _has_begun(folder) else None
-        config = validate(dataclasses.replace(begun_with, **changes), new=False)
-        if steps not in (None, config.steps):
-            config = prolonged(config, steps)
-            changes = {**changes, "steps": config.steps, "planned_steps": config.planned_steps}
-        run = build(config)
-        state, steps_before = None, config.steps
+        run, config, changes = _rebuilt(begun_with, changes, steps=steps, freeze_at=freeze_at)
+        state, before = None, config
         if checkpoint is not None:
-            state, steps_before = _load(run, checkpoint, {**folder.config, **changes})
+            state, before = _load(run, checkpoint, config, {**folder.config, **changes})
         else:
             _adopt(run, config, terminal)
-        is_prolonged = config.steps > steps_before
-        if is_prolonged:
+        if config.steps > before.steps:
             _refuse_full_disk(path, run)
         folder.change(changes)
-        if is_prolonged:
-            folder.set_summary_aside(steps_before)
+        if config.steps > before.steps:
+            folder.set_summary_aside(before.steps)
         with run_logger(folder, terminal, None if state is None else state["metrics"]) as logger:
             events = Events(run, folder, logger)
             if state is not None:
@@ -108,10 +107,29 @@ def resume_run(path: Path, changes: Mapping[str, Any], *, steps: int | None = No
                 )
             _clear_failure(path)
             checkpointer = Checkpointer(run, folder, events, last=checkpoint)
-            if is_prolonged:
-                _prolong(run, events, steps_before)
+            if config.steps > before.steps:
+                _prolong(run, events, before.steps)
+            if config.freeze.at != before.freeze.at:
+                events.on_freeze_choice(before.freeze.choice, config.freeze.choice)
+            if (config.steps, config.freeze.at) != (before.steps, before.freeze.at):
                 checkpointer.save()
             train_to_the_end(events, checkpointer, terminal)
+
+
+def _rebuilt(
+    config: Config, changes: Mapping[str, Any], *, steps: int | None, freeze_at: str | None
+) -> tuple[TrainingState, Config, dict[str, Any]]:
+    """Return a run at its first step, its settings, and what of them (JSON) is otherwise than in `config`."""
+    config, changed = validate(dataclasses.replace(config, **changes), new=False), dict(changes)
+    if steps not in (None, config.steps):
+        config = prolonged(config, steps)
+        changed |= {"steps": config.steps, "planned_steps": config.planned_steps}
+    run = build(config)
+    if freeze_at not in (None, config.freeze.at):
+        config = with_freeze_at(config, freeze_at, num_bytes=run.replay.num_bytes)
+        run.freeze_rule = build_freeze_rule(config, run.agent, run.replay)
+        changed |= {name: config_to_json(config)[name] for name in ("freeze", "replay")}
+    return run, config, changed
 
 
 def _refuse_finished(folder: RunFolder, config: Config, steps: int | None) -> None:
@@ -162,21 +180,29 @@ def _adopt(run: TrainingState, config: Config, terminal: Terminal) -> None:
     refuse_unfit(run.agent.online.encoder.stages, learns=config.freeze_step != 0)
 
 
-def _load(run: TrainingState, checkpoint: Path, config: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """Bring a run to its checkpoint, and return the part of it that is its events', and the steps it was to have.
+def _load(
+    run: TrainingState, checkpoint: Path, config: Config, settings: dict[str, Any]
+) -> tuple[dict[str, Any], Config]:
+    """Bring a run to its checkpoint, and return the part of it that is its events', and the settings that it had then.
 
-    A function of its own, so that nothing holds the checkpoint's mapped memory once it is copied.
+    `settings` are those of `config`, as `config.json` has them. A function of its own, so that nothing holds the
+    checkpoint's mapped memory once it is copied.
     """
     state = load_checkpoint(checkpoint)
     with fitting(checkpoint):
-        refuse_other_settings(checkpoint, state["settings"], config)
+        before = config_from_json(state["settings"])
+        refrozen = is_refrozen(before, config)
+        if refrozen:
+            refuse_past_freeze(state["progress"], config.freeze.choice)
+            state["freezing"]["decision"] = run.freeze_rule.state_dict()  # the new rule begins here
+        refuse_other_settings(checkpoint, state["settings"], settings, but=REFROZEN if refrozen else frozenset())
         if "replay" not in state:
             raise SettingError(
                 f"checkpoint {checkpoint} was left by an earlier seer, which kept the agent alone of a finished run: "
                 f"seer train --from {checkpoint.parents[1]} starts a new run with it"
             )
         run.load_state_dict(state)
-        return state[EVENTS], int(state["settings"]["steps"])
+        return state[EVENTS], before
 
 
 def _refuse_full_disk(out: Path, run: TrainingState) -> None:

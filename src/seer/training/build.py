@@ -11,6 +11,7 @@ from seer.agents.registry import AGENTS
 from seer.allocator import keep_freed_memory
 from seer.config import Config
 from seer.core.flops import FlopsLedger
+from seer.core.freeze_rules import FreezeRule
 from seer.envs.base import PixelEnvironment
 from seer.envs.randomness import seed_shared
 from seer.errors import SettingError
@@ -52,7 +53,6 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     budget = build_budget(config, environment, agent)
     refuse_what_cannot_fit(config, budget, device)
     replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]), num_bytes=budget.replay)
-    _refuse_small_probe(config, agent, replay)
     ledger = FlopsLedger(agent.cost)
     environment.reset(seed=seeds[4])
     others = () if given else build_others(config)
@@ -62,7 +62,7 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
         environment=environment,
         others=others,
         evaluator=build_evaluator(config, games=games, seed=seeds[5]),
-        freeze_rule=config.freeze.make_rule(),
+        freeze_rule=build_freeze_rule(config, agent, replay),
         feature_stability=FeatureStability(observations=config.freeze.probe_size, every=config.freeze.probe_every),
         drift_monitor=DriftMonitor(observations=config.freeze.probe_size, every=config.freeze.probe_every),
         schedule=build_schedule(config),
@@ -82,10 +82,15 @@ def build_return_support(config: Config) -> ReturnSupport | None:
     return ReturnSupport(*ends, discount=config.learning.discount, num_envs=config.num_envs)
 
 
-def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> None:
-    """Refuse comparisons of features on so few observations that all features would look alike."""
-    if not config.freeze.make_rule().compares_features:
-        return
+def build_freeze_rule(config: Config, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> FreezeRule:
+    """Return the rule that decides the freeze.
+
+    Raises:
+        SettingError: it compares features on so few observations that all features would look alike.
+    """
+    rule = config.freeze.make_rule()
+    if not rule.compares_features:
+        return rule
     blank = torch.zeros(1, *replay.observation_shape, dtype=torch.uint8, device=agent.device)
     least = least_observations(agent, blank)
     limits = {
@@ -99,6 +104,7 @@ def _refuse_small_probe(config: Config, agent: Agent[Any], replay: Replay | Mult
             f"{flag} {looked_at}: --freeze-at {config.freeze.at} compares features of no more observations, and those "
             f"of fewer than {least} are always alike; give {least} or more"
         )
+    return rule
 
 
 def fresh_seeds(seed: int, step: int) -> list[int]:

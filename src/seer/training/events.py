@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from seer.agents.agent import Update
+from seer.core.freeze_rules import FreezeChoice
 from seer.replay import Transcoding
 from seer.runs.folder import RunFolder
 from seer.runs.logger import Logger
@@ -95,6 +96,11 @@ class Events:
         self._record("prolong", **vars(prolongation))
         for line in prolongation_lines(self.run, prolongation):
             self.logger.say(line)
+
+    def on_freeze_choice(self, before: FreezeChoice, now: FreezeChoice) -> None:
+        """Record that the step of the freeze was chosen anew, before there was one."""
+        self._record("freeze_choice", before=before.text, now=now.text)
+        self.logger.say(f"from here on: {now}; before: {before}; the replay stays as large as it was")
 
     def on_reset(self) -> None:
         """Record that the heads have fresh weights."""

@@ -53,14 +53,16 @@ def device_to_play_on(config: Config) -> torch.device:
         return pick_device("auto")
 
 
-def refuse_other_settings(checkpoint: Path, trained: dict[str, Any], config: dict[str, Any]) -> None:
-    """Refuse a checkpoint of other settings: it is another run's, or `config.json` was changed.
+def refuse_other_settings(
+    checkpoint: Path, trained: dict[str, Any], config: dict[str, Any], *, but: frozenset[str] = frozenset()
+) -> None:
+    """Refuse a checkpoint of other settings, `but` these: it is another run's, or `config.json` was changed.
 
     Raises:
         SettingError: naming the first settings that differ.
     """
     theirs, ours = dict(flatten(trained)), dict(flatten(config))
-    free = CHANGEABLE | (PROLONGED if is_prolonged(theirs, ours) else frozenset())
+    free = CHANGEABLE | but | (PROLONGED if is_prolonged(theirs, ours) else frozenset())
     names = [n for n in {**theirs, **ours} if n not in free and theirs.get(n, ABSENT) != ours.get(n, ABSENT)]
     if names:
         found = "; ".join(f"{name}: {theirs.get(name)} there, {ours.get(name)} in config.json" for name in names[:3])
