@@ -1,6 +1,5 @@
 """The commands: their flags, and what they call."""
 
-import difflib
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ from cyclopts import App, Parameter
 from seer import __version__
 from seer.closed_output import surviving_closed_output
 from seer.config import Config
-from seer.errors import SettingError
+from seer.errors import SettingError, did_you_mean
 from seer.flags import FLAGS_OF_COMMANDS, agent_of, default_config, read, read_settings, with_settings
 from seer.sweeps.options import SweepOptions
 
@@ -45,9 +44,7 @@ def command(words: Sequence[str]) -> partial[Any]:
     name, *flags = words or ["--help"]
     if name not in (*app, "--version"):
         known = [each for each in app if not each.startswith("-")]
-        near = difflib.get_close_matches(name, known, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise SettingError(f"unknown command {name!r}; {meant}use one of {', '.join(known)}")
+        raise SettingError(f"unknown command {name!r}; {did_you_mean(name, known)}use one of {', '.join(known)}")
     if name in OF_A_RUN and HELP & set(flags):
         asked, others = read(app, [name, *(word for word in flags if word not in HELP)])
         app = make_app(agent_of(words), default_config(others.arguments))

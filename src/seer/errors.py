@@ -1,5 +1,8 @@
 """The exceptions that the command line prints as a single line."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class SettingError(ValueError):
     """A setting, file or folder the program can't work with.
@@ -23,3 +26,9 @@ class LearningError(RunError):
 def shortened(error: Exception, *, limit: int = 300) -> str:
     """What somebody else's code raised, as part of one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:limit]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question that names the nearest of the known names, for the middle of a line; nothing where none is."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}? " if near else ""

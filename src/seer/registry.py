@@ -9,7 +9,6 @@ A registry with `places` also takes MODULE:NAME, "my_package.ppo:SPEC", with no 
 """
 
 import dataclasses
-import difflib
 import importlib.metadata
 import pkgutil
 import re
@@ -18,7 +17,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from seer.errors import SettingError, shortened
+from seer.errors import SettingError, did_you_mean, shortened
 from seer.fields import Value
 
 Actions = Literal["discrete", "continuous"]
@@ -87,9 +86,7 @@ class Registry(Generic[Spec]):
             return self._at(name, self._places)
         announced, known = _announced(self._group), self.names()
         if name not in announced:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            raise SettingError(f"{self._setting} {name!r} is unknown; {meant}use {self._choices()}")
+            raise SettingError(f"{self._setting} {name!r} is unknown; {did_you_mean(name, known)}use {self._choices()}")
         try:
             spec: Spec = announced[name].load()
         except Exception as error:  # whatever a third party's code raises

@@ -32,8 +32,8 @@ def with_freeze_at(config: Config, at: str, *, num_bytes: int) -> Config:
 
 def is_refrozen(before: Config, now: Config) -> bool:
     """Tell whether settings `now` have another freeze than `before`, and a replay that can be as large."""
-    was = before.replay
-    keeps_size = now.replay.memory == was.memory or was.memory is was.capacity is None
+    was_sized = before.replay.memory is not None or before.replay.capacity is not None
+    keeps_size = now.replay.memory == before.replay.memory or not was_sized
     return now.freeze.at != before.freeze.at and keeps_size
 
 
