@@ -1,9 +1,13 @@
 """The plug-in's flags, its one way in, and the queue that a stream leaves to the next one."""
 
+import dataclasses
 import logging
 import multiprocessing
+import socket
+import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from queue import Empty, Queue
@@ -14,6 +18,7 @@ import pytest
 
 pytest.importorskip("lerobot", reason="LeRobot isn't installed here: make lerobot")
 
+import grpc
 import torch
 from lerobot.rl import learner as lerobot_learner
 from lerobot.rl.algorithms.sac import SACAlgorithm
@@ -52,6 +57,16 @@ def test_a_wrong_flag_is_one_line(flag: str, said: str, monkeypatch: pytest.Monk
         learner.main()
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_help_ends_with_the_flags() -> None:
+    command = [sys.executable, "-m", "seer.integrations.lerobot.learner", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    lerobots, _, ours = done.stdout.partition("seer, stored features:\n")
+    assert "--config_path" in lerobots
+    expected = [f"--seer.{name}={value}" for name, value in dataclasses.asdict(Options()).items()]
+    assert [line.split()[0] for line in ours.splitlines()] == expected
 
 
 def test_versions_are_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -155,6 +170,24 @@ def test_a_stream_that_is_over_leaves_messages_to_the_next() -> None:
     assert (first.is_set(), second.is_set()) == (True, False)
     shutdown.set()
     assert second.is_set()
+
+
+def test_an_actor_finds_a_learner_that_was_away_for_long() -> None:
+    """By itself gRPC waits ever longer between its tries: after half a minute, another 16 seconds."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    ready = threading.Event()
+    with grpc.insecure_channel(address, reconnect.channel_options()) as channel:
+        channel.subscribe(lambda state: ready.set() if state is grpc.ChannelConnectivity.READY else None, True)
+        assert not ready.wait(30)
+        server = grpc.server(ThreadPoolExecutor(1))
+        assert server.add_insecure_port(address)
+        server.start()
+        try:
+            assert ready.wait(2 * reconnect.RETRY_SECONDS)
+        finally:
+            server.stop(None)
 
 
 def test_weights_that_nobody_reads_dont_keep_the_actors_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from seer.errors import SettingError
 from seer.integrations.lerobot.algorithm import StoredFeaturesSAC
 from seer.integrations.lerobot.buffer import FeatureReplayBuffer
 from seer.integrations.lerobot.features import FrozenFeatures
-from seer.integrations.lerobot.options import Options, take_flags
+from seer.integrations.lerobot.options import Options, help_text, take_flags
 from seer.integrations.lerobot.processes import serve
 from seer.integrations.lerobot.state import read_state, write_state
 from seer.integrations.lerobot.versions import check_version
@@ -188,7 +188,12 @@ def main() -> None:
     except SettingError as error:
         raise SystemExit(f"error: {error}") from None
     session.install()
-    learner.train_cli()
+    try:
+        learner.train_cli()
+    except SystemExit:
+        if {"-h", "--help"} & set(sys.argv):  # below LeRobot's own flags, which fill screens
+            print(help_text())
+        raise
     if session.error is not None:
         raise SystemExit(f"error: {session.error}")
 

@@ -1,7 +1,7 @@
 """The plug-in's own settings: flags `--seer.*` beside LeRobot's."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from seer.errors import SettingError
@@ -12,23 +12,27 @@ PREFIX = "--seer."
 
 @dataclass(frozen=True)
 class Options:
-    """What is stored.
+    """What is stored; each field's help stands with it."""
 
-    Attributes:
-        dtype: of feature maps: float16, float32 or int8.
-        views: randomly shifted copies of each picture whose maps are stored; 0 stores the picture's own, unshifted.
-        keep_episodes: how many of the newest online episodes keep their pictures, for LeRobot's dataset.
-    """
-
-    dtype: str = "float16"
-    views: int = 2
-    keep_episodes: int = 0
+    dtype: str = field(default="float16", metadata={"help": "of the stored feature maps: float16, float32 or int8"})
+    views: int = field(
+        default=2, metadata={"help": "randomly shifted copies of each picture that are stored; 0: the picture itself"}
+    )
+    keep_episodes: int = field(
+        default=0, metadata={"help": "newest online episodes whose pictures are kept, for LeRobot's dataset"}
+    )
 
     def __post_init__(self) -> None:
         dtype_of(self.dtype)
         for name in ("views", "keep_episodes"):
             if getattr(self, name) < 0:
                 raise SettingError(f"{PREFIX}{name} is {getattr(self, name)}: give 0 or more")
+
+
+def help_text() -> str:
+    """Return the flags with their defaults, for the end of LeRobot's own help."""
+    lines = [f"  {PREFIX}{each.name}={each.default}  {each.metadata['help']}" for each in dataclasses.fields(Options)]
+    return "\n".join(["seer, stored features:", *lines])
 
 
 def take_flags(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
