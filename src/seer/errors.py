@@ -1,7 +1,8 @@
 """The exceptions that the command line prints as a single line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class SettingError(ValueError):
@@ -21,6 +22,15 @@ class RunError(SettingError):
 class LearningError(RunError):
     """A run went wrong by itself: a loss is no number, a game never ends, an invariant broke. Going on from its last
     checkpoint would lead there again."""
+
+
+@contextmanager
+def writing_to(target: object, remedy: str = "make room there") -> Iterator[None]:
+    """Turn the system's error inside `with` into one line: a full or forbidden disk."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingError(f"{target} can't be written ({error.strerror}): {remedy}") from error
 
 
 def shortened(error: Exception, *, limit: int = 300) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seer.config import Config, config_from_json, config_to_json
-from seer.errors import LearningError, SettingError, shortened
+from seer.errors import LearningError, SettingError, shortened, writing_to
 from seer.networks.own_module_check import refuse_unfit
 from seer.reporting.plots import plot_runs
 from seer.runs.budget import disk_bytes
@@ -207,13 +207,11 @@ def _load(
 
 def _refuse_full_disk(out: Path, run: TrainingState) -> None:
     """Raise SettingError where the checkpoints won't fit, before the first step and not after hours."""
-    try:
+    with writing_to(f"--out {out}", "choose another folder"):
         place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-            raise SettingError(f"--out {out} can't be written (nothing can be made in {place}): choose another folder")
         free = shutil.disk_usage(place).free
-    except OSError as error:
-        raise SettingError(f"--out {out} can't be written ({error.strerror}): choose another folder") from error
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise SettingError(f"--out {out} can't be written (nothing can be made in {place}): choose another folder")
     new = run.schedule.checkpoint_every * run.replay.row.num_bytes
     needed = disk_bytes(run.agent, run.replay.num_bytes, new=new, compared=run.drift_monitor.observations)
     if free < needed:

@@ -15,7 +15,7 @@ import numpy as np
 
 from seer.agents.agent import Agent
 from seer.core.phase import Phase
-from seer.errors import SettingError
+from seer.errors import writing_to
 from seer.export.check import Agreement, Outputs, check
 from seer.export.onnx import export
 from seer.export.wire import Wire, fit_int8, wires
@@ -67,37 +67,37 @@ def make_bundle(
     Raises:
         SettingError: a layer can't be exported, the folder can't be written, or files and agent differ.
     """
-    try:
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as hidden:
-            folder = Path(hidden) / target.name
-            folder.mkdir()
-            progress(0, 3)
-            files = export(agent, observations.shape[1:], folder)
-            progress(1, 3)
-            agreement, exact = check(folder, agent, observations)
-            progress(2, 3)
-            fitted = 3 * len(observations) // 4
-            int8 = fit_int8(exact["latents"][:fitted])
-            sent = wires(folder, {name: each[fitted:] for name, each in exact.items()}, int8)
-            num_bytes = {"newest": math.prod(observations.shape[2:]), "stack": math.prod(observations.shape[1:])}
-            bundle = Bundle(files, num_bytes, agreement, sent, exact)
-            _write_json(folder / INT8, {"low": int8.low.tolist(), "step": int8.step.tolist()})
-            description = {
-                **about,
-                "encoder_frozen": agent.phase is not Phase.FRAMES,
-                "computes_in": "float32",
-                "frames": f"the last {observations.shape[1]} frames of the environment, oldest first; an episode's "
-                "first frame fills the stack; cropping and scaling are done inside the files",
-                "files": files,
-                "frame_bytes": num_bytes,
-                "checked": asdict(agreement),
-                "latents_sent_as": [asdict(wire) for wire in sent],
-            }
-            _write_json(folder / DESCRIPTION, description, indent=2)
-            progress(3, 3)
-            folder.rename(target)
-    except OSError as error:
-        raise SettingError(f"--out {target} can't be written ({error.strerror}): choose another folder") from error
+    with (
+        writing_to(f"--out {target}", "choose another folder"),
+        tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as hidden,
+    ):
+        folder = Path(hidden) / target.name
+        folder.mkdir()
+        progress(0, 3)
+        files = export(agent, observations.shape[1:], folder)
+        progress(1, 3)
+        agreement, exact = check(folder, agent, observations)
+        progress(2, 3)
+        fitted = 3 * len(observations) // 4
+        int8 = fit_int8(exact["latents"][:fitted])
+        sent = wires(folder, {name: each[fitted:] for name, each in exact.items()}, int8)
+        num_bytes = {"newest": math.prod(observations.shape[2:]), "stack": math.prod(observations.shape[1:])}
+        bundle = Bundle(files, num_bytes, agreement, sent, exact)
+        _write_json(folder / INT8, {"low": int8.low.tolist(), "step": int8.step.tolist()})
+        description = {
+            **about,
+            "encoder_frozen": agent.phase is not Phase.FRAMES,
+            "computes_in": "float32",
+            "frames": f"the last {observations.shape[1]} frames of the environment, oldest first; an episode's "
+            "first frame fills the stack; cropping and scaling are done inside the files",
+            "files": files,
+            "frame_bytes": num_bytes,
+            "checked": asdict(agreement),
+            "latents_sent_as": [asdict(wire) for wire in sent],
+        }
+        _write_json(folder / DESCRIPTION, description, indent=2)
+        progress(3, 3)
+        folder.rename(target)
     return bundle
 
 

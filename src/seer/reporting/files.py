@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.figure import Figure
 
-from seer.errors import SettingError
+from seer.errors import SettingError, writing_to
 from seer.runs.checkpoints import write_atomically
 from seer.runs.snapshots import Weights, list_snapshots, read_last, read_snapshot
 
@@ -62,8 +62,6 @@ def write_picture(figure: Figure, path: Path) -> None:
 
 def write(path: Path, content: bytes, *, flag: str = "--out") -> None:
     """Write a file in a folder, which is made, whole or not at all; SettingError where that can't be done."""
-    try:
+    with writing_to(f"{flag} {path}", "choose another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
-    except OSError as error:
-        raise SettingError(f"{flag} {path} can't be written ({error.strerror}): choose another file") from error

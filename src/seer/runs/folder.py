@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from seer.core.freeze_rules import names_rule
-from seer.errors import RunError, SettingError
+from seer.errors import RunError, SettingError, writing_to
 from seer.runs.checkpoints import read_small, write_atomically
 
 Record = dict[str, Any]
@@ -57,17 +57,14 @@ class RunFolder:
             SettingError: something is there already, or nothing can be written there.
         """
         text = _to_json(config)
-        try:
+        with writing_to(f"--out {path}", "choose another folder"), ExitStack() as undo:
             refuse_used(path)
             path.mkdir(parents=True, exist_ok=True)
-            with ExitStack() as undo:
-                folder = undo.enter_context(cls(path, config, lock(path, timeout=LOCK_TIMEOUT)))
-                refuse_used(path)  # by a process that was faster, before the lock
-                folder.checkpoints.mkdir(exist_ok=True)
-                write_atomically(path / CONFIG_FILE, text)
-                undo.pop_all()
-        except OSError as error:
-            raise SettingError(f"--out {path} can't be written ({error.strerror}): choose another folder") from error
+            folder = undo.enter_context(cls(path, config, lock(path, timeout=LOCK_TIMEOUT)))
+            refuse_used(path)  # by a process that was faster, before the lock
+            folder.checkpoints.mkdir(exist_ok=True)
+            write_atomically(path / CONFIG_FILE, text)
+            undo.pop_all()
         return folder
 
     @classmethod
@@ -86,10 +83,8 @@ class RunFolder:
             raise SettingError(f"{file} can't be read ({error}): restore it, or start a new run") from error
         if not isinstance(config, dict):
             raise SettingError(f"{file} is foreign: give a folder that `seer train` wrote")
-        try:
+        with writing_to(path, "make it writable"):
             return cls(path, config, lock(path, timeout=LOCK_TIMEOUT) if writing else None)
-        except OSError as error:
-            raise SettingError(f"{path} can't be written ({error.strerror}): make it writable") from error
 
     def change(self, changes: Mapping[str, Any]) -> None:
         """Give the run other settings of these names (JSON); the rest of the file stays, as the checkpoints repeat it.
@@ -101,10 +96,8 @@ class RunFolder:
             return
         text = _to_json({**self.config, **changes})
         self.config = json.loads(text)
-        try:
+        with writing_to(self.path / CONFIG_FILE):
             write_atomically(self.path / CONFIG_FILE, text)
-        except OSError as error:
-            raise SettingError(f"{self.path / CONFIG_FILE} can't be written ({error.strerror}): make room") from error
 
     @property
     def is_shared(self) -> bool:
@@ -123,10 +116,8 @@ class RunFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`, whole or not at all."""
-        try:
+        with writing_to(self.path / SUMMARY_FILE):
             write_atomically(self.path / SUMMARY_FILE, _to_json(plain(summary)))
-        except OSError as error:
-            raise SettingError(f"{self.path / SUMMARY_FILE} can't be written ({error.strerror}): make room") from error
 
     def set_summary_aside(self, step: int) -> None:
         """Rename the summary, if there is one, to that of the earlier end at `step`: the run goes on.
@@ -135,11 +126,9 @@ class RunFolder:
             SettingError: it can't be renamed.
         """
         aside = self.path / f"summary-at-{step}.json"
-        try:
+        with writing_to(aside, f"make {self.path} writable"):
             if (self.path / SUMMARY_FILE).exists():
                 (self.path / SUMMARY_FILE).replace(aside)
-        except OSError as error:
-            raise SettingError(f"{aside} can't be written ({error.strerror}): make {self.path} writable") from error
 
     def close(self) -> None:
         """Give the lock back. (The system does it for a process that ends, however it ends.)"""

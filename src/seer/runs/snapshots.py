@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from seer.agents.agent import Agent
-from seer.errors import SettingError
+from seer.errors import SettingError, writing_to
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.state_files import check_seal, write_blocks
 
@@ -32,12 +32,10 @@ def save_snapshot(run: Path, step: int, agent: Agent[Any]) -> Path:
     """
     final = run / FOLDER / f"step-{step:09d}.safetensors"
     unfinished = final.with_name(f".{final.name}.new")
-    try:
+    with writing_to(f"snapshot {final}"):
         final.parent.mkdir(exist_ok=True)
         write_blocks(unfinished, acting_weights(agent.state_dict()["modules"]), sealed=True)
         unfinished.replace(final)
-    except OSError as error:
-        raise SettingError(f"snapshot {final} can't be written ({error.strerror}): make room there") from error
     return final
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from seer.errors import SettingError
+from seer.errors import writing_to
 from seer.runs.folder import lock
 from seer.sweeps.manifest import MANIFEST_FILE, Manifest
 from seer.sweeps.options import SweepOptions
@@ -43,11 +43,9 @@ def run(
     print(f"{total(planned, root=root, room=room)}{remark}", flush=True)
     if options.dry_run:
         return
-    try:
+    with writing_to(f"--out {root}", "choose another folder"):
         root.mkdir(parents=True, exist_ok=True)
         held = lock(root)
-    except OSError as error:
-        raise SettingError(f"--out {root} can't be written ({error.strerror}): choose another folder") from error
     try:
         trials = [each.trial for each in planned]
         known = Manifest(title, tuple(trials)).joined(root / manifest)  # of an earlier sweep in this folder

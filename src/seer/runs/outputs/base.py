@@ -1,8 +1,7 @@
 """The common part of a logger's outputs."""
 
 import importlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -71,15 +70,6 @@ def scalars(record: Record) -> dict[str, float]:
         for name, value in record.items()
         if name not in MOMENT and isinstance(value, int | float) and not isinstance(value, bool)
     }
-
-
-@contextmanager
-def writing(file: str | Path) -> Iterator[None]:
-    """Turn the error of a full or forbidden disk inside `with` into one line."""
-    try:
-        yield
-    except OSError as error:
-        raise SettingError(f"{file} can't be written ({error.strerror}): make room there") from error
 
 
 def import_extra(name: str) -> ModuleType:

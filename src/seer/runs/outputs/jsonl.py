@@ -8,9 +8,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from seer.errors import SettingError
+from seer.errors import SettingError, writing_to
 from seer.runs.folder import METRICS_FILE
-from seer.runs.outputs.base import Output, Record, State, writing
+from seer.runs.outputs.base import Output, Record, State
 
 CHUNK_BYTES = 1 << 20
 
@@ -37,7 +37,7 @@ class JsonlOutput(Output):
         if self._path.exists() and not self._path.is_file():
             raise SettingError(f"{self._path} is no file: restore it, or start a new run")
         self._digest = hashlib.sha256()
-        with writing(self._path):
+        with writing_to(self._path):
             self._file = self._path.open("a+b", buffering=0)
             if after is not None:
                 self._cut_off(self._file, state["offset"], state["sha256"])
@@ -50,7 +50,7 @@ class JsonlOutput(Output):
         """
         assert self._file is not None
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        with writing(self._path):
+        with writing_to(self._path):
             if self._file.write(line) != len(line):  # half a line; resuming drops it
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._digest.update(line)
@@ -58,7 +58,7 @@ class JsonlOutput(Output):
     def state_dict(self) -> State:
         """Return size and sha256 of the file, which is on the disk when this returns."""
         assert self._file is not None
-        with writing(self._path):
+        with writing_to(self._path):
             os.fsync(self._file.fileno())
         return {"offset": self._file.tell(), "sha256": self._digest.hexdigest()}
 

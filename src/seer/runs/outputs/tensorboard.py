@@ -12,7 +12,8 @@ from tensorboardX.event_file_writer import EventsWriter  # type: ignore[import-u
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
 from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
-from seer.runs.outputs.base import Output, Record, State, scalars, writing
+from seer.errors import writing_to
+from seer.runs.outputs.base import Output, Record, State, scalars
 
 
 class TensorBoardOutput(Output):
@@ -28,7 +29,7 @@ class TensorBoardOutput(Output):
         """Begin a new event file; of a resumed run, let TensorBoard hide the events after step `after`."""
         # Event files are named by the second: numbered, two of the same second stay apart and in order.
         number = len(list(self._folder.glob("events.out.*")))
-        with writing(self._folder):
+        with writing_to(self._folder):
             self._events = EventsWriter(str(self._folder / "events"), filename_suffix=f".{number:04d}")
         if after is not None:
             self._write(Event(step=after + 1, session_log=SessionLog(status=SessionLog.START)))
@@ -48,6 +49,6 @@ class TensorBoardOutput(Output):
     def _write(self, event: Event) -> None:
         assert self._events is not None
         event.wall_time = time.time()
-        with writing(self._folder):
+        with writing_to(self._folder):
             self._events.write_event(event)
             self._events.flush()
