@@ -11,7 +11,7 @@ import torch
 from seer.core.phase import Phase
 from seer.errors import SettingError
 from seer.reporting.files import refuse_existing
-from seer.runs.checkpoints import latest_checkpoint
+from seer.runs.checkpoints import latest_checkpoint, step_of
 from seer.runs.folder import RunFolder
 from seer.runs.terminal import Terminal
 from seer.training.computing import pick_precision
@@ -49,7 +49,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     )
     checkpoint = latest_checkpoint(folder.checkpoints)
     about = {
-        "run": path.resolve().name, "step": int(checkpoint.name.rpartition("-")[2]),
+        "run": path.resolve().name, "step": step_of(checkpoint),
         "env": config.env, "env_kwargs": list(config.env_kwargs), "image": dataclasses.asdict(config.image),
         "agent": config.agent,
         "precision": config.learning.precision, "latent_dtype": config.freeze.latent_dtype,

@@ -96,6 +96,11 @@ def latest_checkpoint(root: Path) -> Path:
     return complete[-1]
 
 
+def step_of(checkpoint: Path) -> int:
+    """Return the step of a checkpoint, by its folder's name."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
 def holds_checkpoint(root: Path) -> bool:
     """Tell whether there is a complete checkpoint."""
     return bool(_complete_folders(root))
@@ -213,8 +218,8 @@ def _make_renames_durable(folder: Path) -> None:
 
 
 def _remove_old(root: Path, newest: Path, keep: int) -> None:
-    folders = sorted((folder for folder in root.iterdir() if FOLDER_NAME.fullmatch(folder.name)), key=_step)
-    kept = [folder for folder in folders if _step(folder) <= _step(newest)][-keep:]
+    folders = sorted((folder for folder in root.iterdir() if FOLDER_NAME.fullmatch(folder.name)), key=step_of)
+    kept = [folder for folder in folders if step_of(folder) <= step_of(newest)][-keep:]
     for folder in folders:
         if folder not in kept:
             _remove(folder)
@@ -233,9 +238,9 @@ def _remove(folder: Path) -> None:
 
 def _complete_folders(root: Path) -> list[Path]:
     """List complete folders, oldest first. One that stepped aside counts as long as its replacement isn't there."""
-    aside = {_step(folder): folder for folder in root.glob(".replaced-step-*") if _is_complete(folder)}
+    aside = {step_of(folder): folder for folder in root.glob(".replaced-step-*") if _is_complete(folder)}
     proper = {
-        _step(folder): folder
+        step_of(folder): folder
         for folder in root.glob("step-*")
         if FOLDER_NAME.fullmatch(folder.name) and _is_complete(folder)
     }
@@ -244,10 +249,6 @@ def _complete_folders(root: Path) -> list[Path]:
 
 def _is_complete(folder: Path) -> bool:
     return (folder / STATE_FILE).is_file()
-
-
-def _step(folder: Path) -> int:
-    return int(folder.name.rpartition("-")[2])
 
 
 def _way_on(path: Path) -> str:

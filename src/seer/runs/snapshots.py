@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from seer.agents.agent import Agent
 from seer.errors import SettingError, writing_to
-from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
+from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, step_of
 from seer.runs.state_files import check_seal, write_blocks
 
 FOLDER = "snapshots"
@@ -41,11 +41,11 @@ def save_snapshot(run: Path, step: int, agent: Agent[Any]) -> Path:
 
 def list_snapshots(run: Path) -> dict[int, Path]:
     """Return the snapshots of a run by step, oldest first."""
-    found = {step_of(path): path for path in sorted((run / FOLDER).glob("step-*.safetensors"))}
+    found = {snapshot_step(path): path for path in sorted((run / FOLDER).glob("step-*.safetensors"))}
     return {step: path for step, path in found.items() if step is not None}
 
 
-def step_of(snapshot: Path) -> int | None:
+def snapshot_step(snapshot: Path) -> int | None:
     """Return the step in a snapshot's file name; None for any other file."""
     found = re.fullmatch(r"step-(\d{9,18})\.safetensors", snapshot.name)
     return int(found[1]) if found else None
@@ -73,7 +73,7 @@ def read_last(run: Path) -> tuple[int, Weights]:
         SettingError: there is none, or it is damaged.
     """
     path = latest_checkpoint(run / "checkpoints")
-    return int(path.name.rpartition("-")[2]), acting_weights(load_checkpoint(path)["agent"]["modules"])
+    return step_of(path), acting_weights(load_checkpoint(path)["agent"]["modules"])
 
 
 def acting_weights(modules: dict[str, Weights]) -> Weights:

@@ -11,7 +11,7 @@ from seer.agents.agent import Agent
 from seer.config import Config
 from seer.core.phase import Phase
 from seer.errors import SettingError
-from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
+from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, step_of
 from seer.runs.folder import RunFolder, read_metrics
 from seer.runs.snapshots import Weights, acting_weights, list_snapshots, load_weights, read_snapshot
 from seer.trained.agent import TrainedAgent
@@ -49,7 +49,7 @@ def read_trained(folder: RunFolder, step: int | None) -> Trained:
     if step in snapshots:
         return _of_snapshot(folder, step, snapshots[step])
     checkpoint = latest_checkpoint(folder.checkpoints)
-    if step not in (None, last := _step_of(checkpoint)):
+    if step not in (None, last := step_of(checkpoint)):
         there = ", ".join(map(str, [*snapshots, last]))
         raise SettingError(f"step {step}: {folder.path} keeps no weights of it; give one of {there}, or none")
     state = load_checkpoint(checkpoint)
@@ -97,7 +97,3 @@ def _phase(agent: Agent[Any], interface: Interface) -> Phase:
     """Return the phase that the freeze led to."""
     channels, height, width = interface.frame_shape
     return Phase.after_freeze(frame_bytes=channels * height * width, latent_bytes=agent.latent.num_bytes)
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])

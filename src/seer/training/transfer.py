@@ -13,9 +13,9 @@ from seer.config import Config, config_from_json
 from seer.envs.registry import suite_of
 from seer.errors import SettingError, shortened
 from seer.networks.own_module import load_weights, own_module
-from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
+from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, step_of
 from seer.runs.folder import RunFolder
-from seer.runs.snapshots import FOLDER, Weights, read_last, read_snapshot, step_of
+from seer.runs.snapshots import FOLDER, Weights, read_last, read_snapshot, snapshot_step
 from seer.training.build_environment import shown_channels
 
 PREFIX = "online.encoder."
@@ -52,7 +52,7 @@ def adopt_agent(agent: Agent[Any], config: Config) -> int:
     if config.freeze.keep_optimizers:
         _adopt_optimizers(source, agent, state["optimizers"])
     agent.decisions = state["decisions"]
-    return _step(checkpoint)
+    return step_of(checkpoint)
 
 
 def adopt_encoder(agent: Agent[Any], config: Config) -> int:
@@ -101,7 +101,7 @@ def _adopt_optimizers(source: str, agent: Agent[Any], states: dict[str, Any]) ->
 
 def _read(source: Path) -> tuple[int, Weights]:
     if source.is_file():
-        step = step_of(source)
+        step = snapshot_step(source)
         if source.parent.name != FOLDER or step is None:
             raise SettingError(f"--encoder-from {source} is neither a run folder nor one of its {FOLDER}")
         return step, read_snapshot(source)
@@ -110,10 +110,6 @@ def _read(source: Path) -> tuple[int, Weights]:
         return read_last(source)
     except SettingError as error:
         raise SettingError(f"--encoder-from: {error}") from error
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _settings_of(source: str, run: Path) -> Config:
