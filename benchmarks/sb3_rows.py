@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from played import Step, fill_buffer, flat
 from seer.config import Config
 from seer.envs.base import PixelEnvironment
-from seer.networks.encoders import CONVOLUTIONS
+from seer.networks.convolutions import CONVOLUTIONS
 from timing import Row
 
 NEVER = 10**9

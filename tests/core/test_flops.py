@@ -18,7 +18,7 @@ import seer
 from seer.agents.rainbow import Rainbow
 from seer.core.flops import NO_PASSES, Cost, FlopsLedger, Part, Passes
 from seer.core.phase import Phase
-from seer.networks.encoders import CONVOLUTIONS
+from seer.networks.convolutions import CONVOLUTIONS
 from seer.replay import Batch
 from small_agent import PARTS, make_agent, make_batch
 

@@ -35,6 +35,7 @@ SAC_AE = (Convolution(32, 3, 2), Convolution(32, 3, 1), Convolution(32, 3, 1), C
 """The convolutions of SAC-AE (Yarats et al. 2019, appendix)."""
 
 CONVOLUTIONS = {"data-efficient": DATA_EFFICIENT, "canonical": CANONICAL, "sac-ae": SAC_AE}
+"""The rows of plain convolutions by the names they have on the command line."""
 
 
 class ConvStage(nn.Conv2d):

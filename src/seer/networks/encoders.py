@@ -11,15 +11,12 @@ from torch import nn
 
 from seer.core.encoder import FreezableEncoder
 from seer.errors import SettingError
-from seer.networks.convolutions import CANONICAL, DATA_EFFICIENT, SAC_AE, MapShape, convolution_stages, side_by_side
-from seer.networks.impala import impala_stages
+from seer.networks.convolutions import CONVOLUTIONS, MapShape, chain, convolution_stages, side_by_side
+from seer.networks.impala import SECTIONS, ResidualSection
 from seer.networks.own_module import own_stages
 from seer.networks.pixels import Pixels, Squares
 from seer.networks.pooling import Pooling
 from seer.networks.projections import Projections
-
-CONVOLUTIONS = {"data-efficient": DATA_EFFICIENT, "canonical": CANONICAL, "sac-ae": SAC_AE}
-"""The rows of plain convolutions by the names they have on the command line."""
 
 ConvolutionForm = Literal["direct", "patches"]
 
@@ -49,7 +46,7 @@ def encoder_stages(
     if isinstance(encoder, nn.Module):
         stages: list[Any] = list(own_stages(encoder, frame_shape, stack=stack, split=split))
     elif encoder == "impala":
-        stages = impala_stages(frame_shape, stack=stack)
+        stages = chain(frame_shape, stack, ResidualSection, SECTIONS)
     else:
         stages = convolution_stages(frame_shape, stack=stack, layers=CONVOLUTIONS[encoder])
     if pool is not None:

@@ -6,10 +6,10 @@ Axes: B batch, H height, W width.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seer.networks.convolutions import Convolution, ConvStage, MapShape, chain
+from seer.networks.convolutions import Convolution, ConvStage, MapShape
 
-CHANNELS = (16, 32, 32)
-"""Of its three sections."""
+SECTIONS = (16, 32, 32)
+"""Channels of its three sections, of five convolutions each."""
 
 
 class ResidualSection(nn.Module):
@@ -39,8 +39,3 @@ class ResidualSection(nn.Module):
     def multiply_adds(self) -> int:
         """Return the cost of one pass on one observation."""
         return self.entry.multiply_adds() + sum(block.multiply_adds() for block in self.blocks)  # type: ignore[operator]
-
-
-def impala_stages(frame_shape: MapShape, *, stack: int) -> list[nn.Module]:
-    """Return the 15 convolutions in three sections, on `stack` frames [C, H, W]."""
-    return chain(frame_shape, stack, ResidualSection, CHANNELS)
