@@ -214,14 +214,14 @@ def sweep(
         freeze_at: Variants, instead of those of the file: one per freeze step, such as 50000 never.
     """
     from seer.sweeps.grid import make_grid
-    from seer.sweeps.plan import plan_trials
+    from seer.sweeps.plan import cost_trials
     from seer.sweeps.run import run
 
     wanted = make_grid(grid, envs=envs, seeds=seeds, freeze_at=freeze_at)
     options.check(needs_out=True)
     root = options.out or Path("runs/sweep")
     trials = wanted.trials(read_settings(common), threads=options.threads)
-    run(plan_trials(trials, root=root, options=options), title="sweep", root=root, options=options)
+    run(cost_trials(trials, options), title="sweep", root=root, options=options)
 
 
 def reproduce(

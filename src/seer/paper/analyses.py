@@ -3,6 +3,7 @@
 Their files are in OUT/NAME, such as OUT/fig8/walker-walk-curl-snapshots-0-svcca.png, and .json beside it.
 """
 
+import base64
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from seer.paper.convergence import Convergence
 from seer.reporting.curves import Run
-from seer.reporting.results import Illustration
+from seer.reporting.page import Picture, Section, Table
 
 TITLES = {"attention": "Spatial attention", "svcca": "How early each layer settles"}
 ATTENTION = (
@@ -25,14 +26,14 @@ WIDE = 120
 """Characters of a table of the page."""
 
 
-def analyze(kind: str, runs: Mapping[str, Run], folder: Path) -> tuple[list[Illustration], dict[str, str]]:
-    """Carry out `seer analyze KIND` of each run, by name, into `folder`; return pictures, and why others failed."""
+def analyze(kind: str, runs: Mapping[str, Run], folder: Path) -> tuple[list[Section], dict[str, str]]:
+    """Carry out `seer analyze KIND` of each run, by name, into `folder`; return sections, and why others failed."""
     shown, failures = [], {}
     folder.mkdir(parents=True, exist_ok=True)
     for name, run in runs.items():
         picture = folder / f"{name}-{kind}.png"
         if (reason := _carry_out(kind, run.folder, picture)) is None:
-            shown.append(_illustration(kind, name, picture))
+            shown.append(_section(kind, name, picture))
         else:
             failures[f"{kind} of {name}"] = reason
             print(f"failed: {kind} of {name}: {reason}")
@@ -56,11 +57,11 @@ def _carry_out(kind: str, run: Path, picture: Path) -> str | None:
     return f"{said[-1].removeprefix('seer: error: ')} (exit code {done.returncode})"
 
 
-def _illustration(kind: str, name: str, picture: Path) -> Illustration:
-    title = f"{TITLES[kind]}: {name}"
+def _section(kind: str, name: str, picture: Path) -> Section:
+    title, png = f"{TITLES[kind]}: {name}", base64.b64encode(picture.read_bytes()).decode()
     if kind == "attention":
-        return Illustration(title, ATTENTION, picture)
+        return Section(title, [Picture(png, title, ATTENTION)])
     convergence = Convergence.from_json(json.loads(picture.with_suffix(".json").read_text()))
     verdict = convergence.verdict()
     caption = f"{convergence.title}. {verdict[0].upper()}{verdict[1:]}. {'; '.join(convergence.notes())}."
-    return Illustration(title, caption, picture, *convergence.table(width=WIDE))
+    return Section(title, [Picture(png, title, caption), Table(*convergence.table(width=WIDE), 1)])

@@ -10,7 +10,7 @@ from seer.paper.results import write_results
 from seer.paper.scale import Scale, ScaleName
 from seer.registry import Settings
 from seer.sweeps.options import SweepOptions
-from seer.sweeps.plan import plan_trials
+from seer.sweeps.plan import cost_trials
 from seer.sweeps.run import run
 from seer.sweeps.trial import naming
 
@@ -56,7 +56,7 @@ def reproduce(
         with naming(trial.name):
             config = size.scaled(trial.config, is_pretraining=trial.name in sources, flops=flops)
         trials.append(dataclasses.replace(trial, config=config))
-    planned = plan_trials(trials, root=root, options=options)
+    planned = cost_trials(trials, options)
     rows = differences(whole, exhibit, size, planned, [trial.config for trial in published])
     print(f"{name}: {exhibit.title}")
     print_differences(rows)

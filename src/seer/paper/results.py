@@ -9,9 +9,10 @@ from seer.paper.differences import Row
 from seer.paper.exhibits import Exhibit
 from seer.reporting.curves import Group, Run, by_environment
 from seer.reporting.folders import finished
+from seer.reporting.page import Section
 from seer.reporting.plots import plot_groups
 from seer.reporting.report import write_page
-from seer.reporting.results import COLUMNS, Column, Illustration, Results
+from seer.reporting.results import COLUMNS, Column, Results
 from seer.sweeps.manifest import Manifest
 from seer.sweeps.trial import Entry
 
@@ -22,7 +23,7 @@ def write_results(
     """Write figures and page of an exhibit into `root`; return whether every analysis succeeded."""
     results = exhibit_results(exhibit, trials, root=root, rows=rows, fraction=fraction)
     runs = {run.folder.name: run for group in results.groups for run in group.runs}
-    illustrations: list[Illustration] = []
+    illustrations: list[Section] = []
     failures: dict[str, str] = {}
     for kind in exhibit.analyses if runs else ():
         shown, failed = analyze(kind, runs, root / exhibit.name)

@@ -7,8 +7,7 @@ import numpy as np
 
 from seer.reporting.curves import Group
 from seer.reporting.page import Table
-from seer.reporting.results import summary_of
-from seer.runs.folder import flatten
+from seer.runs.folder import flatten, read_summary
 from seer.runs.terminal import human_bytes
 from seer.sweeps.grid import short_name
 
@@ -21,7 +20,7 @@ def cost_tables(groups: Sequence[Group]) -> list[tuple[str, Table]]:
     """Return the compute of the groups with a finished run, and their memory."""
     compute, memory = [], []
     for group in groups:
-        if summaries := [found for run in group.runs if (found := summary_of(run)) is not None]:
+        if summaries := [found for run in group.runs if (found := read_summary(run.folder)) is not None]:
             name = [short_name(group.environment), group.label]
             compute.append([*name, *_compute(summaries)])
             memory.append([*name, *_memory(summaries)])

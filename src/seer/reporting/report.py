@@ -1,6 +1,5 @@
 """One HTML page about many runs, complete in itself: it needs no network, no second file, and no script to be read."""
 
-import base64
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +15,11 @@ from seer.reporting.cost_tables import cost_tables
 from seer.reporting.curves import UNCOMPARED, Run, XAxis, by_environment, curve, differing_settings, freezes, why_frozen
 from seer.reporting.figures import inline_svg
 from seer.reporting.files import write
-from seer.reporting.page import Charts, Picture, Section, Table, render
+from seer.reporting.page import Charts, Section, Table, render
 from seer.reporting.plots import AXIS_LABELS, PANEL_INCHES, STYLE, band, draw_group, draw_line, finish_panel, look
-from seer.reporting.results import Column, Illustration, Results, summary_of
+from seer.reporting.results import Column, Results
 from seer.reporting.statistics import RESAMPLES, Estimate
+from seer.runs.folder import read_summary
 from seer.sweeps.grid import short_name
 
 NONE, UNREACHED = "-", ["0", "not reached"]
@@ -48,7 +48,7 @@ def page(results: Results, *, start: Path) -> str:
     sections = []
     if absent := {**results.missing, **results.failures}:
         sections.append(Section("Not shown", [Table(["what", "why"], list(absent.items()))]))
-    sections += map(_illustration, results.illustrations)
+    sections += results.illustrations
     if results.groups:
         sections += [_scores(results, column) for column in results.columns]
         sections += [_curves(results, x) for x in results.axes]
@@ -179,13 +179,6 @@ def _legend(results: Results, labels: Sequence[str]) -> list[tuple[str, str, str
     return [(label, colour, symbol) for label, (colour, _, symbol) in zip(labels, looks, strict=True)]
 
 
-def _illustration(each: Illustration) -> Section:
-    """Put a picture inside the page, with its table."""
-    png = base64.b64encode(each.picture.read_bytes()).decode()
-    table = [Table(each.head, each.rows, 1)] if each.head else []
-    return Section(each.title, [Picture(png, each.title, each.caption), *table])
-
-
 # Settings and runs -----------------------------------------------------------------------------------------
 
 
@@ -214,7 +207,7 @@ def _runs(results: Results, start: Path) -> Section:
             where = Path(os.path.relpath(run.folder, start)).as_posix()
             rows.append([
                 group.environment, group.label, str(run.settings["seed"]),
-                "finished" if summary_of(run) else "not finished", f"{last['step']:,}", f"{last['mean']:,.1f}",
+                "finished" if read_summary(run.folder) else "not finished", f"{last['step']:,}", f"{last['mean']:,.1f}",
                 *_freeze(run), Markup('<a href="{}/">{}</a>').format(where, run.folder.name),
             ])  # fmt: skip
     head = ["environment", "group", "seed", "state", "last evaluation", "score", "frozen at", "why", "folder"]

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from seer.core.freeze_rules import parse_freeze_at
 from seer.errors import SettingError
 from seer.reporting.aggregates import Aggregate, aggregate
 from seer.reporting.curves import Group, Run, XAxis, group_runs
 from seer.reporting.folders import read_folders
+from seer.reporting.page import Section
 from seer.reporting.statistics import Spread, score_at, spread
 from seer.runs.folder import read_summary
 
@@ -34,17 +34,6 @@ COLUMNS = [Column("score at the end"), Column("score at equal FLOPs", equal_flop
 
 
 @dataclass(frozen=True)
-class Illustration:
-    """A picture (PNG) of the page with its caption, and a table below it if `head` names its columns."""
-
-    title: str
-    caption: str
-    picture: Path
-    head: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-
-
-@dataclass(frozen=True)
 class Results:
     """Groups of runs, and the text and pictures of a page about them.
 
@@ -59,7 +48,7 @@ class Results:
     missing: Mapping[str, str]
     axes: Sequence[XAxis]
     columns: Sequence[Column]
-    illustrations: Sequence[Illustration] = ()
+    illustrations: Sequence[Section] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -94,7 +83,7 @@ class Results:
         if column.equal_flops:
             rivals = [each for each in self.in_column(column) if each.environment == group.environment]
             runs = [run for each in rivals for run in each.runs]
-            finished = [run for run in runs if summary_of(run) is not None]
+            finished = [run for run in runs if read_summary(run.folder) is not None]
             budget = min(run.of_kind("eval")[-1]["flops"] for run in finished or runs)
         scores = [_score(run, budget) for run in group.runs]
         return [score for score in scores if score is not None]
@@ -112,11 +101,6 @@ class Results:
         runs = [(group.label, run) for group in self.groups for run in group.runs]
         freezing = {label for label, run in runs if not parse_freeze_at(run.settings["freeze.at"]).is_never}
         return aggregate(table, order=lambda label: label in freezing)
-
-
-def summary_of(run: Run) -> dict[str, Any] | None:
-    """Return the run's summary, once it has finished."""
-    return read_summary(run.folder)
 
 
 def _score(run: Run, budget: float | None) -> float | None:

@@ -64,16 +64,6 @@ class Planned:
         return state_of(self.trial.folder(root)) == "finished"
 
 
-def plan_trials(trials: Sequence[Trial], *, root: Path, options: SweepOptions) -> list[Planned]:
-    """Return what every trial will cost, but for the hours; write nothing.
-
-    SettingError where a trial's settings don't fit its environment, or `root` holds other runs.
-    """
-    planned = cost_trials(trials, options)
-    refuse_other_runs(planned, root)
-    return planned
-
-
 def cost_trials(trials: Sequence[Trial], options: SweepOptions) -> list[Planned]:
     """Return what every trial will cost, but for the hours; SettingError where one doesn't fit its environment."""
     costs: dict[Config, Planned] = {}

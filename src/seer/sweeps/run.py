@@ -11,7 +11,7 @@ from seer.errors import writing_to
 from seer.runs.folder import lock
 from seer.sweeps.manifest import MANIFEST_FILE, Manifest
 from seer.sweeps.options import SweepOptions
-from seer.sweeps.plan import Planned
+from seer.sweeps.plan import Planned, refuse_other_runs
 from seer.sweeps.plan_table import print_plan, total
 from seer.sweeps.progress import Progress
 from seer.sweeps.runner import LocalRunner, Room, Runner, room_here
@@ -31,11 +31,12 @@ def run(
     """Print what the trials cost, then train those that aren't finished in the folder `root`, unless it is a dry run.
 
     `manifest` is the file in `root` that records them; `remark` follows the sum of the costs. SettingError where
-    another sweep works in the folder, or nothing can be written there.
+    another sweep works in the folder, it holds other runs of these names, or nothing can be written there.
 
     Raises:
         SystemExit: 130, stopped and resumable; 1, a trial failed.
     """
+    refuse_other_runs(planned, root)
     planned = timed(planned, root=root, say=print) if options.measure else planned
     if options.dry_run:
         print_plan(planned, root=root)
