@@ -91,11 +91,11 @@ def finish(make: Callable[[], TrainingState], path: Path, *, stop_at: int = 0) -
     with RunFolder.create(path, config) as folder:
         run, state = make(), None
         if stop_at:
-            with run_logger(folder, terminal) as logger, StopSignal(logger.say) as stop:
+            with run_logger(folder, terminal) as logger:
                 stopping = Stopping(run, folder, logger)
-                stopping.stop_at, stopping.stop = stop_at, stop
+                stopping.stop_at, stopping.stop = stop_at, StopSignal(logger.say)
                 checkpointer = Checkpointer(run, folder, stopping)
-                train(run, stopping, checkpointer, stop)
+                train(run, stopping, checkpointer, stopping.stop)
                 checkpointer.save()
             run = make()
             checkpoint = load_checkpoint(latest_checkpoint(folder.checkpoints))
@@ -106,7 +106,6 @@ def finish(make: Callable[[], TrainingState], path: Path, *, stop_at: int = 0) -
             if state is not None:
                 events.load_state_dict(state)
             checkpointer = Checkpointer(run, folder, events)
-            with StopSignal(logger.say) as stop:
-                train(run, events, checkpointer, stop)
+            train(run, events, checkpointer, StopSignal(logger.say))
             checkpointer.finish(events.summary())
     return run, said.getvalue()

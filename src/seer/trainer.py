@@ -22,6 +22,7 @@ from seer.runs.logger import run_logger
 from seer.runs.outputs import make_outputs
 from seer.runs.stop_signal import Interrupted, StopSignal
 from seer.runs.terminal import Terminal, closing_table, human_bytes
+from seer.signals import listening
 from seer.training.build import build, build_freeze_rule
 from seer.training.computing import describe_computing, settle_computing
 from seer.training.encoder_lines import encoder_lines
@@ -226,7 +227,8 @@ def train_to_the_end(events: Events, checkpointer: Checkpointer, terminal: Termi
     run, folder = events.run, events.folder
     _introduce(run, config_of(folder), terminal)
     with closing(run):
-        with StopSignal(terminal.say) as stop, terminal, _explaining(checkpointer):
+        stop = StopSignal(terminal.say)
+        with listening(stop.request), terminal, _explaining(checkpointer):
             if checkpointer.last is None:
                 checkpointer.save()  # so that there is always one to go on from
             with suppress(Interrupted):

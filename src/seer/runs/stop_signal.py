@@ -1,11 +1,8 @@
 """Remember requests to stop, until a run reaches a point at which it can be saved."""
 
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-
-from seer.signals import stop_signals
 
 
 class Interrupted(Exception):
@@ -15,21 +12,13 @@ class Interrupted(Exception):
 class StopSignal:
     """Remember a request to stop.
 
-    Inside `with`, Ctrl-C, SIGTERM and a closed terminal only set `requested`, so that the loop ends between two steps
-    and a checkpoint can be written.
+    `request` is the handler of the signals that ask for it (`listening`). It only sets `requested`, so that the loop
+    ends between two steps and a checkpoint can be written.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.requested = False
         self._say = say
-
-    def __enter__(self) -> "StopSignal":
-        self._handlers = {number: signal.signal(number, self._request) for number in stop_signals()}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
 
     def raise_if_requested(self) -> None:
         """Stop at once if that was asked for.
@@ -40,7 +29,8 @@ class StopSignal:
         if self.requested:
             raise Interrupted
 
-    def _request(self, _number: int, _frame: FrameType | None) -> None:
+    def request(self, _number: int, _frame: FrameType | None) -> None:
+        """Ask for a stop, and say so once."""
         if not self.requested:
             self.requested = True
             with suppress(RuntimeError):  # the signal came while this thread was writing there

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from seer.errors import SettingError
 from seer.runs.terminal import human_bytes
+from seer.signals import listening
 from seer.sweeps.progress import Progress
-from seer.sweeps.runner import listening
 from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, start, state_of
 
 try:

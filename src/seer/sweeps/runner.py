@@ -4,14 +4,13 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from seer.signals import stop_signals
+from seer.signals import listening
 from seer.sweeps.progress import Progress
 from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, start, state_of
 from seer.system_info import free_bytes, usable_cores
@@ -149,14 +148,3 @@ class LocalRunner:
         for name, (_, process) in self.running.items():
             self.told.add(name)
             process.send_signal(signal.SIGTERM if self.stops == 1 else signal.SIGKILL)
-
-
-@contextmanager
-def listening(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and a closed terminal call `stop` and nothing else."""
-    handlers = {number: signal.signal(number, stop) for number in stop_signals()}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
