@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_typed_package_and_asks_for_what_there_is(tmp_path: 
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     sources = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/seer").rglob("*.py")}
-    others = {"seer/py.typed", "seer/reporting/report.html.jinja"}
+    others = {"seer/py.typed", "seer/reporting/report.html.jinja", "seer/trained/card.md.jinja"}
     assert sources | others == {name for name in names if ".dist-info/" not in name}
     metadata = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("/METADATA"))).decode()
     no_wheels = re.findall(r"^Requires-Dist: ((?:dm-control|mujoco)\b.*)$", metadata, re.MULTILINE)

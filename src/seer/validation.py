@@ -46,10 +46,10 @@ def validate(config: Config, *, new: bool = True) -> Config:
         value.min_return < value.max_return,
         f"--min-return {value.min_return} must be less than --max-return {value.max_return}",
     )
-    _require("\0" not in (config.out or ""), "--out holds a NUL character; give another name")
+    paths = {"--out": config.out, "--encoder-from": config.freeze.encoder_from, "--from": config.freeze.agent_from}
+    for flag, path in paths.items():
+        _require("\0" not in (path or ""), f"{flag} holds a NUL character; give another name")
     _require(config.replay_on != "", "--replay-on names no folder; give one on a disk, or leave it out")
-    _require("\0" not in (config.freeze.encoder_from or ""), "--encoder-from holds a NUL character; give another name")
-    _require("\0" not in (config.freeze.agent_from or ""), "--from holds a NUL character; give another name")
     over = config.steps % config.num_envs
     _require(
         over == 0,
@@ -193,7 +193,8 @@ def _validate_freeze(config: Config) -> None:
         )
         _require(
             choice.step <= config.steps,
-            f"--freeze-at {at} is past the end at --steps {config.steps}; give {_steps_to_freeze_at(config)}",
+            f"--freeze-at {at} is past the end at --steps {config.steps}; give a step between the first update, "
+            f"{config.first_update}, and the end, or never",
         )
     _validate_source(freeze)
     _validate_own_encoder(config)
@@ -218,15 +219,6 @@ def _validate_freeze(config: Config) -> None:
         f"--freeze-layers {freeze.layers!r} is no number of layers; give 1 or more, or all",
     )
     _validate_views(config)
-
-
-def _steps_to_freeze_at(config: Config) -> str:
-    first = config.first_update
-    if config.steps > first:
-        return f"--freeze-at {first + 1} to {config.steps}, or never"
-    return (
-        f"more steps, as updates begin at step {first}, or a lower --first-update, and a --freeze-at between; or never"
-    )
 
 
 def _validate_automatic(config: Config) -> None:
