@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from seer.errors import writing_to
 from seer.runs.folder import lock
@@ -14,9 +14,10 @@ from seer.sweeps.options import SweepOptions
 from seer.sweeps.plan import Planned, refuse_other_runs
 from seer.sweeps.plan_table import print_plan, total
 from seer.sweeps.progress import Progress
-from seer.sweeps.runner import LocalRunner, Room, Runner, room_here
+from seer.sweeps.runner import LocalRunner, Room
 from seer.sweeps.speed import timed
 from seer.sweeps.trial import Outcome
+from seer.system_info import free_bytes, usable_cores
 
 
 def run(
@@ -47,23 +48,21 @@ def run(
     with writing_to(f"--out {root}", "choose another folder"):
         root.mkdir(parents=True, exist_ok=True)
         held = lock(root)
-    try:
-        trials = [each.trial for each in planned]
-        known = Manifest(title, tuple(trials)).joined(root / manifest)  # of an earlier sweep in this folder
+    with held or nullcontext():
+        known = Manifest(title, tuple(each.trial for each in planned))
+        known = known.joined(root / manifest)  # of an earlier sweep in this folder
         known.write(root / manifest)
-        outcomes = make_runner(planned, root, options, room).run(trials)
+        outcomes = _train(planned, root, options, room)
         unsettled = known.failures.keys() - {name for name, each in outcomes.items() if each.kind != "stopped"}
         old = {name: known.failures[name] for name in unsettled}
         new = {name: each.reason for name, each in outcomes.items() if each.kind in ("failed", "killed")}
         dataclasses.replace(known, failures=old | new).write(root / manifest)
-    finally:
-        if held is not None:
-            held.close()
     _conclude(outcomes, root)
 
 
-def make_runner(planned: Sequence[Planned], root: Path, options: SweepOptions, room: Room | None) -> Runner:
-    """Return the runner of this machine's room, or of a Ray cluster."""
+def _train(planned: Sequence[Planned], root: Path, options: SweepOptions, room: Room | None) -> dict[str, Outcome]:
+    """Bring every trial to its end in this machine's room, or on a Ray cluster; return how each ended."""
+    trials = [each.trial for each in planned]
     progress = Progress(
         root,
         steps={each.trial.name: each.config.steps for each in planned},
@@ -71,28 +70,28 @@ def make_runner(planned: Sequence[Planned], root: Path, options: SweepOptions, r
     )
     needs = {each.trial.name: each.needs for each in planned}
     if room is not None:
-        return LocalRunner(root, needs=needs, room=room, retries=options.retries, progress=progress)
+        return LocalRunner(root, needs=needs, room=room, retries=options.retries, progress=progress).run(trials)
     from seer.sweeps.ray_runner import RayRunner
 
-    return RayRunner(root, address=options.ray or "auto", needs=needs, retries=options.retries, progress=progress)
+    address = options.ray or "auto"
+    return RayRunner(root, address=address, needs=needs, retries=options.retries, progress=progress).run(trials)
 
 
 def room_for(planned: Sequence[Planned], options: SweepOptions) -> Room:
     """Return the room on this machine; whether a GPU holds two runs isn't known, so only --jobs puts several on it."""
     on_gpu = torch.cuda.is_available() and any(each.config.device != "cpu" for each in planned)
-    return room_here(1 if on_gpu and options.jobs is None else options.jobs)
+    return Room(usable_cores(), free_bytes(), 1 if on_gpu and options.jobs is None else options.jobs)
 
 
 def _conclude(outcomes: Mapping[str, Outcome], root: Path) -> None:
     """Print how the trials ended; exit with a code where not all of them finished."""
-    console = Console(highlight=False, soft_wrap=True)
     kinds = [outcome.kind for outcome in outcomes.values()]
-    console.print(f"{kinds.count('finished')} of {len(kinds)} runs finished, in {root}/runs", markup=False)
+    print(f"{kinds.count('finished')} of {len(kinds)} runs finished, in {root}/runs")
     for name, outcome in outcomes.items():
         if outcome.kind in ("failed", "killed"):
-            console.print(f"failed: {name}: {outcome.reason}", markup=False)
+            print(f"failed: {name}: {outcome.reason}")
     if stopped := kinds.count("stopped"):
-        console.print(f"{stopped} stopped; the same command goes on with them", markup=False)
+        print(f"{stopped} stopped; the same command goes on with them")
         raise SystemExit(130)
     if kinds.count("finished") < len(kinds):
         raise SystemExit(1)

@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 from seer.signals import listening
 from seer.sweeps.progress import Progress
 from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, start, state_of
-from seer.system_info import free_bytes, usable_cores
 
 POLL_SECONDS = 0.2
 
@@ -36,17 +34,6 @@ class Room:
             and sum(each.num_bytes for each in everyone) <= self.num_bytes
             and (self.jobs is None or len(everyone) <= self.jobs)
         )
-
-
-def room_here(jobs: int | None = None) -> Room:
-    """Return the cores that this process may use, and the memory that is free now."""
-    return Room(usable_cores(), free_bytes(), jobs)
-
-
-class Runner(Protocol):
-    """Trains trials, somewhere."""
-
-    def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]: ...
 
 
 class LocalRunner:
