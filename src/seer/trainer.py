@@ -62,16 +62,11 @@ def _ready(config: Config, out: Path, terminal: Terminal) -> TrainingState:
     refuse_used(out)
     make_outputs(config.log, out, {})  # while nothing is written: their packages may be missing
     run = build(config)
-    _refuse_unclear_pictures(run, config)
+    if run.environment.question and config.image.channels == "auto":  # a run that is under way goes on as it began
+        raise SettingError(run.environment.question)
     _refuse_full_disk(out, run)
     _adopt(run, config, terminal)
     return run
-
-
-def _refuse_unclear_pictures(run: TrainingState, config: Config) -> None:
-    """Ask before the first step what is in the pictures; a run that is under way goes on as it began."""
-    if run.environment.question and config.image.channels == "auto":
-        raise SettingError(run.environment.question)
 
 
 def resume_run(
@@ -106,7 +101,7 @@ def resume_run(
                 terminal.say(
                     "the environment did not go the same way again: its episode was cut there, a new one begins"
                 )
-            _clear_failure(path)
+            (path / FAILURE_FILE).unlink(missing_ok=True)
             checkpointer = Checkpointer(run, folder, events, last=checkpoint)
             if config.steps > before.steps:
                 _prolong(run, events, before.steps)
@@ -281,10 +276,6 @@ def _explaining(checkpointer: Checkpointer) -> Iterator[None]:
         except OSError:  # no room for it
             traceback.print_exc()
         raise SettingError(what) from error
-
-
-def _clear_failure(folder: Path) -> None:
-    (folder / FAILURE_FILE).unlink(missing_ok=True)
 
 
 def _new_folder(config: Config) -> Path:

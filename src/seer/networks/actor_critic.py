@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seer.networks.linear import Perceptron
+from seer.networks.linear import OfLinearLayers, Perceptron
 
 LOG_STD_RANGE = (-10.0, 2.0)
 """Bounds of the policy's log standard deviation (CURL's published settings)."""
 
 
-class Actor(nn.Module):
+class Actor(OfLinearLayers):
     """Squashed Gaussian policy: features [B, F] -> mean and log standard deviation [B, A] before the squashing."""
 
     def __init__(
@@ -41,12 +41,8 @@ class Actor(nn.Module):
         log_slope = (2 * (math.log(2) - unsquashed - F.softplus(-2 * unsquashed))).sum(-1)
         return torch.tanh(unsquashed), log_normal - log_slope
 
-    def multiply_adds(self) -> int:
-        """Of one forward pass on one observation."""
-        return _multiply_adds(self)
 
-
-class TwinCritic(nn.Module):
+class TwinCritic(OfLinearLayers):
     """Two Q-functions on the same features: [B, F], action [B, A] -> [2, B] (clipped double Q, Fujimoto 2018)."""
 
     def __init__(
@@ -60,10 +56,6 @@ class TwinCritic(nn.Module):
         """Q-values [2, B]."""
         inputs = torch.cat([features, action], dim=-1)
         return torch.stack([self.first(inputs).squeeze(-1), self.second(inputs).squeeze(-1)])
-
-    def multiply_adds(self) -> int:
-        """Of one forward pass on one observation and action."""
-        return _multiply_adds(self)
 
 
 class Temperature(nn.Module):
@@ -107,7 +99,3 @@ def initialize(module: nn.Module) -> None:
         nn.init.orthogonal_(module.weight[:, :, centre, centre], gain=gain)
         assert module.bias is not None
         nn.init.zeros_(module.bias)
-
-
-def _multiply_adds(module: nn.Module) -> int:
-    return sum(m.in_features * m.out_features for m in module.modules() if isinstance(m, nn.Linear))

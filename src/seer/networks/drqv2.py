@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seer.networks.actor_critic import TwinCritic
 from seer.networks.augment import random_crop
-from seer.networks.linear import Perceptron
+from seer.networks.linear import OfLinearLayers, Perceptron
 from seer.networks.pixels import Pixels
 
 
@@ -33,7 +33,7 @@ def random_shift(frames: Tensor, pad: int, generator: torch.Generator) -> Tensor
     return random_crop(frames.index_select(-2, rows).index_select(-1, columns), height, generator)
 
 
-class DeterministicActor(nn.Module):
+class DeterministicActor(OfLinearLayers):
     """Policy: features [B, F], before the trunk's tanh -> actions [B, A] in [-1, 1].
 
     trunk_size: how many of them are the trunk's; vectors behind these are read as they are.
@@ -49,10 +49,6 @@ class DeterministicActor(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return the actions."""
         return torch.tanh(self.layers(squashed(features, self.trunk_size)))
-
-    def multiply_adds(self) -> int:
-        """Return the cost of one forward pass on one observation."""
-        return sum(layer.weight.numel() for layer in self.layers if isinstance(layer, nn.Linear))
 
 
 class TanhTwinCritic(TwinCritic):

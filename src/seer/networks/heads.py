@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seer.networks.linear import OfLinearLayers
+
 Weights = tuple[Tensor, Tensor]
 """Weight [out_features, in_features] and bias [out_features] of one layer."""
 
@@ -52,7 +54,7 @@ class NoisyLinear(nn.Linear):
         return weight, torch.addcmul(self.bias, self.bias_sigma, noise.outputs)
 
 
-class ValueHead(nn.Module):
+class ValueHead(OfLinearLayers):
     """One hidden layer per stream, then Q-values or return distributions: features [B, F] -> outputs [B, A, Z] float32.
 
     dueling: a value and an advantage stream, joined as V + A - mean(A) (Wang et al. 2016, eq. 9); otherwise one
@@ -127,7 +129,3 @@ class ValueHead(nn.Module):
         """Outputs [B, A, Z] of what the streams' last layers give, [B, A * Z] and [B, Z]."""
         advantage = advantage.view(-1, self.num_actions, self.num_atoms)
         return advantage if value is None else value[:, None] + advantage - advantage.mean(dim=1, keepdim=True)
-
-    def multiply_adds(self) -> int:
-        """Multiply-adds of one forward pass on one observation (M in the paper's cost formulas)."""
-        return sum(layer.in_features * layer.out_features for layer in self._layers)

@@ -13,6 +13,14 @@ class Linear(nn.Linear):
         return F.linear(inputs, self.weight.to(inputs.dtype), self.bias.to(inputs.dtype))
 
 
+class OfLinearLayers(nn.Module):
+    """A module whose work is that of the linear layers in it."""
+
+    def multiply_adds(self) -> int:
+        """Return the cost of one forward pass on one observation (M in the paper's cost formulas)."""
+        return sum(layer.weight.numel() for layer in self.modules() if isinstance(layer, nn.Linear))
+
+
 class Perceptron(nn.Sequential):
     """Two hidden layers with ReLU: inputs [B, inputs] -> outputs [B, outputs], both in the dtype of its parameters.
 

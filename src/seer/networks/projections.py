@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from seer.core.sensors import Sensed, SensorStage
 from seer.networks.convolutions import MapShape
-from seer.networks.linear import Linear
+from seer.networks.linear import Linear, OfLinearLayers
 
 
-class Projections(nn.Module):
+class Projections(OfLinearLayers):
     """Project maps [B, C, H, W] to features [B, F] of each head, by a linear layer and LayerNorm (SAC-AE, appendix).
 
     The first belongs to the critic, whose gradient goes on into the convolutions; that of the others, the actor's,
@@ -43,10 +43,6 @@ class Projections(nn.Module):
     def own_parameters(self, number: int) -> list[nn.Parameter]:
         """Return the weights of one head's layer and LayerNorm."""
         return [*self.linear[number].parameters(), *self.norm[number].parameters()]
-
-    def multiply_adds(self) -> int:
-        """Return the cost of one pass on one observation."""
-        return sum(layer.weight.numel() for layer in self.linear)  # type: ignore[operator, misc]
 
 
 class SensorProjections(Projections):

@@ -74,15 +74,9 @@ class RunFolder:
         Raises:
             SettingError: the folder holds no readable run, or another process is writing it.
         """
-        file = path / CONFIG_FILE
-        if not file.is_file():
+        config = _read_object(path / CONFIG_FILE, MOST_CONFIG_BYTES, "restore it, or start a new run")
+        if config is None:
             raise SettingError(f"{path} is no run, it has no {CONFIG_FILE}: give a folder that `seer train` wrote")
-        try:
-            config = json.loads(read_small(file, MOST_CONFIG_BYTES))
-        except (OSError, ValueError, RecursionError) as error:
-            raise SettingError(f"{file} can't be read ({error}): restore it, or start a new run") from error
-        if not isinstance(config, dict):
-            raise SettingError(f"{file} is foreign: give a folder that `seer train` wrote")
         with writing_to(path, "make it writable"):
             return cls(path, config, lock(path, timeout=LOCK_TIMEOUT) if writing else None)
 
@@ -177,16 +171,20 @@ def read_summary(folder: Path) -> Record | None:
     Raises:
         SettingError: it is damaged.
     """
-    file = folder / SUMMARY_FILE
+    return _read_object(folder / SUMMARY_FILE, MOST_SUMMARY_BYTES, "restore it, or leave that run out")
+
+
+def _read_object(file: Path, most: int, remedy: str) -> dict[str, Any] | None:
+    """Return the JSON object in a file of at most so many bytes; None where there is no file."""
     try:
-        summary = json.loads(read_small(file, MOST_SUMMARY_BYTES))
+        content = json.loads(read_small(file, most))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise SettingError(f"{file} is damaged ({error}): restore it, or leave that run out") from error
-    if not isinstance(summary, dict):
-        raise SettingError(f"{file} is foreign: restore it, or leave that run out")
-    return summary
+        raise SettingError(f"{file} is damaged ({error}): {remedy}") from error
+    if not isinstance(content, dict):
+        raise SettingError(f"{file} is foreign: {remedy}")
+    return content
 
 
 def _record(line: bytes, place: str) -> Record:

@@ -17,7 +17,7 @@ from seer.runs.outputs.base import Output
 class Terminal(Output):
     """Show a progress bar on a terminal; in a file or a notebook, a plain line every `quiet_seconds` seconds.
 
-    The live line is shown inside `with`, or between `start` and `stop`.
+    The live line is shown inside `with`; what follows is printed plainly.
     """
 
     name = "terminal"
@@ -37,20 +37,12 @@ class Terminal(Output):
         )
         self._tasks: dict[str, int] = {}
 
-    def start(self) -> None:
-        """Show the live line."""
-        self._progress.start()
-
-    def stop(self) -> None:
-        """Remove the live line, so that what follows is printed plainly."""
-        self._progress.stop()
-
     def __enter__(self) -> "Terminal":
-        self.start()
+        self._progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.stop()
+        self._progress.stop()
 
     def advance(self, task: str, done: int, total: int, status: str = "") -> None:
         """Show how far `task` is; a finished task disappears."""
