@@ -33,8 +33,8 @@ from seer.envs.base import PixelEnvironment
 from seer.presets import preset
 from seer.runs.folder import RunFolder
 from seer.runs.logger import run_logger
-from seer.runs.stop_signal import StopSignal
 from seer.runs.terminal import Terminal
+from seer.signals import StopSignal
 from seer.training.build import build
 from seer.training.build_environment import build_environment
 from seer.training.build_replay import build_replay

@@ -16,8 +16,8 @@ from seer.replay import MemoryBlock, Prioritized, Replay, RowFormat
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import RunFolder
 from seer.runs.logger import run_logger
-from seer.runs.stop_signal import StopSignal
 from seer.runs.terminal import Terminal
+from seer.signals import StopSignal
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
 from seer.training.events import Events

@@ -268,7 +268,7 @@ def plot(
     from seer.reporting.plots import plot_runs
 
     _keep(out, overwrite=overwrite)
-    print(f"wrote {plot_runs(folders, x=x, out=out, per_seed=per_seed, say=print)}")
+    print(f"wrote {plot_runs(folders, x=x, out=out, per_seed=per_seed)}")
 
 
 def report(*folders: Path, out: Path = Path("report.html"), overwrite: bool = False) -> None:

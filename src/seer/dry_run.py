@@ -15,7 +15,7 @@ from seer.sweeps.trial import Trial
 def dry_run(config: Config) -> None:
     """Print the plan of a run, with its hours at the speed of a few steps; SettingError where it wouldn't start."""
     trial = Trial("run", config.env, config.agent, config.seed, config)
-    (planned,) = timed(cost_trials([trial], SweepOptions()), root=Path("runs"), say=print)
+    (planned,) = timed(cost_trials([trial], SweepOptions()), Path("runs"))
     bound = "at most " if planned.is_bound else ""
     before, after = (f"{size:,}" for size in planned.row_bytes)
     row = before if before == after else f"{before} → {after}"

@@ -20,9 +20,8 @@ from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_chec
 from seer.runs.folder import METRICS_FILE, RunFolder, read_metrics, read_summary, refuse_used
 from seer.runs.logger import run_logger
 from seer.runs.outputs import make_outputs
-from seer.runs.stop_signal import Interrupted, StopSignal
 from seer.runs.terminal import Terminal, closing_table, human_bytes
-from seer.signals import listening
+from seer.signals import Interrupted, StopSignal, listening
 from seer.training.build import build, build_freeze_rule
 from seer.training.computing import describe_computing, settle_computing
 from seer.training.encoder_lines import encoder_lines

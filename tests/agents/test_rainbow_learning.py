@@ -14,7 +14,7 @@ from seer.core.phase import Phase
 from seer.envs.base import Info, PixelEnvironment, Pixels, State
 from seer.networks.convolutions import DATA_EFFICIENT, Convolution
 from seer.replay import MemoryBlock, Prioritized, Replay, RowFormat, Uniform
-from seer.runs.stop_signal import StopSignal
+from seer.signals import StopSignal
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.events import Events
 from seer.training.feature_stability import FeatureStability

@@ -40,7 +40,7 @@ from seer.training.events import Events
 from seer.training.loop import freeze, learn
 from seer.runs.folder import RunFolder
 from seer.runs.logger import run_logger
-from seer.runs.stop_signal import StopSignal
+from seer.signals import StopSignal
 from seer.runs.terminal import Terminal
 
 config = Config(env="ALE/Pong-v5", steps=20_000, freeze=FreezeConfig(at="20000"), eval_episodes=1, threads=1,

@@ -11,8 +11,8 @@ from seer.core.freeze_rules import FreezeAt
 from seer.replay import Replay
 from seer.runs.folder import RunFolder
 from seer.runs.logger import run_logger
-from seer.runs.stop_signal import StopSignal
 from seer.runs.terminal import Terminal
+from seer.signals import StopSignal
 from seer.system_info import resident_bytes
 from seer.training.events import Events
 from seer.training.loop import train

@@ -5,7 +5,6 @@ Axes: B observations, S stack, C channels, H, W, N latents per observation, L la
 
 import json
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ import numpy as np
 
 from seer.agents.agent import Agent
 from seer.core.phase import Phase
-from seer.errors import writing_to
 from seer.export.check import Agreement, Outputs, check
 from seer.export.onnx import export
 from seer.export.wire import Wire, fit_int8, wires
+from seer.reporting.files import new_folder
 
 DESCRIPTION, INT8 = "export.json", "int8.json"
 
@@ -67,12 +66,7 @@ def make_bundle(
     Raises:
         SettingError: a layer can't be exported, the folder can't be written, or files and agent differ.
     """
-    with (
-        writing_to(f"--out {target}", "choose another folder"),
-        tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as hidden,
-    ):
-        folder = Path(hidden) / target.name
-        folder.mkdir()
+    with new_folder(target) as folder:
         progress(0, 3)
         files = export(agent, observations.shape[1:], folder)
         progress(1, 3)
@@ -97,7 +91,6 @@ def make_bundle(
         }
         _write_json(folder / DESCRIPTION, description, indent=2)
         progress(3, 3)
-        folder.rename(target)
     return bundle
 
 

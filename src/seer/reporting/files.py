@@ -1,7 +1,9 @@
-"""Read weights by step, and write pictures that overwrite nothing; for analyses."""
+"""Read weights by step; write files and folders that overwrite nothing, whole or not at all."""
 
 import io
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -51,6 +53,19 @@ def refuse_existing(path: Path, flag: str) -> None:
         raise SettingError(f"{path} exists: delete it, or give another place by {flag}")
     if not path.parent.is_dir():
         raise SettingError(f"{flag} {path}: there is no folder {path.parent}")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Give a hidden folder that becomes `out` at the end of `with`; SettingError where it can't be written."""
+    with (
+        writing_to(f"--out {out}", "choose another folder"),
+        tempfile.TemporaryDirectory(prefix=".new-", dir=out.parent) as hidden,
+    ):
+        made = Path(hidden) / out.name
+        made.mkdir()
+        yield made
+        made.rename(out)
 
 
 def write_picture(figure: Figure, path: Path) -> None:

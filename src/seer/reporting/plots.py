@@ -7,7 +7,7 @@ dots if it is alone in the picture.
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,12 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def plot_runs(
-    folders: Sequence[Path], *, x: XAxis, out: Path, per_seed: bool = False, say: Callable[[str], None] = lambda _: None
-) -> Path:
+def plot_runs(folders: Sequence[Path], *, x: XAxis, out: Path, per_seed: bool = False) -> Path:
     """Draw the learning curves of the runs in `folders`, write them to `out` (.png or .svg), return `out`.
 
-    A folder of a sweep or an exhibit means its finished runs; `say` hears of the others. `per_seed` draws every seed's
-    own curve too. SettingError where a folder holds no run or no evaluation, two runs have the same settings and seed,
-    or `out` can't be written.
+    A folder of a sweep or an exhibit means its finished runs; it is printed why others aren't drawn. `per_seed` draws
+    every seed's own curve too. SettingError where a folder holds no run or no evaluation, two runs have the same
+    settings and seed, or `out` can't be written.
     """
     if not folders:
         raise SettingError("no run to plot: give one folder or more, seer plot DIR...")
@@ -58,7 +56,7 @@ def plot_runs(
     if not runs:
         raise SettingError(f"no run to plot: none of the {len(missing)} runs in {folders[0]} has finished")
     for name, why in missing.items():
-        say(f"not drawn: {name}: {why}")
+        print(f"not drawn: {name}: {why}")
     return plot_groups(group_runs(runs), x=x, out=out, per_seed=per_seed)
 
 

@@ -60,8 +60,6 @@ def save_checkpoint(
         TypeError: a leaf of a type that `State` doesn't allow.
         SettingError: the disk is full or forbidden. In both cases the earlier checkpoints are still there.
     """
-    if keep < 1:
-        raise ValueError(f"keep={keep}: at least the checkpoint just written has to stay")
     final = root / f"step-{step:09d}"
     unfinished = root / f".writing-{final.name}"
     try:

@@ -38,7 +38,7 @@ def run(
         SystemExit: 130, stopped and resumable; 1, a trial failed.
     """
     refuse_other_runs(planned, root)
-    planned = timed(planned, root=root, say=print) if options.measure else planned
+    planned = timed(planned, root) if options.measure else planned
     if options.dry_run:
         print_plan(planned, root=root)
     room = room_for(planned, options) if options.ray is None else None

@@ -3,7 +3,7 @@
 import dataclasses
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -19,7 +19,7 @@ from seer.training.loop import collect, is_due, learn
 TIMED_UPDATES = 5
 
 
-def timed(planned: Sequence[Planned], *, root: Path, say: Callable[[str], None]) -> list[Planned]:
+def timed(planned: Sequence[Planned], root: Path) -> list[Planned]:
     """Return the same with the seconds of the runs that aren't finished in `root`; train a few steps of each kind.
 
     In a process of its own, whose memory and threads are gone when the sweep trains. SettingError where a kind of run
@@ -32,7 +32,7 @@ def timed(planned: Sequence[Planned], *, root: Path, say: Callable[[str], None])
             if kind in speeds or each.is_finished(root):
                 continue
             stands = ", which stands for all games" if kind.env != each.config.env else ""
-            say(f"measuring the speed of {kind.agent} on {kind.env}{stands}")
+            print(f"measuring the speed of {kind.agent} on {kind.env}{stands}")
             try:
                 with naming(each.trial.name):
                     speeds[kind] = process.submit(measure_seconds, kind).result()

@@ -1,6 +1,5 @@
 """`seer card`: write a run's agent as a folder to share."""
 
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from seer.config import Config
-from seer.errors import RunError, SettingError, writing_to
-from seer.reporting.files import refuse_existing
+from seer.errors import RunError, SettingError
+from seer.reporting.files import new_folder, refuse_existing
 from seer.reporting.plots import plot_runs
 from seer.runs.folder import METRICS_FILE, RunFolder, is_number, read_metrics, read_summary
 from seer.runs.terminal import Terminal, human_bytes
@@ -38,12 +37,7 @@ def write_card(path: Path, *, out: Path, step: int | None, license: str, author:
     interface, trained = ask_interface(config), read_trained(folder, step)
     agent = make_trained(config, interface, trained, device=None, source=path)
     facts = _facts(config, interface, trained, agent, path=path, licence=(license, licence.name))
-    with (
-        writing_to(f"--out {out}", "choose another folder"),
-        tempfile.TemporaryDirectory(prefix=".card-", dir=out.parent) as hidden,
-    ):
-        made = Path(hidden) / out.name
-        made.mkdir()
+    with new_folder(out) as made:
         write_shared(made, config, interface, trained)
         if facts.has_curve:
             plot_runs([path], x="steps", out=made / "learning_curve.png")
@@ -51,7 +45,6 @@ def write_card(path: Path, *, out: Path, step: int | None, license: str, author:
         (made / "LICENSE").write_text(licence.written(year=time.gmtime().tm_year, author=author))
         _refuse_other_actions(agent, load(made, device=str(agent.device)))
         sizes = {file.name: human_bytes(file.stat().st_size) for file in sorted(made.iterdir())}
-        made.rename(out)
     terminal = Terminal()
     terminal.table(f"{config.env}, {config.agent}, step {trained.step:,}", sizes)
     terminal.say(f"read back: {CHECKED} of {CHECKED} actions the same; weights under {licence.name}")

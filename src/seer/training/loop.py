@@ -7,7 +7,7 @@ from seer.agents.agent import Update
 from seer.core.freeze_rules import StepMetrics
 from seer.core.phase import Phase
 from seer.envs.vector import play
-from seer.runs.stop_signal import StopSignal
+from seer.signals import StopSignal
 from seer.training.drift_monitor import judge
 from seer.training.events import Events
 from seer.training.feature_stability import Similarity
