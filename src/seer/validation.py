@@ -126,27 +126,25 @@ def _validate_replay(config: Config) -> None:
         )
 
 
-def _validate_source(freeze: FreezeConfig) -> None:
+def _validate_weights(config: Config) -> None:
     """One run, or one module, is where the weights come from."""
+    freeze = config.freeze
+    brought = {
+        "--from": freeze.agent_from, "--encoder-from": freeze.encoder_from,
+        "--encoder-factory": freeze.encoder_factory, "--encoder-weights": freeze.encoder_weights,
+    }  # fmt: skip
+    for flag, other in (
+        ("--encoder-from", "--from"), ("--encoder-weights", "--from"), ("--encoder-from", "--encoder-factory")
+    ):  # fmt: skip
+        _require(brought[flag] is None or brought[other] is None, f"{flag} and {other} each bring an encoder; give one")
     _require(
         freeze.agent_from is not None or not freeze.keep_optimizers,
         "--keep-optimizers goes on with another run's; say which by --from",
     )
-    for flag, given in {"--encoder-from": freeze.encoder_from, "--encoder-weights": freeze.encoder_weights}.items():
-        _require(
-            freeze.agent_from is None or given is None,
-            f"{flag} and --from each bring an encoder's weights; give one",
-        )
-
-
-def _validate_own_encoder(config: Config) -> None:
-    freeze = config.freeze
     _require(
         freeze.encoder_weights is None or freeze.encoder_factory is not None,
         "--encoder-weights are those of a module of your own; say which by --encoder-factory",
     )
-    if freeze.encoder_factory is not None:
-        _require(freeze.encoder_from is None, "--encoder-from and --encoder-factory each bring an encoder; give one")
     _require(
         freeze.encoder_weights is None or not config.learning.reset_encoder,
         "--reset-encoder gives back the weights of --encoder-factory, not those of --encoder-weights: let the factory "
@@ -196,8 +194,7 @@ def _validate_freeze(config: Config) -> None:
             f"--freeze-at {at} is past the end at --steps {config.steps}; give a step between the first update, "
             f"{config.first_update}, and the end, or never",
         )
-    _validate_source(freeze)
-    _validate_own_encoder(config)
+    _validate_weights(config)
     _validate_latents(config)
     _require(
         choice.rule is not None or freeze.latest is None,

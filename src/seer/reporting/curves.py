@@ -103,22 +103,16 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     named: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         named.setdefault((run.settings["env"], run.label), []).append(run)
-    differences: dict[str, dict[str, None]] = {}  # in any environment: a group is called the same in all of them
+    differing: dict[str, list[str]] = {}  # in any environment: a group is called the same in all of them
     for (_, name), members in named.items():
-        differences.setdefault(name, {}).update(dict.fromkeys(differing_settings(members)))
-    groups = []
+        differing.setdefault(name, []).extend(differing_settings(members))
+    groups: dict[tuple[str, str], dict[int, Run]] = {}  # by seed
     for (environment, name), members in named.items():
-        differing = differing_settings(members)
-        alternatives: dict[str, list[Run]] = {}
         for run in members:
-            alternatives.setdefault(json.dumps([_value(run, each) for each in differing]), []).append(run)
-        for same in alternatives.values():
-            twins: dict[int, Run] = {}
-            for run in same:
-                if (twin := twins.setdefault(run.settings["seed"], run)) is not run:
-                    raise SettingError(f"{twin.folder} and {run.folder} have the same settings and seed: leave one out")
-            groups.append(Group(environment, name + _difference(same[0], list(differences[name])), same))
-    return by_environment(groups)
+            same = groups.setdefault((environment, name + _difference(run, differing[name])), {})
+            if (twin := same.setdefault(run.settings["seed"], run)) is not run:
+                raise SettingError(f"{twin.folder} and {run.folder} have the same settings and seed: leave one out")
+    return by_environment([Group(*name, list(same.values())) for name, same in groups.items()])
 
 
 def by_environment(groups: Sequence[Group]) -> list[Group]:
