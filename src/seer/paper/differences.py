@@ -10,7 +10,6 @@ from seer.paper.scale import Scale
 from seer.settings import FLAGS
 from seer.sweeps.grid import short_name
 from seer.sweeps.plan import Planned
-from seer.training.build import build_schedule
 
 HEAD = ("what", "here", "in the paper")
 Row = tuple[str, str, str]
@@ -80,16 +79,12 @@ def _unscaled(scale: Scale, planned: Sequence[Planned], published: Sequence[Conf
     pretraining = [pair for pair, each in zip(pairs, planned, strict=True) if each.trial.name in sources]
     for kind, alike in (("before a freeze", freezing), ("of a pretraining", pretraining)):
         if alike:
-            config, before = max(alike, key=lambda pair: _first_update(pair[0]) / _time_to_learn(pair[0]))
-            share = f"{_first_update(config):,} of the {_time_to_learn(config):,} steps {kind}, the most of all"
+            config, before = max(alike, key=lambda pair: pair[0].first_update / _time_to_learn(pair[0]))
+            share = f"{config.first_update:,} of the {_time_to_learn(config):,} steps {kind}, the most of all"
             there = _time_to_learn(before) / (scale.pretraining if alike is pretraining else 1)  # has its steps already
             where = f"before the first update on {short_name(config.env)}"
-            rows.append((where, share, f"{_first_update(before):,} of {there:,.0f}"))
+            rows.append((where, share, f"{before.first_update:,} of {there:,.0f}"))
     return rows
-
-
-def _first_update(config: Config) -> int:
-    return build_schedule(config).first_update
 
 
 def _time_to_learn(config: Config) -> int:

@@ -78,20 +78,14 @@ def probability_of_improvement(scores: Scores, others: Scores) -> np.ndarray:
 
 
 def bootstrap(
-    statistic: Callable[..., np.ndarray],
-    *groups: Scores,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    confidence: float = 0.95,
+    statistic: Callable[..., np.ndarray], *groups: Scores, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Compute a statistic of one or more groups of scores, with its stratified percentile bootstrap interval.
+    """Compute a statistic of one or more groups of scores, with its 95% stratified percentile bootstrap interval.
 
     Stratified: the runs of each environment are drawn anew, with replacement, apart from those of every other.
     """
-    drawn = [[_resample(task, rng, resamples) for task in group] for group in groups]
-    values = statistic(*drawn)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail], axis=0)
+    drawn = [[task[rng.integers(len(task), size=(resamples, len(task)))] for task in group] for group in groups]
+    low, high = np.quantile(statistic(*drawn), [0.025, 0.975], axis=0)
     return Estimate(statistic(*groups), low, high)
 
 
@@ -104,8 +98,3 @@ def score_at(budget: float, *, spent: Sequence[float], scores: Sequence[float]) 
     if not len(spent) or not spent[0] <= budget <= spent[-1]:
         return None
     return float(np.interp(budget, spent, scores))
-
-
-def _resample(task: np.ndarray, rng: np.random.Generator, resamples: int) -> np.ndarray:
-    """[R] -> [resamples, R]."""
-    return task[rng.integers(len(task), size=(resamples, len(task)))]

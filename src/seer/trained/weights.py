@@ -1,13 +1,13 @@
 """Weights as a run keeps them, and the agent that acts with them."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seer.agents.agent import Agent
 from seer.config import Config
 from seer.core.phase import Phase
 from seer.errors import SettingError
@@ -83,7 +83,10 @@ def make_trained(
         load_weights(agent, trained.weights)
         agent.decisions = trained.decisions
         agent.online.eval()
-    phase = _phase(agent, interface) if trained.is_frozen else Phase.FRAMES
+    phase = Phase.FRAMES
+    if trained.is_frozen:
+        frame_bytes, latent_bytes = math.prod(interface.frame_shape), agent.latent.num_bytes
+        phase = Phase.after_freeze(frame_bytes=frame_bytes, latent_bytes=latent_bytes)
     return TrainedAgent(agent, config, interface=interface, step=trained.step, phase=phase, source=str(source))
 
 
@@ -91,9 +94,3 @@ def _of_snapshot(folder: RunFolder, step: int, snapshot: Path) -> Trained:
     freezes = [record["step"] for record in read_metrics(folder.path) if record["kind"] == "freeze"]
     is_frozen = any(frozen_at <= step for frozen_at in freezes)
     return Trained(step, decisions=step, is_frozen=is_frozen, weights=read_snapshot(snapshot), origin=snapshot)
-
-
-def _phase(agent: Agent[Any], interface: Interface) -> Phase:
-    """Return the phase that the freeze led to."""
-    channels, height, width = interface.frame_shape
-    return Phase.after_freeze(frame_bytes=channels * height * width, latent_bytes=agent.latent.num_bytes)
