@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,6 +19,9 @@ from seer.sweeps.runner import LocalRunner, Room
 from seer.sweeps.speed import timed
 from seer.sweeps.trial import Outcome
 from seer.system_info import free_bytes, usable_cores
+
+if TYPE_CHECKING:  # its package may be missing
+    from seer.sweeps.ray_runner import RayRunner
 
 
 def run(
@@ -49,10 +53,10 @@ def run(
         root.mkdir(parents=True, exist_ok=True)
         held = lock(root)
     with held or nullcontext():
-        known = Manifest(title, tuple(each.trial for each in planned))
-        known = known.joined(root / manifest)  # of an earlier sweep in this folder
+        trials = [each.trial for each in planned]
+        known = Manifest(title, tuple(trials)).joined(root / manifest)  # of an earlier sweep in this folder
         known.write(root / manifest)
-        outcomes = _train(planned, root, options, room)
+        outcomes = make_runner(planned, root, options, room).run(trials)
         unsettled = known.failures.keys() - {name for name, each in outcomes.items() if each.kind != "stopped"}
         old = {name: known.failures[name] for name in unsettled}
         new = {name: each.reason for name, each in outcomes.items() if each.kind in ("failed", "killed")}
@@ -60,9 +64,10 @@ def run(
     _conclude(outcomes, root)
 
 
-def _train(planned: Sequence[Planned], root: Path, options: SweepOptions, room: Room | None) -> dict[str, Outcome]:
-    """Bring every trial to its end in this machine's room, or on a Ray cluster; return how each ended."""
-    trials = [each.trial for each in planned]
+def make_runner(
+    planned: Sequence[Planned], root: Path, options: SweepOptions, room: Room | None
+) -> "LocalRunner | RayRunner":
+    """Return the runner of this machine's room, or of a Ray cluster."""
     progress = Progress(
         root,
         steps={each.trial.name: each.config.steps for each in planned},
@@ -70,11 +75,10 @@ def _train(planned: Sequence[Planned], root: Path, options: SweepOptions, room: 
     )
     needs = {each.trial.name: each.needs for each in planned}
     if room is not None:
-        return LocalRunner(root, needs=needs, room=room, retries=options.retries, progress=progress).run(trials)
+        return LocalRunner(root, needs=needs, room=room, retries=options.retries, progress=progress)
     from seer.sweeps.ray_runner import RayRunner
 
-    address = options.ray or "auto"
-    return RayRunner(root, address=address, needs=needs, retries=options.retries, progress=progress).run(trials)
+    return RayRunner(root, address=options.ray or "auto", needs=needs, retries=options.retries, progress=progress)
 
 
 def room_for(planned: Sequence[Planned], options: SweepOptions) -> Room:
