@@ -86,7 +86,9 @@ class Registry(Generic[Spec]):
             return self._at(name, self._places)
         announced, known = _announced(self._group), self.names()
         if name not in announced:
-            raise SettingError(f"{self._setting} {name!r} is unknown; {did_you_mean(name, known)}use {self._choices()}")
+            choices = ", ".join(known) + ", or MODULE:NAME" * (self._places is not None)
+            meant = did_you_mean(name, known)
+            raise SettingError(f"{self._setting} {name!r} is unknown; {meant}use one of {choices}")
         try:
             spec: Spec = announced[name].load()
         except Exception as error:  # whatever a third party's code raises
@@ -103,10 +105,6 @@ class Registry(Generic[Spec]):
         if not isinstance(found, kind):
             raise SettingError(f"{self._setting} {place} is of class {type(found).__name__}; {wanted}")
         return dataclasses.replace(found, name=place)  # type: ignore[type-var]
-
-    def _choices(self) -> str:
-        """Return the names there are, for messages."""
-        return f"one of {', '.join(self.names())}" + ", or MODULE:NAME" * (self._places is not None)
 
 
 @cache

@@ -1,11 +1,10 @@
 """Settings as differences: what a run changes of its environment's preset, by dotted name of the field in `Config`."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from seer.config import FIELDS, Config, config_from_json, fields_with
+from seer.config import Config, config_from_json, fields_with
 from seer.envs.kwargs import in_one_form
 from seer.envs.registry import suite_of
 from seer.errors import SettingError
@@ -20,9 +19,6 @@ ENCODERS = ("freeze.encoder_from", "freeze.encoder_factory")
 
 SOURCE = "freeze.agent_from"
 """The setting that brings a whole agent, and the settings of the run that trained it."""
-
-FLAGS: Mapping[str, str] = {field.name: field.flag for field in FIELDS}
-"""The flag of `seer train` for each setting: {"freeze.at": "freeze-at", "steps": "steps", ...}."""
 
 
 def resolve(env: str | None, settings: Settings) -> Config:

@@ -212,7 +212,7 @@ def _validate_freeze(config: Config) -> None:
         "reset the heads alone, or use --freeze-at never",
     )
     _require(
-        freeze.layers == "all" or (_is_count(freeze.layers) and int(freeze.layers) >= 1),
+        freeze.layers == "all" or re.fullmatch(r"[1-9][0-9]{0,17}", freeze.layers) is not None,
         f"--freeze-layers {freeze.layers!r} is no number of layers; give 1 or more, or all",
     )
     _validate_views(config)
@@ -261,10 +261,6 @@ def _validate_views(config: Config) -> None:
         config.freeze.num_crops == 1 or view < size or views == "shifts",
         f"--num-crops {config.freeze.num_crops}: without cropping every crop is the same; use --num-crops 1",
     )
-
-
-def _is_count(text: str) -> bool:
-    return text.isascii() and re.fullmatch(r"0|[1-9]\d{0,17}", text) is not None
 
 
 def _require(holds: bool, message: str) -> None:

@@ -12,12 +12,11 @@ import torch
 from exhibit_plans import paper_config, planned
 from finished_runs import ATARI_100K
 from seer.agents.agent import Agent
-from seer.config import Config, config_from_json, config_to_json
+from seer.config import FIELDS, Config, config_from_json, config_to_json
 from seer.core.phase import Phase
 from seer.fields import value_of
 from seer.paper.exhibits import EXHIBITS
 from seer.paper.scale import Scale, ScaleName
-from seer.settings import FLAGS
 from seer.sweeps.speed import kind_of_speed
 from seer.training.build import build_schedule
 from seer.training.build_agent import build_agent
@@ -93,7 +92,7 @@ def test_a_small_run_is_a_share_of_the_papers() -> None:
     assert Scale("paper", 1.0, 5).scaled(config) == config
     never = paper_config("fig3", "rainbow", "ALE/Qbert-v5")
     small = Scale("small", 0.2, 3).scaled(never)
-    assert {name for name in FLAGS if value_of(small, name) != value_of(never, name)} == {
+    assert {each.name for each in FIELDS if value_of(small, each.name) != value_of(never, each.name)} == {
         "steps", "eval_every", "checkpoint_every",
     }  # fmt: skip
 

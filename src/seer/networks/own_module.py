@@ -75,7 +75,7 @@ def own_stages(module: nn.Module, frame_shape: MapShape, *, stack: int, split: b
     channels, height, width = frame_shape
     shape: tuple[int, ...] = (stack * channels, height, width)
     layers: list[tuple[str | None, nn.Module]] = [(None, module)]
-    if split and is_sequence(module):
+    if split and isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and len(module):
         layers = [(name, layer) for name, layer in module._modules.items() if layer is not None]
         _refuse_shared_weights(layers)
     stages = []
@@ -86,11 +86,6 @@ def own_stages(module: nn.Module, frame_shape: MapShape, *, stack: int, split: b
             raise SettingError(f"--encoder-factory: {error}") from error
         shape = stages[-1].output_shape
     return stages
-
-
-def is_sequence(module: nn.Module) -> bool:
-    """Tell whether a module does no more than run its layers in turn."""
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and len(module) > 0
 
 
 def module_stages(stages: Iterable[nn.Module]) -> list[ModuleStage]:

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from seer.agents.registry import AGENTS, agent_label
-from seer.config import Config
+from seer.config import FIELDS, Config
 from seer.fields import Value, value_of
 from seer.paper.exhibits import Exhibit
 from seer.paper.scale import Scale
-from seer.settings import FLAGS
 from seer.sweeps.grid import short_name
 from seer.sweeps.plan import Planned
 
@@ -50,12 +49,12 @@ def print_differences(rows: Sequence[Row]) -> None:
 def _settings(ours: Sequence[Config], published: Sequence[Config]) -> list[Row]:
     """Return the settings that a run has otherwise than the paper's run of its name."""
     rows = []
-    for name, flag in FLAGS.items():
-        pairs = [(value_of(a, name), value_of(b, name)) for a, b in zip(ours, published, strict=True)]
+    for field in FIELDS:
+        pairs = [(value_of(a, field.name), value_of(b, field.name)) for a, b in zip(ours, published, strict=True)]
         differing = [pair for pair in pairs if pair[0] != pair[1]]
         if differing:
             here, there = zip(*differing, strict=True)
-            rows.append((f"--{flag}", _range(here), _range(there)))
+            rows.append((f"--{field.flag}", _range(here), _range(there)))
     return rows
 
 
