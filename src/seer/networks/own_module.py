@@ -75,7 +75,8 @@ def own_stages(module: nn.Module, frame_shape: MapShape, *, stack: int, split: b
     channels, height, width = frame_shape
     shape: tuple[int, ...] = (stack * channels, height, width)
     layers: list[tuple[str | None, nn.Module]] = [(None, module)]
-    if split and isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and len(module):
+    only_runs_them = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    if split and only_runs_them and module._modules:
         layers = [(name, layer) for name, layer in module._modules.items() if layer is not None]
         _refuse_shared_weights(layers)
     stages = []
