@@ -28,7 +28,7 @@ from seer.agents.agent import Agent
 from seer.core.similarity import Covariances, linear_cka, num_directions, svcca
 from seer.errors import SettingError
 from seer.reporting.files import new_picture, refuse_existing, spread, weights_by_step, write, write_picture
-from seer.runs.folder import RunFolder, read_metrics
+from seer.runs.folder import RunFolder, plain, read_metrics
 from seer.runs.snapshots import Weights, load_weights
 from seer.runs.terminal import Terminal
 from seer.training.load_run import load_player
@@ -144,12 +144,9 @@ class Convergence:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything, for a file; a similarity that is nan is None there, as JSON has no nan."""
-        layers = []
-        for layer in self.layers:
-            values = {name: [None if math.isnan(each) else each for each in getattr(layer, name)] for name in MEASURES}
-            layers.append({**vars(layer), **values, "trustworthy": layer.trustworthy})
-        record = {"steps": self.steps, "gap": self.gap, "frozen_at": self.frozen_at}
-        return record | {"layers": layers, "verdict": self.verdict()}
+        layers = [{**vars(layer), "trustworthy": layer.trustworthy} for layer in self.layers]
+        record: dict[str, Any] = plain({**vars(self), "layers": layers, "verdict": self.verdict()})
+        return record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Convergence":

@@ -212,11 +212,11 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in unread}
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Give settings by dotted name, such as "freeze.at"."""
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{name}.")
+def flatten(groups: Mapping[str, Any], prefix: str = "", *, between: str = ".") -> Iterator[tuple[str, Any]]:
+    """Give what lies in nested groups by joined names: {"freeze": {"at": "auto"}} is ("freeze.at", "auto")."""
+    for name, value in groups.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}{between}", between=between)
         else:
             yield f"{prefix}{name}", value
 

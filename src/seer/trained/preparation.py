@@ -3,7 +3,7 @@
 Axes: C channels, H height, W width.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from seer.core.packing import Packing
 from seer.envs.base import Pixels
 from seer.envs.pictures import ALL_VALUES, Bounds, as_picture, scaled
 from seer.errors import RunError, SettingError
+from seer.runs.folder import flatten
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class SensorPreparation:
         """
         if len(observations) != 1 or not isinstance(observations[0], Mapping):
             raise SettingError(f"give one dict, as this agent sees {', '.join(map(repr, self._names))}")
-        parts = dict(_named(observations[0]))
+        parts = dict(flatten(observations[0], between="/"))
         if missing := [name for name in self._names if name not in parts]:
             raise SettingError(f"the observation has no {', '.join(map(repr, missing))}: this agent sees them")
         for name, shape in self.packing.cameras.items():
@@ -107,12 +108,3 @@ class SensorPreparation:
     @property
     def _names(self) -> list[str]:
         return [*self.packing.cameras, *self.packing.vectors]
-
-
-def _named(observation: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:
-    """Give the parts of an observation, those of a dict within it as "outer/inner"."""
-    for key, part in observation.items():
-        if isinstance(part, Mapping):
-            yield from _named(part, f"{outer}{key}/")
-        else:
-            yield f"{outer}{key}", part
