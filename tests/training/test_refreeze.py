@@ -92,6 +92,8 @@ def test_a_choice_can_be_a_rule_which_begins_there(stopped: Path, tmp_path: Path
     run = copied(stopped, tmp_path / "run")
     assert seer("resume", run, "--freeze-at", "test_refreeze:AfterUpdates") == 0
     assert [record["step"] for record in read_metrics(run) if record["kind"] == "freeze"] == [STOPPED + 30]
+    assert seer("card", run, "--out", tmp_path / "card") == 0
+    assert "The rule of the freeze was chosen at step 70; the command" in (tmp_path / "card" / "README.md").read_text()
 
 
 def test_a_choice_can_be_taken_back(stopped: Path, tmp_path: Path) -> None:

@@ -75,12 +75,14 @@ def _facts(
         raise SettingError(f"{path / METRICS_FILE} is damaged: the evaluation of step {trained.step} lacks its scores")
     freezes = [record.get("step") for record in records if record["kind"] == "freeze"]
     prolonged = [record for record in records if record["kind"] == "prolong" and record.get("step", 0) < trained.step]
+    chosen = [int(record["step"]) for record in records if record["kind"] == "freeze_choice"]
     refilled = [int(record["step"]) for record in prolonged if record.get("replay") == "empty"]
     return CardFacts(
         config=portable(config),
         interface=interface,
         step=trained.step,
         refilled_at=refilled[0] if refilled else None,
+        rule_from=chosen[-1] if chosen and config.freeze.choice.rule is not None else None,
         frozen_at=freezes[-1] if trained.is_frozen and freezes else None,
         evaluation=here[-1] if here else None,
         cost=_cost(path, trained.step) if trained.is_frozen else None,

@@ -26,6 +26,7 @@ class CardFacts:
         config: as it is shared, without places on the machine that trained.
         step: training steps behind the weights.
         refilled_at: step at which the run was prolonged with an empty replay, if it was.
+        rule_from: step at which the rule of its freeze was chosen, if that was on the way.
         frozen_at: step of the freeze; None where there was none by then.
         evaluation: the run's record of an evaluation at that step, if there is one.
         cost: share of the multiply-adds of the same run without a freeze, if it is finished.
@@ -39,6 +40,7 @@ class CardFacts:
     interface: Interface
     step: int
     refilled_at: int | None
+    rule_from: int | None
     frozen_at: int | None
     evaluation: Mapping[str, Any] | None
     cost: float | None
