@@ -205,6 +205,28 @@ def test_an_encoder_that_learns_is_restored_as_one() -> None:
     assert torch.equal(encoder.observe(some())[0][0], other.observe(some())[0][0])
 
 
+def test_a_frozen_encoder_does_not_take_a_state_that_learns() -> None:
+    """It would stay frozen, though its replay, loaded beside it, has frames again."""
+    encoder, replay = make()
+    saved = encoder.checkpoint()
+    play(replay, encoder, 20)
+    encoder.freeze_and_transcode(replay)
+    with pytest.raises(seer.SettingError, match="is frozen, but the saved one still learnt: restore it into a new"):
+        encoder.restore(saved)
+    encoder.restore(encoder.checkpoint())
+
+
+def test_a_row_is_a_copy() -> None:
+    """A loop may write the next observation into the array of the last one before it stores the row."""
+    encoder, stack = make_encoder(), some()
+    expected = torch.from_numpy(stack.copy())
+    _, row = encoder.observe(stack)
+    other = encoder.row(stack)
+    stack[:] = 0
+    assert torch.equal(row, expected)
+    assert torch.equal(other, expected)
+
+
 def test_a_freeze_that_is_refused_changes_nothing() -> None:
     """int8 has nothing to fit to, in one replay of two."""
     made = [make_replay(20) for _ in range(2)]

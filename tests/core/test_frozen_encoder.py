@@ -165,3 +165,24 @@ def test_a_part_that_is_missing_is_named_with_what_to_do() -> None:
     seen = {name: part for name, part in observation(0).items() if name != "joints"}
     with pytest.raises(ValueError, match="the observation has no 'joints', as the example had: give it too"):
         encoder.row(seen)
+
+
+def test_the_modules_are_run_in_evaluation_mode_whatever_a_loop_does() -> None:
+    module, seen = make_module(), observation(0)
+    encoder = seer.FrozenEncoder({"front": module, "wrist": module}, seen)
+    before, statistics = encoder.row(seen), {name: each.clone() for name, each in module.state_dict().items()}
+    module.train()  # as part of a policy of the loop's own
+    assert torch.equal(encoder.row(seen), before)
+    assert all(torch.equal(each, statistics[name]) for name, each in module.state_dict().items())
+
+
+def test_bytes_for_pixels_in_0_to_1_are_refused_and_more_digits_are_not() -> None:
+    module, seen = make_module(), observation(0)
+    turned: dict[str, Any] = {name: seen[name].transpose(2, 0, 1) for name in ("front", "wrist")}
+    floats = {name: (each / 255).astype(np.float32) for name, each in turned.items()}
+    example = floats | {"gripper": np.uint8(1)}
+    encoder = seer.FrozenEncoder({"front": module, "wrist": module}, example, pixels=Tensor.float)
+    with pytest.raises(ValueError, match="'front' is uint8, in the example it was float32"):
+        encoder.row(example | {"front": turned["front"]})
+    doubles = {name: each.astype(np.float64) for name, each in floats.items()}
+    assert torch.equal(encoder.row(doubles | {"gripper": 1}), encoder.row(example))

@@ -71,3 +71,18 @@ def test_a_target_that_was_left_out_of_the_freeze_is_named() -> None:
     assert encoder.embed(latents)[0].shape == (1, 5)
     with pytest.raises(SettingError, match=r"isn't frozen, but is given latents.*target_encoder"):
         forgotten.embed(latents)
+
+
+def test_an_average_through_data_is_found_out_soon() -> None:
+    """As Spinning Up and Stable-Baselines3 write it; PyTorch doesn't count such writes."""
+    encoder, target, observation = frozen_pair()
+
+    def play() -> None:
+        for _ in range(300):
+            encoder.row(observation)
+            for theirs, ours in zip(target.parameters(), encoder.parameters(), strict=True):
+                theirs.data.mul_(0.995)
+                theirs.data.add_(0.005 * ours.data)
+
+    with pytest.raises(SettingError, match=r"frozen weights have changed.*lerp_"):
+        play()

@@ -173,6 +173,19 @@ def test_a_truncated_step_needs_its_final_row() -> None:
     assert replay.size == 0
 
 
+def test_a_last_observation_that_is_refused_leaves_the_step_out() -> None:
+    replay, wrong = small_replay(), paint(1)[0]
+    with pytest.raises(ValueError, match="row is"):
+        replay.append(paint(0), 0, 0.0, terminated=False, truncated=True, final_row=wrong)
+    assert replay.size == 0
+    replay.append(paint(0), 0, 0.0, terminated=False)
+    with pytest.raises(ValueError, match="row is"):
+        replay.close(wrong)
+    assert replay.is_open
+    replay.append(paint(1), 0, 0.0, terminated=True)
+    assert read(replay.sample(4).now).tolist() == [[0, 0], [0, 1]]
+
+
 def test_bytes_reported_are_bytes_allocated() -> None:
     pair = Pair(sampler=Uniform(), capacity=1000, spare_bytes=7)
     assert pair.fast.num_bytes == pair.memory.bytes.untyped_storage().nbytes() == 80_007

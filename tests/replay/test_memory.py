@@ -1,3 +1,5 @@
+import pickle  # noqa: TID251  # a replay may go to another process
+
 import numpy as np
 import pytest
 import torch
@@ -44,3 +46,13 @@ def test_rotate_is_torch_roll_in_place(num_rows: int, shift: int, piece_rows: in
 def test_memory_must_be_positive() -> None:
     with pytest.raises(SettingError, match="replay memory is 0 bytes"):
         MemoryBlock(0)
+
+
+def test_a_pickled_block_has_its_bytes_once() -> None:
+    row, memory = RowFormat((3,), torch.uint8), MemoryBlock(12)
+    memory.write_rows(row, 0, torch.zeros(4, 3, dtype=torch.uint8))
+    other = pickle.loads(pickle.dumps(memory))
+    other.write_rows(row, 1, torch.tensor([[1, 2, 3]], dtype=torch.uint8))
+    for read in (other.take(row, torch.tensor([1]))[0], other.read(3, 6), other.rows(row)[1]):
+        assert read.tolist() == [1, 2, 3]
+    assert memory.read(0, 12).sum() == 0

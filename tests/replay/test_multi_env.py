@@ -154,5 +154,7 @@ def test_nothing_to_sample_is_said() -> None:
     replay = MultiEnvReplay([pair.fast for pair in pairs], np.random.default_rng(0))
     with pytest.raises(SettingError, match="start updates later"):
         replay.sample(4)
+    with pytest.raises(SettingError, match="batch_size is 0"):
+        replay.sample(0)
     pairs[1].add_all([""] * 6)
     assert set(replay.sample(8).index % 2) == {1}

@@ -295,6 +295,8 @@ class FreezableEncoder(nn.Module):
     def restore(self, state: dict[str, Any], *targets: "FreezableEncoder") -> None:
         """Continue from `checkpoint`; where that is of a frozen encoder, freeze this one and its targets too."""
         phase = Phase(state["phase"])
+        if phase is Phase.FRAMES and self.phase is not Phase.FRAMES:
+            raise SettingError("this encoder is frozen, but the saved one still learnt: restore it into a new encoder")
         if phase is not Phase.FRAMES:
             self.freeze(phase, *targets)
         self.load_state_dict(state["weights"])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seer.core.encoder import FreezableEncoder
-from seer.core.flops import count_multiply_adds
+from seer.core.flops import count_multiply_adds, evaluation_mode
 from seer.core.module_stage import device_of
 from seer.core.phase import Phase
 from seer.errors import SettingError, shortened
@@ -71,7 +71,8 @@ class Cameras(nn.Module):
         """Return what a row is made of, by camera or vector, in the order of the row."""
         found = {}
         for name, module in zip(self.names, self.cameras, strict=True):
-            features = module(self._image(observation[name]))
+            with evaluation_mode(module):  # the loop may have put all of its modules into training mode since
+                features = module(self._image(observation[name]))
             if not isinstance(features, Tensor):
                 raise SettingError(
                     f"the module of {name!r} gives a {type(features).__name__}: let it return one tensor"
@@ -142,7 +143,7 @@ class FrozenEncoder(FreezableEncoder):
             raise SettingError("latent_dtype 'int8' can't be used here: use float32, float16 or bfloat16")
         stage = Cameras({name: module.to(device) for name, module in cameras.items()}, example, pixels)
         super().__init__(stage, latent_dtype=latent_dtype)
-        self.sizes, self._kinds = stage.sizes, stage.kinds
+        self.sizes, self._kinds, self._cameras = stage.sizes, stage.kinds, stage.names
         self.freeze(Phase.LATENTS)
 
     @torch.no_grad()
@@ -158,8 +159,10 @@ class FrozenEncoder(FreezableEncoder):
         for name, (shape, dtype) in self._kinds.items():
             if np.shape(observation[name]) != shape:
                 raise ValueError(f"{name!r} is {np.shape(observation[name])}, in the example it was {shape}")
-            if dtype == np.uint8 and np.asarray(observation[name]).dtype != dtype:
-                raise ValueError(f"{name!r} is {np.asarray(observation[name]).dtype}, in the example it was {dtype}")
+            given = np.asarray(observation[name]).dtype
+            is_meant_so = given == dtype or given.kind == dtype.kind == "f"
+            if name in self._cameras and not is_meant_so:  # pixels in [0, 1] may have become bytes
+                raise ValueError(f"{name!r} is {given}, in the example it was {dtype}")
         row = self.encode(observation)  # type: ignore[arg-type]
         largest = torch.finfo(self.row_format.dtype).max
         for name, part in self.split(row).items():

@@ -11,16 +11,20 @@ LARGEST_CHANGE = 1e-3
 """Of the weights' norm, relative: above what rounding does, reached by a usual average after some forty updates."""
 
 
+UNCOUNTED = 100
+"""Checks from one look at the norm to the next: PyTorch doesn't count writes through `weight.data`."""
+
+
 class FrozenWeights:
     """Refuse weights that have changed since the freeze.
 
     PyTorch counts the writes into each tensor, so that looking costs next to nothing as long as there are none. Many
     writes change nothing, such as copying an online network to a target that shares its frozen layers; so after one the
-    norm decides.
+    norm decides, and now and then without one.
     """
 
     def __init__(self) -> None:
-        self._writes = -1
+        self._writes, self._checks = -1, 0
         self._norm: float | None = None
 
     @torch.no_grad()
@@ -32,7 +36,8 @@ class FrozenWeights:
         """
         weights = list(weights)
         writes = sum(weight._version for weight in weights)
-        if writes == self._writes:
+        self._checks += 1
+        if writes == self._writes and self._checks % UNCOUNTED:
             return
         norm = sum(float(weight.double().square().sum()) for weight in weights) ** 0.5
         first = norm if self._norm is None else self._norm

@@ -41,12 +41,14 @@ def unchanged(frames: Tensor) -> Tensor:
 
 
 def as_frames(observation: NDArray[np.uint8], shape: tuple[int, ...] | None) -> Tensor:
-    """Return one observation [S, C, H, W] uint8 as a tensor; `shape` is what it must have, where that is known.
+    """Return a copy of one observation [S, C, H, W] uint8; `shape` is what it must have, where that is known.
+
+    A copy, as a loop may write the next observation into the same array before it stores the row.
 
     Raises:
         SettingError: it is something else, which would be misread.
     """
-    array = np.ascontiguousarray(observation)
+    array = np.array(observation, order="C")
     if array.dtype != np.uint8 or array.ndim != 4 or shape not in (None, array.shape):
         wanted = "[S, C, H, W], such as [4, 1, 84, 84]" if shape is None else list(shape)
         raise SettingError(

@@ -19,7 +19,7 @@ from seer.replay.ring import Ring
 from seer.replay.samplers import Sampler
 from seer.replay.state import as_arrays, as_tensors, refuse_other_settings
 from seer.replay.transcode import Transcoding, transcode
-from seer.replay.transitions import FLOAT32_MAX, End, refuse_action
+from seer.replay.transitions import End, refuse_step
 
 
 class Replay:
@@ -177,16 +177,15 @@ class Replay:
         end = End.TERMINATED if terminated else End.TRUNCATED if truncated else End.GOING_ON
         if end is End.TRUNCATED and final_row is None:
             raise ValueError("a truncated step needs final_row, the observation after it")
-        if not abs(reward) <= FLOAT32_MAX:
-            raise ValueError(f"reward is {reward}: it must be a finite number in float32")
-        refuse_action(action, self._action_format)
+        last = None if end is not End.TRUNCATED or final_row is None else self._ring.row_of(final_row)
+        refuse_step(action, reward, self._action_format)
         if self._ring.age == 0 and not self._ring.holds_latents and tuple(row.shape) == self.observation_shape:
             refuse_other_padding(torch.as_tensor(row), self._ring.layout.padding)
         self._write(row, action, reward, end)
         self._pending += 1
         self._complete(self._pending - self._n_step if end is End.GOING_ON else self._pending)
-        if end is End.TRUNCATED and final_row is not None:
-            self._write(final_row, action, 0.0, End.CLOSING)  # its action is never read
+        if last is not None:
+            self._write(last, action, 0.0, End.CLOSING)  # its action is never read
 
     def prime(self, rows: Tensor | NDArray[np.uint8]) -> None:
         """Begin an episode whose first stack isn't one frame repeated: `rows` [<= S - 1, C, H, W] precede it.
@@ -213,12 +212,12 @@ class Replay:
         """
         if not self.is_open:
             raise ValueError("no episode is open")
-        before = () if preceding is None else preceding
+        last, before = self._ring.row_of(final_row), () if preceding is None else preceding
         self._ring.cut(End.JUMPED if len(before) > 0 else End.TRUNCATED)
         self._complete(self._pending)
         for row in before:
             self._write(row, 0, 0.0, End.GOING_ON)
-        self._write(final_row, 0, 0.0, End.CLOSING)
+        self._write(last, 0, 0.0, End.CLOSING)
 
     def clear(self) -> None:
         """Forget every row and the open episode; format, the range of int8 latents and random numbers stay."""

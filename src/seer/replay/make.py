@@ -64,6 +64,11 @@ def make_replay(
             space is of another kind, or the disk has no room.
     """
     if latent is not None:
+        if frame_shape or stack != 1:
+            raise SettingError(
+                f"frame_shape {frame_shape} and stack {stack} say what frames are, and latent asks for rows without "
+                "any: leave both out, or latent"
+            )
         frame_shape = (latent.num_bytes,)
     _refuse_wrong_sizes(num_bytes, frame_shape, stack)
     replay = Replay(

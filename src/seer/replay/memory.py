@@ -1,6 +1,7 @@
 """One block of bytes, allocated once, that can be read as rows of any format."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,6 +92,9 @@ class MemoryBlock(Block):
         self.bytes = torch.empty(num_bytes, dtype=torch.uint8, device=device)
         self.device = self.bytes.device  # with its number
         self._views: dict[RowFormat, Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_views": {}}  # pickled, each would come back with bytes of its own
 
     def rows(self, row: RowFormat) -> Tensor:
         """Return the block as `[num_bytes // row.num_bytes, *row.shape]`: a view of the same bytes."""

@@ -88,9 +88,11 @@ class MultiEnvReplay:
 
     def sample(self, batch_size: int, importance_exponent: float = 1.0) -> Batch:
         """Draw as `Replay.sample` does, one row from each B-th of the mass of all replays."""
-        mass = np.array([replay.sampler.mass for replay in self.replays])
+        if batch_size < 1:
+            raise SettingError(f"batch_size is {batch_size}: draw 1 or more")
         if self.num_sampleable == 0:
-            raise SettingError("no stored row has a complete window of --n-step yet: start updates later")
+            raise SettingError("no stored row has a complete window of n_step steps yet: start updates later")
+        mass = np.array([replay.sampler.mass for replay in self.replays])
         ends = np.cumsum(mass)
         drawn = (np.arange(batch_size) + self._rng.random(batch_size)) * (ends[-1] / batch_size)
         chosen = np.minimum(np.searchsorted(ends, drawn, side="right"), np.flatnonzero(mass)[-1])

@@ -38,12 +38,15 @@ class ActionFormat(RowFormat):
     choices: range | None = None
 
 
-def refuse_action(action: ArrayLike, wanted: RowFormat) -> None:
-    """Refuse an action that would be stored as another one.
+def refuse_step(action: ArrayLike, reward: float, wanted: RowFormat) -> None:
+    """Refuse an action, or a reward, that would be stored as another one.
 
     Raises:
-        ValueError: it has another shape, is no whole number where it must be one, none of the choices, or not finite.
+        ValueError: one isn't finite, or the action has another shape, is no whole number where it must be one, or none
+            of the choices.
     """
+    if not abs(reward) <= FLOAT32_MAX:
+        raise ValueError(f"reward is {reward}: it must be a finite number in float32")
     numbers = np.asarray(action)
     if numbers.shape != wanted.shape:
         raise ValueError(f"action is {numbers.shape}, not {wanted.shape}")
