@@ -47,9 +47,9 @@ class Painted(gymnasium.Env[Any, Any]):
 gymnasium.register("Painted-v0", Painted)
 
 
-def play(mode: AutoresetMode, steps: int, freeze_at: int = 10**6) -> tuple[Any, Any]:
+def play(mode: AutoresetMode, steps: int, freeze_at: int = 10**6, **options: Any) -> tuple[Any, Any]:
     envs = gymnasium.make_vec(
-        "Painted-v0", ENVS, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode},
+        "Painted-v0", ENVS, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode} | options,
         wrappers=[lambda env: gymnasium.wrappers.FrameStackObservation(env, STACK)],
     )  # fmt: skip
     settings: dict[str, Any] = {"num_bytes": 300 * 144, "frame_shape": FRAME, "stack": STACK}
@@ -109,12 +109,18 @@ def test_what_gymnasium_has_to_say_and_does_not_is_refused() -> None:
     stores = seer.VectorSteps(envs, replay, encoder, view=lambda stack: stack[:, None])
     stacks, nothing = np.zeros((ENVS, STACK, *FRAME[1:]), np.uint8), np.zeros(ENVS, int)
     with pytest.raises(seer.SettingError, match="infos have no final_obs, though autoreset_mode is SAME_STEP"):
-        stores.append(stacks, nothing, nothing, nothing == 1, nothing == 0, stacks, {})
+        stores.append(stacks, nothing, nothing, nothing == 1, nothing == 0, stacks.copy(), {})
     with pytest.raises(seer.SettingError, match="replay is of 1 environments, envs of 2"):
         seer.VectorSteps(envs, replay.replays[0], encoder)
     envs.metadata = {}
     with pytest.raises(seer.SettingError, match="autoreset_mode is None"):
         seer.VectorSteps(envs, replay, encoder)
+
+
+@BOTH
+def test_observations_that_a_step_writes_over_are_refused(mode: AutoresetMode) -> None:
+    with pytest.raises(seer.SettingError, match="make envs with copy=True"):
+        play(mode, 2, copy=False)
 
 
 @BOTH

@@ -1,5 +1,6 @@
 """Models and buffers of Stable-Baselines3 saved, loaded, and trained on."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,16 @@ def test_features_of_another_model_are_refused(frozen_dqn: Any, tmp_path: Path) 
         never.learn(10, callback=quiet())
     with pytest.raises(SettingError, match="pass callback=SeerCallback"):
         never.learn(10)
+
+
+def test_parameters_set_under_stored_features_are_refused() -> None:
+    learner = trained("DQN")
+    same = copy.deepcopy(learner.get_parameters())
+    learner.set_parameters(same)
+    learner.learn(2, callback=quiet(), reset_num_timesteps=False)
+    learner.set_parameters(model("DQN", seed=1).get_parameters())
+    with pytest.raises(SettingError, match=r"features of another model.*don't call set_parameters after the freeze"):
+        learner.learn(2, callback=quiet(), reset_num_timesteps=False)
 
 
 def test_a_loaded_model_says_when_it_was_frozen_and_takes_a_buffer_of_as_many_environments(

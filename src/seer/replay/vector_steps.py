@@ -74,8 +74,13 @@ class VectorSteps:
         """Store what the environments played: `following` is the observations that `step` returned.
 
         Raises:
-            SettingError: an episode was cut, but its last observation isn't in `infos`, where the mode puts it.
+            SettingError: an episode was cut, but its last observation isn't in `infos`, where the mode puts it; or the
+                step has overwritten `observations`.
         """
+        if np.may_share_memory(observations, following):
+            raise SettingError(
+                "step() wrote its observations over those before: make envs with copy=True, or keep a copy of these"
+            )
         for env in np.flatnonzero(~self.starting):
             cut = bool(truncated[env] and not terminated[env])
             self._replay.replays[env].append(

@@ -182,7 +182,8 @@ class SeerReplayBuffer(ReplayBuffer):
         """
         if self.fingerprint is not None and self.fingerprint != extractors.fingerprint():
             raise SettingError(
-                "the replay buffer holds features of another model's extractor: load the model it was saved with"
+                "the replay buffer holds features of another model's extractor: load the model it was saved with, and "
+                "don't call set_parameters after the freeze"
             )
         self._extractors = extractors
         if self.holds_latents:

@@ -85,6 +85,8 @@ class SeerCallback(BaseCallback):
         if frozen_at(model) is not None:
             if not buffer.is_frozen:  # the model, the buffer, or both have been loaded
                 self._freeze()
+            elif (extractors := frozen_extractors(model.policy)) is not None:
+                buffer.attach(extractors)  # whose weights set_parameters may have changed since
         elif buffer.holds_latents:
             raise SettingError(
                 "the replay buffer holds features but this model was never frozen: load the one saved with it"
