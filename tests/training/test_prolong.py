@@ -11,6 +11,7 @@ import torch
 
 from painted_run import PROBE_EVERY, finish, make_training
 from refusing import Capture, refused
+from seer.core.freeze_rules import FreezeAt
 from seer.core.freeze_when_settled import FreezeWhenSettled
 from seer.core.phase import Phase
 from seer.presets import change, preset
@@ -19,7 +20,7 @@ from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_check
 from seer.runs.folder import read_metrics
 from seer.training.build_replay import replay_bytes
 from seer.training.loop import compare_features_if_due
-from seer.training.state import Schedule
+from seer.training.state import Schedule, TrainingState
 from tiny_run import SHORT_FIRST_UPDATE, SHORT_FLAGS, SHORT_STEPS, seer, stop_in_step
 
 PLANNED, PROLONGED, FIRST_UPDATE = SHORT_STEPS, 200, SHORT_FIRST_UPDATE
@@ -160,6 +161,17 @@ def test_few_observations_are_not_taken_for_settled_features(tmp_path: Path) -> 
     assert (run.step, run.replay.size, run.agent.phase) == (3 * PROBE_EVERY, 0, Phase.FRAMES)
     run.replay_from = run.step
     assert compare_features_if_due(run) is None
+
+
+def test_a_freeze_costs_what_was_stored_since_the_replay_was_empty(tmp_path: Path) -> None:
+    def emptied() -> TrainingState:
+        run = make_training(FreezeAt(60), steps=70)
+        run.step = run.replay_from = 50
+        return run
+
+    run, _ = finish(emptied, tmp_path / "run")
+    assert run.phase_after_freeze is Phase.LATENTS
+    assert run.ledger.freeze == run.agent.cost.freeze(10)
 
 
 def test_the_replay_is_as_large_as_the_planned_steps_need() -> None:

@@ -169,7 +169,8 @@ def freeze(run: TrainingState, events: Events, stop: StopSignal) -> None:
     before = judge(agent, frames)
     transcoding = agent.freeze_and_transcode(replay, progress=progress)
     if transcoding.converted:
-        run.ledger.on_freeze(min(run.step, transcoding.capacity_before) + transcoding.fitted)
+        steps = run.step - run.replay_from
+        run.ledger.on_freeze(min(steps, transcoding.capacity_before) + transcoding.fitted)
     run.frozen_at = run.step
     run.invariants.on_freeze(run)
     run.feature_stability.stop()
