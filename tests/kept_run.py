@@ -37,14 +37,16 @@ def make_module() -> nn.Module:
     return nn.Sequential(nn.Conv2d(4, 2, 8, 8), nn.BatchNorm2d(2), nn.Dropout(0.5))
 
 
-def keep_run(folder: Path, agent: str, *flags: str, phase: Phase = Phase.LATENTS, seed: int = 7) -> Agent[Any]:
+def keep_run(
+    folder: Path, agent: str, *flags: str, phase: Phase = Phase.LATENTS, seed: int = 7, decisions: int = STEP
+) -> Agent[Any]:
     """Write the folder of a run that stands at `STEP`, and return its agent."""
     config = config_of(["--agent", agent, *FLAGS[agent], *SMALL, *flags, "--out", str(folder)])
     environment = build_environment(config, training=True)
     made = build_agent(config, environment, torch.device("cpu"), [seed, 1, 2, 3])
     if phase is not Phase.FRAMES:
         made.freeze(phase)
-    made.decisions = STEP
+    made.decisions = decisions
     settings = config_to_json(config)
     with RunFolder.create(folder, settings) as run:
         save_checkpoint(run.checkpoints, STEP, {"agent": made.state_dict(), "settings": settings})

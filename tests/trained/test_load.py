@@ -181,6 +181,14 @@ def test_an_unfinished_run_and_its_snapshots_are_chosen_by_step(tmp_path: Path) 
         seer.load(folder, step=41)
 
 
+def test_a_snapshot_of_a_run_that_began_with_another_explores_as_little_as_it_did(tmp_path: Path) -> None:
+    other, folder = tmp_path / "other", tmp_path / "run"
+    keep_run(other, "drqv2")
+    agent = keep_run(folder, "drqv2", "--snapshot-every", "40", "--from", str(other), decisions=STEP + 1000)
+    save_snapshot(folder, 40, agent)
+    assert seer.load(folder, step=40)._agent.decisions == 1040
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

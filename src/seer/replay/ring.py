@@ -65,7 +65,7 @@ class Ring:
         oldest = self.count - self.size
         return oldest + (places - self.places(oldest)) % self.capacity
 
-    def _row_of(self, given: Tensor | NDArray[np.uint8]) -> Tensor:
+    def row_of(self, given: Tensor | NDArray[np.uint8]) -> Tensor:
         """Return the row to write for what `Replay.append` was given.
 
         Raises:
@@ -83,9 +83,9 @@ class Ring:
     def write(self, given: Tensor | NDArray[np.uint8], action: ArrayLike, reward: float, end: End) -> list[int]:
         """Write one row and the step played there, in place of the oldest if the memory is full.
 
-        Returns the places whose stack contained that row. Raises what `_row_of` does, before anything is written.
+        Returns the places whose stack contained that row. Raises what `row_of` does, before anything is written.
         """
-        stored = self.layout.codec.encode(self._row_of(given).to(self.memory.device))
+        stored = self.layout.codec.encode(self.row_of(given).to(self.memory.device))
         place = (self.count - self._origin) % self.capacity
         lost = []
         if self.count - self._origin >= self.capacity:

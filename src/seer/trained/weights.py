@@ -93,4 +93,13 @@ def make_trained(
 def _of_snapshot(folder: RunFolder, step: int, snapshot: Path) -> Trained:
     freezes = [record["step"] for record in read_metrics(folder.path) if record["kind"] == "freeze"]
     is_frozen = any(frozen_at <= step for frozen_at in freezes)
-    return Trained(step, decisions=step, is_frozen=is_frozen, weights=read_snapshot(snapshot), origin=snapshot)
+    decisions = step + _decided_before(folder)
+    return Trained(step, decisions=decisions, is_frozen=is_frozen, weights=read_snapshot(snapshot), origin=snapshot)
+
+
+def _decided_before(folder: RunFolder) -> int:
+    """Return the exploring actions of another run that the agent began with, by `--from`."""
+    if folder.config["freeze"].get("agent_from") is None:  # older runs can't have any
+        return 0
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    return int(load_checkpoint(checkpoint)["agent"]["decisions"]) - step_of(checkpoint)
