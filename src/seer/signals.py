@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from types import FrameType
 
 
@@ -54,3 +55,26 @@ class StopSignal:
             self.requested = True
             with suppress(RuntimeError):  # the signal came while this thread was writing there
                 self._say("asked to stop: the run will be saved first")
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Keep these signals from this thread until the end, and from processes that it starts until they ignore them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # its start lets them in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_stop_signals() -> None:
+    """Ignore these signals, also those that are held back."""
+    numbers = stop_signals()
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)

@@ -17,6 +17,7 @@ from seer.envs.base import PixelEnvironment
 from seer.envs.gymnasium import GymnasiumEnvironment
 from seer.envs.vector import EnvironmentProcess, play
 from seer.errors import RunError, SettingError
+from seer.signals import held_back
 from seer.training import build_environment
 from tiny_run import config_of, machine_free_records, seer, stop_in_step
 
@@ -120,6 +121,32 @@ def test_signals_are_left_to_the_run() -> None:
     assert process.receive().reward == 0
     process.close()
     assert not process._process.is_alive()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_process_starts_is_the_runs_affair(number: signal.Signals) -> None:
+    """Ctrl-C in a terminal goes to all processes; this one was asked for nothing."""
+    process = EnvironmentProcess(partial(GymnasiumEnvironment, "third_party:Shows-v0"), time_limit=60, seed=1)
+    os.kill(process._process.pid, number)  # type: ignore[arg-type]
+    process.wait()
+    os.kill(process._process.pid, number)  # type: ignore[arg-type]
+    process.restart()
+    process.close()
+    assert process._process.exitcode == 0
+
+
+def test_signals_that_are_held_back_come_afterwards() -> None:
+    held = []
+
+    def work() -> None:
+        with held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            held.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert held
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 # Through the command line

@@ -2,7 +2,6 @@
 
 import atexit
 import multiprocessing
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from seer.envs.base import Info, PixelEnvironment, Pixels, State
 from seer.envs.randomness import seed_shared
 from seer.errors import RunError, SettingError
-from seer.signals import stop_signals
+from seer.signals import held_back, ignore_stop_signals
 
 START_SECONDS = 120.0
 """Time until a process must answer for the first time: it imports the simulator."""
@@ -54,7 +53,8 @@ class EnvironmentProcess:
         context = multiprocessing.get_context("spawn")  # a fork would copy this process's threads' locks
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make, time_limit), daemon=True)
-        self._process.start()
+        with held_back():  # while it imports, a signal would end it with a traceback
+            self._process.start()
         theirs.close()
         atexit.register(self.close)  # before multiprocessing waits for it
         self._timeout = 3 * time_limit + START_SECONDS  # a step is watched there: advancing, drawing, a new episode
@@ -127,8 +127,7 @@ class EnvironmentProcess:
 
 def _serve(connection: Connection, make: Callable[[], PixelEnvironment], time_limit: float) -> None:
     """Answer requests until the other side is gone."""
-    for number in stop_signals():
-        signal.signal(number, signal.SIG_IGN)  # meant for the run, which saves itself first
+    ignore_stop_signals()  # they are meant for the run, which saves itself first
     environment: PixelEnvironment | None = None
     with suppress(EOFError, OSError):
         while True:
