@@ -59,7 +59,7 @@ class StopSignal:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Keep these signals from this thread until the end, and from processes that it starts until they ignore them."""
+    """Keep these signals from this thread until the end, and from processes that it starts until they `let_in` them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -71,10 +71,10 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def ignore_stop_signals() -> None:
-    """Ignore these signals, also those that are held back."""
+def let_in(handler: signal.Handlers) -> None:
+    """Let this process treat these signals so, also those that are held back."""
     numbers = stop_signals()
     for number in numbers:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, handler)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)

@@ -2,6 +2,7 @@
 
 import atexit
 import multiprocessing
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from seer.envs.base import Info, PixelEnvironment, Pixels, State
 from seer.envs.randomness import seed_shared
 from seer.errors import RunError, SettingError
-from seer.signals import held_back, ignore_stop_signals
+from seer.signals import held_back, let_in
 
 START_SECONDS = 120.0
 """Time until a process must answer for the first time: it imports the simulator."""
@@ -127,7 +128,7 @@ class EnvironmentProcess:
 
 def _serve(connection: Connection, make: Callable[[], PixelEnvironment], time_limit: float) -> None:
     """Answer requests until the other side is gone."""
-    ignore_stop_signals()  # they are meant for the run, which saves itself first
+    let_in(signal.SIG_IGN)  # they are meant for the run, which saves itself first
     environment: PixelEnvironment | None = None
     with suppress(EOFError, OSError):
         while True:

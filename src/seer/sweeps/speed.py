@@ -2,15 +2,19 @@
 
 import dataclasses
 import multiprocessing
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from seer.config import Config, FreezeConfig, ReplayConfig
 from seer.envs.registry import suite_of
 from seer.errors import SettingError
+from seer.signals import held_back, let_in
 from seer.sweeps.plan import Planned
 from seer.sweeps.trial import naming
 from seer.training.build import build
@@ -26,7 +30,7 @@ def timed(planned: Sequence[Planned], root: Path) -> list[Planned]:
     doesn't train.
     """
     speeds: dict[Config, tuple[float, float]] = {}
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+    with another_process() as call:
         for each in planned:
             kind = kind_of_speed(each.config)
             if kind in speeds or each.is_finished(root):
@@ -35,7 +39,7 @@ def timed(planned: Sequence[Planned], root: Path) -> list[Planned]:
             print(f"measuring the speed of {kind.agent} on {kind.env}{stands}")
             try:
                 with naming(each.trial.name):
-                    speeds[kind] = process.submit(measure_seconds, kind).result()
+                    speeds[kind] = call(measure_seconds, kind)
             except BrokenProcessPool:
                 raise SettingError(
                     f"{each.trial.name}: measuring its speed was killed; the machine may be out of memory. "
@@ -49,6 +53,20 @@ def timed(planned: Sequence[Planned], root: Path) -> list[Planned]:
         return frozen_at * speed[0] + (config.steps - frozen_at) * speed[1]
 
     return [dataclasses.replace(each, seconds=seconds(each.config)) for each in planned]
+
+
+@contextmanager
+def another_process() -> Iterator[Callable[..., Any]]:
+    """Give a function that calls another one in a process of its own, which Ctrl-C ends without a traceback."""
+    context, ending = multiprocessing.get_context("spawn"), (signal.SIG_DFL,)
+    with ProcessPoolExecutor(1, mp_context=context, initializer=let_in, initargs=ending) as process:
+
+        def call(function: Callable[..., Any], *arguments: Any) -> Any:
+            with held_back():  # while it starts
+                result = process.submit(function, *arguments)
+            return result.result()
+
+        yield call
 
 
 def measure_seconds(config: Config) -> tuple[float, float]:
