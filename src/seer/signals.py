@@ -59,7 +59,7 @@ class StopSignal:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Keep these signals from this thread until the end, and from processes that it starts until they `let_in` them."""
+    """Hold these signals back from processes that this thread starts meanwhile, until they `let_in` them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

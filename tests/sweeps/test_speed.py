@@ -16,6 +16,7 @@ def test_ctrl_c_while_it_starts_leaves_no_traceback(capfd: pytest.CaptureFixture
     def interrupt() -> None:
         while not (children := multiprocessing.active_children()):
             time.sleep(0.001)
+        time.sleep(0.1)  # it imports
         os.kill(int(children[0].pid or 0), signal.SIGINT)
 
     with another_process() as call:
