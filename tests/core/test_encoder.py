@@ -216,6 +216,17 @@ def test_a_frozen_encoder_does_not_take_a_state_that_learns() -> None:
     encoder.restore(encoder.checkpoint())
 
 
+def test_frames_are_no_latents() -> None:
+    encoder, replay = make()
+    play(replay, encoder, 20)
+    frames = replay.sample(4).now
+    encoder.freeze_and_transcode(replay)
+    with pytest.raises(seer.SettingError, match="reads latents, but is given frames"):
+        encoder.prepare(frames)
+    latents = encoder.encode_rows(frames)[:, 0]
+    assert torch.equal(encoder.prepare(latents), latents)
+
+
 def test_a_row_is_a_copy() -> None:
     """A loop may write the next observation into the array of the last one before it stores the row."""
     encoder, stack = make_encoder(), some()

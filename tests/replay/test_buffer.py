@@ -143,6 +143,17 @@ def test_priorities_of_overwritten_rows_are_skipped() -> None:
     assert pair.fast.num_sampleable == len(ids)
 
 
+def test_rows_that_are_not_stored_are_not_read() -> None:
+    pair = Pair(sampler=Uniform(), capacity=30)
+    pair.add_all(EPISODES[:35])
+    newest = int(pair.fast.recent(1, span=1)[0])
+    whole = [row.number for row in pair.slow.sampleable()]
+    assert pair.fast.read(np.array([whole[0], newest])).shape[0] == 2
+    for number in (newest - pair.fast.size, newest + 1, 0):
+        with pytest.raises(ValueError, match="not all that are to be read"):
+            pair.fast.read(np.array([newest, number]))
+
+
 def test_nothing_to_sample_yet() -> None:
     replay = small_replay(n_step=20, capacity=40)
     for number in range(20):

@@ -7,7 +7,7 @@ F feature size.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seer.core.frozen_weights import FrozenWeights
-from seer.core.module_stage import ModuleStage, device_of
+from seer.core.module_stage import device_of, with_shapes
 from seer.core.phase import Phase
 from seer.core.rows import LATENT_DTYPES, FrameReplay, Outcome_co, Progress, RowFormat, refuse_unfitted
 from seer.core.sensors import SensorStage
@@ -91,7 +91,8 @@ class FreezableEncoder(nn.Module):
         self.pixels, self.inputs = pixels, pixels if inputs is None else inputs
         self.view, self.augment = view, augment
         self.precision = precision
-        self.stages = nn.ModuleList(self._complete([stages] if isinstance(stages, nn.Module) else stages))
+        given = [stages] if isinstance(stages, nn.Module) else stages
+        self.stages = nn.ModuleList(with_shapes(given, self._input_shape))
         self.frozen_stages = len(self.stages) if frozen_stages is None else frozen_stages
         if not 1 <= self.frozen_stages <= len(self.stages):
             raise SettingError(f"frozen_stages is {frozen_stages}: the encoder has {len(self.stages)}, give 1 or more")
@@ -119,8 +120,16 @@ class FreezableEncoder(nn.Module):
 
         Augmented inputs while the encoder learns, later latents [B, N, L] without a gradient. Several passes, of the
         online and of the target encoder, may share it.
+
+        Raises:
+            SettingError: frames, once latents are stored.
         """
         if self.phase is Phase.LATENTS:
+            if stored.dtype == torch.uint8:
+                raise SettingError(
+                    "this encoder is frozen and reads latents, but is given frames: encoder.encode_rows(frames)[:, 0] "
+                    "gives theirs"
+                )
             return stored
         inputs = self.inputs(self._augmented(stored))
         if self.phase is Phase.FRAMES:
@@ -325,15 +334,6 @@ class FreezableEncoder(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return device_of(self)
-
-    def _complete(self, stages: Iterable[nn.Module]) -> Iterable[nn.Module]:
-        """Wrap each module that doesn't say its shape."""
-        shape: tuple[int, ...] | None = None
-        for stage in stages:
-            has_shape = hasattr(stage, "output_shape")
-            made = stage if has_shape else ModuleStage(stage, shape or self._input_shape())
-            shape = shape_of(made)
-            yield made
 
     def _input_shape(self) -> tuple[int, ...]:
         if self._observation_shape is None:

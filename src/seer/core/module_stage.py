@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from seer.core.flops import count_multiply_adds, evaluation_mode
+from seer.core.stages import shape_of
 from seer.errors import SettingError, shortened
 
 
@@ -79,6 +80,15 @@ class ModuleStage(nn.Module):
     def multiply_adds(self) -> int:
         """Of one forward pass on one observation."""
         return self._multiply_adds
+
+
+def with_shapes(stages: Iterable[nn.Module], input_shape: Callable[[], tuple[int, ...]]) -> Iterator[nn.Module]:
+    """Give every stage, in a `ModuleStage` where it doesn't say its shape; `input_shape` is the lowest one's."""
+    shape: tuple[int, ...] | None = None
+    for stage in stages:
+        made = stage if hasattr(stage, "output_shape") else ModuleStage(stage, shape or input_shape())
+        shape = shape_of(made)
+        yield made
 
 
 @contextmanager

@@ -170,8 +170,8 @@ class Replay:
             final_row: like `row`, of the observation after a truncated last step; read only then.
 
         Raises:
-            ValueError: a row of the wrong shape or dtype, a truncated step without its final row, an action that isn't
-                of the action space, or a number that isn't finite in float32.
+            ValueError: a row of the wrong shape or dtype, a truncated step without its final row, an action of another
+                shape or none of a Discrete space, or a number that isn't finite in float32.
             SettingError: an episode begins with other frames before the first than `padding` says.
         """
         end = End.TERMINATED if terminated else End.TRUNCATED if truncated else End.GOING_ON
@@ -268,8 +268,11 @@ class Replay:
         return self._ring.recent(count, span=span)
 
     def read(self, ids: NDArray[np.int64]) -> Tensor:
-        """Return the observations `ids` `[B]`: frames `[B, S, C, H, W]` uint8, or latents `[B, K, N, L]` float32."""
-        return self._ring.read(self._ring.places(ids))
+        """Return the observations `ids` `[B]`: frames `[B, S, C, H, W]` uint8, or latents `[B, K, N, L]` float32.
+
+        Raises ValueError where one of them isn't stored with all of its stack.
+        """
+        return self._ring.read(self._ring.places_of_whole(ids))
 
     def update_priorities(self, index: NDArray[np.int64], priority: Tensor | NDArray[np.floating]) -> None:
         """Give the rows `index` `[B]` of a batch new priorities `[B]`; rows overwritten since are skipped.

@@ -60,6 +60,14 @@ class Ring:
         """Return where rows are."""
         return (ids - self._origin) % self.capacity
 
+    def places_of_whole(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where rows `[B]` are; ValueError if one isn't stored, or not with all of its stack."""
+        places, oldest = self.places(ids), self.count - self.size
+        before = np.minimum(self.steps.age[places], self.layout.stack - 1)  # rows of its stack
+        if ((ids - before < oldest) | (ids >= self.count)).any():
+            raise ValueError(f"the replay holds rows {oldest} to {self.count - 1}: not all that are to be read")
+        return places
+
     def ids(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return which rows are at `places` `[B]`."""
         oldest = self.count - self.size
