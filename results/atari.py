@@ -207,9 +207,7 @@ def steps_block() -> str:
         together = Together.of(comparisons)
         assert together is not None
         games = ", ".join(each.game for each in comparisons)
-        sentences.append(
-            f"- Frozen at {name} ({games}): probability of improvement {together.improvement}; {together.verdict}."
-        )
+        sentences.append(f"- Frozen at {name} ({games}): {together.conclusion}.")
     head = ["freeze", "game", "frozen at", "steps", "seeds", "never frozen", "frozen", "difference", "yardstick"]
     title = (
         f"Rainbow, mean of the evaluations in the last {1 - LATE:.0%} of so many steps (the paper: {PAPER_STEPS:,}):"

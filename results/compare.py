@@ -139,8 +139,15 @@ class Together:
         return interval(self.better, ".2f")
 
     @property
+    def conclusion(self) -> str:
+        """Return that probability and what it says; of single seeds it is 0 or 1, and says nothing."""
+        return self.verdict if self.seeds[1] == 1 else f"probability of improvement {self.improvement}; {self.verdict}"
+
+    @property
     def sentence(self) -> str:
         """Say what all environments amount to together."""
+        if self.seeds[1] == 1:
+            return f"Together: **{self.verdict}**."
         means = ""
         if self.never is not None and self.frozen is not None:
             means = (
