@@ -80,7 +80,7 @@ def resume_run(
         begun_with, terminal = config_of(folder), Terminal()
         _refuse_finished(folder, begun_with, steps)
         checkpoint = latest_checkpoint(folder.checkpoints) if _has_begun(folder) else None
-        run, config, changes = _rebuilt(begun_with, changes, steps=steps, freeze_at=freeze_at)
+        run, config, changes = _rebuilt(folder, changes, steps=steps, freeze_at=freeze_at)
         state, before = None, config
         if checkpoint is not None:
             state, before = _load(run, checkpoint, config, {**folder.config, **changes})
@@ -112,10 +112,10 @@ def resume_run(
 
 
 def _rebuilt(
-    config: Config, changes: Mapping[str, Any], *, steps: int | None, freeze_at: str | None
+    folder: RunFolder, changes: Mapping[str, Any], *, steps: int | None, freeze_at: str | None
 ) -> tuple[TrainingState, Config, dict[str, Any]]:
-    """Return a run at its first step, its settings, and what of them (JSON) is otherwise than in `config`."""
-    config, changed = validate(dataclasses.replace(config, **changes), new=False), dict(changes)
+    """Return a run at its first step, its settings, and what of them (JSON) is otherwise than in its folder."""
+    config, changed = validate(dataclasses.replace(config_of(folder), **changes), new=False), dict(changes)
     if steps not in (None, config.steps):
         config = prolonged(config, steps)
         changed |= {"steps": config.steps, "planned_steps": config.planned_steps}
@@ -123,7 +123,9 @@ def _rebuilt(
     if freeze_at not in (None, config.freeze.at):
         config = with_freeze_at(config, freeze_at, num_bytes=run.replay.num_bytes)
         run.freeze_rule = build_freeze_rule(config, run.agent, run.replay)
-        changed |= {name: config_to_json(config)[name] for name in ("freeze", "replay")}
+        freeze, replay = config.freeze, config.replay  # of a run of an older seer, which had fewer settings
+        changed["freeze"] = {**folder.config["freeze"], "at": freeze.at, "latest": freeze.latest}
+        changed["replay"] = {**folder.config["replay"], "memory": replay.memory}
     return run, config, changed
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from refusing import Capture, refused
 from seer.core.freeze_rules import FreezeRule, StepMetrics
-from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
+from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from seer.runs.folder import read_metrics, read_summary
 from tiny_run import SHORT_FLAGS, SHORT_STEPS, seer, stop_in_step
 
@@ -94,6 +94,18 @@ def test_a_choice_can_be_a_rule_which_begins_there(stopped: Path, tmp_path: Path
     assert [record["step"] for record in read_metrics(run) if record["kind"] == "freeze"] == [STOPPED + 30]
     assert seer("card", run, "--out", tmp_path / "card") == 0
     assert "The rule of the freeze was chosen at step 70; the command" in (tmp_path / "card" / "README.md").read_text()
+
+
+def test_a_run_of_an_older_seer_can_be_given_a_step(whole: Path, stopped: Path, tmp_path: Path) -> None:
+    """It had fewer settings, in `config.json` and in its checkpoints."""
+    run = copied(stopped, tmp_path / "run")
+    parts = load_checkpoint(latest_checkpoint(run / "checkpoints"))
+    for settings in (parts["settings"], config := json.loads((run / "config.json").read_text())):
+        del settings["freeze"]["encoder_weights"], settings["freeze"]["latest"]
+    (run / "config.json").write_text(json.dumps(config))
+    save_checkpoint(run / "checkpoints", STOPPED, parts)
+    assert seer("resume", run, "--freeze-at", FREEZE_AT) == 0
+    assert figures(run) == figures(whole)
 
 
 def test_a_choice_can_be_taken_back(stopped: Path, tmp_path: Path) -> None:
