@@ -227,6 +227,17 @@ def test_frames_are_no_latents() -> None:
     assert torch.equal(encoder.prepare(latents), latents)
 
 
+def test_latents_are_no_frames() -> None:
+    encoder, replay = make()
+    play(replay, encoder, 20)
+    state = encoder.checkpoint()
+    encoder.freeze_and_transcode(replay)
+    learning = make_encoder()
+    learning.restore(state)
+    with pytest.raises(seer.SettingError, match="isn't frozen and reads frames, uint8, but is given latents"):
+        learning.prepare(replay.sample(4).now)
+
+
 def test_a_row_is_a_copy() -> None:
     """A loop may write the next observation into the array of the last one before it stores the row."""
     encoder, stack = make_encoder(), some()
@@ -293,7 +304,8 @@ def test_environments_side_by_side_have_a_replay_each() -> None:
     encoder = make_encoder()
     for step in range(20):
         for env in range(3):
-            observation = np.full((STACK, *FRAME), 80 * env + step, np.uint8)
+            shown = [80 * env + max(step - back, 0) for back in reversed(range(STACK))]
+            observation = np.stack([np.full(FRAME, number, np.uint8) for number in shown])
             replay.replays[env].append(encoder.row(observation), 0, float(env), terminated=False, truncated=False)
     batch = replay.sample(64)
     assert {len(set((each // 80).flatten().tolist())) for each in batch.now} == {1}

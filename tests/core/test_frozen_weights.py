@@ -56,11 +56,21 @@ def test_writes_that_change_nothing_pass() -> None:
     assert torch.equal(before, after)
 
 
+def test_weights_of_before_are_refused() -> None:
+    """Their norm may well be the same."""
+    encoder, target, observation = frozen_pair()
+    encoder.observe(observation)
+    others = {name: weight.flip(0) for name, weight in encoder.state_dict().items()}
+    target.load_state_dict(others)
+    with pytest.raises(SettingError, match=r"frozen weights have changed.*load no others into either"):
+        encoder.observe(observation)
+
+
 def test_numbers_that_are_none_are_refused() -> None:
     weight, guard = torch.ones(3), FrozenWeights()
     guard.check([weight])
     weight.mul_(float("nan"))
-    with pytest.raises(SettingError, match="is nan"):
+    with pytest.raises(SettingError, match="moved by nan"):
         guard.check([weight])
 
 

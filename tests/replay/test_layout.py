@@ -81,3 +81,42 @@ def test_an_episode_that_begins_in_the_middle_is_refused_or_primed() -> None:
     replay.prime(observation[:-1])
     replay.append(observation, 0, 0.0, terminated=True)
     assert np.array_equal(replay.sample(1).now[0], observation)
+
+
+def stack_of(step: int, *, order: int = 1, every: int = 1) -> NDArray[np.uint8]:
+    """The stack at a step of an episode whose frames show their numbers; its first frame precedes it."""
+    numbers = [max(0, every * (step - back)) for back in reversed(range(STACK))][::order]
+    return np.stack([np.full((1, 12, 12), number, np.uint8) for number in numbers])
+
+
+@pytest.mark.parametrize("wrong", [{"order": -1}, {"every": 2}])
+def test_stacks_that_sampling_would_not_give_back_are_refused(wrong: dict[str, int]) -> None:
+    """Newest frame first; frames left out between stacks' steps."""
+    replay = stacks_of_four()
+    for step in range(2):
+        replay.append(stack_of(step), 0, 0.0, terminated=False)
+    with pytest.raises(SettingError, match="isn't the last one shifted by one frame, oldest first"):
+        replay.append(stack_of(2, **wrong), 0, 0.0, terminated=False)
+    assert replay.size == 2
+
+
+def test_an_end_that_was_not_told_is_refused() -> None:
+    replay = stacks_of_four()
+    for step in range(6):
+        replay.append(stack_of(step), 0, 0.0, terminated=False)
+    with pytest.raises(SettingError, match=r"say so by terminated or truncated, or call the replay's close\(\)"):
+        replay.append(stack_of(0), 0, 0.0, terminated=False)
+    replay.close(stack_of(6))
+    replay.append(stack_of(0), 0, 0.0, terminated=False)
+    assert replay.size == 8
+
+
+def test_the_first_observation_of_the_next_episode_is_no_last_one() -> None:
+    """As environments give it that start again by themselves."""
+    replay = stacks_of_four()
+    for step in range(6):
+        replay.append(stack_of(step), 0, 0.0, terminated=False)
+    with pytest.raises(SettingError, match="isn't the last one shifted by one frame"):
+        replay.append(stack_of(6), 0, 0.0, terminated=False, truncated=True, final_row=stack_of(0))
+    replay.append(stack_of(6), 0, 0.0, terminated=False, truncated=True, final_row=stack_of(7))
+    assert replay.size == 8

@@ -29,6 +29,7 @@ from seer.core.stages import (
     features_of,
     flat_shape,
     num_outputs,
+    refuse_other_phase,
     run,
     scaled,
     shape_of,
@@ -122,14 +123,10 @@ class FreezableEncoder(nn.Module):
         online and of the target encoder, may share it.
 
         Raises:
-            SettingError: frames, once latents are stored.
+            SettingError: frames, once latents are stored, or latents before.
         """
+        refuse_other_phase(self.phase, stored)
         if self.phase is Phase.LATENTS:
-            if stored.dtype == torch.uint8:
-                raise SettingError(
-                    "this encoder is frozen and reads latents, but is given frames: encoder.encode_rows(frames)[:, 0] "
-                    "gives theirs"
-                )
             return stored
         inputs = self.inputs(self._augmented(stored))
         if self.phase is Phase.FRAMES:

@@ -8,11 +8,10 @@ from torch import Tensor
 from seer.errors import SettingError
 
 LARGEST_CHANGE = 1e-3
-"""Of the weights' norm, relative: above what rounding does, reached by a usual average after some forty updates."""
-
+"""Distance from the weights at the freeze, relative to their norm: more than rounding, less than any learning."""
 
 UNCOUNTED = 100
-"""Checks from one look at the norm to the next: PyTorch doesn't count writes through `weight.data`."""
+"""Checks from one look at the weights to the next: PyTorch doesn't count writes through `weight.data`."""
 
 
 class FrozenWeights:
@@ -20,31 +19,34 @@ class FrozenWeights:
 
     PyTorch counts the writes into each tensor, so that looking costs next to nothing as long as there are none. Many
     writes change nothing, such as copying an online network to a target that shares its frozen layers; so after one the
-    norm decides, and now and then without one.
+    distance decides, and now and then without one.
     """
 
     def __init__(self) -> None:
         self._writes, self._checks = -1, 0
-        self._norm: float | None = None
+        self._at_freeze: list[Tensor] = []
 
     @torch.no_grad()
     def check(self, weights: Iterable[Tensor]) -> None:
         """Compare weights with those at the first call.
 
         Raises:
-            SettingError: their norm is another.
+            SettingError: they are others.
         """
         weights = list(weights)
         writes = sum(weight._version for weight in weights)
         self._checks += 1
         if writes == self._writes and self._checks % UNCOUNTED:
             return
-        norm = sum(float(weight.double().square().sum()) for weight in weights) ** 0.5
-        first = norm if self._norm is None else self._norm
-        if not abs(norm - first) <= LARGEST_CHANGE * first:
+        if self._writes == -1:
+            self._at_freeze = [weight.clone() for weight in weights]
+        pairs = list(zip(weights, self._at_freeze, strict=True))
+        moved = sum(float((now - then).double().square().sum()) for now, then in pairs) ** 0.5
+        norm = sum(float(then.double().square().sum()) for _, then in pairs) ** 0.5
+        if not moved <= LARGEST_CHANGE * norm:
             raise SettingError(
-                f"the frozen weights have changed since the freeze (their norm was {first:.4g} and is {norm:.4g}), so "
-                "stored latents are no longer theirs. Online and target share them: average with t.lerp_(p, tau), or "
-                "over above_parameters() alone, not with t.mul_(1 - tau).add_(tau * p)"
+                f"the frozen weights have changed since the freeze (of norm {norm:.4g}, they moved by {moved:.4g}), "
+                "so stored latents are no longer theirs. Online and target share them: load no others into either, and "
+                "average with t.lerp_(p, tau), or over above_parameters() alone, not with t.mul_(1 - tau).add_(tau * p)"
             )
-        self._norm, self._writes = first, writes
+        self._writes = writes

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seer.core.phase import Phase
 from seer.core.sensors import Sensed
 from seer.errors import SettingError
 
@@ -56,6 +57,20 @@ def as_frames(observation: NDArray[np.uint8], shape: tuple[int, ...] | None) -> 
             "first, each with its channels first (of pictures [S, H, W, C] np.moveaxis(pictures, -1, 1))"
         )
     return torch.from_numpy(array)
+
+
+def refuse_other_phase(phase: Phase, stored: Tensor) -> None:
+    """Raise SettingError for observations of another phase than the encoder's: latents or, uint8, frames."""
+    if phase is Phase.LATENTS and stored.dtype == torch.uint8:
+        raise SettingError(
+            "this encoder is frozen and reads latents, but is given frames: encoder.encode_rows(frames)[:, 0] gives "
+            "theirs"
+        )
+    if phase is not Phase.LATENTS and stored.dtype != torch.uint8:
+        raise SettingError(
+            "this encoder isn't frozen and reads frames, uint8, but is given latents: bring it to where its replay is "
+            "by encoder.restore(state)"
+        )
 
 
 def run(stages: Iterable[nn.Module], inputs: Inputs) -> Any:

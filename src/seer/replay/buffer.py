@@ -13,7 +13,7 @@ from torch import Tensor
 from seer.core.rows import Encode, Progress, RowFormat
 from seer.errors import SettingError
 from seer.replay.batch import Batch
-from seer.replay.layout import Layout, Padding, refuse_other_padding
+from seer.replay.layout import Layout, Padding
 from seer.replay.memory import Block
 from seer.replay.ring import Ring
 from seer.replay.samplers import Sampler
@@ -162,8 +162,8 @@ class Replay:
 
         Args:
             row: the newest frame `[C, H, W]` of the observation the action was taken in, or all its frames
-                `[S, C, H, W]`, of which that one is stored and, where an episode begins, the others are checked. Once
-                the replay holds latents, that observation's latents `[K, N, L]` float32, however they are stored.
+                `[S, C, H, W]`, of which that one is stored and the one before it checked. Once the replay holds
+                latents, that observation's latents `[K, N, L]` float32, however they are stored.
             action, reward: the action taken, and the reward that followed.
             terminated: the step led to a true end.
             truncated: the step was the last before a time limit. Ignored if `terminated`.
@@ -172,15 +172,14 @@ class Replay:
         Raises:
             ValueError: a row of the wrong shape or dtype, a truncated step without its final row, an action of another
                 shape or none of a Discrete space, or a number that isn't finite in float32.
-            SettingError: an episode begins with other frames before the first than `padding` says.
+            SettingError: an observation isn't the last one shifted by a frame, or begins otherwise than `padding`.
         """
         end = End.TERMINATED if terminated else End.TRUNCATED if truncated else End.GOING_ON
         if end is End.TRUNCATED and final_row is None:
             raise ValueError("a truncated step needs final_row, the observation after it")
         last = None if end is not End.TRUNCATED or final_row is None else self._ring.row_of(final_row)
         refuse_step(action, reward, self._action_format)
-        if self._ring.age == 0 and not self._ring.holds_latents and tuple(row.shape) == self.observation_shape:
-            refuse_other_padding(torch.as_tensor(row), self._ring.layout.padding)
+        self._ring.refuse_other_stacks(row, final_row if end is End.TRUNCATED else None)
         self._write(row, action, reward, end)
         self._pending += 1
         self._complete(self._pending - self._n_step if end is End.GOING_ON else self._pending)

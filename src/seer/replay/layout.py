@@ -43,13 +43,24 @@ class Layout:
         return cls(latent, codec, stack=1, crops=latent.shape[0], observation_shape=latent.shape[1:])
 
 
-def refuse_other_padding(observation: Tensor, padding: Padding) -> None:
-    """Refuse an episode's first observation `[S, C, H, W]` where sampling would give back another one.
+def refuse_other_stack(observation: Tensor, last: Tensor | None, padding: Padding) -> None:
+    """Refuse an observation `[S, C, H, W]` where sampling would give back another one.
+
+    Args:
+        last: the frame `[C, H, W]` stored before its newest; None where it begins an episode.
+        padding: what precedes the first frame then.
 
     Raises:
-        SettingError: the frames before its newest are others than those of `padding`.
+        SettingError: the frames before its newest are others.
     """
     *before, first = observation
+    if last is not None:
+        if before and not torch.equal(before[-1], last.to(first.device)):
+            raise SettingError(
+                "the observation isn't the last one shifted by one frame, oldest first: stack one frame a step; where "
+                "an episode ends, say so by terminated or truncated, or call the replay's close()"
+            )
+        return
     fillers = {"repeat": first, "zero": torch.zeros_like(first)}
     found = [name for name, filler in fillers.items() if all(torch.equal(frame, filler) for frame in before)]
     if found and padding not in found:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seer.core.rows import LATENT_DTYPES, RowFormat
 from seer.replay.codec import load_codec
-from seer.replay.layout import Layout
+from seer.replay.layout import Layout, refuse_other_stack
 from seer.replay.memory import Block
 from seer.replay.state import Pieces, as_arrays, as_tensors
 from seer.replay.transitions import End, Steps
@@ -106,6 +106,23 @@ class Ring:
         last = end in (End.TERMINATED, End.CLOSING)
         self.age = 0 if last else min(self.age + 1, self.layout.stack - 1)
         return lost
+
+    def refuse_other_stacks(self, given: Tensor | NDArray[np.uint8], final: Tensor | NDArray[np.uint8] | None) -> None:
+        """Refuse whole stacks that aren't those of the rows here: the next one, and the `final` one after it.
+
+        Raises:
+            SettingError: see `layout.refuse_other_stack`.
+        """
+        shape, padding = self.layout.observation_shape, self.layout.padding
+        if self.holds_latents or tuple(given.shape) != shape:
+            return
+        stack, last = torch.as_tensor(given), None
+        if self.age > 0:
+            place = self.places(self.count - 1)
+            (last,) = self.memory.read_rows(self.layout.row, place, place + 1)
+        refuse_other_stack(stack, last, padding)
+        if final is not None and tuple(final.shape) == shape:
+            refuse_other_stack(torch.as_tensor(final), stack[-1], padding)
 
     def cut(self, end: End) -> None:
         """Cut the newest row's episode after it."""
