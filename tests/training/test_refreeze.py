@@ -118,7 +118,11 @@ def test_a_choice_can_be_taken_back(stopped: Path, tmp_path: Path) -> None:
     assert config["replay"]["memory"] == str(SHORT_STEPS * FRAME_BYTES)
 
 
-def test_what_cannot_be_chosen_any_more(whole: Path, stopped: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_what_cannot_be_chosen_any_more(
+    whole: Path, stopped: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # `refused` looks at every file there
+
     def complaint(run: Path, *flags: object) -> str:
         before = (run / "config.json").read_text()
         said = refused(capsys, "resume", run, *flags)
