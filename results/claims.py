@@ -14,13 +14,14 @@ PAGE = "docs/does_it_work.md"
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, what it reports, what we measured, on which runs, and the answer."""
+    """A claim of the paper, what it reports, what we measured, on which runs, the answer, and what else there is."""
 
     claim: str
     paper: str
     here: str
     runs: str
     answer: str
+    besides: str = ""
 
 
 def claims() -> list[Claim]:
@@ -30,13 +31,20 @@ def claims() -> list[Claim]:
 
 def claims_block() -> str:
     """Return the table of all claims."""
-    rows = [[f"**{each.claim}**", each.paper, each.here, each.runs, each.answer] for each in claims()]
+    rows = [
+        [f"**{each.claim}**", each.paper, each.here, each.runs, "; ".join(filter(None, [each.answer, each.besides]))]
+        for each in claims()
+    ]
     return table(["claim", "the paper", "here", "our runs", "answer"], rows)
 
 
 def short_block() -> str:
     """Return the four claims in a line each, for the README."""
-    lines = [f"- **{each.claim}?** {_capital(each.answer)} ({each.runs})." for each in claims()[:4]]
+    lines = [
+        f"- **{each.claim}?** {_capital(each.answer)} ({each.runs})."
+        + f" {_capital(each.besides)}." * bool(each.besides)
+        for each in claims()[:4]
+    ]
     return "\n".join([*lines, "", f"Tables, yardsticks and what is missing: [Does it work?]({PAGE})"])
 
 
@@ -52,7 +60,7 @@ def data_block() -> str:
 
 
 def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return text[:1].upper() + text[1:]
 
 
 def _together(comparisons: Sequence[Comparison]) -> Together:
@@ -102,23 +110,25 @@ def _table1(half: Half) -> Claim:
         f"{', '.join(published)} (table 1)",
         f"{_differences(setup.comparisons)}; probability of improvement {together.improvement}",
         f"{len(complete)} of {len(TABLE1.envs)} games, {_seeds(together)}, {_length(half, setup)}",
-        together.verdict + _too_short(half, setup),
+        together.verdict,
+        _longer(half, setup),
     )
 
 
 def _length(half: Half, setup: Setup) -> str:
     if half is COMPUTE:
-        return f"{flops(setup.budget)} FLOPs (the paper: {flops(EQUAL_FLOPS)})"
+        return f"{flops(setup.budget)} FLOPs where the paper has {flops(EQUAL_FLOPS)}"
     return f"{max(run.settings['steps'] for run in setup.every):,} steps"
 
 
-def _too_short(half: Half, setup: Setup) -> str:
+def _longer(half: Half, setup: Setup) -> str:
+    """Say what there is at the paper's length, where `setup` is shorter."""
     if setup.share == 1:
         return ""
     for longer in setups(half):
         if longer.share == 1 and longer.together is not None:
-            return f"; at the paper's length {_seeds(longer.together)} so far, {_differences(longer.comparisons)}"
-    return f"; not shown at the paper's length, as runs are {FRACTIONS[SHARE]} as long"
+            return f"at the paper's length {_seeds(longer.together)} so far: {_differences(longer.comparisons)}"
+    return f"not shown at the paper's length, as runs are {FRACTIONS[SHARE]} as long"
 
 
 def _control() -> Claim:
