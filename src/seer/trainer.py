@@ -27,10 +27,10 @@ from seer.training.computing import describe_computing, settle_computing
 from seer.training.encoder_lines import encoder_lines
 from seer.training.evaluation import LONGEST_GAME
 from seer.training.events import Events
+from seer.training.freeze_choice import CHOSEN_ANEW, freezes_otherwise, refuse_past_freeze, with_freeze_at
 from seer.training.load_run import config_of, fitting, refuse_other_settings
 from seer.training.loop import reset_if_due, train
 from seer.training.prolong import prolong, prolonged
-from seer.training.refreeze import REFROZEN, is_refrozen, refuse_past_freeze, with_freeze_at
 from seer.training.saving import EVENTS, Checkpointer
 from seer.training.state import TrainingState
 from seer.training.transfer import adopt_agent, adopt_encoder, adopt_weights
@@ -188,11 +188,11 @@ def _load(
     state = load_checkpoint(checkpoint)
     with fitting(checkpoint):
         before = config_from_json(state["settings"])
-        refrozen = is_refrozen(before, config)
-        if refrozen:
+        chosen_anew = freezes_otherwise(before, config)
+        if chosen_anew:
             refuse_past_freeze(state["progress"], config.freeze.choice)
             state["freezing"]["decision"] = run.freeze_rule.state_dict()  # the new rule begins here
-        refuse_other_settings(checkpoint, state["settings"], settings, but=REFROZEN if refrozen else frozenset())
+        refuse_other_settings(checkpoint, state["settings"], settings, but=CHOSEN_ANEW if chosen_anew else frozenset())
         if "replay" not in state:
             raise SettingError(
                 f"checkpoint {checkpoint} was left by an earlier seer, which kept the agent alone of a finished run: "

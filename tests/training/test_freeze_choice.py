@@ -28,7 +28,7 @@ def figures(run: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run as it would have been with that freeze from the start, and the replay of a run that is never frozen."""
-    run = tmp_path_factory.mktemp("refreeze") / "whole"
+    run = tmp_path_factory.mktemp("choice") / "whole"
     assert (
         seer("train", *FLAGS, "--freeze-at", FREEZE_AT, "--replay-memory", SHORT_STEPS * FRAME_BYTES, "--out", run) == 0
     )
@@ -38,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is never to be frozen, stopped on the way."""
-    run = tmp_path_factory.mktemp("refreeze") / "stopped"
+    run = tmp_path_factory.mktemp("choice") / "stopped"
     assert stop_in_step(STOPPED, "train", *FLAGS, "--freeze-at", "never", "--out", run, signal=signal.SIGTERM) == 130
     return run
 
@@ -90,7 +90,7 @@ class AfterUpdates(FreezeRule):
 
 def test_a_choice_can_be_a_rule_which_begins_there(stopped: Path, tmp_path: Path) -> None:
     run = copied(stopped, tmp_path / "run")
-    assert seer("resume", run, "--freeze-at", "test_refreeze:AfterUpdates") == 0
+    assert seer("resume", run, "--freeze-at", "test_freeze_choice:AfterUpdates") == 0
     assert [record["step"] for record in read_metrics(run) if record["kind"] == "freeze"] == [STOPPED + 30]
     assert seer("card", run, "--out", tmp_path / "card") == 0
     assert "The rule of the freeze was chosen at step 70; the command" in (tmp_path / "card" / "README.md").read_text()

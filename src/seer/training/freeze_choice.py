@@ -12,7 +12,7 @@ from seer.core.freeze_rules import FreezeChoice
 from seer.errors import SettingError
 from seer.validation import validate
 
-REFROZEN = frozenset({"freeze.at", "freeze.latest", "replay.memory"})
+CHOSEN_ANEW = frozenset({"freeze.at", "freeze.latest", "replay.memory"})
 """Settings that a run whose freeze was decided anew has otherwise than the run that it was."""
 
 
@@ -30,7 +30,7 @@ def with_freeze_at(config: Config, at: str, *, num_bytes: int) -> Config:
     return validate(dataclasses.replace(config, freeze=freeze, replay=replay))
 
 
-def is_refrozen(before: Config, now: Config) -> bool:
+def freezes_otherwise(before: Config, now: Config) -> bool:
     """Tell whether settings `now` have another freeze than `before`, and a replay that can be as large."""
     was_sized = before.replay.memory is not None or before.replay.capacity is not None
     keeps_size = now.replay.memory == before.replay.memory or not was_sized
