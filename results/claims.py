@@ -42,7 +42,7 @@ def short_block() -> str:
     """Return the four claims in a line each, for the README."""
     lines = [
         f"- **{each.claim}?** {_capital(each.answer)} ({each.runs})."
-        + f" {_capital(each.besides)}." * bool(each.besides)
+        + (f" {_capital(each.besides)}." if each.besides else "")
         for each in claims()[:4]
     ]
     return "\n".join([*lines, "", f"Tables, yardsticks and what is missing: [Does it work?]({PAGE})"])
@@ -60,7 +60,7 @@ def data_block() -> str:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return text[0].upper() + text[1:]
 
 
 def _together(comparisons: Sequence[Comparison]) -> Together:

@@ -76,7 +76,7 @@ def test_the_choice_survives_a_process_that_dies_after_it(whole: Path, stopped: 
     assert figures(run) == figures(whole)
 
 
-class AfterUpdates(FreezeRule):
+class AfterSteps(FreezeRule):
     """Freeze once it has seen 30 steps."""
 
     def __init__(self) -> None:
@@ -90,10 +90,17 @@ class AfterUpdates(FreezeRule):
 
 def test_a_choice_can_be_a_rule_which_begins_there(stopped: Path, tmp_path: Path) -> None:
     run = copied(stopped, tmp_path / "run")
-    assert seer("resume", run, "--freeze-at", "test_freeze_choice:AfterUpdates") == 0
+    assert seer("resume", run, "--freeze-at", "test_freeze_choice:AfterSteps") == 0
     assert [record["step"] for record in read_metrics(run) if record["kind"] == "freeze"] == [STOPPED + 30]
     assert seer("card", run, "--out", tmp_path / "card") == 0
     assert "The rule of the freeze was chosen at step 70; the command" in (tmp_path / "card" / "README.md").read_text()
+
+
+def test_a_run_can_be_prolonged_and_given_a_step_past_its_old_end(stopped: Path, tmp_path: Path) -> None:
+    run = copied(stopped, tmp_path / "run")
+    assert seer("resume", run, "--steps", 160, "--freeze-at", 150) == 0
+    steps = {record["kind"]: record["step"] for record in read_metrics(run)}
+    assert (steps["prolong"], steps["freeze_choice"], steps["freeze"], steps["train"]) == (STOPPED, STOPPED, 150, 160)
 
 
 def test_a_run_of_an_older_seer_can_be_given_a_step(whole: Path, stopped: Path, tmp_path: Path) -> None:

@@ -94,9 +94,8 @@ class Ring:
         Returns the places whose stack contained that row. Raises what `row_of` does, before anything is written.
         """
         stored = self.layout.codec.encode(self.row_of(given).to(self.memory.device))
-        place = (self.count - self._origin) % self.capacity
-        lost = []
-        if self.count - self._origin >= self.capacity:
+        place, lost = self.places(self.count), []
+        if self.size == self.capacity:
             nearby = [(place + k) % self.capacity for k in range(self.layout.stack)]
             lost = [near for k, near in enumerate(nearby) if self.steps.age[near] >= k]
         self.memory.write_rows(self.layout.row, place, stored[None])

@@ -15,7 +15,7 @@ from seer.integrations.lerobot.processes import end_with_parent
 RETRY_SECONDS = 2.0
 
 RECEIVE, SEND, REPORT = actor.receive_policy, actor.send_transitions, actor.send_interactions  # before `install`
-OPTIONS = actor.grpc_channel_options
+CHANNEL_OPTIONS = actor.grpc_channel_options
 
 
 class Attempt:
@@ -64,7 +64,7 @@ def send_interactions(cfg: Any, queue: Any, shutdown: Any, *rest: Any) -> None:
 
 def channel_options() -> list[tuple[str, Any]]:
     """Return LeRobot's settings of a connection, with tries that don't become rarer, up to two minutes apart."""
-    return [*OPTIONS(), ("grpc.max_reconnect_backoff_ms", int(1000 * RETRY_SECONDS))]
+    return [*CHANNEL_OPTIONS(), ("grpc.max_reconnect_backoff_ms", int(1000 * RETRY_SECONDS))]
 
 
 def install() -> None:
