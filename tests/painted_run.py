@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from painted import Episode, PaintedEnvironment
+from seer.core.feature_stability import FeatureStability
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
 from seer.replay import MemoryBlock, Prioritized, Replay, RowFormat
@@ -21,7 +22,6 @@ from seer.signals import StopSignal
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
 from seer.training.events import Events
-from seer.training.feature_stability import FeatureStability
 from seer.training.loop import train
 from seer.training.saving import EVENTS, Checkpointer
 from seer.training.state import Schedule, TrainingState

@@ -25,7 +25,13 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/**/*.md")])
 OF_THE_COMMAND = {"--dry-run"}  # of train, not of the run
 SHORTER = {  # numbers of a page's code, for a test
-    "docs/quick_start/own_loop.md": {"10_000": "90", "5_000": "60", "1_000": "40", "range(1000)": "range(10)"},
+    "docs/quick_start/own_loop.md": {
+        "10_000": "90",
+        "5_000": "60",
+        "2_500": "40",
+        "1_000": "40",
+        "range(1000)": "range(10)",
+    },
 }
 ELSEWHERE = {  # pages whose code runs in another test
     "README.md": "tests/test_readme.py",

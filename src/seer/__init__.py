@@ -6,7 +6,7 @@ encoder are frozen; from then on the replay holds their outputs, which are cheap
 
 For a training loop of your own: `make_replay`, `FreezableEncoder`, and `FlopsLedger` with `cost_of` and
 `count_multiply_adds`; `VectorSteps` stores the steps of environments side by side; `FreezeWhenSettled` says when to
-freeze, from scores and `linear_cka` given as `StepMetrics`; a `FreezeRule` of your own can decide instead.
+freeze, from scores and from what `FeatureStability` finds; a `FreezeRule` of your own can decide instead.
 `examples/dqn.py` is a whole DQN made of them.
 
 `load` gives the agent of a run, to act and encode in Python.
@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # type checkers take it for True, and `typing` needn't be imported
 if TYPE_CHECKING:  # "as" exports a name
     from seer.core.encoder import FreezableEncoder as FreezableEncoder
+    from seer.core.feature_stability import FeatureStability as FeatureStability
     from seer.core.flops import Cost as Cost
     from seer.core.flops import FlopsLedger as FlopsLedger
     from seer.core.flops import Part as Part
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # "as" exports a name
 _HOMES = {
     "core.encoder": "FreezableEncoder",
     "core.flops": "Cost FlopsLedger Part Passes cost_of count_multiply_adds",
+    "core.feature_stability": "FeatureStability",
     "core.freeze_rules": "FreezeAt FreezeRule StepMetrics",
     "core.freeze_when_settled": "FreezeWhenSettled",
     "core.frozen_encoder": "FrozenEncoder",

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from seer.agents.rainbow import Epsilon
+from seer.core.feature_stability import FeatureStability
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeAt
 from seer.core.phase import Phase
@@ -17,7 +18,6 @@ from seer.replay import MemoryBlock, Prioritized, Replay, RowFormat, Uniform
 from seer.signals import StopSignal
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.events import Events
-from seer.training.feature_stability import FeatureStability
 from seer.training.loop import collect, freeze, learn
 from seer.training.state import Schedule, TrainingState
 from small_agent import FRAME_SHAPE, PARTS, STACK, make_agent

@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from seer.agents.activations import stage_outputs
+from seer.core.feature_stability import FeatureStability, stage_outputs
 from seer.core.packing import Packing
 from seer.core.phase import Phase
 from seer.core.sensors import RunningNormalization
 from seer.errors import SettingError
 from seer.presets import change
 from seer.training.build_agent import build_agent
-from seer.training.feature_stability import FeatureStability
 from small_sensors import (
     AGENTS,
     CPU,
@@ -189,12 +188,12 @@ def test_a_change_of_a_camera_s_layers_is_found() -> None:
     agent, replay = make("rainbow")
     experience(agent, replay, 55)
     stability = FeatureStability(observations=50, every=50)
-    stability.compare(agent, replay)
+    stability.compare(agent.online.encoder, replay)
     with torch.no_grad():
         for camera in agent.online.encoder.stages[0].cameras:
             camera.weight.copy_(torch.randn_like(camera.weight))
     agent.updates += 1
-    found = stability.compare(agent, replay)
+    found = stability.compare(agent.online.encoder, replay)
     assert found is not None
     assert found.cka < 0.9
 

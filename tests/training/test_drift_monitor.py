@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from seer.agents.activations import OUTPUT, all_activations, as_samples, encoder_activations, head_activations
+from seer.agents.activations import OUTPUT, all_activations, encoder_activations, head_activations
 from seer.agents.agent import Agent
+from seer.core.feature_stability import FeatureStability, as_samples
 from seer.core.phase import Phase
 from seer.core.similarity import Covariances, effective_rank, linear_cka, svcca
 from seer.presets import preset
 from seer.replay import MemoryBlock, Replay, RowFormat, Uniform
 from seer.training.build_agent import build_agent
 from seer.training.drift_monitor import DriftMonitor, encode_views, judge
-from seer.training.feature_stability import FeatureStability
 from small_agent import FRAME_SHAPE, STACK, make_agent, make_batch
 from small_sac import cropped_batch, experience, make, make_config
 from small_sac import freeze as freeze_sac
@@ -68,7 +68,7 @@ def test_measuring_leaves_no_trace(name: str, layers: str) -> None:
     agent, replay = make_any(name, layers)
     learn(agent)
     stability = FeatureStability(observations=20, every=40)
-    stability.compare(agent, replay)
+    stability.compare(agent.online.encoder, replay)
     learn(agent)
 
     def state() -> Any:
@@ -78,7 +78,7 @@ def test_measuring_leaves_no_trace(name: str, layers: str) -> None:
         return weights, [str(g) for g in generators], str(replay.state_dict()["rng"])
 
     before = state()
-    assert stability.compare(agent, replay) is not None
+    assert stability.compare(agent.online.encoder, replay) is not None
     frames = replay.read(replay.recent(20, span=40))
     judge(agent, frames)
     encoder_activations(agent, frames)
@@ -96,11 +96,11 @@ def test_comparisons_agree_with_a_slow_one(name: str, layers: str) -> None:
     agent, replay = make_any(name, layers)
     learn(agent)
     stability = FeatureStability(observations=40, every=50)  # more than one chunk
-    assert stability.compare(agent, replay) is None
+    assert stability.compare(agent.online.encoder, replay) is None
     before = copy.deepcopy(agent.online.encoder)
-    assert stability.compare(agent, replay) is None  # nothing learnt since
+    assert stability.compare(agent.online.encoder, replay) is None  # nothing learnt since
     learn(agent)
-    found = stability.compare(agent, replay)
+    found = stability.compare(agent.online.encoder, replay)
     newest = replay.recent(50, span=50)
     assert len(newest) == 50
     assert newest[-1] - newest[0] == 49
@@ -127,11 +127,11 @@ def test_a_probe_comes_back_from_its_state(name: str, layers: str) -> None:
     agent, replay = make_any(name, layers)
     learn(agent)
     stability, resumed = FeatureStability(observations=16, every=20), FeatureStability(observations=16, every=20)
-    resumed.load_state_dict(stability.state_dict(), agent)
-    stability.compare(agent, replay)
+    resumed.load_state_dict(stability.state_dict(), agent.online.encoder)
+    stability.compare(agent.online.encoder, replay)
     learn(agent)
-    resumed.load_state_dict(stability.state_dict(), agent)
-    assert resumed.compare(agent, replay) == stability.compare(agent, replay) is not None
+    resumed.load_state_dict(stability.state_dict(), agent.online.encoder)
+    assert resumed.compare(agent.online.encoder, replay) == stability.compare(agent.online.encoder, replay) is not None
     stability.stop()
     assert stability.state_dict()["before"] is None
 

@@ -3,7 +3,7 @@
 Axes: B batch, S stack, C channels, H, W, N latents per observation, L latent size.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from seer.agents.agent import Agent
 from seer.core.encoder import FreezableEncoder
+from seer.core.feature_stability import learnt
 from seer.core.sensors import Sensed, SensorStage
-from seer.core.stages import Inputs, run
-from seer.networks.projections import Projections, SensorProjections
+from seer.networks.projections import Projections
 
 OUTPUT = " output"
 """End of the names of a head's outputs; its other layers are hidden ones."""
@@ -61,30 +61,6 @@ def frozen_layers(agent: Agent[Any]) -> set[str]:
     return set(names)
 
 
-@torch.no_grad()
-def stage_outputs(stages: Iterable[nn.Module], pixels: Inputs) -> list[Tensor]:
-    """Return the outputs of the last of some stages, float32: maps [B, C, H, W], or several [B, units].
-
-    Without vectors, which no weight changes.
-    """
-    stages = list(stages)
-    return _learnt(stages[-1], run(stages, pixels))
-
-
-def as_samples(activations: Tensor) -> Tensor:
-    """Return samples [*, units] of a layer's outputs: one per position of a map (Raghu et al. 2017), or one each."""
-    return activations.movedim(1, -1).flatten(0, -2)
-
-
-def _learnt(stage: nn.Module, output: Any) -> list[Tensor]:
-    """Return what a stage gave, float32, but for vectors."""
-    if isinstance(output, Sensed):
-        return [image.float() for image in output.images]
-    if isinstance(stage, SensorProjections):
-        return [each[:, : each.shape[1] - stage.vector_size] for each in output]
-    return [output.float()] if isinstance(output, Tensor) else list(output)
-
-
 def _names(layer: str, cameras: int) -> list[str]:
     """Return the names of a layer, one for each camera."""
     return [layer] if cameras == 1 else [f"{layer}, camera {number}" for number in range(1, cameras + 1)]
@@ -122,7 +98,7 @@ def _recording(layers: dict[str, nn.Module]) -> Iterator[Activations]:
 
 def _note(found: Activations, name: str) -> Any:
     def note(module: nn.Module, _inputs: Any, output: Tensor | tuple[Tensor, ...] | Sensed) -> None:
-        outputs = _learnt(module, output)
+        outputs = learnt(module, output)
         names = PROJECTIONS if isinstance(output, tuple) else _names(name, len(outputs))
         for part, units in zip(names, outputs, strict=True):
             found.setdefault(part, units.detach().float())

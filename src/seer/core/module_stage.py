@@ -2,8 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class ModuleStage(nn.Module):
 
     Attributes:
         num_activations: numbers in the outputs of all its layers, for one observation.
+        map_shape: (C, H, W) of the maps that its last layer, an `nn.Flatten`, makes one vector of; else None.
 
     Raises:
         SettingError: the module doesn't take such inputs, or gives no tensor.
@@ -49,7 +51,7 @@ class ModuleStage(nn.Module):
         example = ramp.view(1, *input_shape)
         given = example.clone()
         try:
-            with torch.no_grad(), evaluation_mode(module), _counting(module) as sizes:
+            with torch.no_grad(), evaluation_mode(module), _watching(module) as ran:
                 shape = module(given).shape[1:]
             self._multiply_adds = count_multiply_adds(module, example.clone())
         except Exception as error:  # it is the user's code
@@ -58,8 +60,9 @@ class ModuleStage(nn.Module):
                 f"are those of all stacked frames ({shortened(error)}); give a module that does and returns one tensor"
             ) from error
         self.output_shape = (shape.numel(), 1, 1) if as_maps and len(shape) != 3 else tuple(shape)
+        self.map_shape = _flattened_maps(ran, shape.numel())
         self._changes_inputs = not torch.equal(given, example)  # as a first layer does that works in place
-        self.num_activations = max(sum(sizes), shape.numel())
+        self.num_activations = max(sum(layer.outputs for layer in ran), shape.numel())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -91,18 +94,36 @@ def with_shapes(stages: Iterable[nn.Module], input_shape: Callable[[], tuple[int
         yield made
 
 
-@contextmanager
-def _counting(module: nn.Module) -> Iterator[list[int]]:
-    """Give a list that gets the size of the output of every layer that runs inside `with`."""
-    sizes: list[int] = []
+@dataclass(frozen=True)
+class _Ran:
+    """Hold a layer that ran, the shape of its input for one observation, and the numbers in its output."""
 
-    def note(_module: nn.Module, _inputs: object, output: object) -> None:
-        sizes.append(output.numel() if isinstance(output, Tensor) else 0)
+    layer: nn.Module
+    inputs: tuple[int, ...]
+    outputs: int
+
+
+def _flattened_maps(ran: Sequence[_Ran], size: int) -> tuple[int, ...] | None:
+    """Return the shape (C, H, W) of maps that the last layer made one vector of `size` numbers of, if it did."""
+    last = ran[-1] if ran else None
+    if last is None or not isinstance(last.layer, nn.Flatten) or len(last.inputs) != 3 or last.outputs != size:
+        return None
+    return last.inputs
+
+
+@contextmanager
+def _watching(module: nn.Module) -> Iterator[list[_Ran]]:
+    """Give a list of every layer that runs inside `with`, in their order."""
+    ran: list[_Ran] = []
+
+    def note(layer: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        shapes = [tuple(each.shape[1:]) for each in inputs if isinstance(each, Tensor)]
+        ran.append(_Ran(layer, shapes[0] if shapes else (), output.numel() if isinstance(output, Tensor) else 0))
 
     layers = [layer for layer in module.modules() if not any(True for _ in layer.children())]
     handles = [layer.register_forward_hook(note) for layer in layers]
     try:
-        yield sizes
+        yield ran
     finally:
         for handle in handles:
             handle.remove()

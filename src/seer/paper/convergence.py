@@ -23,8 +23,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from seer.agents.activations import Activations, all_activations, as_samples, frozen_layers
+from seer.agents.activations import Activations, all_activations, frozen_layers
 from seer.agents.agent import Agent
+from seer.core.feature_stability import as_samples
 from seer.core.similarity import Covariances, linear_cka, num_directions, svcca
 from seer.errors import SettingError
 from seer.reporting.files import new_picture, refuse_existing, spread, weights_by_step, write, write_picture

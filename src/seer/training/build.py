@@ -10,6 +10,7 @@ from seer.agents.agent import Agent
 from seer.agents.registry import AGENTS
 from seer.allocator import keep_freed_memory
 from seer.config import Config
+from seer.core.feature_stability import FeatureStability, least_observations
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
 from seer.envs.base import PixelEnvironment
@@ -22,7 +23,6 @@ from seer.training.build_replay import build_budget, build_replay, refuse_what_c
 from seer.training.computing import pick_device, use_threads
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
-from seer.training.feature_stability import FeatureStability, least_observations
 from seer.training.return_support import ReturnSupport
 from seer.training.state import Schedule, TrainingState
 
@@ -92,7 +92,7 @@ def build_freeze_rule(config: Config, agent: Agent[Any], replay: Replay | MultiE
     if not rule.compares_features:
         return rule
     blank = torch.zeros(1, *replay.observation_shape, dtype=torch.uint8, device=agent.device)
-    least = least_observations(agent, blank)
+    least = least_observations(agent.online.encoder, blank)
     limits = {
         "--probe-size": config.freeze.probe_size,  # of so many observations of the newest --probe-every steps
         "--probe-every": config.freeze.probe_every,

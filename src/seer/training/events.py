@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from seer.agents.agent import Update
+from seer.core.feature_stability import Similarity
 from seer.core.freeze_rules import FreezeChoice
 from seer.replay import Transcoding
 from seer.runs.folder import RunFolder
@@ -12,7 +13,6 @@ from seer.runs.logger import Logger
 from seer.runs.terminal import human_bytes
 from seer.system_info import peak_resident_bytes, resident_bytes
 from seer.training.evaluation import Evaluation
-from seer.training.feature_stability import Similarity
 from seer.training.messages import evaluation_line, freeze_lines, prolongation_lines, status
 from seer.training.prolong import Prolongation
 from seer.training.run_summary import conversion_metrics, summarize

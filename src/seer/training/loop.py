@@ -4,13 +4,13 @@ import time
 from typing import Any
 
 from seer.agents.agent import Update
+from seer.core.feature_stability import Similarity
 from seer.core.freeze_rules import StepMetrics
 from seer.core.phase import Phase
 from seer.envs.vector import play
 from seer.signals import StopSignal
 from seer.training.drift_monitor import judge
 from seer.training.events import Events
-from seer.training.feature_stability import Similarity
 from seer.training.saving import Checkpointer
 from seer.training.state import Stage, TrainingState
 
@@ -123,9 +123,9 @@ def compare_features_if_due(run: TrainingState) -> Similarity | None:
     """Return how much the features have changed since the last comparison, where the freeze rule asks for it."""
     if not run.freeze_rule.compares_features or not is_due(run.schedule.probe_every, run.step):
         return None
-    if run.replay_from and run.replay.size < run.feature_stability.observations:
+    if run.replay_from and run.replay.size < (run.feature_stability.observations or 0):
         return None  # emptied when the run was prolonged: features of few observations are always alike
-    similarity = run.feature_stability.compare(run.agent, run.replay)
+    similarity = run.feature_stability.compare(run.agent.online.encoder, run.replay)
     if similarity is not None:
         run.ledger.on_comparison(2 * similarity.observations)
     return similarity

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seer.agents.agent import Agent
+from seer.core.feature_stability import FeatureStability
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
 from seer.core.phase import Phase
@@ -18,7 +19,6 @@ from seer.networks.own_module import own_module
 from seer.replay import MultiEnvReplay, Replay
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
-from seer.training.feature_stability import FeatureStability
 from seer.training.invariants import Invariants
 from seer.training.return_support import ReturnSupport
 
@@ -185,7 +185,7 @@ class TrainingState:
             self._restore_environment(number, saved)
         freezing = state["freezing"]
         self.freeze_rule.load_state_dict(freezing["decision"])
-        self.feature_stability.load_state_dict(freezing["probe"], self.agent)
+        self.feature_stability.load_state_dict(freezing["probe"], self.agent.online.encoder)
         self.drift_monitor.load_state_dict(freezing["guards"], self.agent.device)
         progress = state["progress"]
         self.step, self.frozen_at = progress["step"], progress["frozen_at"]

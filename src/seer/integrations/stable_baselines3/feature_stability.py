@@ -1,17 +1,17 @@
 """The stability of a policy's features, for `freeze_at="auto"`: the measure of `seer train --freeze-at auto`."""
 
 import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from seer.core.similarity import SAMPLES_PER_UNIT, Covariances, linear_cka
+from seer.core.feature_stability import OBSERVATIONS, covariances, least
+from seer.core.similarity import SAMPLES_PER_UNIT, linear_cka
 from seer.integrations.stable_baselines3.buffer import SeerReplayBuffer
 from seer.integrations.stable_baselines3.cut import Cut
 from seer.integrations.stable_baselines3.extractors import extract, online_networks
-
-FEWEST = 256
+from seer.integrations.stable_baselines3.packing import Observation
 
 
 @dataclass
@@ -33,19 +33,19 @@ class FeatureStability:
         observations = buffer.recent(count, span=max(span, count))
         if previous is None or sum(_length(chunk) for chunk in observations) < 0.9 * count:
             return None
-        covariances = [Covariances() for _ in networks]
-        for chunk in observations:
-            for network, old, now, found in zip(networks, previous, modules, covariances, strict=True):
-                features = (extract(network, module, chunk) for module in (old, now))
-                found.add(*(cut.samples(network.features_extractor, each) for each in features))
-        return float(np.min([linear_cka(found) for found in covariances]))  # nan, where it occurs, wins
+
+        def samples(bases: Sequence[nn.Module], chunk: Observation) -> Iterator[Tensor]:
+            for network, base in zip(networks, bases, strict=True):
+                yield cut.samples(network.features_extractor, extract(network, base, chunk))
+
+        return least(linear_cka, covariances(previous, modules, samples, observations))
 
 
 def num_observations(policy: nn.Module, cut: Cut) -> int:
     """Return how many observations a comparison takes."""
     extractor = online_networks(policy)[0].features_extractor
-    return max(FEWEST, SAMPLES_PER_UNIT * cut.latent_size(extractor)) if cut.layers == "all" else FEWEST
+    return max(OBSERVATIONS, SAMPLES_PER_UNIT * cut.latent_size(extractor)) if cut.layers == "all" else OBSERVATIONS
 
 
-def _length(observation: object) -> int:
-    return len(next(iter(observation.values())) if isinstance(observation, dict) else observation)  # type: ignore[arg-type]
+def _length(observation: Observation) -> int:
+    return len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
