@@ -66,6 +66,31 @@ def test_every_position_of_a_map_is_a_sample(above: tuple[nn.Module, ...]) -> No
     assert found.cka < 0.999
 
 
+class First(nn.Module):
+    """Gives the first numbers of maps that it flattened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flatten = nn.Flatten()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.flatten(maps)[:, :20]
+
+
+def test_a_part_of_flattened_maps_is_a_vector() -> None:
+    encoder, replay = make(First())
+    play(encoder, replay, 100)
+    stability = seer.FeatureStability(every=80)
+    stability.compare(encoder, replay)
+    before = copy.deepcopy(encoder)
+    learn(encoder, 1)
+    found = stability.compare(encoder, replay)
+    newest = replay.read(np.arange(20, 100))
+    features = [each.encode(each.pixels(newest))[:, 0].detach() for each in (before, encoder)]
+    assert found is not None
+    assert found.cka == pytest.approx(slow_cka(*features), rel=1e-6)
+
+
 def test_vectors_need_four_observations_a_unit() -> None:
     encoder, replay = make(nn.Flatten(), nn.Linear(36, 30))
     stability = seer.FeatureStability(every=50)
@@ -88,6 +113,7 @@ def test_nothing_is_compared_on_few_observations_or_frozen_features() -> None:
         stability.compare(encoder, replay)
         learn(encoder, steps)
         assert (stability.compare(encoder, replay) is not None) == is_enough
+    learn(encoder, 0)
     encoder.freeze_and_transcode(replay)
     assert stability.compare(encoder, replay) is None
 

@@ -106,9 +106,7 @@ class _Ran:
 def _flattened_maps(ran: Sequence[_Ran], size: int) -> tuple[int, ...] | None:
     """Return the shape (C, H, W) of maps that the last layer made one vector of `size` numbers of, if it did."""
     last = ran[-1] if ran else None
-    if last is None or not isinstance(last.layer, nn.Flatten) or len(last.inputs) != 3 or last.outputs != size:
-        return None
-    return last.inputs
+    return last.inputs if last and isinstance(last.layer, nn.Flatten) and last.outputs == size else None
 
 
 @contextmanager
