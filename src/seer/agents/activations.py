@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seer.agents.agent import Agent
 from seer.core.encoder import FreezableEncoder
-from seer.core.feature_stability import learnt
+from seer.core.feature_stability import image_outputs
 from seer.core.sensors import Sensed, SensorStage
 from seer.networks.projections import Projections
 
@@ -98,7 +98,7 @@ def _recording(layers: dict[str, nn.Module]) -> Iterator[Activations]:
 
 def _note(found: Activations, name: str) -> Any:
     def note(module: nn.Module, _inputs: Any, output: Tensor | tuple[Tensor, ...] | Sensed) -> None:
-        outputs = learnt(module, output)
+        outputs = image_outputs(module, output)
         names = PROJECTIONS if isinstance(output, tuple) else _names(name, len(outputs))
         for part, units in zip(names, outputs, strict=True):
             found.setdefault(part, units.detach().float())

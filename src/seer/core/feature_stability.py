@@ -110,11 +110,11 @@ def stage_outputs(stages: Iterable[nn.Module], pixels: Inputs) -> list[Tensor]:
     Without vectors, which no weight changes.
     """
     stages = list(stages)
-    return learnt(stages[-1], run(stages, pixels))
+    return image_outputs(stages[-1], run(stages, pixels))
 
 
-def learnt(stage: nn.Module, output: Any) -> list[Tensor]:
-    """Return what a stage gave, float32, but for vectors; maps that a module flattened are maps again."""
+def image_outputs(stage: nn.Module, output: Any) -> list[Tensor]:
+    """Return a stage's outputs of images, float32, without vectors; maps that a module flattened are maps again."""
     if isinstance(output, Sensed):
         return [image.float() for image in output.images]
     if isinstance(stage, ModuleStage) and stage.map_shape is not None:
