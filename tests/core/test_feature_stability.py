@@ -108,6 +108,9 @@ def test_vectors_need_four_observations_a_unit() -> None:
 def test_nothing_is_compared_on_few_observations_or_frozen_features() -> None:
     encoder, replay = make(nn.Flatten(), nn.Linear(36, 30))
     stability = seer.FeatureStability(every=50)
+    stability.compare(encoder, replay)
+    learn(encoder, 9)
+    assert stability.compare(encoder, replay) is None  # no observation at all
     for steps, is_enough in ((60, False), (59, False), (1, True)):
         play(encoder, replay, steps)
         stability.compare(encoder, replay)

@@ -72,9 +72,10 @@ class FeatureStability:
         if encoder.phase is not Phase.FRAMES or (self._before is not None and _same_weights(self._before, base)):
             return None
         before, self._before = self._before, copy.deepcopy(base)
-        if before is None:
+        newest = replay.recent(1, span=1)
+        if before is None or not len(newest):
             return None
-        fewest = 1 if self.observations else least_observations(encoder, replay.read(replay.recent(1, span=1)))
+        fewest = 1 if self.observations else least_observations(encoder, replay.read(newest))
         count = self.observations or max(OBSERVATIONS, fewest)
         frames = replay.read(replay.recent(count, span=max(self.every, fewest)))
         if len(frames) < fewest:
