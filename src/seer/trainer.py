@@ -23,7 +23,7 @@ from seer.runs.outputs import make_outputs
 from seer.runs.terminal import Terminal, closing_table, human_bytes
 from seer.signals import Interrupted, StopSignal, listening
 from seer.training.build import build, build_freeze_rule
-from seer.training.computing import describe_computing, settle_computing
+from seer.training.computing import denormals_as_zero, describe_computing, settle_computing
 from seer.training.encoder_lines import encoder_lines
 from seer.training.evaluation import LONGEST_GAME
 from seer.training.events import Events
@@ -227,7 +227,7 @@ def train_to_the_end(events: Events, checkpointer: Checkpointer, terminal: Termi
         with listening(stop.request), terminal, _explaining(checkpointer):
             if checkpointer.last is None:
                 checkpointer.save()  # so that there is always one to go on from
-            with suppress(Interrupted):
+            with suppress(Interrupted), denormals_as_zero():
                 train(run, events, checkpointer, stop)
                 with events.stopwatch.paused():
                     checkpointer.save()  # at the end too: what a summary calls finished must have its agent

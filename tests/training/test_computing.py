@@ -1,12 +1,23 @@
 """In what a run computes: precision and form of convolution, settled when it starts."""
 
+from pathlib import Path
+from typing import ClassVar
+
 import pytest
 import torch
 
 from refusing import PONG
+from seer.agents.inputs import adam
 from seer.config import config_from_json, config_to_json
-from seer.training.computing import describe_computing, pick_convolution, pick_precision, settle_computing
-from tiny_run import config_of
+from seer.core.freeze_rules import FreezeRule, StepMetrics
+from seer.training.computing import (
+    denormals_as_zero,
+    describe_computing,
+    pick_convolution,
+    pick_precision,
+    settle_computing,
+)
+from tiny_run import SHORT_FLAGS, config_of, seer
 
 
 @pytest.mark.parametrize(
@@ -54,3 +65,45 @@ def test_a_run_keeps_its_form_of_convolution_on_another_machine(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": not wide})
     assert [pick_convolution(config) for config in settled] == [form, form]
     assert pick_convolution(configs[0]) != form
+
+
+def test_moments_of_dead_units_become_zero_and_the_weights_are_the_same() -> None:
+    """A unit learns, is dead for 900 steps, in which its first moment decays, and learns again."""
+
+    def train() -> tuple[list[torch.Tensor], bool]:
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(8, 8))
+        optimizer = adam(1e-4)([weight])
+        weights, small = [], False
+        for step in range(1300):
+            weight.grad = torch.randn(8, 8)
+            weight.grad[:4] *= float(not 300 <= step < 1200)
+            optimizer.step()
+            weights.append(weight.detach().clone())
+            moment = optimizer.state[weight]["exp_avg"].view(torch.int32) & 0x7FFFFFFF  # bits, which nothing rounds
+            small |= bool(((moment > 0) & (moment < 0x00800000)).any())
+        return weights, small
+
+    slow, had_small = train()
+    with denormals_as_zero():
+        fast, has_small = train()
+    assert torch.tensor(1e-39) * 0.5 > 0
+    assert had_small
+    assert not has_small
+    assert all(map(torch.equal, slow, fast))
+
+
+class Look(FreezeRule):
+    """Never freezes, and looks at what the processor makes of a small number."""
+
+    found: ClassVar[list[float]] = []
+
+    def on_step(self, metrics: StepMetrics) -> None:
+        self.found.append(float(torch.tensor(1e-39) * 0.5) * metrics.step)
+
+
+def test_training_takes_small_numbers_for_zero_and_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    flags = ["--freeze-at", "test_computing:Look", "--steps", 60, "--replay-capacity", 60]
+    assert seer("train", *SHORT_FLAGS, *flags, "--out", tmp_path / "run") == 0
+    assert Look.found == [0.0] * 60
+    assert torch.tensor(1e-39) * 0.5 > 0
