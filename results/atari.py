@@ -3,9 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import mean
 
 from compare import Comparison, Together, by_environment, change, flops, mean_and_deviation, same_seeds, table
-from evidence import LATE, frozen_at, last_score, late_score, length, runs, score_at_flops, table_of
+from evidence import (
+    LATE,
+    at_flops,
+    frozen_at,
+    last_score,
+    late_score,
+    late_score_at_flops,
+    length,
+    runs,
+    score_at_flops,
+    table_of,
+)
 from seer.paper.exhibits import EQUAL_FLOPS, EXHIBITS, RAINBOW, RAINBOW_SEER, SMALL_RAINBOW, SMALL_RAINBOW_SEER
 from seer.reporting.curves import Run
 from seer.sweeps.grid import short_name
@@ -129,7 +141,24 @@ def _setup_text(setup: Setup) -> str:
     lines = [f"At {setup.lengths}, {setup.replay} replay, {where}:", "", table(head, rows)]
     if setup.together is not None:
         lines += ["", setup.together.sentence]
-    return "\n".join(lines + _gaps(setup))
+    late = _late_text(setup) if setup.half is COMPUTE and setup.together is not None else []
+    return "\n".join(lines + late + _gaps(setup))
+
+
+def _late_text(setup: Setup) -> list[str]:
+    """Return the same comparison by the mean of many evaluations, and the steps and seconds that these FLOPs took."""
+    rows = []
+    for complete in (each.finished for each in setup.comparisons if each.seeds):
+        each = replace(complete, score=partial(late_score_at_flops, budget=setup.budget))
+        took = [
+            f"{mean(at_flops(run, setup.budget, name) for run in side):,.0f}"
+            for name in ("step", "wall_seconds")
+            for side in (each.never, each.frozen)
+        ]
+        rows.append([each.game, *each.texts, change(each.difference, each.seeds), *took])
+    head = ["game", "Rainbow", "Rainbow + SEER", "difference", "steps: Rainbow", "+ SEER", "seconds: Rainbow", "+ SEER"]
+    begin = f"One evaluation is noisy; mean of those in the last {1 - LATE:.0%} of the FLOPs, and what these took:"
+    return ["", begin, "", table(head, rows)]
 
 
 def _replay_megabytes(setup: Setup) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from seer.errors import SettingError
 from seer.reporting.curves import Run
 from seer.reporting.statistics import score_at
@@ -114,6 +116,25 @@ def score_at_flops(run: Run, budget: float) -> float | None:
     evaluations = run.of_kind("eval")
     spent, scores = ([record[name] for record in evaluations] for name in ("flops", "mean"))
     return score_at(budget, spent=spent, scores=scores)
+
+
+def late_score_at_flops(run: Run, budget: float) -> float | None:
+    """Return the mean evaluation of the last part of `budget` multiply-adds; None of a run that didn't spend them.
+
+    The last evaluation is the one at which they were spent.
+    """
+    evaluations = run.of_kind("eval")
+    spent = next((place for place, record in enumerate(evaluations) if record["flops"] >= budget), None)
+    if spent is None:
+        return None
+    late = [float(record["mean"]) for record in evaluations[: spent + 1] if record["flops"] >= LATE * budget]
+    return sum(late) / len(late)
+
+
+def at_flops(run: Run, budget: float, name: str) -> float:
+    """Return the step, or the `wall_seconds`, at which a run had spent `budget` multiply-adds."""
+    evaluations = run.of_kind("eval")
+    return float(np.interp(budget, [each["flops"] for each in evaluations], [each[name] for each in evaluations]))
 
 
 def length(run: Run) -> int:

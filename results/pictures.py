@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import control
-from atari import COMPUTE, FRACTIONS, MEMORY, PAPER_FREEZE, SHARE, Half, best, setups
+from atari import COMPUTE, FRACTIONS, MEMORY, PAPER_FREEZE, SHARE, Half, setups
 from evidence import digest, frozen_at, runs
 from seer.paper.exhibits import EXHIBITS
 from seer.reporting.curves import Group, Run, XAxis, by_environment
@@ -65,7 +65,7 @@ def _grouped(labelled: Iterable[tuple[str, Run]]) -> list[Group]:
 def _page() -> list[Group]:
     groups = [
         Group(each.env, label, side)
-        for each in best(COMPUTE).comparisons
+        for each in setups(COMPUTE)[0].comparisons
         for label, side in (("Rainbow", each.never), ("Rainbow + SEER", each.frozen))
     ]
     pair = control.first().steps

@@ -12,7 +12,7 @@ import pytest
 import evidence
 import page
 from compare import Comparison, by_environment
-from evidence import EVALUATIONS, RESULTS, late_score, runs, score_at_flops
+from evidence import EVALUATIONS, RESULTS, at_flops, late_score, late_score_at_flops, runs, score_at_flops
 from seer.errors import SettingError
 
 ROOT = RESULTS.parent
@@ -119,6 +119,11 @@ def test_scores_are_those_of_a_slow_reading() -> None:
     run = runs("table1")[name]
     assert late_score(run, 100_000) == pytest.approx(sum(late) / len(late))
     assert score_at_flops(run, budget) == pytest.approx(a + (b - a) * (budget - flops_a) / (flops_b - flops_a))
+    steps = (budget - flops_a) / (flops_b - flops_a) * (rows[after][0] - rows[after - 1][0]) + rows[after - 1][0]
+    assert at_flops(run, budget, "step") == pytest.approx(steps)
+    last = [score for _, flops, score in rows[: after + 1] if flops >= 5.4e12]
+    assert late_score_at_flops(run, budget) == pytest.approx(sum(last) / len(last))
+    assert late_score_at_flops(run, 1e15) is None
     assert late_score(run, 100_001) is None
     assert score_at_flops(run, 1e15) is None
 
