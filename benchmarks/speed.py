@@ -140,7 +140,7 @@ def _start(config: Config, recording: Sequence[Step], rows: int, folder: Path, f
     """Make a run at its first update, with a filled replay and a logger that writes to a scratch folder."""
     run = build(config)
     fill_replay(run.replay.replays[0], recording, rows)
-    run.step = run.schedule.first_update
+    run.step = run.config.first_update
     run.agent.decisions = config.sac.random_steps  # no random actions any more
     written = files.enter_context(RunFolder.create(folder, config_to_json(config)))
     terminal = Terminal(Console(file=io.StringIO()), quiet_seconds=float("inf"))
@@ -163,7 +163,7 @@ def _of_kind(config: Config, figures: tuple[int, int]) -> int:
 def seer_rows(subject: Subject) -> list[Row]:
     """Return every row of an agent, named `<agent>/<row>`."""
     config, before, after = subject.config, subject.before.run, subject.after.run
-    batch, exponent = before.schedule.batch_size, before.schedule.importance_exponent
+    batch, exponent = before.config.learning.batch_size, before.config.replay.importance_exponent
     observation = before.environment.observe()
     newest = torch.from_numpy(observation[None]).to(before.agent.device)
     # SAC's actor and target move in some updates only; Rainbow's copy to the target, one in 2,000, is left to chance.

@@ -10,6 +10,8 @@ import torch
 from rich.console import Console
 
 from painted import Episode, PaintedEnvironment
+from seer.agents.settings import LearningConfig
+from seer.config import Config, FreezeConfig, ReplayConfig
 from seer.core.feature_stability import FeatureStability
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
@@ -24,7 +26,7 @@ from seer.training.evaluation import Evaluator
 from seer.training.events import Events
 from seer.training.loop import train
 from seer.training.saving import EVENTS, Checkpointer
-from seer.training.state import Schedule, TrainingState
+from seer.training.state import TrainingState
 from small_agent import FRAME_SHAPE, STACK, make_agent
 
 STEPS, PROBE_EVERY, CAPACITY = 400, 20, 150
@@ -52,13 +54,14 @@ def make_training(
         sampler=Prioritized(),
         rng=np.random.default_rng(3),
     )
-    schedule = Schedule(
-        steps=steps, first_update=30, updates_per_step=1, batch_size=8, importance_exponent=0.4, log_every=50,
-        eval_every=steps, eval_episodes=1, checkpoint_every=10**9, probe_every=PROBE_EVERY, reset_every=reset_every,
-        snapshot_every=snapshot_every,
+    config = Config(
+        env="painted", steps=steps, log_every=50, eval_every=steps, eval_episodes=1, checkpoint_every=10**9,
+        snapshot_every=snapshot_every, replay=ReplayConfig(n_step=2), freeze=FreezeConfig(probe_every=PROBE_EVERY),
+        learning=LearningConfig(first_update=30, batch_size=8, reset_heads_every=reset_every),
     )  # fmt: skip
     playground.reset()
     return TrainingState(
+        config=config,
         agent=agent,
         replay=replay,
         environment=playground,
@@ -66,7 +69,6 @@ def make_training(
         freeze_rule=freezing,
         feature_stability=FeatureStability(observations=16, every=PROBE_EVERY),
         drift_monitor=DriftMonitor(observations=16, every=PROBE_EVERY),
-        schedule=schedule,
         ledger=FlopsLedger(agent.cost),
         renew=lambda step: make_agent(num_actions=3, seed=step),
     )

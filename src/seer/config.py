@@ -269,6 +269,11 @@ class Config:
         return -(-max(self.learning.first_update, window) // every) * every
 
     @property
+    def mean_updates(self) -> float:
+        """Updates per step, in the mean, from the first update on."""
+        return self.learning.updates_per_step / self.learning.update_every
+
+    @property
     def freeze_step(self) -> int | None:
         """T_f in training steps; None for never, and for a rule that finds it on the way."""
         return self.freeze.choice.step

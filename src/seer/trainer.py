@@ -53,7 +53,7 @@ def try_run(config: Config) -> None:
     """Refuse what `start_run` would, and say what it says first; write nothing."""
     out, config, terminal = _new_folder(config), settle_computing(config), Terminal()
     with closing(_ready(config, out, terminal)) as run:
-        _introduce(run, config, terminal)
+        _introduce(run, terminal)
 
 
 def _ready(config: Config, out: Path, terminal: Terminal) -> TrainingState:
@@ -64,7 +64,7 @@ def _ready(config: Config, out: Path, terminal: Terminal) -> TrainingState:
     if run.environment.question and config.image.channels == "auto":  # a run that is under way goes on as it began
         raise SettingError(run.environment.question)
     _refuse_full_disk(out, run)
-    _adopt(run, config, terminal)
+    _adopt(run, terminal)
     return run
 
 
@@ -80,12 +80,12 @@ def resume_run(
         begun_with, terminal = config_of(folder), Terminal()
         _refuse_finished(folder, begun_with, steps)
         checkpoint = latest_checkpoint(folder.checkpoints) if _has_begun(folder) else None
-        run, config, changes = _rebuilt(folder, changes, steps=steps, freeze_at=freeze_at)
-        state, before = None, config
+        run, changes = _rebuilt(folder, changes, steps=steps, freeze_at=freeze_at)
+        state, config, before = None, run.config, run.config
         if checkpoint is not None:
-            state, before = _load(run, checkpoint, config, {**folder.config, **changes})
+            state, before = _load(run, checkpoint, {**folder.config, **changes})
         else:
-            _adopt(run, config, terminal)
+            _adopt(run, terminal)
         if config.steps > before.steps:
             _refuse_full_disk(path, run)
         folder.change(changes)
@@ -113,20 +113,20 @@ def resume_run(
 
 def _rebuilt(
     folder: RunFolder, changes: Mapping[str, Any], *, steps: int | None, freeze_at: str | None
-) -> tuple[TrainingState, Config, dict[str, Any]]:
-    """Return a run at its first step, its settings, and what of them (JSON) is otherwise than in its folder."""
+) -> tuple[TrainingState, dict[str, Any]]:
+    """Return a run at its first step, and what of its settings (JSON) is otherwise than in its folder."""
     config, changed = validate(dataclasses.replace(config_of(folder), **changes), new=False), dict(changes)
     if steps not in (None, config.steps):
         config = prolonged(config, steps)
         changed |= {"steps": config.steps, "planned_steps": config.planned_steps}
     run = build(config)
     if freeze_at not in (None, config.freeze.at):
-        config = with_freeze_at(config, freeze_at, num_bytes=run.replay.num_bytes)
+        run.config = config = with_freeze_at(config, freeze_at, num_bytes=run.replay.num_bytes)
         run.freeze_rule = build_freeze_rule(config, run.agent, run.replay)
         freeze, replay = config.freeze, config.replay  # of a run of an older seer, which had fewer settings
         changed["freeze"] = {**folder.config["freeze"], "at": freeze.at, "latest": freeze.latest}
         changed["replay"] = {**folder.config["replay"], "memory": replay.memory}
-    return run, config, changed
+    return run, changed
 
 
 def _refuse_finished(folder: RunFolder, config: Config, steps: int | None) -> None:
@@ -159,8 +159,9 @@ def _has_begun(folder: RunFolder) -> bool:
     return (folder.path / METRICS_FILE).exists() and bool(read_metrics(folder.path))
 
 
-def _adopt(run: TrainingState, config: Config, terminal: Terminal) -> None:
+def _adopt(run: TrainingState, terminal: Terminal) -> None:
     """Take the agent or the encoder of another run, or the weights of a module of one's own, if the settings say so."""
+    config = run.config
     if config.freeze.agent_from is not None:
         step, choice = adopt_agent(run.agent, config), config.freeze.choice
         encoder = "is frozen from the start" if choice.step == 0 else f"goes on learning ({choice})"
@@ -177,20 +178,18 @@ def _adopt(run: TrainingState, config: Config, terminal: Terminal) -> None:
     refuse_unfit(run.agent.online.encoder.stages, learns=config.freeze_step != 0)
 
 
-def _load(
-    run: TrainingState, checkpoint: Path, config: Config, settings: dict[str, Any]
-) -> tuple[dict[str, Any], Config]:
+def _load(run: TrainingState, checkpoint: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], Config]:
     """Bring a run to its checkpoint, and return the part of it that is its events', and the settings that it had then.
 
-    `settings` are those of `config`, as `config.json` has them. A function of its own, so that nothing holds the
+    `settings` are the run's, as `config.json` has them. A function of its own, so that nothing holds the
     checkpoint's mapped memory once it is copied.
     """
     state = load_checkpoint(checkpoint)
     with fitting(checkpoint):
         before = config_from_json(state["settings"])
-        chosen_anew = freezes_otherwise(before, config)
+        chosen_anew = freezes_otherwise(before, run.config)
         if chosen_anew:
-            refuse_past_freeze(state["progress"], config.freeze.choice)
+            refuse_past_freeze(state["progress"], run.config.freeze.choice)
             state["freezing"]["decision"] = run.freeze_rule.state_dict()  # the new rule begins here
         refuse_other_settings(checkpoint, state["settings"], settings, but=CHOSEN_ANEW if chosen_anew else frozenset())
         if "replay" not in state:
@@ -209,7 +208,7 @@ def _refuse_full_disk(out: Path, run: TrainingState) -> None:
         free = shutil.disk_usage(place).free
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise SettingError(f"--out {out} can't be written (nothing can be made in {place}): choose another folder")
-    new = run.schedule.checkpoint_every * run.replay.row.num_bytes
+    new = run.config.checkpoint_every * run.replay.row.num_bytes
     needed = disk_bytes(run.agent, run.replay.num_bytes, new=new, compared=run.drift_monitor.observations)
     if free < needed:
         raise SettingError(
@@ -221,7 +220,7 @@ def _refuse_full_disk(out: Path, run: TrainingState) -> None:
 def train_to_the_end(events: Events, checkpointer: Checkpointer, terminal: Terminal) -> None:
     """Train a run from where it stands; save and close it, however it ends."""
     run, folder = events.run, events.folder
-    _introduce(run, config_of(folder), terminal)
+    _introduce(run, terminal)
     with closing(run):
         stop = StopSignal(terminal.say)
         with listening(stop.request), terminal, _explaining(checkpointer):
@@ -241,8 +240,9 @@ def train_to_the_end(events: Events, checkpointer: Checkpointer, terminal: Termi
     terminal.say(f"learning curve: {picture}\nrun folder: {folder.path}")
 
 
-def _introduce(run: TrainingState, config: Config, terminal: Terminal) -> None:
+def _introduce(run: TrainingState, terminal: Terminal) -> None:
     """Say what computes, what it takes, what draws, and what the agent sees and does."""
+    config = run.config
     terminal.say(describe_computing(config))
     if run.budget is not None:
         most, replay = human_bytes(run.budget), human_bytes(run.replay.num_bytes)
@@ -250,7 +250,7 @@ def _introduce(run: TrainingState, config: Config, terminal: Terminal) -> None:
         if config.replay_on is not None:
             where = f"; the replay's {replay} are in a file in {config.replay_on}"
         terminal.say(f"Memory: at most {most}{where}")
-    for line in (*encoder_lines(run, config), *run.environment.introduction()):
+    for line in (*encoder_lines(run), *run.environment.introduction()):
         terminal.say(line)
     if not run.environment.has_time_limit:
         terminal.say(

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from seer.agents.rainbow import Epsilon
+from seer.agents.settings import LearningConfig
+from seer.config import Config, ReplayConfig
 from seer.core.feature_stability import FeatureStability
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeAt
@@ -19,7 +21,7 @@ from seer.signals import StopSignal
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.events import Events
 from seer.training.loop import collect, freeze, learn
-from seer.training.state import Schedule, TrainingState
+from seer.training.state import TrainingState
 from small_agent import FRAME_SHAPE, PARTS, STACK, make_agent
 
 BAND = 10  # rows of pixels
@@ -100,12 +102,11 @@ def make_run(parts: dict[str, Any], layers: tuple[Convolution, ...]) -> Training
         sampler=Prioritized() if parts["double"] else Uniform(),
         rng=np.random.default_rng(3),
     )
-    schedule = Schedule(
-        steps=2000, first_update=20, updates_per_step=1, batch_size=16, importance_exponent=0.4, log_every=1,
-        eval_every=1, eval_episodes=1, checkpoint_every=1,
-    )  # fmt: skip
+    learning = LearningConfig(first_update=20, batch_size=16)
+    config = Config(env="shown action", steps=2000, learning=learning, replay=ReplayConfig(n_step=2))
     environment.reset()
     return TrainingState(
+        config=config,
         agent=agent,
         replay=replay,
         environment=environment,
@@ -114,7 +115,6 @@ def make_run(parts: dict[str, Any], layers: tuple[Convolution, ...]) -> Training
         feature_stability=FeatureStability(observations=8, every=10),
         drift_monitor=DriftMonitor(observations=8, every=10),
         renew=cast(Any, None),
-        schedule=schedule,
         ledger=FlopsLedger(agent.cost),
     )
 
@@ -123,7 +123,7 @@ def train(run: TrainingState, steps: int) -> None:
     for _ in range(steps):
         run.step += 1
         collect(run)
-        if run.step >= run.schedule.first_update:
+        if run.step >= run.config.first_update:
             learn(run)
 
 

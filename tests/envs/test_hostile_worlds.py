@@ -85,7 +85,7 @@ def start(tmp_path: Path) -> Callable[[TrainingState], Events]:
     config = config_to_json(Config(env="ALE/Pong-v5"))
 
     def train(run: TrainingState) -> Events:
-        object.__setattr__(run.schedule, "checkpoint_every", 60)
+        object.__setattr__(run.config, "checkpoint_every", 60)
         terminal = Terminal()
         with RunFolder.create(path, config) as folder, run_logger(folder, terminal) as logger:
             events = Events(run, folder, logger)
@@ -190,7 +190,7 @@ def test_episodes_of_one_step_or_without_end_are_learnt_from(
     run = make_training(FreezeAt(40))
     run.environment.episodes = (episode,)  # type: ignore[attr-defined]
     run.environment.reset(seed=0)
-    object.__setattr__(run.schedule, "steps", 90)
+    object.__setattr__(run.config, "steps", 90)
     events = start(run)
     assert run.finished
     assert events.stopwatch.updates["after"] > 0
@@ -203,7 +203,7 @@ def test_an_evaluation_without_end_stops_the_run(
     monkeypatch.setattr(evaluation, "LONGEST_GAME", 500)
     run = make_training(FreezeAt(40))
     run.evaluator.environments[0].episodes = (Episode(10**9),)  # type: ignore[attr-defined]
-    object.__setattr__(run.schedule, "eval_every", 65)
+    object.__setattr__(run.config, "eval_every", 65)
     line = stops(start, run, tmp_path)
     assert "a game of the evaluation hasn't ended after 501 steps: begin anew with --max-episode-steps" in line
 

@@ -266,12 +266,12 @@ def test_weights_of_a_file_are_where_it_starts(layers: str, tmp_path: Path) -> N
 def test_a_start_says_which_layers_learn_and_what_is_too_wide() -> None:
     config = config_of([*LEARNS_FIRST, "--freeze-layers", "2", "--image-size", "16"])
     run = build(config)
-    said = "\n".join(encoder_lines(run, config))
+    said = "\n".join(encoder_lines(run))
     run.close()
     assert "all of layers 1 to 2 (Conv2d to BatchNorm2d), and all of layers 3 to 4 (ReLU to Dropout) learns" in said
     assert "warning" not in said  # 8 maps of 2 x 2, 128 bytes of 256
     config = config_of([*SHORT, "--encoder-factory", "test_own_module:make_wide", "--freeze-at", "120"])
-    assert "warning: 225,792 bytes of latents" in "\n".join(encoder_lines(build(config), config))
+    assert "warning: 225,792 bytes of latents" in "\n".join(encoder_lines(build(config)))
 
 
 def make_wide() -> nn.Conv2d:

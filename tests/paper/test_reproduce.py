@@ -18,7 +18,6 @@ from seer.fields import value_of
 from seer.paper.exhibits import EXHIBITS
 from seer.paper.scale import Scale, ScaleName
 from seer.sweeps.speed import kind_of_speed
-from seer.training.build import build_schedule
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
 from seer.training.cost import RunCost
@@ -137,7 +136,7 @@ def test_a_small_pretraining_is_mostly_learning(name: str) -> None:
     sources = {trial.after for trial in trials}
     for trial in trials:
         if trial.name in sources:
-            assert build_schedule(trial.config).first_update <= trial.config.steps / 5
+            assert trial.config.first_update <= trial.config.steps / 5
 
 
 def test_planned_flops_are_those_a_real_run_counted() -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
 from seer.runs.folder import read_metrics
-from seer.training.state import Schedule
 from small_sac import make, make_config
 from tiny_run import SHORT_FLAGS, SHORT_STEPS, seer, stop_in_step
 
@@ -46,11 +45,3 @@ def test_every_optimiser_slows_down() -> None:
     after = {name: each.param_groups[0]["lr"] for name, each in agent.optimizers.items()}
     assert after == pytest.approx({name: rate / 4 for name, rate in before.items()})
     assert {"critic", "encoder", "actor", "temperature", "contrastive"} <= after.keys()
-
-
-def test_the_share_falls_linearly_and_stays() -> None:
-    schedule = Schedule(
-        steps=2000, planned_steps=1000, first_update=1, updates_per_step=1, batch_size=1, importance_exponent=1,
-        log_every=1, eval_every=1, eval_episodes=1, checkpoint_every=1, learning_rate_final_share=0.2,
-    )  # fmt: skip
-    assert [schedule.learning_rate_share_at(step) for step in (0, 500, 1000, 2000)] == pytest.approx([1, 0.6, 0.2, 0.2])

@@ -20,7 +20,7 @@ from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, save_check
 from seer.runs.folder import read_metrics
 from seer.training.build_replay import replay_bytes
 from seer.training.loop import compare_features_if_due
-from seer.training.state import Schedule, TrainingState
+from seer.training.state import TrainingState
 from tiny_run import SHORT_FIRST_UPDATE, SHORT_FLAGS, SHORT_STEPS, seer, stop_in_step
 
 PLANNED, PROLONGED, FIRST_UPDATE = SHORT_STEPS, 200, SHORT_FIRST_UPDATE
@@ -179,14 +179,3 @@ def test_the_replay_is_as_large_as_the_planned_steps_need() -> None:
     for at, rows in {"never": 500 * 7056, "60": 500 * 2304 * 17 // 16}.items():
         config = change(preset("ALE/Pong-v5"), {"steps": 1000, "planned_steps": 500, "freeze.at": at})
         assert replay_bytes(config, frame, latent) == rows
-
-
-def test_schedules_end_where_they_were_planned_to() -> None:
-    settings: dict[str, Any] = {
-        "first_update": 10, "updates_per_step": 2, "batch_size": 1, "importance_exponent": 0.4, "log_every": 1,
-        "eval_every": 1, "eval_episodes": 1, "checkpoint_every": 1, "update_every": 4,
-    }  # fmt: skip
-    schedule = Schedule(steps=2000, planned_steps=1000, **settings)
-    assert [schedule.importance_exponent_at(step) for step in (0, 500, 1000, 1500)] == pytest.approx([0.4, 0.7, 1, 1])
-    assert [step for step in range(30) if schedule.updates_at(step)] == [12, 16, 20, 24, 28]
-    assert [step for step in range(30) if schedule.updates_at(step, replay_from=11)] == [24, 28]

@@ -5,9 +5,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-import painted_run
 from painted_run import CAPACITY, make_training
 from seer.core.freeze_rules import FreezeAt
+from seer.presets import change
 from seer.replay import Replay
 from seer.runs.folder import RunFolder
 from seer.runs.logger import run_logger
@@ -29,19 +29,10 @@ class Measuring(Events):
         self.handles = [*getattr(self, "handles", []), psutil.Process().num_fds()]
 
 
-def soak(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, steps: int, log_every: int
-) -> tuple[TrainingState, Measuring]:
-    schedule = painted_run.Schedule
-
-    def longer(**options: object) -> object:
-        return schedule(**(options | {  # type: ignore[arg-type]
-            "steps": steps, "log_every": log_every, "checkpoint_every": steps // 10, "eval_every": steps // 8,
-            "probe_every": steps // 20,
-        }))  # fmt: skip
-
-    monkeypatch.setattr(painted_run, "Schedule", longer)
-    run = make_training(FreezeAt(40))
+def soak(folder: Path, *, steps: int, log_every: int) -> tuple[TrainingState, Measuring]:
+    run = make_training(FreezeAt(40), steps=steps)
+    often = {"log_every": log_every, "checkpoint_every": steps // 10, "eval_every": steps // 8}
+    run.config = change(run.config, {**often, "freeze.probe_every": steps // 20})
     config = {"env": "painted", "agent": "rainbow", "seed": 0}
     with RunFolder.create(folder, config) as place, run_logger(place, Terminal()) as logger:
         events = Measuring(run, place, logger)
@@ -60,12 +51,12 @@ def check_flat(run: TrainingState, events: Measuring, *, most: float) -> None:
     assert len(list(events.folder.checkpoints.glob("step-*"))) <= 2
 
 
-def test_seven_hundred_steps_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_flat(*soak(tmp_path / "run", monkeypatch, steps=700, log_every=14), most=5e6)
+def test_seven_hundred_steps_take_no_memory(tmp_path: Path) -> None:
+    check_flat(*soak(tmp_path / "run", steps=700, log_every=14), most=5e6)
 
 
 @pytest.mark.torture
-def test_three_hundred_thousand_steps_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, events = soak(tmp_path / "run", monkeypatch, steps=300_000, log_every=1000)
+def test_three_hundred_thousand_steps_take_no_memory(tmp_path: Path) -> None:
+    run, events = soak(tmp_path / "run", steps=300_000, log_every=1000)
     print([round(value / 1e6, 1) for value in events.resident[::15]], events.handles[::30])
     check_flat(run, events, most=5e6)

@@ -21,10 +21,11 @@ STEPS, FROZEN_AT, FIRST = 200, 122, 30
 
 @pytest.mark.parametrize(("every", "updates"), [(1, 2), (7, 1), (7, 2)])
 def test_updates_come_at_multiples_and_cost_what_is_foretold(every: int, updates: int, tmp_path: Path) -> None:
+    settings = {"learning.first_update": FIRST, "learning.update_every": every, "learning.updates_per_step": updates}
+
     def make() -> TrainingState:
         run = make_training(FreezeAt(FROZEN_AT, reason="given step"), steps=STEPS)
-        changes = {"update_every": every, "updates_per_step": updates, "first_update": FIRST}
-        run.schedule = dataclasses.replace(run.schedule, **changes)
+        run.config = change(run.config, settings)
         return run
 
     run, _ = finish(make, tmp_path / "run")
@@ -34,7 +35,6 @@ def test_updates_come_at_multiples_and_cost_what_is_foretold(every: int, updates
     assert [record["updates"] for record in records] == [
         updates * sum(step <= record["step"] for step in due) for record in records
     ]
-    settings = {"learning.first_update": FIRST, "learning.update_every": every, "learning.updates_per_step": updates}
     config = change(Config(env="ALE/Pong-v5", steps=STEPS), {"replay.n_step": 2, **settings})
     foretold = RunCost(config, run.agent.cost, Phase.LATENTS, capacity=CAPACITY)
     assert (run.ledger.baseline, run.ledger.total) == (foretold.total(None), foretold.total(FROZEN_AT))

@@ -81,11 +81,11 @@ def measure_seconds(config: Config) -> tuple[float, float]:
     def seconds_per_step() -> float:
         learn(run)  # the first one sets things up
         started = time.perf_counter()
-        steps = TIMED_UPDATES * run.schedule.update_every
+        steps = TIMED_UPDATES * run.config.learning.update_every
         for step in range(steps):
             run.step += 1
             collect(run)
-            for _ in range(run.schedule.updates_per_step * is_due(run.schedule.update_every, step)):
+            for _ in range(run.config.learning.updates_per_step * is_due(run.config.learning.update_every, step)):
                 learn(run)
         return (time.perf_counter() - started) / steps
 

@@ -24,7 +24,7 @@ from seer.training.computing import pick_device, use_threads
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
 from seer.training.return_support import ReturnSupport
-from seer.training.state import Schedule, TrainingState
+from seer.training.state import TrainingState
 
 EVALUATION_EPSILON = 0.001
 """Share of random actions in evaluation (SEER, Atari protocol)."""
@@ -57,6 +57,7 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     environment.reset(seed=seeds[4])
     others = () if given else build_others(config)
     return TrainingState(
+        config=config,
         agent=agent,
         replay=replay,
         environment=environment,
@@ -65,7 +66,6 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
         freeze_rule=build_freeze_rule(config, agent, replay),
         feature_stability=FeatureStability(observations=config.freeze.probe_size, every=config.freeze.probe_every),
         drift_monitor=DriftMonitor(observations=config.freeze.probe_size, every=config.freeze.probe_every),
-        schedule=build_schedule(config),
         ledger=ledger,
         budget=budget.total,
         renew=lambda step: build_agent(config, environment, device, fresh_seeds(config.seed, step)),
@@ -117,25 +117,3 @@ def build_evaluator(config: Config, *, games: int, seed: int) -> Evaluator:
     environments = [build_environment(config, training=False) for _ in range(games)]
     discrete = all(isinstance(environment.action_space, Discrete) for environment in environments)
     return Evaluator(environments, epsilon=EVALUATION_EPSILON if discrete else 0.0, seed=seed)
-
-
-def build_schedule(config: Config) -> Schedule:
-    """Return the schedule of a run."""
-    return Schedule(
-        steps=config.steps,
-        first_update=config.first_update,
-        updates_per_step=config.learning.updates_per_step,
-        batch_size=config.learning.batch_size,
-        importance_exponent=config.replay.importance_exponent,
-        log_every=config.log_every,
-        eval_every=config.eval_every,
-        eval_episodes=config.eval_episodes,
-        checkpoint_every=config.checkpoint_every,
-        probe_every=config.freeze.probe_every,
-        reset_every=config.learning.reset_heads_every,
-        reset_encoder=config.learning.reset_encoder,
-        snapshot_every=config.snapshot_every,
-        update_every=config.learning.update_every,
-        planned_steps=config.planned_steps,
-        learning_rate_final_share=config.learning.learning_rate_final_share,
-    )

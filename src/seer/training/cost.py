@@ -94,7 +94,7 @@ def flops_table(env: str, run: RunCost, *, frozen_at: int | None) -> Table:
     row("choosing an action", cost.act, cost.act)
     row("storing an observation (E K N)", 0, run.store)
     row(f"one update of {cost.batch_size} samples", cost.update(Phase.FRAMES), cost.update(after))
-    mean, steps = run.config.learning.updates_per_step / run.config.learning.update_every, run.config.steps
+    mean, steps = run.config.mean_updates, run.config.steps
     row("one training step", cost.step(Phase.FRAMES, updates=mean), cost.step(after, updates=mean))
     if frozen_at is not None:
         row("converting the replay, once", 0, run.conversion(frozen_at))

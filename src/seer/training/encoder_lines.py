@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import nn
 
-from seer.config import Config
 from seer.core.encoder import FreezableEncoder
 from seer.core.freeze_rules import FreezeChoice
 from seer.core.phase import Phase
@@ -13,18 +12,18 @@ from seer.networks.own_module import module_stages, own_module
 from seer.training.state import TrainingState
 
 
-def encoder_lines(run: TrainingState, config: Config) -> Iterator[str]:
+def encoder_lines(run: TrainingState) -> Iterator[str]:
     """Give the lines about the module of `--encoder-factory`; none without one."""
     encoder: FreezableEncoder = run.agent.online.encoder
     module = own_module(encoder.stages)
     if module is None:
         return
     is_frozen = run.agent.phase is not Phase.FRAMES
-    choice, count = config.freeze.choice, sum(weight.numel() for weight in module.parameters())
+    choice, count = run.config.freeze.choice, sum(weight.numel() for weight in module.parameters())
     dtype = str(module_stages(encoder.stages)[0].dtype).removeprefix("torch.")
     kind = f"{type(module).__name__}, {count:,} weights, {dtype}"
     fate = _fate(choice, is_frozen=is_frozen) + _cut(encoder, choice)
-    yield f"Encoder: {config.freeze.encoder_factory} ({kind}), {fate}"
+    yield f"Encoder: {run.config.freeze.encoder_factory} ({kind}), {fate}"
     if not is_frozen and not choice.is_never:
         yield _row(run)
     learning = nn.ModuleList(encoder.above) if is_frozen or choice.step == 0 else module

@@ -54,9 +54,8 @@ class Events:
         self.folder.refuse_lost()
         rate, replay, resident = self.stopwatch.rate(), self.run.replay, resident_bytes()
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
-        schedule = self.run.schedule
-        if schedule.learning_rate_final_share != 1:
-            means["learning_rate_share"] = schedule.learning_rate_share_at(self.run.step)
+        if self.run.config.learning.learning_rate_final_share != 1:
+            means["learning_rate_share"] = self.run.learning_rate_share
         if self.run.return_support is not None:
             means |= self.run.return_support.metrics()
             if warning := self.run.return_support.warning():
@@ -74,7 +73,7 @@ class Events:
         self._warn_of_memory(resident)
         self._sums, self._counts = {}, {}
         line = status(self.run, rate=rate, last_return=self._last_return)
-        self.logger.advance("training", self.run.step, schedule.steps, line)
+        self.logger.advance("training", self.run.step, self.run.config.steps, line)
 
     def on_warning(self, line: str) -> None:
         """Print a warning; the run goes on."""
@@ -104,7 +103,7 @@ class Events:
 
     def on_reset(self) -> None:
         """Record that the heads have fresh weights."""
-        self._record("reset", encoder=self.run.schedule.reset_encoder)
+        self._record("reset", encoder=self.run.config.learning.reset_encoder)
 
     def on_freeze_start(self) -> None:
         """Note the time, and the memory before the freeze."""

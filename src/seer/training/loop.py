@@ -19,7 +19,7 @@ JUDGED = 64
 
 
 def train(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: StopSignal) -> None:
-    """Train to the last step of the schedule, or until it is asked to stop (SEER, algorithm 1).
+    """Train to the last step, or until it is asked to stop (SEER, algorithm 1).
 
     A request to stop ends an evaluation without a result; a resumed run begins with that evaluation.
 
@@ -121,7 +121,7 @@ def tell_freeze_rule(run: TrainingState, events: Events, returns: list[float]) -
 
 def compare_features_if_due(run: TrainingState) -> Similarity | None:
     """Return how much the features have changed since the last comparison, where the freeze rule asks for it."""
-    if not run.freeze_rule.compares_features or not is_due(run.schedule.probe_every, run.step):
+    if not run.freeze_rule.compares_features or not is_due(run.config.freeze.probe_every, run.step):
         return None
     if run.replay_from and run.replay.size < (run.feature_stability.observations or 0):
         return None  # emptied when the run was prolonged: features of few observations are always alike
@@ -133,7 +133,7 @@ def compare_features_if_due(run: TrainingState) -> Similarity | None:
 
 def measure_drift_if_due(run: TrainingState, events: Events) -> None:
     """Measure how far observations and heads are from those at the freeze; record it, and warn."""
-    if not is_due(run.schedule.probe_every, run.step):
+    if not is_due(run.config.freeze.probe_every, run.step):
         return
     metrics = run.drift_monitor.measure(run.agent, run.replay)
     if metrics is not None:
@@ -183,20 +183,20 @@ def freeze(run: TrainingState, events: Events, stop: StopSignal) -> None:
 
 def learn_if_due(run: TrainingState, events: Events) -> None:
     """Make the updates of a step; every `log_every` steps record their means."""
-    for _ in range(run.schedule.updates_at(run.step, replay_from=run.replay_from)):
+    for _ in range(run.updates_at(run.step)):
         events.on_update(learn(run))
     run.invariants.check_agreement(run)
-    if is_due(run.schedule.log_every, run.step):
+    if is_due(run.config.log_every, run.step):
         run.invariants.check_weights(run)
         events.on_log()
 
 
 def learn(run: TrainingState) -> Update:
     """Make one update from one minibatch, and give its samples new priorities."""
-    exponent = run.schedule.importance_exponent_at(run.step)
-    batch = run.replay.sample(run.schedule.batch_size, importance_exponent=exponent)
-    if run.schedule.learning_rate_final_share != 1:
-        run.agent.scale_learning_rates(run.schedule.learning_rate_share_at(run.step))
+    learning = run.config.learning
+    batch = run.replay.sample(learning.batch_size, importance_exponent=run.importance_exponent)
+    if learning.learning_rate_final_share != 1:
+        run.agent.scale_learning_rates(run.learning_rate_share)
     update = run.agent.update(batch)
     run.invariants.on_update(run.step, update.metrics)
     if update.priority is not None:
@@ -212,13 +212,12 @@ def learn(run: TrainingState) -> Update:
 
 def evaluate_if_due(run: TrainingState, events: Events, stop: StopSignal) -> bool:
     """Play whole games without exploration; False where the run was asked to stop meanwhile."""
-    schedule = run.schedule
-    if run.step != schedule.steps and not is_due(schedule.eval_every, run.step):
+    if run.step != run.config.steps and not is_due(run.config.eval_every, run.step):
         return True
     with events.stopwatch.paused():
         evaluation = run.evaluator(
             run.agent,
-            episodes=schedule.eval_episodes,
+            episodes=run.config.eval_episodes,
             step=run.step,
             progress=events.on_evaluation_progress,
             stop_requested=lambda: stop.requested,
@@ -231,20 +230,21 @@ def evaluate_if_due(run: TrainingState, events: Events, stop: StopSignal) -> boo
 
 def reset_if_due(run: TrainingState, events: Events) -> None:
     """Give the heads fresh weights, but not at the last step: a run must end with heads that have learnt."""
-    if is_due(run.schedule.reset_every, run.step) and run.step != run.schedule.steps:
-        run.agent.reset(run.renew(run.step), encoder=run.schedule.reset_encoder)
+    learning = run.config.learning
+    if is_due(learning.reset_heads_every, run.step) and run.step != run.config.steps:
+        run.agent.reset(run.renew(run.step), encoder=learning.reset_encoder)
         events.on_reset()
 
 
 def snapshot_if_due(run: TrainingState, checkpointer: Checkpointer) -> None:
     """Keep the weights before a step, for `seer analyze`."""
-    if is_due(run.schedule.snapshot_every, run.step):
+    if is_due(run.config.snapshot_every, run.step):
         checkpointer.save_snapshot()
 
 
 def checkpoint_if_due(run: TrainingState, events: Events, checkpointer: Checkpointer) -> None:
     """Save all that the run needs to go on; the caller of `train` does so after the last step."""
-    if is_due(run.schedule.checkpoint_every, run.step) and run.step != run.schedule.steps:
+    if is_due(run.config.checkpoint_every, run.step) and run.step != run.config.steps:
         with events.stopwatch.paused():
             checkpointer.save()
 

@@ -53,10 +53,10 @@ def prolongation_lines(run: TrainingState, prolongation: Prolongation) -> Iterat
     )
     changing = {
         "the exponent of the importance weights": isinstance(replay.replays[0].sampler, Prioritized),
-        "the learning rate": run.schedule.learning_rate_final_share != 1,
+        "the learning rate": run.config.learning.learning_rate_final_share != 1,
     }
     if names := " and ".join(name for name, is_so in changing.items() if is_so):
-        yield f"at its last value from step {run.schedule.end:,} on, as first planned: {names}"
+        yield f"at its last value from step {run.schedules_end:,} on, as first planned: {names}"
     if prolongation.replay == "empty":
         yield (
             "the replay wasn't kept (--keep-replay keeps it): the agent fills an empty one in new episodes, and "

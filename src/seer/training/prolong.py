@@ -5,6 +5,7 @@ a process that dies in between leaves a run that `seer resume` prolongs.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -67,7 +68,5 @@ def prolong(run: TrainingState, *, steps_before: int) -> Prolongation:
         run.replay_from = run.step
         for number in range(len(run.environments)):
             run.begin_episode(number)
-    schedule = run.schedule
-    later = (step for step in range(run.step + 1, run.step + schedule.first_update + schedule.update_every + 1))
-    updates_from = next(step for step in later if schedule.updates_at(step, replay_from=run.replay_from))
-    return Prolongation(steps_before, schedule.steps, "empty" if emptied else "kept", updates_from)
+    updates_from = next(step for step in itertools.count(run.step + 1) if run.updates_at(step))
+    return Prolongation(steps_before, run.config.steps, "empty" if emptied else "kept", updates_from)

@@ -60,8 +60,8 @@ def summarize(
         "flops": {
             "total": run.ledger.total,
             "baseline": run.ledger.baseline,
-            "per_step_before": cost.step(Phase.FRAMES, updates=run.schedule.mean_updates),
-            "per_step_after": cost.step(run.phase_after_freeze, updates=run.schedule.mean_updates),
+            "per_step_before": cost.step(Phase.FRAMES, updates=run.config.mean_updates),
+            "per_step_after": cost.step(run.phase_after_freeze, updates=run.config.mean_updates),
             "freeze": run.ledger.freeze,
             "probe": run.ledger.probe,
         },

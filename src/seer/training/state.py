@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seer.agents.agent import Agent
+from seer.config import Config
 from seer.core.feature_stability import FeatureStability
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
@@ -21,54 +22,6 @@ from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator
 from seer.training.invariants import Invariants
 from seer.training.return_support import ReturnSupport
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Schedule a run's events, in training steps."""
-
-    steps: int
-    first_update: int
-    updates_per_step: int
-    batch_size: int
-    importance_exponent: float
-    log_every: int
-    eval_every: int
-    eval_episodes: int
-    checkpoint_every: int
-    probe_every: int | None = None
-    reset_every: int | None = None
-    reset_encoder: bool = False
-    snapshot_every: int | None = None
-    update_every: int = 1
-    planned_steps: int | None = None
-    learning_rate_final_share: float = 1.0
-
-    def updates_at(self, step: int, *, replay_from: int = 0) -> int:
-        """Return how many updates a step makes, with a replay that was empty after step `replay_from`."""
-        is_due = step - replay_from >= self.first_update and step % self.update_every == 0
-        return self.updates_per_step if is_due else 0
-
-    @property
-    def mean_updates(self) -> float:
-        """Return the updates per step, in the mean, from the first update on."""
-        return self.updates_per_step / self.update_every
-
-    def importance_exponent_at(self, step: int) -> float:
-        """Return the exponent of the importance weights: linear from its first value to 1 at the end (Schaul 2016).
-
-        The end is that of `planned_steps`, where a run is longer or shorter than it was planned.
-        """
-        return self.importance_exponent + (1 - self.importance_exponent) * min(step, self.end) / self.end
-
-    def learning_rate_share_at(self, step: int) -> float:
-        """Return the share of the learning rates: linear from 1 to its last value, over the same steps."""
-        return 1 - (1 - self.learning_rate_final_share) * min(step, self.end) / self.end
-
-    @property
-    def end(self) -> int:
-        """Return the step from which on nothing changes any more."""
-        return self.planned_steps or self.steps
 
 
 class Stage(StrEnum):
@@ -84,6 +37,7 @@ class TrainingState:
     """Hold the parts of a run and its position; an episode of `environment` is under way.
 
     Attributes:
+        config: the settings of the run.
         renew: makes an agent whose weights depend on the run's seed and the given step alone, for resets.
         budget: bytes of memory that the process may take.
         frozen_at: step of the freeze, once it has happened.
@@ -93,6 +47,7 @@ class TrainingState:
         return_support: checks the returns of an agent whose values are distributions.
     """
 
+    config: Config
     agent: Agent[Any]
     replay: Replay | MultiEnvReplay
     environment: PixelEnvironment
@@ -100,7 +55,6 @@ class TrainingState:
     freeze_rule: FreezeRule
     feature_stability: FeatureStability
     drift_monitor: DriftMonitor
-    schedule: Schedule
     ledger: FlopsLedger
     renew: Callable[[int], Agent[Any]]
     budget: int | None = None
@@ -121,7 +75,30 @@ class TrainingState:
     @property
     def finished(self) -> bool:
         """Tell whether nothing is left to do."""
-        return self.step >= self.schedule.steps and self.stage is Stage.ACT
+        return self.step >= self.config.steps and self.stage is Stage.ACT
+
+    def updates_at(self, step: int) -> int:
+        """Return how many updates a step makes."""
+        learning = self.config.learning
+        is_due = step - self.replay_from >= self.config.first_update and step % learning.update_every == 0
+        return learning.updates_per_step if is_due else 0
+
+    @property
+    def schedules_end(self) -> int:
+        """Return the step from which on nothing changes any more, also where a run is longer than it was planned."""
+        return self.config.planned_steps or self.config.steps
+
+    @property
+    def importance_exponent(self) -> float:
+        """Return the exponent of the importance weights: linear from its first value to 1 (Schaul 2016)."""
+        first, end = self.config.replay.importance_exponent, self.schedules_end
+        return first + (1 - first) * min(self.step, end) / end
+
+    @property
+    def learning_rate_share(self) -> float:
+        """Return the share of the learning rates: linear from 1 to its last value."""
+        end = self.schedules_end
+        return 1 - (1 - self.config.learning.learning_rate_final_share) * min(self.step, end) / end
 
     @property
     def freeze_is_due(self) -> bool:
@@ -191,8 +168,8 @@ class TrainingState:
         self.step, self.frozen_at = progress["step"], progress["frozen_at"]
         self.replay_from = progress.get("replay_from", 0)  # older checkpoints have none
         self.stage = Stage(progress["stage"])
-        if not 0 <= self.step <= self.schedule.steps:
-            raise ValueError(f"step {self.step} is none of {self.schedule.steps}")
+        if not 0 <= self.step <= self.config.steps:
+            raise ValueError(f"step {self.step} is none of {self.config.steps}")
         self.ledger.load_state_dict(progress["flops"])
         self.invariants.load_state_dict(progress["watch"])
         if "torch" in progress:
