@@ -23,7 +23,7 @@ from painted_run import make_training
 from seer import trainer
 from seer.config import Config, config_to_json
 from seer.core.freeze_rules import FreezeAt
-from seer.envs import timeout
+from seer.envs import base
 from seer.envs.base import Drawing, Info
 from seer.errors import LearningError, RunError, SettingError
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
@@ -160,9 +160,9 @@ def test_a_reset_that_hangs_in_c_ends_the_process(tmp_path: Path) -> None:
     """No exception reaches it: it never comes back to Python, and holds on to the interpreter."""
     program = (
         "import itertools\n"
-        "from seer.envs import timeout\n"
-        "timeout.GRACE = 0.3\n"
-        "with timeout.at_most(0.3, through_c=True):\n"
+        "from seer.envs import base\n"
+        "base.GRACE = 0.3\n"
+        "with base.at_most(0.3, through_c=True):\n"
         "    sum(itertools.repeat(1))\n"
     )
     started = time.monotonic()
@@ -170,14 +170,14 @@ def test_a_reset_that_hangs_in_c_ends_the_process(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Timeout" in done.stderr
     assert time.monotonic() - started < 40
-    assert timeout.GRACE == 30
+    assert base.GRACE == 30
 
 
 def test_a_limit_leaves_nothing_behind() -> None:
     before = signal.getsignal(signal.SIGALRM)
-    with timeout.at_most(5):
+    with base.at_most(5):
         pass
-    with pytest.raises(RunError, match=r"longer than 0.05 seconds"), timeout.at_most(0.05):
+    with pytest.raises(RunError, match=r"longer than 0.05 seconds"), base.at_most(0.05):
         time.sleep(5)
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)

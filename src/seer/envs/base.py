@@ -3,12 +3,16 @@
 Axes: S stack, C channels, H height, W width.
 """
 
+import faulthandler
 import math
+import signal
+import sys
+import threading
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import gymnasium
@@ -17,7 +21,6 @@ import numpy.typing as npt
 
 from seer.core.packing import Packing
 from seer.envs.actions import ActionTranslation
-from seer.envs.timeout import at_most
 from seer.errors import RunError, SettingError
 
 Pixels = npt.NDArray[np.uint8]
@@ -25,6 +28,9 @@ Info = dict[str, Any]
 State = dict[str, Any]
 LARGEST_REWARD = 1e15
 """Largest reward: the square of the sum of 10,000 such rewards is still a number in float32."""
+
+GRACE = 30.0
+"""Seconds after the limit of a call until the process ends, where the call doesn't let Python raise."""
 
 Drawing = Pixels | Future[Pixels]
 """A frame [C, H, W], or the promise of one that another thread is still drawing."""
@@ -280,3 +286,34 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
                 raise
             cause = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
             raise RunError(f"the environment failed in {call}: {' '.join(cause.split())}") from error
+
+
+@contextmanager
+def at_most(seconds: float, *, through_c: bool = False) -> Iterator[None]:
+    """Raise an error inside `with` once it has taken so many seconds.
+
+    Works in the main thread of systems with SIGALRM; elsewhere there is no limit. An exception can't reach code in C
+    that never comes back to Python: with `through_c`, which costs a thread, the process then prints where it hangs and
+    ends with exit code 1.
+
+    Raises:
+        RunError: it took longer.
+    """
+    if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise RunError(f"it took longer than {seconds:g} seconds (--env-timeout)")
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    if through_c and sys.__stderr__ is not None:
+        faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=sys.__stderr__)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if through_c:
+            faulthandler.cancel_dump_traceback_later()
