@@ -311,7 +311,7 @@ def _image_from_json(record: dict[str, Any], env: str) -> ImageConfig:
 
     Runs from before vectors were seen have a `key`, of their one picture. They mean what they meant: no vectors.
     """
-    image = dict(record)
+    image = {**record}
     if "key" in image:
         key = image.pop("key")
         image["cameras"] = [] if key is None else [key]

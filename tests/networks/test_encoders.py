@@ -8,10 +8,16 @@ from torch import nn
 
 from seer.core.encoder import FreezableEncoder
 from seer.errors import SettingError
-from seer.networks.convolutions import CANONICAL, CONVOLUTIONS, DATA_EFFICIENT, Convolution, convolution_stages
+from seer.networks.convolutions import (
+    CANONICAL,
+    CONVOLUTIONS,
+    DATA_EFFICIENT,
+    Convolution,
+    Pooling,
+    convolution_stages,
+)
 from seer.networks.encoders import assemble, encoder_stages
 from seer.networks.pixels import gather_squares, nested_squares
-from seer.networks.pooling import Pooling
 
 ATARI_FRAME = (1, 84, 84)
 

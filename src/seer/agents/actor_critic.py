@@ -4,7 +4,8 @@ Axes: B batch, S stack, C channels, H, W, N latents per observation, L latent si
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator
 from seer.agents.optimizers import MakeOptimizer
+from seer.core.flops import NO_PASSES, Cost, Part, Passes
+from seer.core.phase import Phase
 from seer.networks.actor_critic import Actor, TwinCritic
 from seer.networks.drqv2 import DeterministicActor
 
@@ -114,8 +117,40 @@ class ActorCritic(Agent[TwinCritic]):
         """Return every source of random numbers."""
         return {"policy": self.random.policy, "crops": self.random.crops, "actions": self.random.actions}
 
+    def count_passes(self, batch_size: int, *, encoder: Passes, above: Passes, actor: Passes, critic: Passes) -> Cost:
+        """Return the cost of updates with so many passes per sample.
+
+        A frozen encoder over stored frames passes once over each of the two observations.
+
+        Args:
+            encoder: of the whole encoder, before the freeze.
+            above: of its layers above the cut, after the freeze.
+            actor, critic: of the heads, in every phase.
+        """
+        base_cost, above_cost = self.online.encoder.multiply_adds()
+        frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
+        return Cost(
+            encoder=Part(base_cost, {Phase.FRAMES: encoder} | frozen),
+            heads=(
+                Part(self.actor.multiply_adds(), dict.fromkeys(Phase, actor)),
+                Part(self.online.head.multiply_adds(), dict.fromkeys(Phase, critic), acts=False),
+                Part(above_cost, dict.fromkeys(Phase, above) | {Phase.FRAMES: encoder}),
+            ),
+            batch_size=batch_size,
+            crops=self.latent.shape[0],
+            encoders=self.latent.shape[1],
+        )
+
     def split(self, parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Return those of the encoder's parameters that the critic's loss trains, and the actor's own."""
         own = {id(parameter) for parameter in self.online.encoder.own_parameters(ACTOR)}
         both = list(parameters)
         return [p for p in both if id(p) not in own], [p for p in both if id(p) in own]
+
+
+@contextmanager
+def constant(module: nn.Module) -> Iterator[None]:
+    """Treat the module's parameters as constants inside `with`: gradients flow through, not into them."""
+    module.requires_grad_(False)
+    yield
+    module.requires_grad_(True)

@@ -11,12 +11,11 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from seer.agents.actor_critic import ACTOR, CRITIC, ActorCritic, Generators, Metrics
+from seer.agents.actor_critic import ACTOR, CRITIC, ActorCritic, Generators, Metrics, constant
 from seer.agents.agent import EncodedNetwork, Update
 from seer.agents.inputs import AgentInputs, adam
 from seer.agents.settings import OwnSettings
-from seer.core.flops import NO_PASSES, Cost, Part, Passes
-from seer.core.phase import Phase
+from seer.core.flops import Cost, Passes
 from seer.core.stages import Inputs
 from seer.fields import Bounds, Count, Positive
 from seer.networks.actor_critic import TwinCritic
@@ -140,9 +139,8 @@ class DrqV2(ActorCritic):
         """Return the negative mean of the critics' lower value of the policy's noisy actions (section 3.1)."""
         encoder, critics = self.online.encoder, self.online.head
         action = self.noisy(self.actor(encoder.embed_last(below, ACTOR)), self.settings.noise_clip)
-        critics.requires_grad_(False)  # the gradient passes through them, not into them
-        loss: Tensor = -critics(encoder.embed_last(below, CRITIC).detach(), action).amin(0).mean()
-        critics.requires_grad_(True)
+        with constant(critics):
+            loss: Tensor = -critics(encoder.embed_last(below, CRITIC).detach(), action).amin(0).mean()
         return loss
 
     @torch.no_grad()
@@ -166,20 +164,8 @@ class DrqV2(ActorCritic):
         Critics: the target's on the next observation, the online ones on this one with a backward pass and, for the
         actor, once more with a backward pass to their inputs alone.
         """
-        base, above = self.online.encoder.multiply_adds()
         both, critics = Passes(2, 1), Passes(3, 1.5)
-        frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
-        return Cost(
-            encoder=Part(base, {Phase.FRAMES: both} | frozen),
-            heads=(
-                Part(self.actor.multiply_adds(), dict.fromkeys(Phase, both)),
-                Part(self.online.head.multiply_adds(), dict.fromkeys(Phase, critics), acts=False),
-                Part(above, dict.fromkeys(Phase, both)),
-            ),
-            batch_size=batch_size,
-            crops=self.latent.shape[0],
-            encoders=self.latent.shape[1],
-        )
+        return self.count_passes(batch_size, encoder=both, above=both, actor=both, critic=critics)
 
 
 def make(inputs: AgentInputs) -> DrqV2:

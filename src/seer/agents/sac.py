@@ -4,20 +4,17 @@ Axes: B batch, S stack, C channels, H, W, K crops, N latents per observation, L 
 size, A actions.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seer.agents.actor_critic import ACTOR, CRITIC, ActorCritic, Metrics
+from seer.agents.actor_critic import ACTOR, CRITIC, ActorCritic, Metrics, constant
 from seer.agents.agent import EncodedNetwork, Update
 from seer.agents.optimizers import MakeOptimizer
 from seer.agents.settings import SacConfig
-from seer.core.flops import NO_PASSES, Cost, Part, Passes
-from seer.core.phase import Phase
+from seer.core.flops import Cost, Passes
 from seer.core.stages import Inputs
 from seer.networks.actor_critic import Actor, Temperature, TwinCritic
 from seer.replay import Batch
@@ -125,7 +122,7 @@ class Sac(ActorCritic):
     def actor_losses(self, features: tuple[Tensor, ...]) -> Metrics:
         """Return the losses of actor and temperature on both heads' features [B, F] (the same, eq. 7, 18)."""
         action, log_probability = self.actor.sample(features[ACTOR], self.random.policy)
-        with _constant(self.online.head):
+        with constant(self.online.head):
             value = self.online.head(features[CRITIC].detach(), action).amin(0)  # [B]
         temperature = self.temperature()
         surplus = self.actor.action_size - log_probability.detach().mean()  # entropy above its target, -A
@@ -165,34 +162,17 @@ class Sac(ActorCritic):
         """Return the passes per update, actor and temperature learning in a share 1 / `actor_every` of them.
 
         Actor: on the next observation and, in that share, on this one with a backward pass. Critic: online and target
-        with one backward pass and, in that share, once more with a backward pass to its inputs alone. Encoder, while it
-        learns: see `_passes_of_encoder`; a frozen one over stored frames passes once over each of the two observations.
+        with one backward pass and, in that share, once more with a backward pass to its inputs alone. Encoder: see
+        `_passes_of_encoder`.
         """
-        base, above = self.online.encoder.multiply_adds()
         share = 1 / self.settings.actor_every
-        learning, afterwards = self._passes_of_encoder(share), Sac._passes_of_encoder(self, share)
-        frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
-        actor = dict.fromkeys(Phase, Passes(1 + share, share))
-        critic = dict.fromkeys(Phase, Passes(2 + share, 1 + share / 2))
-        return Cost(
-            encoder=Part(base, {Phase.FRAMES: learning} | frozen),
-            heads=(
-                Part(self.actor.multiply_adds(), actor),
-                Part(self.online.head.multiply_adds(), critic, acts=False),
-                Part(above, dict.fromkeys(Phase, afterwards) | {Phase.FRAMES: learning}),
-            ),
-            batch_size=batch_size,
-            crops=self.latent.shape[0],
-            encoders=self.latent.shape[1],
+        return self.count_passes(
+            batch_size,
+            encoder=self._passes_of_encoder(share),
+            above=Sac._passes_of_encoder(self, share),
+            actor=Passes(1 + share, share),
+            critic=Passes(2 + share, 1 + share / 2),
         )
-
-
-@contextmanager
-def _constant(module: nn.Module) -> Iterator[None]:
-    """Treat the module's parameters as constants inside `with`: gradients flow through, not into them."""
-    module.requires_grad_(False)
-    yield
-    module.requires_grad_(True)
 
 
 def _numbers(module: nn.Module) -> list[Tensor]:

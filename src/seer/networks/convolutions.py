@@ -1,4 +1,4 @@
-"""Plain convolutions as stages of an encoder, and the published rows of them.
+"""Plain convolutions and an average as stages of an encoder, and the published rows of convolutions.
 
 Axes: B batch, S stack, C channels, H height, W width, P squares, F numbers in a square.
 """
@@ -81,6 +81,27 @@ class ConvStage(nn.Conv2d):
         """Return the cost of one pass on one observation."""
         channels, height, width = self.output_shape
         return height * width * channels * self.in_channels * self.kernel_size[0] * self.kernel_size[1]
+
+
+class Pooling(nn.AdaptiveAvgPool2d):
+    """Maps [B, C, H, W] averaged down to [B, C, side, side], so that wide maps make small latents.
+
+    Raises:
+        SettingError: the maps are smaller than that.
+    """
+
+    def __init__(self, input_shape: MapShape, side: int) -> None:
+        channels, height, width = input_shape
+        if side > min(height, width):
+            raise SettingError(
+                f"--latent-pool {side}: the encoder's maps are {height} x {width}; give at most {min(height, width)}"
+            )
+        super().__init__(side)
+        self.output_shape = (channels, side, side)
+
+    def multiply_adds(self) -> int:
+        """Return 0: it adds, and multiplies once per output."""
+        return 0
 
 
 def convolution_stages(frame_shape: MapShape, *, stack: int, layers: Sequence[Convolution]) -> list[nn.Module]:

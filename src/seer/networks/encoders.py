@@ -11,11 +11,10 @@ from torch import nn
 
 from seer.core.encoder import FreezableEncoder
 from seer.errors import SettingError
-from seer.networks.convolutions import CONVOLUTIONS, MapShape, chain, convolution_stages, side_by_side
+from seer.networks.convolutions import CONVOLUTIONS, MapShape, Pooling, chain, convolution_stages, side_by_side
 from seer.networks.impala import SECTIONS, ResidualSection
 from seer.networks.own_module import own_stages
 from seer.networks.pixels import Pixels, Squares
-from seer.networks.pooling import Pooling
 from seer.networks.projections import Projections
 
 ConvolutionForm = Literal["direct", "patches"]

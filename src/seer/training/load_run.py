@@ -13,7 +13,7 @@ from seer.envs.base import PixelEnvironment
 from seer.envs.randomness import seed_shared
 from seer.errors import SettingError
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint
-from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, flatten
+from seer.runs.folder import CHANGEABLE, RunFolder, flatten
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
 from seer.training.computing import pick_device, use_threads
@@ -91,9 +91,4 @@ def config_of(folder: RunFolder) -> Config:
     """
     if folder.is_shared:
         raise SettingError(f"{folder.path} is an agent that seer card wrote, no run: read it by seer.load")
-    try:
-        return validate(config_from_json(folder.config), new=False)
-    except (TypeError, AttributeError) as error:
-        raise SettingError(
-            f"{folder.path / CONFIG_FILE} holds a setting of the wrong type ({error}): restore it, or start a new run"
-        ) from error
+    return validate(config_from_json(folder.config), new=False)
