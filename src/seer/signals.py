@@ -41,11 +41,7 @@ class StopSignal:
         self._say = say
 
     def raise_if_requested(self) -> None:
-        """Stop at once if that was asked for.
-
-        Raises:
-            Interrupted: the run was asked to stop.
-        """
+        """Stop at once if that was asked for."""
         if self.requested:
             raise Interrupted
 

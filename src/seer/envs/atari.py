@@ -200,11 +200,7 @@ def make_atari(
 
 
 def known_atari_games() -> list[str]:
-    """Return the ids that `make_atari` accepts, sorted, such as "ALE/Alien-v5".
-
-    Raises:
-        SettingError: ale-py isn't installed.
-    """
+    """Return the ids that `make_atari` accepts, sorted, such as "ALE/Alien-v5"."""
     try:
         import ale_py  # registers its games with Gymnasium
     except ImportError as error:

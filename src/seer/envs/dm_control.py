@@ -128,11 +128,7 @@ class DMControlEnvironment(PixelEnvironment):
             raise RunError(str(error)) from error
 
     def _sizes(self, vectors: Sequence[str]) -> dict[str, int]:
-        """Return how many numbers each vector has that is to be seen.
-
-        Raises:
-            SettingError: the task observes no such vector.
-        """
+        """Return how many numbers each vector has that is to be seen."""
         there = {name: math.prod(spec.shape) for name, spec in self._control.observation_spec().items()}
         if list(vectors) in ([], ["none"]):
             return {}
@@ -186,11 +182,7 @@ class DMControlEnvironment(PixelEnvironment):
 
 
 def known_dm_control_tasks() -> list[str]:
-    """Return the ids of all tasks, sorted, such as "dm_control/cartpole-swingup-v0".
-
-    Raises:
-        SettingError: dm_control isn't installed, or nothing renders here.
-    """
+    """Return the ids of all tasks, sorted, such as "dm_control/cartpole-swingup-v0"."""
     choose_backend()
     from dm_control import suite
 

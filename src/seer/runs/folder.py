@@ -51,11 +51,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: dict[str, Any]) -> "RunFolder":
-        """Make the folder `path` for a new run of these settings (JSON), and lock it.
-
-        Raises:
-            SettingError: something is there already, or nothing can be written there.
-        """
+        """Make the folder `path` for a new run of these settings (JSON), and lock it."""
         text = _to_json(config)
         with writing_to(f"--out {path}", "choose another folder"), ExitStack() as undo:
             refuse_used(path)
@@ -69,11 +65,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, *, writing: bool = False) -> "RunFolder":
-        """Return the run in `path`; `writing` takes its lock, which resuming needs.
-
-        Raises:
-            SettingError: the folder holds no readable run, or another process is writing it.
-        """
+        """Return the run in `path`; `writing` takes its lock, which resuming needs."""
         config = _read_object(path / CONFIG_FILE, MOST_CONFIG_BYTES, "restore it, or start a new run")
         if config is None:
             raise SettingError(f"{path} is no run, it has no {CONFIG_FILE}: give a folder that `seer train` wrote")
@@ -81,11 +73,7 @@ class RunFolder:
             return cls(path, config, lock(path, timeout=LOCK_TIMEOUT) if writing else None)
 
     def change(self, changes: Mapping[str, Any]) -> None:
-        """Give the run other settings of these names (JSON); the rest of the file stays, as the checkpoints repeat it.
-
-        Raises:
-            SettingError: they can't be written.
-        """
+        """Give the run other settings of these names (JSON); the rest of the file stays, as checkpoints repeat it."""
         if not changes:
             return
         text = _to_json({**self.config, **changes})
@@ -114,11 +102,7 @@ class RunFolder:
             write_atomically(self.path / SUMMARY_FILE, _to_json(plain(summary)))
 
     def set_summary_aside(self, step: int) -> None:
-        """Rename the summary, if there is one, to that of the earlier end at `step`: the run goes on.
-
-        Raises:
-            SettingError: it can't be renamed.
-        """
+        """Rename the summary, if there is one, to that of the earlier end at `step`: the run goes on."""
         aside = self.path / f"summary-at-{step}.json"
         with writing_to(aside, f"make {self.path} writable"):
             if (self.path / SUMMARY_FILE).exists():
@@ -140,11 +124,7 @@ class RunFolder:
 
 
 def read_metrics(folder: Path) -> list[Record]:
-    """Return the records in a run's `metrics.jsonl`, without a last line that was cut off in the middle.
-
-    Raises:
-        SettingError: the file is missing, or another line of it is no record.
-    """
+    """Return the records in a run's `metrics.jsonl`, without a last line that was cut off in the middle."""
     file = folder / METRICS_FILE
     records: list[Record] = []
     digest = hashlib.sha256()
@@ -166,11 +146,7 @@ def read_metrics(folder: Path) -> list[Record]:
 
 
 def read_summary(folder: Path) -> Record | None:
-    """Return the `summary.json` of a finished run; None where there is none.
-
-    Raises:
-        SettingError: it is damaged.
-    """
+    """Return the `summary.json` of a finished run; None where there is none."""
     return _read_object(folder / SUMMARY_FILE, MOST_SUMMARY_BYTES, "restore it, or leave that run out")
 
 
@@ -237,9 +213,6 @@ def lock(folder: Path, *, timeout: float = 0.0) -> BinaryIO | None:
     """Lock a run folder for this process, where the system has such locks; they end with the process.
 
     Tries for `timeout` seconds, as other processes take the lock for a moment to see whether it is free.
-
-    Raises:
-        SettingError: another process has it.
     """
     try:
         import fcntl

@@ -17,11 +17,7 @@ CHOSEN_ANEW = frozenset({"freeze.at", "freeze.latest", "replay.memory"})
 
 
 def with_freeze_at(config: Config, at: str, *, num_bytes: int) -> Config:
-    """Return the settings of a run that freezes at another step; its replay stays as large as it is, `num_bytes`.
-
-    Raises:
-        SettingError: such a run makes no sense.
-    """
+    """Return the settings of a run that freezes at another step; its replay stays as large as it is, `num_bytes`."""
     freeze, replay = dataclasses.replace(config.freeze, at=at), config.replay
     if freeze.choice.rule is None:
         freeze = dataclasses.replace(freeze, latest=None)

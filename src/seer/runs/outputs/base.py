@@ -73,11 +73,7 @@ def scalars(record: Record) -> dict[str, float]:
 
 
 def import_extra(name: str) -> ModuleType:
-    """Import the package that an output needs; it comes with the extra of the same name.
-
-    Raises:
-        SettingError: it isn't installed.
-    """
+    """Import the package that an output needs; it comes with the extra of the same name."""
     try:
         package = importlib.import_module(name)
     except ImportError as error:
