@@ -18,7 +18,6 @@ class ClosableStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write text to the stream."""
         try:
             return self._stream.write(text)
         except OSError as error:
@@ -26,7 +25,6 @@ class ClosableStream:
             return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered to the stream."""
         try:
             self._stream.flush()
         except OSError as error:

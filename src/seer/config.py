@@ -147,7 +147,6 @@ class FreezeConfig:
         return parse_freeze_at(self.at)
 
     def make_rule(self) -> FreezeRule:
-        """Return the rule that decides the step of the freeze."""
         choice = self.choice
         encoder = self.agent_from or self.encoder_from or self.encoder_factory
         return choice.make(

@@ -41,7 +41,6 @@ class StopSignal:
         self._say = say
 
     def raise_if_requested(self) -> None:
-        """Stop at once if that was asked for."""
         if self.requested:
             raise Interrupted
 

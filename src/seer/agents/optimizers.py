@@ -28,7 +28,6 @@ class Adam(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Take one step."""
         return _step(self, closure)
 
 

@@ -106,7 +106,6 @@ class GymnasiumEnvironment(PixelEnvironment):
         self._pictures: list[Pixels] = [np.zeros(view.shape, np.uint8) for view in views.values()]  # in full size
 
     def introduction(self) -> list[str]:
-        """Return a line about the backend, if MuJoCo draws, and one about what the agent sees and does."""
         return [*([str(self.backend)] if self.backend is not None else []), self.account]
 
     @property
@@ -125,7 +124,6 @@ class GymnasiumEnvironment(PixelEnvironment):
         return np.concatenate([np.pad(each, ((0, height - len(each)), (0, 0), (0, 0))) for each in shown], axis=1)
 
     def close(self) -> None:
-        """Close the environment's window and files, if it has any."""
         self._env.close()
 
     def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
@@ -162,7 +160,6 @@ class GymnasiumEnvironment(PixelEnvironment):
         return frame
 
     def _packed(self, observation: Any, frames: list[Pixels]) -> Pixels:
-        """Return frames and vectors as one packed frame [1, 1, P]."""
         assert self.packing is not None
         vectors = {name: vector.find(observation) for name, vector in self._sensors.vectors.items()}
         try:
@@ -210,7 +207,6 @@ def is_discrete(env_id: str, kwargs: tuple[str, ...] = ()) -> bool:
 
 
 def _translation(space: spaces.Space[Any], env_id: str) -> ActionTranslation:
-    """Return the translation of an agent's action to the environment's."""
     match space:
         case spaces.Discrete():
             return ActionTranslation(space)

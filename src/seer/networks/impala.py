@@ -28,7 +28,6 @@ class ResidualSection(nn.Module):
         self.blocks = nn.ModuleList(ConvStage(self.output_shape, layer, padding=1) for _ in range(4))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return rectified maps of the section."""
         blocks = list(self.blocks)
         maps = self.pool(self.entry.convolve(maps))
         for first, second in ((blocks[0], blocks[1]), (blocks[2], blocks[3])):
@@ -37,5 +36,4 @@ class ResidualSection(nn.Module):
         return F.relu(maps)
 
     def multiply_adds(self) -> int:
-        """Return the cost of one pass on one observation."""
         return self.entry.multiply_adds() + sum(block.multiply_adds() for block in self.blocks)  # type: ignore[operator]

@@ -88,7 +88,6 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Return the folder of the run's checkpoints."""
         return self.path / "checkpoints"
 
     def refuse_lost(self) -> None:

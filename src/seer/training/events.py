@@ -43,7 +43,6 @@ class Events:
             self._record("episode", episode_return=self._last_return, episode_length=int(info["episode"]["length"]))
 
     def on_update(self, update: Update) -> None:
-        """Add up an update's metrics."""
         self.stopwatch.count()
         for name, value in update.metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -147,7 +146,6 @@ class Events:
         self.logger.say(evaluation_line(self.run.step, evaluation, seconds=seconds))
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures of the run for `summary.json`."""
         summary = summarize(
             self.run,
             self.folder.config,
@@ -159,7 +157,6 @@ class Events:
         return summary | self.logger.summary()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must keep."""
         return {
             "evaluations": self._evaluations,
             "freeze": self._conversion,

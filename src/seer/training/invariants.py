@@ -46,7 +46,6 @@ class Invariants:
                 raise LearningError(f"in the update of step {step:,} {', '.join(bad)}; {remedy}")
 
     def check_agreement(self, run: "TrainingState") -> None:
-        """Check that phase, replay and agent agree."""
         phase, row, holds_latents = run.agent.phase, run.replay.row, run.replay.holds_latents
         if holds_latents != (phase is Phase.LATENTS):
             held = "latents" if holds_latents else "frames"
@@ -84,11 +83,9 @@ class Invariants:
         self.check_weights(run)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must keep."""
         return {"frozen": self._frozen, "losses": self.losses}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
         self._frozen, self.losses = state["frozen"], dict(state.get("losses", {}))  # older checkpoints have no losses
 
 

@@ -51,7 +51,6 @@ class Stopwatch:
         self.restart()
 
     def count(self) -> None:
-        """Count one update."""
         if not any(self.updates.values()):
             self.restart()
         self.updates[self._half] += 1
@@ -68,7 +67,6 @@ class Stopwatch:
         return {"seconds": dict(self.seconds), "updates": dict(self.updates)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
         self.seconds, self.updates = state["seconds"], state["updates"]
 
     @property

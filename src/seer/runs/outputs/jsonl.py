@@ -39,7 +39,6 @@ class JsonlOutput(Output):
                 self._cut_off(self._file, state["offset"], state["sha256"])
 
     def record(self, record: Record) -> None:
-        """Append one line."""
         assert self._file is not None
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         with writing_to(self._path):
@@ -59,7 +58,6 @@ class JsonlOutput(Output):
         return {"metrics_sha256": self._digest.hexdigest()}
 
     def close(self) -> None:
-        """Close the file."""
         if self._file is not None:
             self._file.close()
 

@@ -24,7 +24,6 @@ class TrackioOutput(Output):
         self._run: Any = None
 
     def open(self, state: State, *, after: int | None) -> None:  # noqa: ARG002 (nothing can be taken back)
-        """Begin a run there, or go on with the one in `state`."""
         # trackio knows a run by its name alone, and would go on with another of the same.
         self._name = state.get("name") or f"{self.folder.name}-{secrets.token_hex(4)}"
         try:
@@ -41,15 +40,12 @@ class TrackioOutput(Output):
             raise SettingError(f"--log trackio: {shortened(error)}; leave it out, or see to it") from error
 
     def record(self, record: Record) -> None:
-        """Send a record's numbers, with its frames, FLOPs and seconds."""
         numbers = scalars(record) | {name: record[name] for name in MOMENT if name != "step"}
         self._run.log(numbers, step=record["step"])
 
     def state_dict(self) -> State:
-        """Return the run's name there."""
         return {"name": self._name}
 
     def close(self) -> None:
-        """Wait until all is sent."""
         if self._run is not None:
             self._trackio.finish()

@@ -25,7 +25,6 @@ class WandbOutput(Output):
         self._run: Any = None
 
     def open(self, state: State, *, after: int | None) -> None:  # noqa: ARG002 (the state says it more exactly)
-        """Begin a run there, or go on with the one in `state`."""
         self._id, self._records = state.get("id") or secrets.token_hex(4), state.get("records", 0)
         try:
             self._run = self._wandb.init(
@@ -54,6 +53,5 @@ class WandbOutput(Output):
         return {"id": self._id, "records": self._records}
 
     def close(self) -> None:
-        """Wait until all is sent."""
         if self._run is not None:
             self._run.finish()
