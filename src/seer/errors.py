@@ -34,6 +34,15 @@ def writing_to(target: object, remedy: str = "make room there") -> Iterator[None
         raise SettingError(f"{target} can't be written ({error.strerror}): {remedy}") from error
 
 
+@contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Put a name before what is wrong inside `with`: of a flag, a file or a trial."""
+    try:
+        yield
+    except SettingError as error:
+        raise SettingError(f"{place}: {error}") from error
+
+
 def shortened(error: Exception, *, limit: int = 300) -> str:
     """What somebody else's code raised, as part of one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:limit]

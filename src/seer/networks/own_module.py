@@ -12,7 +12,7 @@ from torch import nn
 
 from seer.core.module_stage import ModuleStage
 from seer.core.sensors import SensorStage
-from seer.errors import SettingError, shortened
+from seer.errors import SettingError, naming, shortened
 from seer.networks.convolutions import MapShape
 
 
@@ -77,10 +77,8 @@ def own_stages(module: nn.Module, frame_shape: MapShape, *, stack: int, split: b
         _refuse_shared_weights(layers)
     stages = []
     for number, (name, layer) in enumerate(layers, start=1):
-        try:
+        with naming("--encoder-factory"):
             stages.append(ModuleStage(layer, shape, as_maps=number == len(layers), name=name))
-        except SettingError as error:
-            raise SettingError(f"--encoder-factory: {error}") from error
         shape = stages[-1].output_shape
     return stages
 

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from seer.errors import SettingError
+from seer.errors import SettingError, naming
 from seer.paper.differences import differences, print_differences
 from seer.paper.exhibits import EXHIBITS
 from seer.paper.results import write_results
@@ -12,7 +12,6 @@ from seer.registry import Settings
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.plan import cost_trials
 from seer.sweeps.run import run
-from seer.sweeps.trial import naming
 
 PAPER_REMARK = "; this is the paper's scale, --scale small trains a share of it"
 

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from seer.core.freeze_rules import parse_freeze_at
-from seer.errors import SettingError
+from seer.errors import SettingError, naming
 from seer.flags import read_settings
 from seer.registry import Settings
 from seer.settings import resolve
-from seer.sweeps.trial import Trial, naming
+from seer.sweeps.trial import Trial
 
 NAMED_OTHERWISE = {"env": "envs", "seed": "seeds", "out": "--out"}
 """Settings of a run that a grid gives by other names."""

@@ -13,10 +13,9 @@ from typing import Any
 
 from seer.config import Config, FreezeConfig, ReplayConfig
 from seer.envs.registry import suite_of
-from seer.errors import SettingError
+from seer.errors import SettingError, naming
 from seer.signals import held_back, let_in
 from seer.sweeps.plan import Planned
-from seer.sweeps.trial import naming
 from seer.training.build import build
 from seer.training.loop import collect, is_due, learn
 

@@ -15,8 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -92,15 +91,6 @@ def state_of(folder: Path) -> State:
     except SettingError:
         return "dead"
     return "resumable"
-
-
-@contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Put a trial's name before what is wrong with its settings."""
-    try:
-        yield
-    except SettingError as error:
-        raise SettingError(f"{name}: {error}") from error
 
 
 def start(trial: Trial, root: Path, needs: Needs) -> "subprocess.Popen[bytes]":

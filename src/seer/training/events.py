@@ -7,15 +7,16 @@ import torch
 from seer.agents.agent import Update
 from seer.core.feature_stability import Similarity
 from seer.core.freeze_rules import FreezeChoice
+from seer.core.phase import Phase
+from seer.envs.registry import normalized
 from seer.replay import Transcoding
 from seer.runs.folder import RunFolder
 from seer.runs.logger import Logger
 from seer.runs.terminal import human_bytes
 from seer.system_info import peak_resident_bytes, resident_bytes
 from seer.training.evaluation import Evaluation
-from seer.training.messages import evaluation_line, freeze_lines, prolongation_lines, status
+from seer.training.messages import evaluation_line, freeze_lines, latent_dtype, prolongation_lines, status
 from seer.training.prolong import Prolongation
-from seer.training.run_summary import conversion_metrics, summarize
 from seer.training.state import TrainingState
 from seer.training.stopwatch import Stopwatch
 
@@ -119,7 +120,7 @@ class Events:
     def on_freeze(self, transcoding: Transcoding, changes: dict[str, float]) -> None:
         """Record the freeze, and the `changes` of values and actions that it makes."""
         seconds = self.stopwatch.paused_seconds
-        self._conversion = conversion_metrics(self.run, transcoding)
+        self._conversion = _conversion_metrics(self.run, transcoding)
         self._record(
             "freeze",
             **self.run.freeze_rule.account(),
@@ -146,15 +147,46 @@ class Events:
         self.logger.say(evaluation_line(self.run.step, evaluation, seconds=seconds))
 
     def summary(self) -> dict[str, Any]:
-        summary = summarize(
-            self.run,
-            self.folder.config,
-            evaluations=self._evaluations,
-            conversion=self._conversion,
-            stopwatch=self.stopwatch,
-            wall_seconds=self.logger.wall_seconds,
-        )
-        return summary | self.logger.summary()
+        """Return the figures of the run for `summary.json`.
+
+        `normalized_score` is the last evaluation's: on Atari 0 is a random agent's and 1 a human's (Wang et al. 2016),
+        on DeepMind Control 1 the highest; None where no reference is known.
+        """
+        run, config, evaluations = self.run, self.folder.config, self._evaluations
+        cost, updates, seconds = run.ledger.cost, self.stopwatch.updates, self.stopwatch.seconds
+        rows = self._conversion or {
+            "row_bytes_before": run.replay.row.num_bytes,
+            "row_bytes_after": run.replay.row.num_bytes,
+            "capacity_before": run.replay.capacity,
+            "capacity_after": run.replay.capacity,
+            "latent_dtype": latent_dtype(run),
+            "latent_error": None,
+        }
+        return {
+            **{name: config[name] for name in ("env", "agent", "seed")},
+            "steps": run.step,
+            "frozen_at": run.frozen_at,
+            "freeze": {"step": run.frozen_at} | run.freeze_rule.account(),
+            "flops": {
+                "total": run.ledger.total,
+                "baseline": run.ledger.baseline,
+                "per_step_before": cost.step(Phase.FRAMES, updates=run.config.mean_updates),
+                "per_step_after": cost.step(run.phase_after_freeze, updates=run.config.mean_updates),
+                "freeze": run.ledger.freeze,
+                "probe": run.ledger.probe,
+            },
+            "replay": {
+                "bytes": run.replay.num_bytes,
+                "size": run.replay.size,
+                **{name: value for name, value in rows.items() if name != "rows"},
+                "clipped_share": run.replay.clipped_share,
+            },
+            "updates_per_second": {half: updates[half] / seconds[half] if seconds[half] else None for half in seconds},
+            "peak_rss_bytes": peak_resident_bytes(),
+            "wall_seconds": self.logger.wall_seconds,
+            "evaluation": evaluations,
+            "normalized_score": normalized(config["env"], evaluations[-1]["mean"]) if evaluations else None,
+        } | self.logger.summary()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -184,3 +216,16 @@ class Events:
             self._warned_of_memory = True
             taken, most = human_bytes(resident), human_bytes(self.run.budget)
             self.on_warning(f"the run takes {taken} of memory, not at most {most}")
+
+
+def _conversion_metrics(run: TrainingState, transcoding: Transcoding) -> dict[str, Any]:
+    """Return the figures of the replay's conversion, for the record of the freeze and the summary."""
+    return {
+        "rows": transcoding.rows,
+        "row_bytes_before": transcoding.row_bytes_before,
+        "row_bytes_after": transcoding.row_bytes_after,
+        "capacity_before": transcoding.capacity_before,
+        "capacity_after": transcoding.capacity_after,
+        "latent_dtype": latent_dtype(run),
+        "latent_error": None if transcoding.error is None else vars(transcoding.error),
+    }

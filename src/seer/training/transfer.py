@@ -11,7 +11,7 @@ from seer.agents.optimizers import load_optimizer
 from seer.agents.registry import AGENTS
 from seer.config import Config, config_from_json
 from seer.envs.registry import suite_of
-from seer.errors import SettingError, shortened
+from seer.errors import SettingError, naming, shortened
 from seer.networks.own_module import load_weights, own_module
 from seer.runs.checkpoints import latest_checkpoint, load_checkpoint, step_of
 from seer.runs.folder import RunFolder
@@ -33,11 +33,9 @@ def adopt_agent(agent: Agent[Any], config: Config) -> int:
         raise SettingError(f"{source} is a file: give the run's folder; one of its {FOLDER} holds no whole agent")
     theirs = _settings_of(source, run)
     _refuse_other_traits(f"{source}: its agent", _agent_traits, theirs, config)
-    try:
+    with naming(source):
         checkpoint = latest_checkpoint(run / "checkpoints")
         state = load_checkpoint(checkpoint)["agent"]
-    except SettingError as error:
-        raise SettingError(f"{source}: {error}") from error
     weights, ours = (
         _named({name: dict(module) for name, module in modules.items()})
         for modules in (state["modules"], {name: module.state_dict() for name, module in agent.modules().items()})
@@ -98,18 +96,14 @@ def _read(source: Path) -> tuple[int, Weights]:
         if source.parent.name != FOLDER or step is None:
             raise SettingError(f"--encoder-from {source} is neither a run folder nor one of its {FOLDER}")
         return step, read_snapshot(source)
-    try:
+    with naming("--encoder-from"):
         RunFolder.open(source)
         return read_last(source)
-    except SettingError as error:
-        raise SettingError(f"--encoder-from: {error}") from error
 
 
 def _settings_of(source: str, run: Path) -> Config:
-    try:
+    with naming(source):
         return config_from_json(RunFolder.open(run).config)
-    except SettingError as error:
-        raise SettingError(f"{source}: {error}") from error
 
 
 def _traits(config: Config) -> dict[str, Any]:
