@@ -124,7 +124,7 @@ def test_an_agent_of_any_module_is_found_again_by_its_place() -> None:
 def test_a_place_without_an_agent_is_one_line(place: str, said: str) -> None:
     with pytest.raises(SettingError, match=rf"^--agent {place} {said}.*; name an AgentSpec as MODULE:NAME$"):
         config_of(["--env", "ALE/Pong-v5", "--agent", place])
-    with pytest.raises(SettingError, match=r"^no_such_module:make can't be imported \(ModuleNotFoundError"):
+    with pytest.raises(SettingError, match=r"^'no_such_module:make' can't be imported \(ModuleNotFoundError"):
         resolve("no_such_module:make")
 
 

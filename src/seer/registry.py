@@ -98,10 +98,7 @@ class Registry(Generic[Spec]):
     def _at(self, place: str, kind: type[Spec]) -> Spec:
         """Return the specification that a module holds, under the name `place`, by which a run finds it again."""
         wanted = f"name an {kind.__name__} as MODULE:NAME"
-        try:
-            found = pkgutil.resolve_name(place)
-        except Exception as error:  # whatever runs at import
-            raise SettingError(f"{self._setting} {place} can't be imported ({shortened(error)}); {wanted}") from error
+        found = imported(place, setting=self._setting, remedy=wanted)
         if not isinstance(found, kind):
             raise SettingError(f"{self._setting} {place} is of class {type(found).__name__}; {wanted}")
         return dataclasses.replace(found, name=place)  # type: ignore[type-var]
@@ -119,7 +116,15 @@ def resolve(reference: Callable[..., Any] | str) -> Any:
     """
     if not isinstance(reference, str):
         return reference
+    return imported(reference, remedy="see to its module")
+
+
+def imported(place: str, *, remedy: str, setting: str = "") -> Any:
+    """Import what "module:name" names, perhaps as the value of a setting."""
     try:
-        return pkgutil.resolve_name(reference)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SettingError(f"{reference} can't be imported ({shortened(error)}): see to its module") from error
+        if ":" not in place:
+            raise ValueError("it names a module alone")
+        return pkgutil.resolve_name(place)
+    except Exception as error:  # whatever runs at import
+        told = f"{setting} {place}" if setting else repr(place)
+        raise SettingError(f"{told} can't be imported ({shortened(error)}); {remedy}") from error

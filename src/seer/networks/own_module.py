@@ -3,7 +3,6 @@
 Axes: B batch, S stack, C channels of one frame, H height, W width.
 """
 
-import importlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from seer.core.module_stage import ModuleStage
 from seer.core.sensors import SensorStage
 from seer.errors import SettingError, naming, shortened
 from seer.networks.convolutions import MapShape
+from seer.registry import imported
 
 
 def load_module(factory: str, weights: Path | None = None) -> nn.Module:
@@ -25,13 +25,7 @@ def load_module(factory: str, weights: Path | None = None) -> nn.Module:
     Raises:
         SettingError: there is no such factory, it makes no module, or the weights aren't that module's.
     """
-    where, _, name = factory.partition(":")
-    try:
-        make = getattr(importlib.import_module(where), name)
-    except Exception as error:  # whatever runs at import
-        raise SettingError(
-            f"{factory!r} can't be imported ({shortened(error)}); write it as package.module:callable"
-        ) from error
+    make = imported(factory, remedy="write it as package.module:callable")
     try:
         module = make()
     except Exception as error:

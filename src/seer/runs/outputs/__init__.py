@@ -1,11 +1,11 @@
 """Outputs of a run's logger, a class each; `OUTPUTS` has those with a short name."""
 
-import importlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from seer.errors import SettingError
+from seer.registry import imported
 from seer.runs.outputs.base import Output, Record, State, scalars
 from seer.runs.outputs.trackio import TrackioOutput
 from seer.runs.outputs.wandb import WandbOutput
@@ -36,11 +36,7 @@ def make_outputs(names: Iterable[str], folder: Path, config: Mapping[str, Any]) 
 
 
 def _imported(place: str) -> type[Output]:
-    module, _, name = place.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SettingError(f"--log {place} can't be imported ({error}): give package.module:Class") from None
+    found = imported(place, setting="--log", remedy="give package.module:Class")
     if not (isinstance(found, type) and issubclass(found, Output)):
         raise SettingError(f"--log {place} is no subclass of seer.runs.outputs.Output: give one")
     if not isinstance(getattr(found, "name", None), str):
