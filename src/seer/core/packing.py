@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seer.errors import RunError
+
 if TYPE_CHECKING:  # environments import this, whose processes do without PyTorch
     from torch import Tensor
 
@@ -56,7 +58,7 @@ class Packing:
         """
         missing = [name for name in (*self.cameras, *self.vectors) if name not in observation]
         if missing:
-            raise ValueError(f"the observation has no {', '.join(map(repr, missing))}")
+            raise RunError(f"the observation has no {', '.join(map(repr, missing))}")
         frames = [_frame(name, observation[name], shape) for name, shape in self.cameras.items()]
         vectors = [_numbers(name, observation[name], size) for name, size in self.vectors.items()]
         return np.concatenate([*frames, *vectors]).reshape(self.frame_shape)
@@ -116,7 +118,7 @@ class EachCamera:
 def _frame(name: str, given: NDArray[Any], shape: Sequence[int]) -> NDArray[np.uint8]:
     frame = np.asarray(given)
     if frame.dtype != np.uint8 or frame.shape != tuple(shape):
-        raise ValueError(f"the frame of {name!r} is {frame.dtype} {list(frame.shape)}, not uint8 {list(shape)}")
+        raise RunError(f"the frame of {name!r} is {frame.dtype} {list(frame.shape)}, not uint8 {list(shape)}")
     return frame.reshape(-1)
 
 
@@ -124,8 +126,8 @@ def _numbers(name: str, given: Any, size: int) -> NDArray[np.uint8]:
     with np.errstate(over="ignore"):  # refused below
         numbers = np.asarray(given).astype(np.float32).reshape(-1)
     if numbers.size != size:
-        raise ValueError(f"the vector {name!r} has {numbers.size} numbers, not {size}")
+        raise RunError(f"the vector {name!r} has {numbers.size} numbers, not {size}")
     if not np.isfinite(numbers).all():
         shown = np.asarray(given).reshape(-1)[~np.isfinite(numbers)][0]
-        raise ValueError(f"the vector {name!r} has {shown}: its numbers must be finite in float32")
+        raise RunError(f"the vector {name!r} has {shown}: its numbers must be finite in float32")
     return numbers.view(np.uint8)

@@ -23,7 +23,7 @@ from seer.envs.actions import ActionTranslation
 from seer.envs.base import Drawing, Info, PixelEnvironment, Pixels, State
 from seer.envs.ids import did_you_mean
 from seer.envs.rendering import Renderer, choose_backend, shared_renderer
-from seer.errors import RunError, SettingError
+from seer.errors import SettingError
 
 VIDEO_SIZE = 256
 """Height and width of `render()`, pixels."""
@@ -117,12 +117,7 @@ class DMControlEnvironment(PixelEnvironment):
 
     def _complete(self, drawn: Pixels) -> Pixels:
         """Return the picture, packed with the vectors of its moment if there are any."""
-        if self.packing is None:
-            return drawn
-        try:
-            return self.packing.pack({**self._observed, "camera": drawn})
-        except ValueError as error:
-            raise RunError(str(error)) from error
+        return drawn if self.packing is None else self.packing.pack({**self._observed, "camera": drawn})
 
     def _sizes(self, vectors: Sequence[str]) -> dict[str, int]:
         """Return how many numbers each vector has that is to be seen."""

@@ -162,10 +162,7 @@ class GymnasiumEnvironment(PixelEnvironment):
     def _packed(self, observation: Any, frames: list[Pixels]) -> Pixels:
         assert self.packing is not None
         vectors = {name: vector.find(observation) for name, vector in self._sensors.vectors.items()}
-        try:
-            return self.packing.pack(dict(zip(self._shapes, frames, strict=True)) | vectors)
-        except ValueError as error:
-            raise RunError(str(error)) from error
+        return self.packing.pack(dict(zip(self._shapes, frames, strict=True)) | vectors)
 
     def _simulator_state(self) -> State:
         return {

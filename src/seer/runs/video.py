@@ -6,18 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
 
 HEIGHT = 480
 """Approximate height of a film in pixels: small screens are enlarged by a whole factor."""
-
-
-@contextmanager
-def recording(path: Path | None, *, frames_per_second: float) -> Iterator[Callable[[PixelEnvironment], None] | None]:
-    """Give a function that appends an environment's picture, as `filming` does for pictures."""
-    with filming(path, frames_per_second=frames_per_second) as append:
-        yield None if append is None else lambda environment: append(environment.render())
 
 
 @contextmanager

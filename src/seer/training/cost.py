@@ -70,25 +70,13 @@ def build_and_count(config: Config) -> tuple[PixelEnvironment, Agent[Any], RowFo
 
 
 def print_flops(config: Config) -> None:
-    """Print what a step costs before and after the freeze."""
-    *_, run = build_and_count(config)
-    Console().print(flops_table(config.env, run, frozen_at=config.freeze_step))
+    """Print the cost of passes, steps and a whole run in multiply-adds (SEER, section 5), before and after the freeze.
 
-
-def print_memory(config: Config) -> None:
-    """Print what the replay holds before and after the freeze."""
-    _, agent, frame, _ = build_and_count(config)
-    num_bytes = replay_bytes(config, frame, agent.latent)
-    Console().print(memory_table(config.env, num_bytes=num_bytes, frame=frame, latent=agent.latent))
-
-
-def flops_table(env: str, run: RunCost, *, frozen_at: int | None) -> Table:
-    """Tabulate the cost of passes, steps and a whole run in multiply-adds (SEER, section 5): before, after, ratio.
-
-    `frozen_at` is the step of the freeze, if it is known and comes.
+    The whole run is told where the step of its freeze is known.
     """
-    table, row = _before_and_after(f"Multiply-adds, {env}")
-    cost, after = run.cost, run.after
+    *_, run = build_and_count(config)
+    table, row = _before_and_after(f"Multiply-adds, {config.env}")
+    cost, after, frozen_at = run.cost, run.after, config.freeze_step
     row("encoder forward pass (E)", cost.encoder.multiply_adds, cost.encoder.multiply_adds)
     row("forward pass above it (M)", cost.above, cost.above)
     row("choosing an action", cost.act, cost.act)
@@ -99,12 +87,14 @@ def flops_table(env: str, run: RunCost, *, frozen_at: int | None) -> Table:
     if frozen_at is not None:
         row("converting the replay, once", 0, run.conversion(frozen_at))
         row(f"{steps:,} steps: never / at {frozen_at:,}", run.total(None), run.total(frozen_at))
-    return table
+    Console().print(table)
 
 
-def memory_table(env: str, *, num_bytes: int, frame: RowFormat, latent: RowFormat) -> Table:
-    """Tabulate the capacity of a replay of `num_bytes`: frames before the freeze, latents [K, N, L] after it."""
-    table, row = _before_and_after(f"Replay memory, {env}")
+def print_memory(config: Config) -> None:
+    """Print what the replay holds: frames before the freeze, latents [K, N, L] after it."""
+    _, agent, frame, _ = build_and_count(config)
+    num_bytes, latent = replay_bytes(config, frame, agent.latent), agent.latent
+    table, row = _before_and_after(f"Replay memory, {config.env}")
     kept = latent if latent.num_bytes <= frame.num_bytes else frame
     row("bytes of the memory block", num_bytes, num_bytes)
     row("bytes per stored step", frame.num_bytes, kept.num_bytes)
@@ -116,7 +106,7 @@ def memory_table(env: str, *, num_bytes: int, frame: RowFormat, latent: RowForma
         table.caption = (
             f"Latents would take {latent.num_bytes:,} bytes as {dtype}, so frames are kept and only compute is saved."
         )
-    return table
+    Console().print(table)
 
 
 def _before_and_after(title: str) -> tuple[Table, Callable[[str, int, int], None]]:

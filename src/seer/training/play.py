@@ -7,7 +7,7 @@ from seer.errors import SettingError
 from seer.runs.checkpoints import latest_checkpoint
 from seer.runs.folder import RunFolder
 from seer.runs.terminal import Terminal
-from seer.runs.video import recording
+from seer.runs.video import filming
 from seer.training.build import PARALLEL_GAMES, build_evaluator
 from seer.training.load_run import config_of, load_player
 
@@ -23,7 +23,8 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
     agent, environment = load_player(folder)
     evaluator = build_evaluator(config, games=min(episodes, PARALLEL_GAMES), seed=seed)
     terminal = Terminal()
-    with recording(video, frames_per_second=environment.metadata["render_fps"]) as on_frame:
+    with filming(video, frames_per_second=environment.metadata["render_fps"]) as append:
+        on_frame = None if append is None else lambda environment: append(environment.render())
         evaluation = evaluator(
             agent, episodes=episodes, step=0, progress=partial(terminal.advance, "playing"), on_frame=on_frame
         )
