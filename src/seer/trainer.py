@@ -27,10 +27,9 @@ from seer.training.computing import denormals_as_zero, describe_computing, settl
 from seer.training.encoder_lines import encoder_lines
 from seer.training.evaluation import LONGEST_GAME
 from seer.training.events import Events
-from seer.training.freeze_choice import CHOSEN_ANEW, freezes_otherwise, refuse_past_freeze, with_freeze_at
 from seer.training.load_run import config_of, fitting, refuse_other_settings
 from seer.training.loop import reset_if_due, train
-from seer.training.prolong import prolong, prolonged
+from seer.training.replan import CHOSEN_ANEW, freezes_otherwise, prolong, prolonged, refuse_past_freeze, with_freeze_at
 from seer.training.saving import EVENTS, Checkpointer
 from seer.training.state import TrainingState
 from seer.training.transfer import adopt_agent, adopt_encoder, adopt_weights

@@ -12,7 +12,7 @@ from seer.core.freeze_rules import FreezeAt
 from seer.presets import preset
 from seer.runs.folder import read_metrics
 from seer.training.build import build_return_support
-from seer.training.prolong import prolong
+from seer.training.replan import prolong
 from seer.training.return_support import LONGEST, NEWEST, ReturnSupport
 from seer.training.state import TrainingState
 

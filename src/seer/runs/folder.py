@@ -14,9 +14,8 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from seer.core.freeze_rules import names_rule
@@ -43,7 +42,7 @@ MOST_SUMMARY_BYTES = 16 << 20
 MOST_CONFIG_BYTES = MOST_RECORD_BYTES = 1 << 20
 
 
-class RunFolder:
+class RunFolder(AbstractContextManager["RunFolder"]):
     """Hold a run's folder: `create` makes one, `open` finds one. `close` or `with` gives its lock back."""
 
     def __init__(self, path: Path, config: dict[str, Any], lock: BinaryIO | None) -> None:
@@ -113,12 +112,7 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
-    def __enter__(self) -> "RunFolder":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
 

@@ -36,18 +36,7 @@ def build_others(config: Config) -> list[EnvironmentProcess]:
 
 def environment_maker(config: Config, *, training: bool) -> Callable[[], PixelEnvironment]:
     """Return a function that makes an environment, here or in another process."""
-    return functools.partial(_make_limited, _unlimited_maker(config, training=training), config.max_episode_steps)
-
-
-def _make_limited(make: Callable[[], PixelEnvironment], max_episode_steps: int | None) -> PixelEnvironment:
-    environment = make()
-    if max_episode_steps is not None:
-        environment.max_episode_steps = max_episode_steps
-    return environment
-
-
-def _unlimited_maker(config: Config, *, training: bool) -> Callable[[], PixelEnvironment]:
-    image, suite = config.image, suite_of(config.env)
+    image = config.image
     options = EnvOptions(
         size=image.size,
         stack=image.stack,
@@ -60,7 +49,15 @@ def _unlimited_maker(config: Config, *, training: bool) -> Callable[[], PixelEnv
         sticky_actions=config.sticky_actions,
         full_action_space=config.full_action_space,
     )
-    return functools.partial(resolve(suite.make), config.env, options, training=training)
+    make = functools.partial(resolve(suite_of(config.env).make), config.env, options, training=training)
+    return functools.partial(_make_limited, make, config.max_episode_steps)
+
+
+def _make_limited(make: Callable[[], PixelEnvironment], max_episode_steps: int | None) -> PixelEnvironment:
+    environment = make()
+    if max_episode_steps is not None:
+        environment.max_episode_steps = max_episode_steps
+    return environment
 
 
 def shown_channels(config: Config) -> Channels:

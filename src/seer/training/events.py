@@ -16,7 +16,7 @@ from seer.runs.terminal import human_bytes
 from seer.system_info import peak_resident_bytes, resident_bytes
 from seer.training.evaluation import Evaluation
 from seer.training.messages import evaluation_line, freeze_lines, latent_dtype, prolongation_lines, status
-from seer.training.prolong import Prolongation
+from seer.training.replan import Prolongation
 from seer.training.state import TrainingState
 from seer.training.stopwatch import Stopwatch
 

@@ -17,7 +17,7 @@ from seer.runs.folder import CHANGEABLE, RunFolder, flatten
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment
 from seer.training.computing import pick_device, use_threads
-from seer.training.prolong import PROLONGED, is_prolonged
+from seer.training.replan import PROLONGED, is_prolonged
 from seer.validation import validate
 
 ABSENT = object()

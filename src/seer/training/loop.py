@@ -145,7 +145,7 @@ def freeze_if_due(run: TrainingState, events: Events, checkpointer: Checkpointer
 
     False where the run was asked to stop before.
     """
-    if not run.freeze_is_due:
+    if run.agent.phase is not Phase.FRAMES or not run.freeze_rule.is_due(run.step):
         return True
     if stop.requested:
         return False

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from seer.replay import Prioritized, Transcoding
 from seer.runs.terminal import human_bytes
 from seer.training.evaluation import Evaluation
-from seer.training.prolong import Prolongation
+from seer.training.replan import Prolongation
 from seer.training.state import TrainingState
 
 MOST_ERROR = 0.05

@@ -100,11 +100,6 @@ class TrainingState:
         return 1 - (1 - self.config.learning.learning_rate_final_share) * min(self.step, end) / end
 
     @property
-    def freeze_is_due(self) -> bool:
-        """Tell whether the freeze belongs to this step and hasn't happened yet."""
-        return self.agent.phase is Phase.FRAMES and self.freeze_rule.is_due(self.step)
-
-    @property
     def phase_after_freeze(self) -> Phase:
         """Return the phase that the freeze leads to, or has led to."""
         if self.agent.phase is not Phase.FRAMES:

@@ -1,7 +1,7 @@
-"""Going on with a run past its planned end: `seer resume RUN --steps N`.
+"""Going on with a run otherwise than it was planned: `seer resume RUN`, with `--steps N` or `--freeze-at N`.
 
-First `config.json` says more steps, then the run goes on from its last checkpoint, whose settings still have fewer: so
-a process that dies in between leaves a run that `seer resume` prolongs.
+First `config.json` has the new plan, then the run goes on from its last checkpoint, whose settings still have the old
+one: so a process that dies in between leaves a run that `seer resume` brings to the new plan.
 """
 
 import dataclasses
@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from seer.config import Config
+from seer.core.freeze_rules import FreezeChoice
 from seer.errors import SettingError
 from seer.training.state import TrainingState
 from seer.validation import validate
 
 PROLONGED = frozenset({"steps", "planned_steps"})
 """Settings that a prolonged run has otherwise than the run that it was."""
+
+CHOSEN_ANEW = frozenset({"freeze.at", "freeze.latest", "replay.memory"})
+"""Settings that a run whose freeze was decided anew has otherwise than the run that it was."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,35 @@ def prolong(run: TrainingState, *, steps_before: int) -> Prolongation:
             run.begin_episode(number)
     updates_from = next(step for step in itertools.count(run.step + 1) if run.updates_at(step))
     return Prolongation(steps_before, run.config.steps, "empty" if emptied else "kept", updates_from)
+
+
+def with_freeze_at(config: Config, at: str, *, num_bytes: int) -> Config:
+    """Return the settings of a run that freezes at another step; its replay stays as large as it is, `num_bytes`."""
+    freeze, replay = dataclasses.replace(config.freeze, at=at), config.replay
+    if freeze.choice.rule is None:
+        freeze = dataclasses.replace(freeze, latest=None)
+    if replay.memory is None and replay.capacity is None:  # so the step of the freeze had a say in its size
+        replay = dataclasses.replace(replay, memory=str(num_bytes))
+    return validate(dataclasses.replace(config, freeze=freeze, replay=replay))
+
+
+def freezes_otherwise(before: Config, now: Config) -> bool:
+    """Tell whether settings `now` have another freeze than `before`, and a replay that can be as large."""
+    was_sized = before.replay.memory is not None or before.replay.capacity is not None
+    keeps_size = now.replay.memory == before.replay.memory or not was_sized
+    return now.freeze.at != before.freeze.at and keeps_size
+
+
+def refuse_past_freeze(progress: Mapping[str, Any], choice: FreezeChoice) -> None:
+    """Raise SettingError where a saved run is frozen already, or past the step at which it is to freeze.
+
+    `progress` is that of `TrainingState.state_dict`.
+    """
+    step, frozen_at = progress["step"], progress["frozen_at"]
+    if frozen_at is not None:
+        raise SettingError(
+            f"--freeze-at {choice.text}: the run is frozen since step {frozen_at:,}, which can't be undone; begin a "
+            "new run"
+        )
+    if choice.step is not None and choice.step <= step:
+        raise SettingError(f"--freeze-at {choice.text}: the run is at step {step:,} already; give a later step")
