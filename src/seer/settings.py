@@ -7,7 +7,7 @@ from typing import Any
 from seer.config import Config, config_from_json, fields_with
 from seer.envs.kwargs import in_one_form
 from seer.envs.registry import suite_of
-from seer.errors import SettingError
+from seer.errors import SettingError, naming
 from seer.fields import Value, value_of
 from seer.presets import change, preset
 from seer.registry import Settings
@@ -41,13 +41,11 @@ def resolve(env: str | None, settings: Settings) -> Config:
 
 def settings_of_source(source: str, env: str | None = None, agent: str | None = None) -> Config:
     """Return the settings with which a run begins that starts with the agent of the run `source`."""
-    try:
+    with naming(f"--from {source}"):
         folder = RunFolder.open(Path(source))
         if folder.is_shared:
             raise SettingError("seer card wrote it, without what an agent learns on with; give the run's own folder")
         theirs = config_from_json(folder.config)
-    except (SettingError, OSError, ValueError) as error:
-        raise SettingError(f"--from {source}: {error}") from error
     if agent not in (None, theirs.agent):
         raise SettingError(
             f"--agent {agent}: the agent of --from {source} is {theirs.agent}; leave it out, or take the encoder alone "

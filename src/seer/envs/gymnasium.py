@@ -79,8 +79,7 @@ class GymnasiumEnvironment(PixelEnvironment):
         self._sensors = sensors_of(self._env, env_id, cameras=cameras, vectors=vectors, render_pixels=render_pixels)
         views = self._sensors.views
         shapes = {name: _frame_shape(view, view.size or image_size, channels, env_id) for name, view in views.items()}
-        questions = [view.question for view in views.values() if view.question is not None]
-        self.question = questions[0] if questions else None
+        self.question = next((view.question for view in views.values() if view.question is not None), None)
         if len(views) > 1 or self._sensors.vectors:
             self.packing = Packing(shapes, {name: vector.size for name, vector in self._sensors.vectors.items()})
         self._shapes = shapes

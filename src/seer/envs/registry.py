@@ -44,10 +44,6 @@ class EnvOptions:
         return {"stack": self.stack, "action_repeat": self.action_repeat, "image_size": self.size}
 
 
-ENV_OPTIONS = ("env_kwargs", "sticky_actions", "full_action_space")
-"""Settings that only the environments of some suites have."""
-
-
 def _nothing(*_: object) -> None:
     """Return None, for a suite without this property."""
 
@@ -72,7 +68,7 @@ class EnvSpec:
         own_protocol: the suite prescribes the channels of its pictures and how they come about; the user doesn't.
         has_vectors: its observations have vectors beside pictures, for `--vectors`.
         channels: those it prescribes.
-        options: those of `ENV_OPTIONS` that its environments have.
+        options: those of env_kwargs, sticky_actions and full_action_space that its environments have.
         costs_alike: a step takes as long in all of its environments.
         known_ids: () -> ids to suggest for a mistyped one of Gymnasium.
         claims: (id of Gymnasium) -> None; or, where the id is one of this suite's under another name and would be made

@@ -134,10 +134,6 @@ class Events:
         for line in freeze_lines(self.run, transcoding, changes, seconds=seconds):
             self.logger.say(line)
 
-    def on_evaluation_progress(self, done: int, total: int) -> None:
-        """Show that `done` of `total` games of an evaluation have been played."""
-        self.logger.advance("evaluating", done, total)
-
     def on_evaluation(self, evaluation: Evaluation) -> None:
         """Record the scores of whole games without exploration."""
         seconds = self.stopwatch.paused_seconds

@@ -22,12 +22,6 @@ from seer.validation import validate
 
 ABSENT = object()
 
-FITS_NOT = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, SystemError, TypeError,
-    ValueError,
-)  # fmt: skip
-"""Errors of loading a state that is whole but of another run."""
-
 
 def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[Any], PixelEnvironment]:
     """Return a run's last agent and its environment for evaluation; `config` is the run's unless it is given."""
@@ -72,7 +66,7 @@ def fitting(checkpoint: Path) -> Iterator[None]:
         yield
     except SettingError:
         raise
-    except FITS_NOT as error:
+    except Exception as error:  # of loading a state that is whole but of another run
         raise SettingError(
             f"checkpoint {checkpoint} is foreign: it doesn't fit config.json ({' '.join(str(error).split())}); "
             "restore the one or the other, or start a new run"

@@ -1,6 +1,7 @@
 """The training loop: SEER's algorithm 1, for any agent and any environment."""
 
 import time
+from functools import partial
 from typing import Any
 
 from seer.agents.agent import Update
@@ -219,7 +220,7 @@ def evaluate_if_due(run: TrainingState, events: Events, stop: StopSignal) -> boo
             run.agent,
             episodes=run.config.eval_episodes,
             step=run.step,
-            progress=events.on_evaluation_progress,
+            progress=partial(events.logger.advance, "evaluating"),
             stop_requested=lambda: stop.requested,
         )
         if evaluation is None:

@@ -30,7 +30,6 @@ class ReturnSupport:
         self._rewards: list[list[float]] = [[] for _ in range(num_envs)]  # of the episodes under way
         self._returns: deque[float] = deque(maxlen=NEWEST)
         self._warned = False
-        self._is_new = False  # there are returns that `warning` hasn't checked
 
     def add(self, env: int, reward: float, *, over: bool) -> None:
         """Take a step's reward; `over` where it ended the episode, truncated or not."""
@@ -42,7 +41,6 @@ class ReturnSupport:
                 following = each + self.discount * following
                 self._returns.append(following)
             rewards.clear()
-            self._is_new = True
 
     def give_up(self, env: int) -> None:
         """Forget an episode that was broken off: its returns will never be known."""
@@ -62,9 +60,8 @@ class ReturnSupport:
 
     def warning(self) -> str | None:
         """Return, once in a run, a line where too many returns lie outside, with the setting that mends it."""
-        if self._warned or not self._is_new or len(self._returns) < LEAST:
+        if self._warned or len(self._returns) < LEAST:
             return None
-        self._is_new = False
         metrics = self.metrics()
         if metrics["outside_support"] <= SHARE:
             return None
