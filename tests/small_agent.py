@@ -13,7 +13,7 @@ from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.rainbow import Epsilon, Rainbow
 from seer.core.phase import Phase
 from seer.envs.base import Pixels
-from seer.networks.convolutions import DATA_EFFICIENT, Convolution, convolution_stages
+from seer.networks.convolutions import DATA_EFFICIENT, Convolution, ConvStage, chain
 from seer.networks.encoders import ConvolutionForm, assemble
 from seer.networks.heads import Noise, ValueHead
 from seer.replay import Batch
@@ -51,7 +51,7 @@ def make_agent(
 ) -> Rainbow:
     """`options` are Rainbow's own."""
     torch.manual_seed(seed)
-    stages = convolution_stages(frame_shape, stack=stack, layers=layers)
+    stages = chain(frame_shape, stack, ConvStage, layers)
     encoder = assemble(stages, convolution=convolution)
     head = ValueHead(
         feature_size=encoder.output_size,

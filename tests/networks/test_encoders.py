@@ -13,8 +13,9 @@ from seer.networks.convolutions import (
     CONVOLUTIONS,
     DATA_EFFICIENT,
     Convolution,
+    ConvStage,
     Pooling,
-    convolution_stages,
+    chain,
 )
 from seer.networks.encoders import assemble, encoder_stages
 from seer.networks.pixels import gather_squares, nested_squares
@@ -23,7 +24,7 @@ ATARI_FRAME = (1, 84, 84)
 
 
 def plain_encoder(stack: int, frame_shape: tuple[int, int, int], layers: tuple[Convolution, ...]) -> FreezableEncoder:
-    return assemble(convolution_stages(frame_shape, stack=stack, layers=layers))
+    return assemble(chain(frame_shape, stack, ConvStage, layers))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -66,7 +67,7 @@ def test_sizes_of_other_images(frame_shape: tuple[int, int, int], stack: int) ->
 @pytest.mark.parametrize("side", [1, 4, 7])
 def test_pooling_averages_the_last_maps(side: int) -> None:
     """Against means taken position by position: bin i of 7 places in n covers floor(7i/n) to ceil(7(i+1)/n)."""
-    stages = convolution_stages(ATARI_FRAME, stack=1, layers=CANONICAL)
+    stages = chain(ATARI_FRAME, 1, ConvStage, CANONICAL)
     pooled = assemble([*stages, Pooling((64, 7, 7), side)])
     frames = torch.randint(0, 256, (2, 1, *ATARI_FRAME), dtype=torch.uint8, generator=generator())
     (latent,) = pooled(pooled.pixels(frames))
@@ -134,7 +135,7 @@ def test_pixels_are_the_frames_over_255(stack: int) -> None:
 def test_products_on_patches_give_the_convolutions(stack: int, sides: tuple[int, int], frozen: int) -> None:
     """The same latents, stored numbers and gradients, whether four frames are packed or not, with and without a rim."""
     torch.manual_seed(0)
-    stages = convolution_stages((1, *sides), stack=stack, layers=DATA_EFFICIENT)
+    stages = chain((1, *sides), stack, ConvStage, DATA_EFFICIENT)
     direct = assemble(stages, frozen_stages=frozen)
     patches = assemble(stages, frozen_stages=frozen, convolution="patches")
     frames = torch.randint(256, (5, stack, 1, *sides), dtype=torch.uint8, generator=generator())
@@ -166,7 +167,7 @@ def test_squares_within_squares() -> None:
 
 
 def test_kernels_that_overlap_stay_convolutions() -> None:
-    encoder = assemble(convolution_stages(ATARI_FRAME, stack=4, layers=CANONICAL), convolution="patches")
+    encoder = assemble(chain(ATARI_FRAME, 4, ConvStage, CANONICAL), convolution="patches")
     frames = torch.zeros(1, 4, *ATARI_FRAME, dtype=torch.uint8)
     assert encoder.inputs(frames).shape == encoder.pixels(frames).shape
 
@@ -191,7 +192,7 @@ def test_weights_have_the_names_of_saved_runs(encoder: str | nn.Module, options:
 
 
 def test_a_number_of_layers_that_is_none_is_refused() -> None:
-    stages = convolution_stages(ATARI_FRAME, stack=4, layers=DATA_EFFICIENT)
+    stages = chain(ATARI_FRAME, 4, ConvStage, DATA_EFFICIENT)
     for number in (0, 3):
         with pytest.raises(SettingError, match=f"--freeze-layers {number}: the encoder has 2 layers; give 1 to 2"):
             assemble(stages, frozen_stages=number)

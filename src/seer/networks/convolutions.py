@@ -1,9 +1,9 @@
-"""Plain convolutions and an average as stages of an encoder, and the published rows of convolutions.
+"""Stages of an encoder: convolutions, sections of IMPALA's, an average; and the published rows of them.
 
 Axes: B batch, S stack, C channels, H height, W width, P squares, F numbers in a square.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,9 @@ SAC_AE = (Convolution(32, 3, 2), Convolution(32, 3, 1), Convolution(32, 3, 1), C
 
 CONVOLUTIONS = {"data-efficient": DATA_EFFICIENT, "canonical": CANONICAL, "sac-ae": SAC_AE}
 """The rows of plain convolutions by the names they have on the command line."""
+
+SECTIONS = (16, 32, 32)
+"""Channels of the three sections of IMPALA's larger encoder (Espeholt et al. 2018, figure 3, right)."""
 
 
 class ConvStage(nn.Conv2d):
@@ -81,6 +84,33 @@ class ConvStage(nn.Conv2d):
         return height * width * channels * self.in_channels * self.kernel_size[0] * self.kernel_size[1]
 
 
+class ResidualSection(nn.Module):
+    """A section of the IMPALA encoder: convolution, 3x3/2 max pool, two residual blocks of two convolutions.
+
+    Maps [B, channels, H, W] -> [B, *output_shape]; rectified at the end, as the next section or layer expects.
+    """
+
+    def __init__(self, input_shape: MapShape, channels: int) -> None:
+        super().__init__()
+        layer = Convolution(channels, kernel=3, stride=1)
+        self.entry = ConvStage(input_shape, layer, padding=1)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        height, width = ((side + 1) // 2 for side in self.entry.output_shape[1:])
+        self.output_shape = (channels, height, width)
+        self.blocks = nn.ModuleList(ConvStage(self.output_shape, layer, padding=1) for _ in range(4))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        blocks = list(self.blocks)
+        maps = self.pool(self.entry.convolve(maps))
+        for first, second in ((blocks[0], blocks[1]), (blocks[2], blocks[3])):
+            assert isinstance(second, ConvStage)
+            maps = maps + second.convolve(first(F.relu(maps)))
+        return F.relu(maps)
+
+    def multiply_adds(self) -> int:
+        return self.entry.multiply_adds() + sum(block.multiply_adds() for block in self.blocks)  # type: ignore[operator]
+
+
 class Pooling(nn.AdaptiveAvgPool2d):
     """Maps [B, C, H, W] averaged down to [B, C, side, side], so that wide maps make small latents.
 
@@ -98,12 +128,14 @@ class Pooling(nn.AdaptiveAvgPool2d):
         self.output_shape = (channels, side, side)
 
     def multiply_adds(self) -> int:
-        return 0
+        return 0  # it adds, and multiplies once per output
 
 
-def convolution_stages(frame_shape: MapShape, *, stack: int, layers: Sequence[Convolution]) -> list[nn.Module]:
-    """Return plain convolutions on `stack` frames [C, H, W]; SettingError where the frames are too small for them."""
-    return chain(frame_shape, stack, ConvStage, layers)
+def named_stages(encoder: str, frame_shape: MapShape, *, stack: int) -> list[nn.Module]:
+    """Return the stages on `stack` frames [C, H, W] of an encoder by its name on the command line."""
+    if encoder == "impala":
+        return chain(frame_shape, stack, ResidualSection, SECTIONS)
+    return chain(frame_shape, stack, ConvStage, CONVOLUTIONS[encoder])
 
 
 def chain(frame_shape: MapShape, stack: int, make: Callable[..., nn.Module], kinds: Iterable[Any]) -> list[nn.Module]:

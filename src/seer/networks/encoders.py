@@ -11,8 +11,7 @@ from torch import nn
 
 from seer.core.encoder import FreezableEncoder
 from seer.errors import SettingError
-from seer.networks.convolutions import CONVOLUTIONS, MapShape, Pooling, chain, convolution_stages, side_by_side
-from seer.networks.impala import SECTIONS, ResidualSection
+from seer.networks.convolutions import MapShape, Pooling, named_stages, side_by_side
 from seer.networks.own_module import own_stages
 from seer.networks.pixels import Pixels, Squares
 from seer.networks.projections import Projections
@@ -44,10 +43,8 @@ def encoder_stages(
     """
     if isinstance(encoder, nn.Module):
         stages: list[Any] = list(own_stages(encoder, frame_shape, stack=stack, split=split))
-    elif encoder == "impala":
-        stages = chain(frame_shape, stack, ResidualSection, SECTIONS)
     else:
-        stages = convolution_stages(frame_shape, stack=stack, layers=CONVOLUTIONS[encoder])
+        stages = named_stages(encoder, frame_shape, stack=stack)
     if pool is not None:
         stages.append(Pooling(stages[-1].output_shape, pool))
     if projections:

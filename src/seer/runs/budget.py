@@ -14,7 +14,7 @@ from torch import nn
 from seer.agents.agent import Agent
 from seer.core.module_stage import ModuleStage
 from seer.core.sensors import SensorStage
-from seer.networks.impala import ResidualSection
+from seer.networks.convolutions import ResidualSection
 from seer.replay import RowFormat
 
 REST = 900_000_000
