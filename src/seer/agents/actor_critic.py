@@ -42,7 +42,6 @@ class ActorCritic(Agent[TwinCritic]):
     Args:
         network: the online encoder and critics; the target starts as its copy.
         random_steps: uniformly random actions at first.
-        make_optimizer: makes an optimiser of some parameters.
     """
 
     ends_at_freeze: tuple[str, ...] = ("encoder", "actor_encoder")

@@ -42,7 +42,6 @@ class Rainbow(Agent[ValueHead]):
     Args:
         double: choose the next action with the online network (van Hasselt et al. 2016).
         target_every: updates between copies of the online network to the target.
-        make_optimizer: makes an optimiser of some parameters; called for the base's, and for all others.
         max_gradient_norm: largest norm of the gradients of encoder and head together.
         epsilon: epsilon-greedy exploration in `explore`; `act` is always greedy.
         generator: of the noise of noisy layers, on the network's device.

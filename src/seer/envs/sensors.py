@@ -33,12 +33,7 @@ LARGEST_SIDE = 1024
 
 @dataclass(frozen=True)
 class Vector:
-    """Describe a vector of an observation.
-
-    Attributes:
-        find: returns its numbers, of an observation.
-        size: how many.
-    """
+    """Describe a vector of so many numbers, which `find` returns of an observation."""
 
     find: Callable[[Any], NDArray[Any]]
     size: int

@@ -24,8 +24,6 @@ class RunCost:
     """Count the multiply-adds of a whole run, by the step at which it is frozen.
 
     Attributes:
-        config: of the run.
-        cost: of the agent's passes.
         after: the phase that the freeze leads to.
         capacity: frames that the replay holds.
     """

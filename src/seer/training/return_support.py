@@ -21,8 +21,6 @@ class ReturnSupport:
 
     Args:
         minimum, maximum: ends of the support, in discounted reward as the agent learns from it.
-        discount: per step.
-        num_envs: number of environments.
     """
 
     def __init__(self, minimum: float, maximum: float, *, discount: float, num_envs: int = 1) -> None:

@@ -36,11 +36,13 @@ def adopt_agent(agent: Agent[Any], config: Config) -> int:
     with naming(source):
         checkpoint = latest_checkpoint(run / "checkpoints")
         state = load_checkpoint(checkpoint)["agent"]
-    weights, ours = (
-        _named({name: dict(module) for name, module in modules.items()})
-        for modules in (state["modules"], {name: module.state_dict() for name, module in agent.modules().items()})
-    )
-    _refuse_other_heads(source, config, _shapes(weights), _shapes(ours))
+    weights = _named(state["modules"])
+    ours = _named({name: module.state_dict() for name, module in agent.modules().items()})
+    if found := _differences(_shapes(weights), _shapes(ours)):  # as the settings are the same, the actions are others
+        raise SettingError(
+            f"{source}: its heads don't fit the actions of {config.env} ({found[0]}); --encoder-from "
+            f"{config.freeze.agent_from} takes its encoder alone, below new heads"
+        )
     _refuse_infinite(f"{source}: its agent", weights)
     for name, module in agent.modules().items():
         module.load_state_dict(state["modules"][name])
@@ -154,21 +156,13 @@ def _refuse_other_traits(what: str, traits: Callable[[Config], dict[str, Any]], 
 
 
 def _refuse_differences(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    if found := _differences(theirs, ours):
+        raise SettingError(f"{what} doesn't fit ({'; '.join(found)}); make them the same")
+
+
+def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
-    if names:
-        found = "; ".join(f"{name}: {theirs.get(name)} there, {ours.get(name)} here" for name in names)
-        raise SettingError(f"{what} doesn't fit ({found}); make them the same")
-
-
-def _refuse_other_heads(source: str, config: Config, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Refuse weights of other shapes; as the settings are the same, the actions must be others."""
-    for name in {**theirs, **ours}:
-        if theirs.get(name) != ours.get(name):
-            raise SettingError(
-                f"{source}: its heads don't fit the actions of {config.env} ({name}: {theirs.get(name)} there, "
-                f"{ours.get(name)} here); --encoder-from {config.freeze.agent_from} takes its encoder alone, below new "
-                "heads"
-            )
+    return [f"{name}: {theirs.get(name)} there, {ours.get(name)} here" for name in names]
 
 
 def _refuse_infinite(what: str, weights: Weights) -> None:
