@@ -15,13 +15,13 @@ from seer.config import Config, config_from_json, config_to_json
 from seer.errors import LearningError, SettingError, shortened, writing_to
 from seer.networks.own_module_check import refuse_unfit
 from seer.reporting.plots import plot_runs
-from seer.runs.budget import disk_bytes
 from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_checkpoint
 from seer.runs.folder import METRICS_FILE, RunFolder, read_metrics, read_summary, refuse_used
 from seer.runs.logger import run_logger
 from seer.runs.outputs import make_outputs
 from seer.runs.terminal import Terminal, closing_table, human_bytes
 from seer.signals import Interrupted, StopSignal, listening
+from seer.training.budget import disk_bytes
 from seer.training.build import build, build_freeze_rule
 from seer.training.computing import denormals_as_zero, describe_computing, settle_computing
 from seer.training.encoder_lines import encoder_lines

@@ -14,12 +14,12 @@ from seer.config import Config, config_to_json
 from seer.core.phase import Phase
 from seer.errors import SettingError
 from seer.replay import FileBlock
-from seer.runs.budget import FILE_BUFFERS
 from seer.runs.folder import RunFolder
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.plan import Planned, cost_trials, refuse_other_runs
 from seer.sweeps.plan_table import total
 from seer.sweeps.trial import Needs, Trial
+from seer.training.budget import FILE_BUFFERS
 from seer.training.build import build
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment

@@ -12,11 +12,10 @@ from typing import Any
 from seer.config import Config, config_from_json, config_to_json
 from seer.core.phase import Phase
 from seer.errors import SettingError, naming
-from seer.runs.budget import disk_bytes
 from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, settings_of
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.trial import Needs, Trial, state_of
-from seer.training.build_replay import build_budget
+from seer.training.budget import build_budget, disk_bytes
 from seer.training.cost import RunCost, build_and_count
 from seer.validation import parse_memory
 

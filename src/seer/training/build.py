@@ -17,9 +17,10 @@ from seer.envs.base import PixelEnvironment
 from seer.envs.randomness import seed_shared
 from seer.errors import SettingError
 from seer.replay import MultiEnvReplay, Replay
+from seer.training.budget import build_budget, refuse_what_cannot_fit
 from seer.training.build_agent import build_agent
 from seer.training.build_environment import build_environment, build_others
-from seer.training.build_replay import build_budget, build_replay, refuse_what_cannot_fit
+from seer.training.build_replay import build_replay
 from seer.training.computing import pick_device, use_threads
 from seer.training.drift_monitor import DriftMonitor
 from seer.training.evaluation import Evaluator

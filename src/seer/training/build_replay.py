@@ -1,23 +1,18 @@
-"""Build the replay of a config, and count the memory that it and the rest of the run take."""
+"""Build the replay of a config."""
 
-import dataclasses
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from seer.agents.agent import Agent
 from seer.config import Config
 from seer.envs.base import PixelEnvironment
 from seer.errors import SettingError
 from seer.replay import Block, FileBlock, MemoryBlock, MultiEnvReplay, Prioritized, Replay, RowFormat, Uniform
 from seer.replay.file_block import refuse_folder
 from seer.replay.make import action_format
-from seer.runs.budget import Budget, budget_of
-from seer.system_info import free_bytes, own_bytes
-from seer.training.computing import pick_device
+from seer.system_info import free_bytes
 from seer.validation import parse_memory
 
 
@@ -106,48 +101,6 @@ def replay_bytes(config: Config, frame: RowFormat, latent: RowFormat) -> int:
     least = config.least_capacity * config.num_envs * frame.num_bytes  # the replay begins as one of frames
     needed = max(config.freeze_step * frame.num_bytes, steps * latent.num_bytes)
     return max(least, min(most, needed + needed // SPARE))
-
-
-def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any]) -> Budget:
-    """Return the memory that a run takes at most on its device, wherever the agent is now."""
-    frame = RowFormat(environment.frame_shape, torch.uint8)
-    return budget_of(
-        agent,
-        on_gpu=pick_device(config.device).type != "cpu",
-        batch_size=config.learning.batch_size,
-        replay=replay_bytes(config, frame, agent.latent),
-        frame=frame,
-        stack=environment.stack,
-        action=action_format(environment.action_space),
-        in_file=config.replay_on is not None,
-    )
-
-
-def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device) -> None:
-    """Refuse a replay that, with all else, takes more memory than is free; the message gives a size that fits."""
-    place = torch.device("cpu") if budget.in_file else device
-    free, needed = free_on(place), budget
-    if place.type == "cuda":  # where the memory block is; what a GPU needs besides is far less than it has
-        needed = dataclasses.replace(budget, index=0, rest=0)
-    else:
-        free += own_bytes()
-    if needed.total <= free:
-        return
-    flag = "--replay-memory" if config.replay.memory else "--replay-capacity"
-    fits = needed.replay_within(free)
-    remedy = (
-        f"give --replay-memory {fits // 10**6}MB or less" if fits >= 10**6 else "free some, or use smaller networks"
-    )
-    replay, others, left = (f"{each / 1e9:.2f}" for each in (budget.replay, needed.others, free))
-    if budget.in_file:
-        raise SettingError(
-            f"{flag} asks for {replay} GB on a disk; its index and all else take {others} GB of memory, more than the "
-            f"{left} GB that are free here: {remedy}"
-        )
-    raise SettingError(
-        f"{flag} asks for {replay} GB; with {others} GB for all else that is more than the {left} GB that are free "
-        f"here: {remedy}"
-    )
 
 
 def free_on(device: torch.device) -> int:

@@ -4,6 +4,7 @@ Resident memory stays within the replay's memory, what its index takes, and `RES
 0.5 to 0.7 GB for Rainbow on Atari and for CURL on cartpole-swingup.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,17 @@ import torch
 from torch import nn
 
 from seer.agents.agent import Agent
+from seer.config import Config
 from seer.core.module_stage import ModuleStage
 from seer.core.sensors import SensorStage
+from seer.envs.base import PixelEnvironment
+from seer.errors import SettingError
 from seer.networks.convolutions import ResidualSection
 from seer.replay import RowFormat
+from seer.replay.make import action_format
+from seer.system_info import own_bytes
+from seer.training.build_replay import free_on, replay_bytes
+from seer.training.computing import pick_device
 
 REST = 900_000_000
 """Bytes for Python, its packages, the environments and the pictures at the end."""
@@ -88,26 +96,46 @@ def disk_bytes(agent: Agent[Any], replay: int, *, new: int, compared: int) -> in
     return 2 * replay + min(replay, new) + agents + SMALL_PARTS
 
 
-def budget_of(
-    agent: Agent[Any],
-    *,
-    on_gpu: bool,
-    batch_size: int,
-    replay: int,
-    frame: RowFormat,
-    stack: int,
-    action: RowFormat,
-    in_file: bool = False,
-) -> Budget:
-    """Return the memory of a run of this agent with a replay of so many bytes, on a GPU or not, in a file or not."""
+def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any]) -> Budget:
+    """Return the memory that a run takes at most on its device, wherever the agent is now."""
+    frame, latent = RowFormat(environment.frame_shape, torch.uint8), agent.latent
+    replay, action = replay_bytes(config, frame, latent), action_format(environment.action_space)
     rows = replay // frame.num_bytes
-    if agent.latent.num_bytes <= frame.num_bytes:
-        rows += replay // agent.latent.num_bytes  # the freeze holds both indices for a moment
-    image = stack * math.prod(frame.shape)
+    if latent.num_bytes <= frame.num_bytes:
+        rows += replay // latent.num_bytes  # the freeze holds both indices for a moment
+    image = environment.stack * math.prod(frame.shape)
     activations = image + sum(map(_activations, agent.online.encoder.stages))
     parameters = sum(weight.numel() for module in agent.modules().values() for weight in module.parameters())
-    work = torch.float32.itemsize * (PASSES * batch_size * activations + COPIES * parameters)
-    return Budget(replay, rows * (INDEX_BYTES + action.num_bytes), REST + work + GPU_REST * on_gpu, in_file)
+    work = torch.float32.itemsize * (PASSES * config.learning.batch_size * activations + COPIES * parameters)
+    rest = REST + work + GPU_REST * (pick_device(config.device).type != "cpu")
+    return Budget(replay, rows * (INDEX_BYTES + action.num_bytes), rest, in_file=config.replay_on is not None)
+
+
+def refuse_what_cannot_fit(config: Config, budget: Budget, device: torch.device) -> None:
+    """Refuse a replay that, with all else, takes more memory than is free; the message gives a size that fits."""
+    place = torch.device("cpu") if budget.in_file else device
+    free, needed = free_on(place), budget
+    if place.type == "cuda":  # where the memory block is; what a GPU needs besides is far less than it has
+        needed = dataclasses.replace(budget, index=0, rest=0)
+    else:
+        free += own_bytes()
+    if needed.total <= free:
+        return
+    flag = "--replay-memory" if config.replay.memory else "--replay-capacity"
+    fits = needed.replay_within(free)
+    remedy = (
+        f"give --replay-memory {fits // 10**6}MB or less" if fits >= 10**6 else "free some, or use smaller networks"
+    )
+    replay, others, left = (f"{each / 1e9:.2f}" for each in (budget.replay, needed.others, free))
+    if budget.in_file:
+        raise SettingError(
+            f"{flag} asks for {replay} GB on a disk; its index and all else take {others} GB of memory, more than the "
+            f"{left} GB that are free here: {remedy}"
+        )
+    raise SettingError(
+        f"{flag} asks for {replay} GB; with {others} GB for all else that is more than the {left} GB that are free "
+        f"here: {remedy}"
+    )
 
 
 def _activations(stage: nn.Module) -> int:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from seer.runs.budget import FILE_BUFFERS, Budget
+from seer.training.budget import FILE_BUFFERS, Budget
 
 
 @pytest.mark.parametrize("in_file", [False, True])
