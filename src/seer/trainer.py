@@ -207,8 +207,7 @@ def _refuse_full_disk(out: Path, run: TrainingState) -> None:
         free = shutil.disk_usage(place).free
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise SettingError(f"--out {out} can't be written (nothing can be made in {place}): choose another folder")
-    new = run.config.checkpoint_every * run.replay.row.num_bytes
-    needed = disk_bytes(run.agent, run.replay.num_bytes, new=new, compared=run.drift_monitor.observations)
+    needed = disk_bytes(run.config, run.agent, replay=run.replay.num_bytes, row=run.replay.row.num_bytes)
     if free < needed:
         raise SettingError(
             f"--out {out}: checkpoints take up to {human_bytes(needed)} and {human_bytes(free)} are free there; "

@@ -104,9 +104,7 @@ def _planned(trial: Trial, options: SweepOptions) -> Planned:
         flops=flops,
         baseline=baseline,
         num_bytes=budget.replay,
-        disk_bytes=disk_bytes(
-            agent, budget.replay, new=config.checkpoint_every * frame.num_bytes, compared=config.freeze.probe_size
-        ),
+        disk_bytes=disk_bytes(config, agent, replay=budget.replay, row=frame.num_bytes),
         row_bytes=(frame.num_bytes, agent.latent.num_bytes if stores_latents else frame.num_bytes),
     )
 

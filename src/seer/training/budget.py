@@ -78,22 +78,17 @@ class Budget:
         return max(0, int((free - self.rest - FILE_BUFFERS * self.in_file) / share))
 
 
-def disk_bytes(agent: Agent[Any], replay: int, *, new: int, compared: int) -> int:
-    """Return the most bytes that checkpoints take.
+def disk_bytes(config: Config, agent: Agent[Any], *, replay: int, row: int) -> int:
+    """Return the most bytes that checkpoints take, by those of the replay and of a row.
 
     Two are kept while a third is written. They share unchanged rows, but one from before the freeze
     shares nothing with one from after it.
-
-    Args:
-        replay: bytes of the replay.
-        new: bytes of rows that are stored between two checkpoints.
-        compared: observations that the drift monitor compares with.
     """
     numbers = sum(weight.numel() for module in agent.modules().values() for weight in module.state_dict().values())
     moments = 2 * sum(weight.numel() for module in agent.modules().values() for weight in module.parameters())
-    seen = compared * math.prod(agent.latent.shape[1:])  # one crop's latents [N, L] of each
+    seen = config.freeze.probe_size * math.prod(agent.latent.shape[1:])  # one crop's latents [N, L] of each
     agents: int = 3 * torch.float32.itemsize * (numbers + moments + seen)
-    return 2 * replay + min(replay, new) + agents + SMALL_PARTS
+    return 2 * replay + min(replay, config.checkpoint_every * row) + agents + SMALL_PARTS
 
 
 def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any]) -> Budget:
