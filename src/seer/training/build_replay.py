@@ -17,12 +17,7 @@ from seer.validation import parse_memory
 
 
 def build_replay(
-    config: Config,
-    environment: PixelEnvironment,
-    device: torch.device,
-    rng: np.random.Generator,
-    *,
-    num_bytes: int,
+    config: Config, environment: PixelEnvironment, device: torch.device, rng: np.random.Generator, *, num_bytes: int
 ) -> Replay | MultiEnvReplay:
     """Return the replay, in `num_bytes` bytes of memory or of a file; of several environments, one for each."""
     settings, num_envs = config.replay, config.num_envs
@@ -41,14 +36,11 @@ def build_replay(
         )
     if config.replay_on is not None:
         refuse_folder(Path(config.replay_on), num_bytes, setting="--replay-on")  # all of it, before a part is taken
+    blocks = [_block(config, num_bytes // num_envs, device) for _ in range(num_envs)]
     if num_envs == 1:
-        return _one_replay(config, environment, _block(config, num_bytes, device), rng)
-    own = rng.spawn(num_envs)
-    blocks = [_block(config, num_bytes // num_envs, device) for _ in own]
-    replays = [
-        _one_replay(config, environment, *each, number) for number, each in enumerate(zip(blocks, own, strict=True))
-    ]
-    return MultiEnvReplay(replays, rng)
+        return _one_replay(config, environment, blocks[0], rng)
+    own = enumerate(zip(blocks, rng.spawn(num_envs), strict=True))
+    return MultiEnvReplay([_one_replay(config, environment, *each, number) for number, each in own], rng)
 
 
 def _block(config: Config, num_bytes: int, device: torch.device) -> Block:
@@ -64,11 +56,7 @@ def _block(config: Config, num_bytes: int, device: torch.device) -> Block:
 
 
 def _one_replay(
-    config: Config,
-    environment: PixelEnvironment,
-    memory: Block,
-    rng: np.random.Generator,
-    number: int | None = None,
+    config: Config, environment: PixelEnvironment, memory: Block, rng: np.random.Generator, number: int | None = None
 ) -> Replay:
     settings = config.replay
     return Replay(
