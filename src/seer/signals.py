@@ -40,10 +40,6 @@ class StopSignal:
         self.requested = False
         self._say = say
 
-    def raise_if_requested(self) -> None:
-        if self.requested:
-            raise Interrupted
-
     def request(self, _number: int, _frame: FrameType | None) -> None:
         """Ask for a stop, and say so once."""
         if not self.requested:

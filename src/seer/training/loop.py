@@ -9,7 +9,7 @@ from seer.core.feature_stability import Similarity
 from seer.core.freeze_rules import StepMetrics
 from seer.core.phase import Phase
 from seer.envs.vector import play
-from seer.signals import StopSignal
+from seer.signals import Interrupted, StopSignal
 from seer.training.drift_monitor import judge
 from seer.training.events import Events
 from seer.training.saving import Checkpointer
@@ -162,7 +162,8 @@ def freeze(run: TrainingState, events: Events, stop: StopSignal) -> None:
 
     def progress(done: int, total: int) -> None:
         events.on_conversion_progress(done, total)
-        stop.raise_if_requested()
+        if stop.requested:
+            raise Interrupted
 
     events.on_freeze_start()
     agent, replay = run.agent, run.replay
