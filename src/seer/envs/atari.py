@@ -165,16 +165,11 @@ def make_atari(
     Args:
         env_id: such as "ALE/Alien-v5"; one of `known_atari_games()`.
         training: clip rewards to [-1, 1] and end an episode when a life is lost.
-        stack: frames in an observation.
-        action_repeat: frames played per step.
-        image_size: height and width of a frame, pixels.
+        stack, action_repeat, image_size: see `EnvOptions`.
         noop_max: most frames without action at the start of a game (at least 1 is played, unless 0).
         max_frames: console frames after which a game is truncated; 108,000 are 30 minutes.
         sticky_actions: probability with which a console frame repeats the action before (Machado et al. 2018).
         full_action_space: all 18 actions of the console, not only those that the game knows.
-
-    Raises:
-        SettingError: the game isn't known, or ale-py, its ROM or OpenCV is missing.
     """
     if env_id not in known_atari_games():
         hint = did_you_mean(env_id, known_atari_games(), otherwise=IDS)

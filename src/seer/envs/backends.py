@@ -89,9 +89,6 @@ def find_backend(make_model: str) -> Backend | dict[str, str]:
 
     Returns:
         The backend; if none works, the reasons by the names of those that were tried.
-
-    Raises:
-        SettingError: MUJOCO_GL names one that needs a screen.
     """
     wanted = _wanted()
     if wanted and wanted not in BACKENDS:

@@ -42,15 +42,10 @@ class DMControlEnvironment(PixelEnvironment):
 
     Args:
         env_id: such as "dm_control/cartpole-swingup-v0"; one of `known_dm_control_tasks()`.
-        action_repeat: control steps played per step.
-        stack: frames in an observation.
-        image_size: height and width of a frame, pixels.
+        stack, action_repeat, image_size: see `EnvOptions`.
         vectors: names of the task's own observations to be seen beside the picture, such as position and velocity;
             "all" are all of them, none or "none" none.
         shadows: draw shadows, as the paper's pictures do. On a CPU they take four fifths of the time for drawing.
-
-    Raises:
-        SettingError: the task isn't known, dm_control isn't installed, or nothing renders here.
     """
 
     preparation = "RGB, drawn in the frame's size from the task's first camera"

@@ -43,9 +43,7 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     Args:
         env_id: such as "CarRacing-v3", or "minigrid:MiniGrid-Empty-5x5-v0", which imports `minigrid` first.
-        stack: frames in an observation.
-        action_repeat: steps of the environment played with each action; their rewards are added up.
-        image_size: height and width of a frame, pixels.
+        stack, action_repeat, image_size: see `EnvOptions`; rewards of repeated actions are added up.
         channels: of a frame; "as shown" is RGB unless the environment's pictures are grey.
         render_pixels: show what `render()` draws in place of the environment's observations.
         cameras, vectors: which parts of Dict observations are seen: see `sensors_of`.
@@ -54,10 +52,6 @@ class GymnasiumEnvironment(PixelEnvironment):
     Attributes:
         account: one line about what the agent sees and does.
         backend: the backend that draws MuJoCo's pictures; None where it draws none.
-
-    Raises:
-        SettingError: it can't be made or drawn, it doesn't show what is to be seen, or its actions are neither Discrete
-            nor bounded.
     """
 
     preparation = (

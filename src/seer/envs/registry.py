@@ -19,7 +19,7 @@ class EnvOptions:
     """Hold the options with which a suite's environments are made, of their pictures above all.
 
     Attributes:
-        size: side of a frame in pixels.
+        size: height and width of a frame in pixels.
         stack: frames in an observation.
         action_repeat: simulator ticks per step.
         channels, render_pixels, cameras: for suites without a protocol of their own; see `ImageConfig`.

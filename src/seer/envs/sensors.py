@@ -62,9 +62,6 @@ def sensors_of(
     Args:
         cameras: "KEY" or "KEY=SIZE" of pictures.
         vectors: keys, or "all" or "none". None is the default with `render_pixels`, which shows what `env` draws.
-
-    Raises:
-        SettingError: there is no such picture or vector, or no picture at all, or frames are stacked already.
     """
     parts = dict(_parts(env.observation_space))
     if render_pixels:

@@ -47,9 +47,6 @@ class ConvStage(nn.Conv2d):
     Where kernels lie side by side it is a product with the squares they read, which can take the convolution's place.
 
     Weights and activations are kept channels-last, which is where CPU and GPU convolutions are fastest.
-
-    Raises:
-        SettingError: the input is smaller than the kernel.
     """
 
     def __init__(self, input_shape: MapShape, layer: Convolution, *, padding: int = 0) -> None:
@@ -112,11 +109,7 @@ class ResidualSection(nn.Module):
 
 
 class Pooling(nn.AdaptiveAvgPool2d):
-    """Maps [B, C, H, W] averaged down to [B, C, side, side], so that wide maps make small latents.
-
-    Raises:
-        SettingError: the maps are smaller than that.
-    """
+    """Maps [B, C, H, W] averaged down to [B, C, side, side], so that wide maps make small latents."""
 
     def __init__(self, input_shape: MapShape, side: int) -> None:
         channels, height, width = input_shape

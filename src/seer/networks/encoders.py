@@ -37,9 +37,6 @@ def encoder_stages(
         pool: height and width of the maps that an average leaves.
         projections: heads that get features of their own, of size `feature_size`, above the maps; 0: the maps are the
             features.
-
-    Raises:
-        SettingError: the frames are too small, or the module doesn't take them.
     """
     if isinstance(encoder, nn.Module):
         stages: list[Any] = list(own_stages(encoder, frame_shape, stack=stack, split=split))

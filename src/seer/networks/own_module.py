@@ -58,9 +58,6 @@ def own_stages(module: nn.Module, frame_shape: MapShape, *, stack: int, split: b
     """Return a module of one's own as the lowest stages of an encoder: [B, S*C, H, W] in [0, 1] to maps.
 
     One stage or, `split`, one for each layer of an `nn.Sequential`.
-
-    Raises:
-        SettingError: it doesn't take such images, or layers that are to be told apart share weights.
     """
     channels, height, width = frame_shape
     shape: tuple[int, ...] = (stack * channels, height, width)

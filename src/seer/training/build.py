@@ -38,9 +38,6 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     """Return everything that a run needs, at its first step; with an `environment` given, without evaluations.
 
     Each part draws from its own generator; all of them descend from `config.seed`.
-
-    Raises:
-        SettingError: a setting is wrong in a way that only shows here, such as an unknown game or a missing device.
     """
     keep_freed_memory()
     device = pick_device(config.device)
