@@ -165,7 +165,7 @@ def make_atari(
     Args:
         env_id: such as "ALE/Alien-v5"; one of `known_atari_games()`.
         training: clip rewards to [-1, 1] and end an episode when a life is lost.
-        stack, action_repeat, image_size: see `EnvOptions`.
+        stack, action_repeat, image_size: see `EnvOptions`, where the last is `size`.
         noop_max: most frames without action at the start of a game (at least 1 is played, unless 0).
         max_frames: console frames after which a game is truncated; 108,000 are 30 minutes.
         sticky_actions: probability with which a console frame repeats the action before (Machado et al. 2018).

@@ -42,7 +42,7 @@ class DMControlEnvironment(PixelEnvironment):
 
     Args:
         env_id: such as "dm_control/cartpole-swingup-v0"; one of `known_dm_control_tasks()`.
-        stack, action_repeat, image_size: see `EnvOptions`.
+        stack, action_repeat, image_size: see `EnvOptions`, where the last is `size`.
         vectors: names of the task's own observations to be seen beside the picture, such as position and velocity;
             "all" are all of them, none or "none" none.
         shadows: draw shadows, as the paper's pictures do. On a CPU they take four fifths of the time for drawing.

@@ -43,7 +43,8 @@ class GymnasiumEnvironment(PixelEnvironment):
 
     Args:
         env_id: such as "CarRacing-v3", or "minigrid:MiniGrid-Empty-5x5-v0", which imports `minigrid` first.
-        stack, action_repeat, image_size: see `EnvOptions`; rewards of repeated actions are added up.
+        stack, action_repeat, image_size: see `EnvOptions`, where the last is `size`; rewards of repeated actions are
+            added up.
         channels: of a frame; "as shown" is RGB unless the environment's pictures are grey.
         render_pixels: show what `render()` draws in place of the environment's observations.
         cameras, vectors: which parts of Dict observations are seen: see `sensors_of`.
