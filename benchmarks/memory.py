@@ -27,8 +27,7 @@ from sb3_extra_buffers.compressed.compressed_replay import CompressedReplayBuffe
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from played import Step, fill_buffer, fill_replay, record, stacks
-from report import machine, number, table, versions
-from seer.allocator import give_back_freed_memory
+from report import give_back_freed_memory, machine, number, table, versions
 from seer.config import Config, LatentDtype
 from seer.core.phase import Phase
 from seer.envs.base import PixelEnvironment

@@ -29,8 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from report import machine, number, table, versions
-from seer.allocator import give_back_freed_memory
+from report import give_back_freed_memory, machine, number, table, versions
 from seer.replay import FileBlock, Replay, RowFormat
 from seer.replay.make import make_replay
 from seer.runs.checkpoints import load_checkpoint, save_checkpoint

@@ -1,8 +1,10 @@
 """What stands beside measured figures: the machine, the versions, and tables that read well as text and as Markdown."""
 
+import ctypes
 import os
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,3 +56,9 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
         return "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]) + " |"
 
     return "\n".join(row(cells) for cells in (header, rule, *lines))
+
+
+def give_back_freed_memory() -> None:
+    """Hand free memory back to the system, where the C library can: what is resident then is in use."""
+    if sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)

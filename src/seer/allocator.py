@@ -7,12 +7,6 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 LARGEST_KEPT_BYTES = 32 << 20  # glibc takes no larger value
 
 
-def give_back_freed_memory() -> None:
-    """Hand free memory back to the system, where the C library can: what is resident then is in use."""
-    if sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "malloc_trim"):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def keep_freed_memory() -> bool:
     """Serve blocks of up to 32 MiB from memory that stays with the process; True where the system lets us.
 
