@@ -8,8 +8,7 @@ from contextlib import contextmanager
 class SettingError(ValueError):
     """A setting, file or folder the program can't work with.
 
-    The message is one line: what is wrong, the setting's name, and the remedy. Every function that reads what a user
-    gave may raise it; docstrings of inner parts name an error where it is another, or can't be told from the code.
+    The message is one line: what is wrong, the setting's name, and the remedy.
     """
 
 

@@ -11,7 +11,11 @@ from seer.runs.outputs import refuse_unknown
 
 
 def parse_memory(text: str, *, flag: str = "--replay-memory") -> int:
-    """Bytes of a size such as 70MB, 1.5 GB or 64MiB (decimal and binary units; a bare number is bytes)."""
+    """Bytes of a size such as 70MB, 1.5 GB or 64MiB (decimal and binary units; a bare number is bytes).
+
+    Raises:
+        SettingError: the text is no size.
+    """
     units = {"": 1, "B": 1} | {
         prefix + unit: base**power
         for power, prefix in enumerate("KMGT", start=1)
@@ -29,7 +33,11 @@ FITTED = 256
 
 
 def validate(config: Config, *, new: bool = True) -> Config:
-    """Check all that can be known before anything is built; of a `new` run, also whether its freeze makes sense."""
+    """Check everything that can be known before anything is built; of a `new` run, also whether its freeze makes sense.
+
+    Raises:
+        SettingError: naming the first setting that is wrong, and the remedy.
+    """
     for field in fields_with(config.own):
         if complaint := field.complaint(value_of(config, field.name)):
             raise SettingError(complaint)

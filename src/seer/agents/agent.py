@@ -130,6 +130,9 @@ class Agent(ABC, Generic[Head]):
 
         Their optimisers forget the moments of these weights (Nikishin et al. 2022). Stored latents stay right as long
         as the encoder stays.
+
+        Raises:
+            ValueError: the encoder is to be reset but is frozen.
         """
         if encoder and self.phase is not Phase.FRAMES:
             raise ValueError("the encoder is frozen: what the replay stores would no longer be its latents")

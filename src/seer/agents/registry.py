@@ -151,7 +151,11 @@ def agent_label(name: str) -> str:
 
 
 def refuse_other_actions(spec: AgentSpec, actions: Actions, env: str) -> None:
-    """Refuse an agent that can't take an environment's actions."""
+    """Refuse an agent that can't take an environment's actions.
+
+    Raises:
+        SettingError: it can't; names the agents that can.
+    """
     if spec.actions == actions:
         return
     able = [each.name for each in AGENTS.specs() if each.actions == actions]

@@ -59,7 +59,11 @@ class ActionTranslation:
 
 
 def translation_from_json(record: Mapping[str, Any]) -> ActionTranslation:
-    """Return the translation that `to_json` wrote."""
+    """Return the translation that `to_json` wrote.
+
+    Raises:
+        SettingError: it is none.
+    """
     try:
         if "count" in record:
             count, first = int(record["count"]), int(record["first"])

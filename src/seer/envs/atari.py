@@ -193,7 +193,11 @@ def make_atari(
 
 
 def known_atari_games() -> list[str]:
-    """Return the ids that `make_atari` accepts, sorted, such as "ALE/Alien-v5"."""
+    """Return the ids that `make_atari` accepts, sorted, such as "ALE/Alien-v5".
+
+    Raises:
+        SettingError: ale-py isn't installed.
+    """
     try:
         import ale_py  # registers its games with Gymnasium
     except ImportError as error:

@@ -74,6 +74,9 @@ def choose_mujoco_backend() -> Backend:
     """Find the backend that works, EGL before OSMesa, and set MUJOCO_GL to it; a MUJOCO_GL set before is kept.
 
     Gymnasium's environments read MUJOCO_GL when they draw for the first time.
+
+    Raises:
+        SettingError: nothing renders; names the Debian packages to install.
     """
     found = find_backend(_BALL)
     if isinstance(found, Backend):

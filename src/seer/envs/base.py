@@ -134,6 +134,11 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         return self.observe(), info
 
     def step(self, action: Any) -> tuple[Pixels, float, bool, bool, Info]:
+        """Play one step; return the observation, uint8 [S, C, H, W], reward, terminated, truncated, info.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode is under way.
+        """
         reward, terminated, truncated, info = self.advance(action)
         return self.observe(), reward, terminated, truncated, info
 
@@ -224,6 +229,9 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         """Continue exactly where the environment of `state_dict` was, whatever this one did before.
 
         Where the simulator can't be brought back, `is_lost` is True, and a new episode has to be started.
+
+        Raises:
+            SettingError: the state is of another environment, or other versions of it.
         """
         origin = state["simulator"].get("origin", self._origin())
         if origin != self._origin():
@@ -285,6 +293,9 @@ def at_most(seconds: float, *, through_c: bool = False) -> Iterator[None]:
     Works in the main thread of systems with SIGALRM; elsewhere there is no limit. An exception can't reach code in C
     that never comes back to Python: with `through_c`, which costs a thread, the process then prints where it hangs and
     ends with exit code 1.
+
+    Raises:
+        RunError: it took longer.
     """
     if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield

@@ -115,7 +115,11 @@ class DMControlEnvironment(PixelEnvironment):
         return drawn if self.packing is None else self.packing.pack({**self._observed, "camera": drawn})
 
     def _sizes(self, vectors: Sequence[str]) -> dict[str, int]:
-        """Return how many numbers each vector has that is to be seen."""
+        """Return how many numbers each vector has that is to be seen.
+
+        Raises:
+            SettingError: the task observes no such vector.
+        """
         there = {name: math.prod(spec.shape) for name, spec in self._control.observation_spec().items()}
         if list(vectors) in ([], ["none"]):
             return {}
@@ -169,7 +173,11 @@ class DMControlEnvironment(PixelEnvironment):
 
 
 def known_dm_control_tasks() -> list[str]:
-    """Return the ids of all tasks, sorted, such as "dm_control/cartpole-swingup-v0"."""
+    """Return the ids of all tasks, sorted, such as "dm_control/cartpole-swingup-v0".
+
+    Raises:
+        SettingError: dm_control isn't installed, or nothing renders here.
+    """
     choose_backend()
     from dm_control import suite
 

@@ -190,7 +190,11 @@ class GymnasiumEnvironment(PixelEnvironment):
 
 @cache
 def is_discrete(env_id: str, kwargs: tuple[str, ...] = ()) -> bool:
-    """Tell whether an environment's actions are Discrete, on which the agents that can act there depend."""
+    """Tell whether an environment's actions are Discrete, on which the agents that can act there depend.
+
+    Raises:
+        SettingError: it can't be made, or its actions are neither Discrete nor bounded numbers.
+    """
     env = make(env_id, kwargs=kwargs)
     translation = _translation(env.action_space, env_id)
     env.close()
@@ -198,6 +202,11 @@ def is_discrete(env_id: str, kwargs: tuple[str, ...] = ()) -> bool:
 
 
 def _translation(space: spaces.Space[Any], env_id: str) -> ActionTranslation:
+    """Return the translation of an agent's action to the environment's.
+
+    Raises:
+        SettingError: no agent has such actions.
+    """
     match space:
         case spaces.Discrete():
             return ActionTranslation(space)
@@ -213,7 +222,11 @@ def _translation(space: spaces.Space[Any], env_id: str) -> ActionTranslation:
 
 
 def _frame_shape(view: View, size: int, channels: Channels, env_id: str) -> tuple[int, int, int]:
-    """Return (C, H, W) of the frames that a picture becomes."""
+    """Return (C, H, W) of the frames that a picture becomes.
+
+    Raises:
+        SettingError: it is grey, but is to be RGB.
+    """
     if channels == "rgb" and view.shape[2] == 1:
         raise SettingError(f"--image-channels rgb: the pictures of {env_id} are grey; leave it out")
     return 1 if channels == "grey" else view.shape[2], size, size

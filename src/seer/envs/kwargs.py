@@ -18,7 +18,11 @@ WORDS = {"True": True, "False": False, "None": None}
 
 
 def parse_kwargs(words: Iterable[str]) -> dict[str, Any]:
-    """Return arguments: JSON values, and texts where that is no JSON (`map_name=8x8`; `version='"1"'` is one too)."""
+    """Return the arguments: JSON values, and texts where that is no JSON (`map_name=8x8`; `version='"1"'` is one too).
+
+    Raises:
+        SettingError: they are neither KEY=VALUE nor a JSON object, one is given twice, or a flag is there for it.
+    """
     kwargs: dict[str, Any] = {}
     for word in words:
         for key, value in _pairs(word):

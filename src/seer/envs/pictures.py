@@ -47,7 +47,11 @@ class View:
 
 
 def rendered_view(env: gymnasium.Env[Any, Any], env_id: str) -> View:
-    """Return the view of the pictures that `env` draws."""
+    """Return the view of the pictures that `env` draws.
+
+    Raises:
+        SettingError: it can't be drawn.
+    """
     try:  # before anything else is done
         env.reset(seed=0)
         shape = as_picture(env.render()).shape
@@ -110,7 +114,11 @@ def with_channels_last(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
 
 
 def as_picture(shown: Any, bounds: Bounds = ALL_VALUES) -> Pixels:
-    """Return an environment's picture as uint8 [H, W, C], its bounds as 0 and 255."""
+    """Return an environment's picture as uint8 [H, W, C], its bounds as 0 and 255.
+
+    Raises:
+        RunError: it is no picture, or has values beyond the bounds.
+    """
     shape = with_channels_last(shown.shape) if isinstance(shown, np.ndarray) and shown.dtype == np.uint8 else None
     if shape is None:
         found = f"{shown.dtype} {list(shown.shape)}" if isinstance(shown, np.ndarray) else type(shown).__name__

@@ -92,7 +92,11 @@ class EnvSpec:
     claims: Callable[[str], str | None] | str = _nothing
 
     def actions_of(self, env: str, kwargs: Sequence[str] = ()) -> Actions:
-        """Return the kind of an environment's actions, for which it may have to be made, with these `--env-kwargs`."""
+        """Return the kind of an environment's actions, for which it may have to be made, with these `--env-kwargs`.
+
+        Raises:
+            SettingError: it can't be made.
+        """
         if not callable(self.actions):
             return self.actions
         return self.actions(env, *([tuple(kwargs)] if kwargs and "env_kwargs" in self.options else []))

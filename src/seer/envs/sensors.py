@@ -93,7 +93,12 @@ def _parts(space: spaces.Space[Any], keys: tuple[str, ...] = ()) -> Iterator[tup
 def _views(
     parts: dict[str, Part], space: spaces.Space[Any], cameras: Sequence[str], env_id: str
 ) -> Iterator[tuple[str, View]]:
-    """Give the pictures that `--cameras` names, or all of them."""
+    """Give the pictures that `--cameras` names, or all of them.
+
+    Raises:
+        SettingError: there is none, or none of that name, one is named twice, or the side of its frames is out of
+            bounds.
+    """
     pictures = {name: part for name, (part, _) in parts.items() if is_picture(part)}
     if not pictures:
         shown = " ".join(str(space).split())
@@ -124,7 +129,11 @@ def _named(text: str, pictures: dict[str, Any], env_id: str) -> tuple[str, int |
 
 
 def _vectors(parts: dict[str, Part], wanted: Sequence[str], env_id: str) -> dict[str, Vector]:
-    """Return the vectors that `--vectors` names, or all of them."""
+    """Return the vectors that `--vectors` names, or all of them.
+
+    Raises:
+        SettingError: there is no such vector.
+    """
     found = {name: vector for name, part in parts.items() if (vector := _vector(name, *part)) is not None}
     if list(wanted) == [NONE]:
         return {}

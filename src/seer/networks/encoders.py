@@ -65,6 +65,9 @@ def assemble(
         precision: what the stages compute in: each casts its float32 parameters to the dtype of its input.
         convolution: "patches" computes the lowest stages whose kernels are as large as their strides as matrix products
             on squares of pixels, if they are to be frozen; "direct" leaves all of them to PyTorch's convolution.
+
+    Raises:
+        SettingError: `frozen_stages` is no number of stages.
     """
     if frozen_stages is not None and not 1 <= frozen_stages <= len(stages):
         raise SettingError(

@@ -42,7 +42,11 @@ def load_module(factory: str, weights: Path | None = None) -> nn.Module:
 
 
 def load_weights(module: nn.Module, file: Path) -> None:
-    """Give `module` the weights of a safetensors file."""
+    """Give `module` the weights of a safetensors file.
+
+    Raises:
+        SettingError: the file can't be read, or its weights aren't the module's.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

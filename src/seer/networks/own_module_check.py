@@ -19,6 +19,10 @@ def refuse_unfit(stages: Iterable[nn.Module], *, learns: bool) -> None:
     """Refuse a module whose features couldn't be stored or, if it `learns` first, one that can't learn.
 
     `stages` are an encoder's; without a module of one's own there is nothing to refuse.
+
+    Raises:
+        SettingError: its features aren't finite, change from pass to pass or with the other images of a batch, or no
+            gradient reaches its weights.
     """
     module = own_module(stages)
     if module is None:

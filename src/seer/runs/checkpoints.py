@@ -79,7 +79,11 @@ def save_checkpoint(
 
 
 def latest_checkpoint(root: Path) -> Path:
-    """Return the folder that `root/latest` names or, where that is gone, the newest complete one."""
+    """Return the folder that `root/latest` names or, where that is gone, the newest complete one.
+
+    Raises:
+        SettingError: there is none.
+    """
     pointer = root / POINTER_FILE
     name = _read_pointer(pointer)
     if FOLDER_NAME.fullmatch(name) and _is_complete(root / name):

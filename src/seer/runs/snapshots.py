@@ -25,7 +25,11 @@ Weights = dict[str, torch.Tensor]
 
 
 def save_snapshot(run: Path, step: int, agent: Agent[Any]) -> Path:
-    """Write the weights of `step`, in place of those of an earlier try at the same step."""
+    """Write the weights of `step`, in place of those of an earlier try at the same step.
+
+    Raises:
+        SettingError: the disk is full or forbidden.
+    """
     final = run / FOLDER / f"step-{step:09d}.safetensors"
     unfinished = final.with_name(f".{final.name}.new")
     with writing_to(f"snapshot {final}"):
@@ -48,7 +52,11 @@ def snapshot_step(snapshot: Path) -> int | None:
 
 
 def read_snapshot(path: Path) -> Weights:
-    """Return the weights in one snapshot."""
+    """Return the weights in one snapshot.
+
+    Raises:
+        SettingError: the file is missing or damaged.
+    """
     try:
         if not path.is_file() or path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it is no file, or has more than {MOST_BYTES:,} bytes")
@@ -59,7 +67,11 @@ def read_snapshot(path: Path) -> Weights:
 
 
 def read_last(run: Path) -> tuple[int, Weights]:
-    """Return step and weights of a run's last checkpoint, in the form of a snapshot."""
+    """Return step and weights of a run's last checkpoint, in the form of a snapshot.
+
+    Raises:
+        SettingError: there is none, or it is damaged.
+    """
     path = latest_checkpoint(run / "checkpoints")
     return step_of(path), acting_weights(load_checkpoint(path)["agent"]["modules"])
 
@@ -71,7 +83,11 @@ def acting_weights(modules: dict[str, Weights]) -> Weights:
 
 
 def load_weights(agent: Agent[Any], weights: Weights) -> None:
-    """Give an agent the weights of a snapshot; its target keeps its own."""
+    """Give an agent the weights of a snapshot; its target keeps its own.
+
+    Raises:
+        SettingError: they are another agent's.
+    """
     for name, module in agent.modules().items():
         if name in ACTING:
             parts = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}

@@ -63,7 +63,11 @@ def put_together(tree: Tree, file: Path) -> Any:
 
 
 def piece_file(name: str) -> str:
-    """Return the name of a piece's file, in the folder of its checkpoint."""
+    """Return the name of a piece's file, in the folder of its checkpoint.
+
+    Raises:
+        ValueError: a name that could lead out of it.
+    """
     if not PIECE_NAME.fullmatch(name):
         raise ValueError(f"piece name {name!r}")
     return f"piece-{name}.safetensors"
@@ -102,7 +106,11 @@ def write_blocks(path: Path, blocks: Mapping[str, Block], *, sealed: bool = Fals
 
 
 def check_seal(path: Path) -> None:
-    """Refuse a `sealed` file that was changed."""
+    """Refuse a `sealed` file that was changed.
+
+    Raises:
+        ValueError: it was, or was never sealed.
+    """
     declared, found = _seal(path)
     if declared != found:
         raise ValueError("its bytes don't match their sha256")
@@ -228,7 +236,11 @@ def _serialize(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[s
 
 
 def _seal(path: Path) -> tuple[str | None, str]:
-    """Return the sha256 in a file's header, and the sha256 of the rest: the header without it, and the data."""
+    """Return the sha256 in a file's header, and the sha256 of the rest: the header without it, and the data.
+
+    Raises:
+        ValueError: the file has no header of JSON.
+    """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > MOST_HEADER_BYTES:

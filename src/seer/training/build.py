@@ -81,7 +81,11 @@ def build_return_support(config: Config) -> ReturnSupport | None:
 
 
 def build_freeze_rule(config: Config, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> FreezeRule:
-    """Return the rule that decides the freeze."""
+    """Return the rule that decides the freeze.
+
+    Raises:
+        SettingError: it compares features on so few observations that all features would look alike.
+    """
     rule = config.freeze.make_rule()
     if not rule.compares_features:
         return rule

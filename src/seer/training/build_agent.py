@@ -29,7 +29,11 @@ COPIES = 5
 def build_agent(
     config: Config, environment: PixelEnvironment, device: torch.device, seeds: Sequence[int] = (0, 0, 0, 0)
 ) -> Agent[Any]:
-    """Return the agent; `seeds` are those of weights, noise or policy, exploration, and crops."""
+    """Return the agent; `seeds` are those of weights, noise or policy, exploration, and crops.
+
+    Raises:
+        SettingError: the agent can't act in this environment, or its encoder doesn't fit the images.
+    """
     torch.manual_seed(seeds[0])  # initial weights come from torch's global generator, and nothing else does
     spec = AGENTS[config.agent]
     if isinstance(environment.action_space, Discrete):

@@ -35,7 +35,11 @@ def denormals_as_zero() -> Iterator[None]:
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a `--device` setting; auto takes a GPU if there is one."""
+    """Return the device of a `--device` setting; auto takes a GPU if there is one.
+
+    Raises:
+        SettingError: no such device here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

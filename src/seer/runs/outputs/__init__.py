@@ -18,14 +18,22 @@ other is given as package.module:Class."""
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
-    """Refuse a name that is no output's and no place of a class; nothing is imported."""
+    """Refuse a name that is no output's and no place of a class; nothing is imported.
+
+    Raises:
+        SettingError: with the names there are.
+    """
     for name in names:
         if name not in OUTPUTS and ":" not in name:
             raise SettingError(f"--log {name}: use {', '.join(sorted(OUTPUTS))}, or package.module:Class")
 
 
 def make_outputs(names: Iterable[str], folder: Path, config: Mapping[str, Any]) -> list[Output]:
-    """Return the outputs of a run in `folder` with these settings (JSON); nothing is written yet."""
+    """Return the outputs of a run in `folder` with these settings (JSON); nothing is written yet.
+
+    Raises:
+        SettingError: the package of one isn't installed, there is no such class, or two have one name.
+    """
     outputs: dict[str, Output] = {}
     for place in names:
         output = (OUTPUTS.get(place) or _imported(place))(folder, config)

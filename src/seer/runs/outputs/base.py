@@ -73,7 +73,11 @@ def scalars(record: Record) -> dict[str, float]:
 
 
 def import_extra(name: str) -> ModuleType:
-    """Import the package that an output needs; it comes with the extra of the same name."""
+    """Import the package that an output needs; it comes with the extra of the same name.
+
+    Raises:
+        SettingError: it isn't installed.
+    """
     try:
         package = importlib.import_module(name)
     except ImportError as error:

@@ -29,7 +29,11 @@ class JsonlOutput(Output):
         self._digest = hashlib.sha256()  # of every record
 
     def open(self, state: State, *, after: int | None) -> None:
-        """Open the file; in a resumed run cut off later records than `state`, half a line included."""
+        """Open the file; in a resumed run cut off later records than `state`, half a line included.
+
+        Raises:
+            SettingError: the file doesn't hold the records that the checkpoint counts on, or can't be written.
+        """
         if self._path.exists() and not self._path.is_file():
             raise SettingError(f"{self._path} is no file: restore it, or start a new run")
         self._digest = hashlib.sha256()
@@ -39,6 +43,11 @@ class JsonlOutput(Output):
                 self._cut_off(self._file, state["offset"], state["sha256"])
 
     def record(self, record: Record) -> None:
+        """Append one line.
+
+        Raises:
+            SettingError: the disk is full or forbidden.
+        """
         assert self._file is not None
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         with writing_to(self._path):

@@ -24,6 +24,11 @@ class TrackioOutput(Output):
         self._run: Any = None
 
     def open(self, state: State, *, after: int | None) -> None:  # noqa: ARG002 (nothing can be taken back)
+        """Begin a run there, or go on with the one in `state`.
+
+        Raises:
+            SettingError: trackio refuses.
+        """
         # trackio knows a run by its name alone, and would go on with another of the same.
         self._name = state.get("name") or f"{self.folder.name}-{secrets.token_hex(4)}"
         try:

@@ -25,6 +25,11 @@ class WandbOutput(Output):
         self._run: Any = None
 
     def open(self, state: State, *, after: int | None) -> None:  # noqa: ARG002 (the state says it more exactly)
+        """Begin a run there, or go on with the one in `state`.
+
+        Raises:
+            SettingError: Weights & Biases refuses, for want of a login for example.
+        """
         self._id, self._records = state.get("id") or secrets.token_hex(4), state.get("records", 0)
         try:
             self._run = self._wandb.init(
