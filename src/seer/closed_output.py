@@ -18,6 +18,7 @@ class ClosableStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
+        """Write text to the stream."""
         try:
             return self._stream.write(text)
         except OSError as error:
@@ -25,6 +26,7 @@ class ClosableStream:
             return len(text)
 
     def flush(self) -> None:
+        """Write what is buffered to the stream."""
         try:
             self._stream.flush()
         except OSError as error:

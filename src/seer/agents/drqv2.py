@@ -79,6 +79,7 @@ class DrqV2(ActorCritic):
     # Acting ----------------------------------------------------------------------------------------------------
 
     def best(self, features: Tensor) -> Tensor:
+        """Return the policy's actions [B, A]."""
         return self.actor(features)  # type: ignore[no-any-return]
 
     def exploring(self, features: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ class Adam(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
+        """Take one step."""
         return _step(self, closure)
 
 

@@ -58,6 +58,7 @@ class AgentSpec:
         return {name: value for part in parts for name, value in part.items()}
 
     def build(self, inputs: "AgentInputs") -> "Agent[Any]":
+        """Make the agent."""
         agent: Agent[Any] = resolve(self.make)(inputs)
         return agent
 

@@ -52,6 +52,7 @@ class AtariEnvironment(PixelEnvironment):
         self._actions = bytearray()  # since the game's start, the one between two lives included
 
     def restart(self, *, seed: int | None = None) -> Info:
+        """Go on with the same game after a lost life, else start a new one."""
         finished: Info = {}
         if self._life_lost and seed is None:
             self._life_lost = False
@@ -86,6 +87,7 @@ class AtariEnvironment(PixelEnvironment):
 
     @property
     def has_time_limit(self) -> bool:
+        """Return True: the simulator cuts its episodes off."""
         return True
 
     def _begin(self, seed: int | None) -> tuple[Pixels, Info]:

@@ -129,6 +129,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         """Return the present picture in full size, RGB uint8 [height, width, 3], for videos."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Pixels, Info]:
+        """Start an episode; return the observation, uint8 [S, C, H, W], and the simulator's info."""
         super().reset(seed=seed, options=options)
         info = self.restart(seed=seed)
         return self.observe(), info
@@ -253,6 +254,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         self._needs_reset = False
 
     def _finish_drawing(self) -> None:
+        """Take the newest frame into the stack."""
         if self._drawing is None:
             return
         with self._watched("drawing"):

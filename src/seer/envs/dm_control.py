@@ -75,16 +75,19 @@ class DMControlEnvironment(PixelEnvironment):
         self._shadows = shadows
 
     def introduction(self) -> list[str]:
+        """Return a line about the backend that draws and, with vectors, one about what the agent sees."""
         if self.packing is None:
             return [str(choose_backend())]
         named = ", ".join(f"{name!r} ({size})" for name, size in self.packing.vectors.items())
         return [str(choose_backend()), f"Sees the first camera, with {named} beside the latents"]
 
     def render(self) -> Pixels:
+        """Return the present picture, RGB uint8 [256, 256, 3]."""
         return self._draw(VIDEO_SIZE).result().transpose(1, 2, 0)
 
     @property
     def has_time_limit(self) -> bool:
+        """Return True: the simulator cuts its episodes off."""
         return True
 
     def _begin(self, seed: int | None) -> tuple[Drawing, Info]:

@@ -100,6 +100,7 @@ class GymnasiumEnvironment(PixelEnvironment):
         self._pictures: list[Pixels] = [np.zeros(view.shape, np.uint8) for view in views.values()]  # in full size
 
     def introduction(self) -> list[str]:
+        """Return a line about the backend, if MuJoCo draws, and one about what the agent sees and does."""
         return [*([str(self.backend)] if self.backend is not None else []), self.account]
 
     @property
@@ -118,6 +119,7 @@ class GymnasiumEnvironment(PixelEnvironment):
         return np.concatenate([np.pad(each, ((0, height - len(each)), (0, 0), (0, 0))) for each in shown], axis=1)
 
     def close(self) -> None:
+        """Close the environment's window and files, if it has any."""
         self._env.close()
 
     def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
@@ -154,6 +156,7 @@ class GymnasiumEnvironment(PixelEnvironment):
         return frame
 
     def _packed(self, observation: Any, frames: list[Pixels]) -> Pixels:
+        """Return frames and vectors as one packed frame [1, 1, P]."""
         assert self.packing is not None
         vectors = {name: vector.find(observation) for name, vector in self._sensors.vectors.items()}
         return self.packing.pack(dict(zip(self._shapes, frames, strict=True)) | vectors)

@@ -83,6 +83,7 @@ Part = tuple[spaces.Space[Any], Callable[[Any], Any]]
 
 
 def _parts(space: spaces.Space[Any], keys: tuple[str, ...] = ()) -> Iterator[tuple[str, Part]]:
+    """Give the parts of an observation, by name."""
     if isinstance(space, spaces.Dict):
         for key, part in space.items():
             yield from _parts(part, (*keys, key))

@@ -71,6 +71,7 @@ class EnvironmentProcess:
             raise
 
     def observe(self) -> Pixels:
+        """Return the observation, uint8 [S, C, H, W]."""
         return self._observation
 
     def send(self, action: Any) -> None:
@@ -84,17 +85,21 @@ class EnvironmentProcess:
         return outcome
 
     def restart(self) -> None:
+        """Start an episode."""
         self._observation = self._ask("restart", None)
         self.is_lost = False
 
     def state_dict(self) -> State:
+        """Return the state of the environment in the process."""
         state: State = self._ask("state_dict", None)
         return state
 
     def load_state_dict(self, state: State) -> None:
+        """Let the environment in the process continue from a state."""
         self.is_lost, self._observation = self._ask("load_state_dict", state)
 
     def close(self) -> None:
+        """End the process."""
         self._connection.close()
         self._process.join(5)
         self._process.kill()

@@ -26,6 +26,7 @@ class Actor(OfLinearLayers):
         self.action_size = action_size
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation, each [B, A]."""
         mean, log_std = self.layers(features).chunk(2, dim=-1)
         low, high = LOG_STD_RANGE
         return mean, low + 0.5 * (high - low) * (torch.tanh(log_std) + 1)
@@ -52,6 +53,7 @@ class TwinCritic(OfLinearLayers):
         self.second = Perceptron(feature_size + action_size, hidden_units, 1, precision=precision)
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
+        """Q-values [2, B]."""
         inputs = torch.cat([features, action], dim=-1)
         return torch.stack([self.first(inputs).squeeze(-1), self.second(inputs).squeeze(-1)])
 
@@ -64,6 +66,7 @@ class Temperature(nn.Module):
         self.log = nn.Parameter(torch.tensor(initial).log())
 
     def forward(self) -> Tensor:
+        """The temperature, 0-d."""
         return self.log.exp()
 
 
@@ -75,6 +78,7 @@ class Bilinear(nn.Module):
         self.weight = nn.Parameter(torch.rand(feature_size, feature_size))
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Similarities [B queries, B keys] of features [B, F]."""
         return queries @ (self.weight @ keys.T)
 
 

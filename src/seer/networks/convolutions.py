@@ -61,6 +61,7 @@ class ConvStage(nn.Conv2d):
         return F.relu(self.convolve(maps), inplace=True) if maps.ndim == 4 else self._multiply(maps)
 
     def convolve(self, maps: Tensor) -> Tensor:
+        """Return the convolution alone."""
         assert self.bias is not None
         weight, bias = self.weight.to(maps.dtype), self.bias.to(maps.dtype)
         return F.conv2d(maps, weight, bias, self.stride, self.padding)
@@ -77,6 +78,7 @@ class ConvStage(nn.Conv2d):
         return rectified.permute(0, 3, 1, 2) if rectified.ndim == 4 else rectified
 
     def multiply_adds(self) -> int:
+        """Return the cost of one pass on one observation."""
         channels, height, width = self.output_shape
         return height * width * channels * self.in_channels * self.kernel_size[0] * self.kernel_size[1]
 

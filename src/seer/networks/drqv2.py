@@ -18,6 +18,7 @@ class CentredPixels(Pixels):
     """Frames [B, S, C, H, W] uint8 to pixels [B, S*C, H, W] in [-0.5, 0.5]."""
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Return the pixels."""
         return super().forward(frames).sub_(0.5)
 
 
@@ -46,6 +47,7 @@ class DeterministicActor(OfLinearLayers):
         self.layers = Perceptron(feature_size, hidden_units, action_size, precision=precision)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return the actions."""
         return torch.tanh(self.layers(squashed(features, self.trunk_size)))
 
 
@@ -60,6 +62,7 @@ class TanhTwinCritic(TwinCritic):
         self.trunk_size = trunk_size
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
+        """Return the Q-values."""
         return super().forward(squashed(features, self.trunk_size), action)
 
 

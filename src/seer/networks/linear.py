@@ -9,6 +9,7 @@ class Linear(nn.Linear):
     """A linear layer that computes in the dtype of its input; the parameters stay float32."""
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs [B, out_features], in the dtype of the inputs [B, in_features]."""
         return F.linear(inputs, self.weight.to(inputs.dtype), self.bias.to(inputs.dtype))
 
 
@@ -37,6 +38,7 @@ class Perceptron(nn.Sequential):
         self.precision = precision
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs [B, outputs] of inputs [B, inputs]."""
         first, rectify, middle, rectify_again, last = self
         hidden = rectify(first(inputs)).to(self.precision)
         outputs: Tensor = last(rectify_again(middle(hidden)).to(inputs.dtype))

@@ -24,6 +24,7 @@ class Pixels(nn.Module):
         self.precision = precision
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Return the pixels."""
         # Transposed as bytes, then converted: the cheapest order on the CPU.
         return channels_last(frames.flatten(1, 2)).to(self.precision).mul_(1 / 255)
 
@@ -45,6 +46,7 @@ class Squares(nn.Module):
         self.register_buffer("order", nested_squares(height, width, kernels), persistent=False)
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Return the squares, in [0, 1]."""
         planes = frames.flatten(1, 2)
         squares = gather_squares(planes, self.order, self.kernels[0]).to(self.precision).mul_(1 / 255)
         nested = [kernel**2 for kernel in reversed(self.kernels)]

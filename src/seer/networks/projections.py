@@ -28,9 +28,11 @@ class Projections(OfLinearLayers):
         self.norm = nn.ModuleList(nn.LayerNorm(feature_size) for _ in range(heads))
 
     def forward(self, maps: Tensor) -> tuple[Tensor, ...]:
+        """Return the features, [B, F] of each head."""
         return tuple(self.one(maps, number) for number in range(len(self.linear)))
 
     def one(self, maps: Tensor, number: int) -> Tensor:
+        """Return the features [B, F] of one head."""
         return self._project(maps.permute(0, 2, 3, 1).flatten(1), number)  # no copy, as maps are channels-last
 
     def _project(self, flat: Tensor, number: int) -> Tensor:
@@ -53,5 +55,6 @@ class SensorProjections(Projections):
         self.output_shape = (heads, feature_size + self.vector_size)
 
     def one(self, sensed: Sensed, number: int) -> Tensor:  # type: ignore[override]  # of several cameras
+        """Return the features [B, F] of one head."""
         maps = [each.permute(0, 2, 3, 1).flatten(1) for each in sensed.images]
         return torch.cat([self._project(torch.cat(maps, 1), number), sensed.vectors], 1)

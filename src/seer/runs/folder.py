@@ -99,6 +99,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
 
     @property
     def checkpoints(self) -> Path:
+        """Return the folder of the run's checkpoints."""
         return self.path / "checkpoints"
 
     def refuse_lost(self) -> None:

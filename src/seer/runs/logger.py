@@ -67,10 +67,12 @@ class Logger:
         return record
 
     def say(self, line: str) -> None:
+        """Show one line."""
         for output in self.outputs:
             output.say(line)
 
     def advance(self, task: str, done: int, total: int, status: str = "") -> None:
+        """Show how far a task is."""
         for output in self.outputs:
             output.advance(task, done, total, status)
 
@@ -80,9 +82,11 @@ class Logger:
         return {"last_step": self._last_step, "wall_seconds": self.wall_seconds, "outputs": self._kept}
 
     def summary(self) -> dict[str, Any]:
+        """Return the outputs' entries in summary.json."""
         return {name: value for output in self.outputs for name, value in output.summary().items()}
 
     def close(self) -> None:
+        """Close every output that was opened."""
         while self._to_close:
             self._to_close.pop().close()
 

@@ -61,6 +61,7 @@ class Terminal(Output):
         self.console.print(line, markup=False)
 
     def table(self, title: str, rows: Mapping[str, str]) -> None:
+        """Print a table of name and value."""
         table = Table(title=title, show_header=False, title_justify="left")
         for name, value in rows.items():
             table.add_row(name, value)

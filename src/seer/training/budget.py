@@ -65,6 +65,7 @@ class Budget:
 
     @property
     def total(self) -> int:
+        """Return the bytes of memory, all together."""
         return self.others + (0 if self.in_file else self.replay)
 
     @property

@@ -167,8 +167,10 @@ class DriftMonitor:
         }
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep."""
         return {"seen": self._seen, "at_freeze": self.at_freeze, "warned": sorted(self._warned)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Continue from `state_dict`."""
         self._seen = None if state["seen"] is None else state["seen"].to(device, copy=True)  # not the checkpoint's file
         self.at_freeze, self._warned = dict(state["at_freeze"]), set(state["warned"])

@@ -27,6 +27,7 @@ class Evaluation:
 
     @property
     def mean(self) -> float:
+        """Return the mean score."""
         return float(np.mean(self.returns))
 
     @property

@@ -44,6 +44,7 @@ class Events:
             self._record("episode", episode_return=self._last_return, episode_length=int(info["episode"]["length"]))
 
     def on_update(self, update: Update) -> None:
+        """Add up an update's metrics."""
         self.stopwatch.count()
         for name, value in update.metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -185,6 +186,7 @@ class Events:
         } | self.logger.summary()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep."""
         return {
             "evaluations": self._evaluations,
             "freeze": self._conversion,

@@ -96,9 +96,11 @@ class Invariants:
         self.check_weights(run)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep."""
         return {"frozen": self._frozen, "losses": self.losses}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
         self._frozen, self.losses = state["frozen"], dict(state.get("losses", {}))  # older checkpoints have no losses
 
 

@@ -75,6 +75,7 @@ class ReturnSupport:
         )
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must keep."""
         return {
             "rewards": [np.array(rewards, np.float64) for rewards in self._rewards],
             "returns": np.array(self._returns, np.float64),
@@ -82,6 +83,7 @@ class ReturnSupport:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
         self._rewards = [rewards.tolist() for rewards in state["rewards"]]
         self._returns = deque(state["returns"].tolist(), maxlen=NEWEST)
         self._warned = bool(state["warned"])

@@ -78,6 +78,7 @@ class TrainingState:
         return self.step >= self.config.steps and self.stage is Stage.ACT
 
     def updates_at(self, step: int) -> int:
+        """Return how many updates a step makes."""
         learning = self.config.learning
         is_due = step - self.replay_from >= self.config.first_update and step % learning.update_every == 0
         return learning.updates_per_step if is_due else 0
@@ -107,6 +108,7 @@ class TrainingState:
         return Phase.after_freeze(frame_bytes=self.replay.row.num_bytes, latent_bytes=self.agent.latent.num_bytes)
 
     def close(self) -> None:
+        """End the environments' processes."""
         for other in self.others:
             other.close()
 
@@ -142,6 +144,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
+        """Continue from `state_dict`."""
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
         returns = state["progress"].get("returns")  # older checkpoints have none

@@ -51,6 +51,7 @@ class Stopwatch:
         self.restart()
 
     def count(self) -> None:
+        """Count one update."""
         if not any(self.updates.values()):
             self.restart()
         self.updates[self._half] += 1
@@ -67,6 +68,7 @@ class Stopwatch:
         return {"seconds": dict(self.seconds), "updates": dict(self.updates)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
         self.seconds, self.updates = state["seconds"], state["updates"]
 
     @property

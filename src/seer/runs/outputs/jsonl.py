@@ -67,6 +67,7 @@ class JsonlOutput(Output):
         return {"metrics_sha256": self._digest.hexdigest()}
 
     def close(self) -> None:
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 

@@ -45,12 +45,15 @@ class TrackioOutput(Output):
             raise SettingError(f"--log trackio: {shortened(error)}; leave it out, or see to it") from error
 
     def record(self, record: Record) -> None:
+        """Send a record's numbers, with its frames, FLOPs and seconds."""
         numbers = scalars(record) | {name: record[name] for name in MOMENT if name != "step"}
         self._run.log(numbers, step=record["step"])
 
     def state_dict(self) -> State:
+        """Return the run's name there."""
         return {"name": self._name}
 
     def close(self) -> None:
+        """Wait until all is sent."""
         if self._run is not None:
             self._trackio.finish()

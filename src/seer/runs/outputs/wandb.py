@@ -58,5 +58,6 @@ class WandbOutput(Output):
         return {"id": self._id, "records": self._records}
 
     def close(self) -> None:
+        """Wait until all is sent."""
         if self._run is not None:
             self._run.finish()
