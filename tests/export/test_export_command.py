@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kept_run import keep_run
 from tiny_run import files, seer
 
 Capture = pytest.CaptureFixture[str]
@@ -49,6 +50,14 @@ def test_folders_without_an_agent_are_one_line(
     monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it weren't installed
     assert seer("export", finished_run, "--onnx", "--out", tmp_path / "onnx") == 2
     assert "pip install 'seer-rl[export]'" in capsys.readouterr().err
+
+
+def test_an_agent_without_a_policy_here_is_refused_before_anything_is_played(tmp_path: Path, capsys: Capture) -> None:
+    keep_run(tmp_path / "run", "drqv2")
+    assert seer("export", tmp_path / "run", "--onnx") == 2
+    said = capsys.readouterr()
+    assert "knows no policy of DrqV2" in said.err
+    assert "playing" not in said.out
 
 
 def test_an_interrupted_run_is_exported_as_far_as_it_came(stopped_run: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -31,6 +31,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     try:
         from seer.export.bundle import make_bundle
         from seer.export.check import compare, outputs_of
+        from seer.export.graphs import policy_of
     except ImportError as error:
         raise SettingError(f"--onnx needs the extra: pip install 'seer-rl[export]' ({error})") from None
     target = path / "onnx" if out is None else out
@@ -44,6 +45,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
             "seer export writes agents that see one picture: this one sees several cameras, or vectors; seer.load "
             "plays it in Python"
         )
+    policy_of(agent)  # refused before anything is played
     seen = play(
         agent, environment, count=observations, every=EXPORT_EVERY, progress=partial(terminal.advance, "playing")
     )
