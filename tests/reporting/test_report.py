@@ -161,6 +161,21 @@ def test_a_page_says_why_there_is_no_aggregate(tmp_path: Path) -> None:
     assert "<td>None" not in text
 
 
+def test_a_run_that_has_not_finished_is_named_where_its_score_is_averaged_with_those_at_the_end(tmp_path: Path) -> None:
+    done, going = tmp_path / "done", tmp_path / "going"
+    for folder, seed in ((done, 0), (going, 1)):
+        shutil.copytree(ATARI_100K / f"Alien-never-{seed}", folder)
+    whole = write_report([done, going], out=tmp_path / "whole.html").read_text()
+    (going / "summary.json").unlink()
+    records = (going / "metrics.jsonl").read_text().splitlines(keepends=True)
+    cut = max(n for n, line in enumerate(records) if json.loads(line)["kind"] == "eval")
+    (going / "metrics.jsonl").write_text("".join(records[:cut]))
+    step = [each["step"] for each in evaluations("Alien-never-1")][-2]
+    text = write_report([done, going], out=tmp_path / "part.html").read_text()
+    said = f"Not finished, so scored by their last evaluation so far: going (step {step:,})."
+    assert (text.count(said), whole.count("Not finished, so scored")) == (1, 0)
+
+
 def test_references_are_those_of_the_field() -> None:
     """Of Agent57's table: the best known score of a few games by hand, and what isn't Atari's Pong has none."""
     for env, score, expected in (

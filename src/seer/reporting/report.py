@@ -19,7 +19,7 @@ from seer.reporting.page import Charts, Section, Table, render
 from seer.reporting.plots import AXIS_LABELS, PANEL_INCHES, STYLE, band, draw_group, draw_line, finish_panel, look
 from seer.reporting.results import Column, Results
 from seer.reporting.statistics import RESAMPLES, Estimate
-from seer.runs.folder import read_summary
+from seer.runs.folder import Record, read_summary
 from seer.sweeps.grid import short_name
 
 NONE, UNREACHED = "-", ["0", "not reached"]
@@ -78,9 +78,11 @@ def _scores(results: Results, column: Column) -> Section:
     if column.flops or column.equal_flops:
         note += " At a FLOPs budget, on the line between the evaluations before and after it."
     if column.equal_flops:
-        note += " The budget is what the cheapest finished run of the environment spent."
+        note += " The budget is what the cheapest finished run of the environment spent; where none is, any run so far."
     if column.published:
         note += " The paper's are of five seeds."
+    if not (column.flops or column.equal_flops):
+        note += _unfinished([run for group in results.in_column(column) for run in group.runs])
     found = results.aggregates(column)
     aggregates = [part for each in found for part in _aggregate(results, each, alone=len(found) == 1)]
     intervals = (
@@ -90,6 +92,12 @@ def _scores(results: Results, column: Column) -> Section:
     )
     last = intervals if found else "No aggregates: no group has a score here."
     return Section(column.title[0].upper() + column.title[1:], [Table(head, rows, 2, note), *aggregates, last])
+
+
+def _unfinished(runs: Sequence[Run]) -> str:
+    """Name the runs whose last evaluation isn't that of their end."""
+    named = [f"{run.folder.name} (step {_last(run)['step']:,})" for run in runs if read_summary(run.folder) is None]
+    return f" Not finished, so scored by their last evaluation so far: {', '.join(named)}." if named else ""
 
 
 def _aggregate(results: Results, each: Aggregate, *, alone: bool) -> list[Table | Charts]:
@@ -203,7 +211,7 @@ def _runs(results: Results, start: Path) -> Section:
     rows = []
     for group in results.groups:
         for run in sorted(group.runs, key=lambda run: int(run.settings["seed"])):
-            last = run.of_kind("eval")[-1]
+            last = _last(run)
             where = Path(os.path.relpath(run.folder, start)).as_posix()
             rows.append([
                 group.environment, group.label, str(run.settings["seed"]),
@@ -212,6 +220,11 @@ def _runs(results: Results, start: Path) -> Section:
             ])  # fmt: skip
     head = ["environment", "group", "seed", "state", "last evaluation", "score", "frozen at", "why", "folder"]
     return Section("Runs", [Table(head, rows)])
+
+
+def _last(run: Run) -> Record:
+    """Return a run's last evaluation."""
+    return run.of_kind("eval")[-1]
 
 
 def _freeze(run: Run) -> list[str]:
