@@ -4,16 +4,21 @@ import copy
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from seer.core.freeze_rules import FreezeRule, StepMetrics
 from seer.core.similarity import Covariances, linear_cka
+from seer.integrations.stable_baselines3.feature_stability import FeatureStability
 
 from .arcade import arcade, model, quiet
+from .counted import PICTURE, counted
+from .counted import learner as small_learner
 
 
 class KeepsCopies(BaseCallback):
@@ -50,6 +55,28 @@ def test_automatic_freezing_measures_how_much_features_change_and_waits_for_the_
     learner.learn(20, callback=automatic)
     assert automatic._rule is not rule
     assert automatic._rule.streak == 0
+
+
+def test_numbers_that_an_extractor_passes_on_make_no_two_of_its_states_alike() -> None:
+    """Beside the picture are numbers a thousand times as large as its features."""
+    joints = spaces.Box(-1000, 1000, (5,), np.float32)
+    learner, callback = small_learner(counted(space=spaces.Dict(j=joints, p=PICTURE))), quiet("never")
+    learner.learn(300, callback=callback)
+    policy, buffer, stability = learner.policy, learner.replay_buffer, FeatureStability()
+    assert stability.compare(policy, buffer, callback._cut(), span=300) is None
+    nets = [copy.deepcopy(policy.q_net), policy.q_net]
+    with torch.no_grad():
+        for weight in policy.q_net.features_extractor.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+    covariances = Covariances()
+    with torch.no_grad():
+        for chunk in buffer.recent(256, span=300):
+            features = [net.extract_features(chunk, net.features_extractor) for net in nets]
+            assert torch.equal(features[0][:, :5], chunk["j"])
+            covariances.add(*(each[:, 5:] for each in features))
+    found = stability.compare(policy, buffer, callback._cut(), span=300)
+    assert found == pytest.approx(linear_cka(covariances), rel=1e-9)
+    assert found < 0.9
 
 
 class Rising(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -1,9 +1,13 @@
-"""The stability of a policy's features, for `freeze_at="auto"`: the measure of `seer train --freeze-at auto`."""
+"""The stability of a policy's features, for `freeze_at="auto"`: the measure of `seer train --freeze-at auto`.
+
+Axes: B observations, L features.
+"""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from seer.core.feature_stability import OBSERVATIONS, covariances, least
@@ -19,7 +23,7 @@ class FeatureStability:
     """Compares the features of every comparison with those that the extractors of the one before give.
 
     Where the features are vectors, each observation is one sample; so there are more of them than of feature maps,
-    which have a sample at every position.
+    which have a sample at every position. Numbers of a Dict that an extractor passes on as they are don't count.
     """
 
     before: list[nn.Module] | None = None
@@ -33,12 +37,26 @@ class FeatureStability:
         observations = buffer.recent(count, span=max(span, count))
         if previous is None or sum(_length(chunk) for chunk in observations) < 0.9 * count:
             return None
+        before, now = (
+            [[extract(*pair, chunk) for chunk in observations] for pair in zip(networks, bases, strict=True)]
+            for bases in (previous, modules)
+        )
+        learnt = [_learnt(*map(torch.cat, pair)) for pair in zip(before, now, strict=True)]
 
-        def samples(bases: Sequence[nn.Module], chunk: Observation) -> Iterator[Tensor]:
-            for network, base in zip(networks, bases, strict=True):
-                yield cut.samples(network.features_extractor, extract(network, base, chunk))
+        def samples(encoded: list[list[Tensor]], number: int) -> Iterator[Tensor]:
+            for network, chunks, columns in zip(networks, encoded, learnt, strict=True):
+                latents = chunks[number] if cut.layers == "convolutions" else chunks[number][:, columns]
+                yield cut.samples(network.features_extractor, latents)
 
-        return least(linear_cka, covariances(previous, modules, samples, observations))
+        return least(linear_cka, covariances(before, now, samples, range(len(observations))))
+
+
+def _learnt(before: Tensor, now: Tensor) -> Tensor:
+    """Say which features [L] depend on weights, of the same observations as encoded before and now, [B, L] both.
+
+    The others vary and are the same to the last bit: large ones would make any two extractors look alike.
+    """
+    return (before != now).any(0) | (now == now[0]).all(0)
 
 
 def num_observations(policy: nn.Module, cut: Cut) -> int:
