@@ -12,6 +12,7 @@ from torch import Tensor
 
 _LEVELS = 255  # steps between the lowest and the highest of the 256 values of an int8
 _HALF_MAX = torch.finfo(torch.float16).max
+_MOST_ERROR = 0.05  # as a share of the standard deviation, that is small
 
 
 class Codec:
@@ -116,6 +117,11 @@ class LatentError:
     relative: float
     largest: float
     clipped_share: float | None
+
+    @property
+    def is_large(self) -> bool:
+        """Return whether it blurs what tells observations apart."""
+        return self.relative > _MOST_ERROR
 
 
 class ErrorMeter:

@@ -8,9 +8,6 @@ from seer.training.evaluation import Evaluation
 from seer.training.replan import Prolongation
 from seer.training.state import TrainingState
 
-MOST_ERROR = 0.05
-"""Largest error of stored latents, as a share of their standard deviation, without a warning."""
-
 
 def status(run: TrainingState, *, rate: float, last_return: float | None) -> str:
     """Return the end of the live line: phase, updates per second, last score, how full the replay is."""
@@ -31,7 +28,7 @@ def freeze_lines(
 ) -> Iterator[str]:
     """Give the lines of a freeze: the conversion, a warning where stored latents are blurred, the agent's changes."""
     yield f"step {run.step:,}: encoder frozen{_reason(run)}; {_conversion(run, transcoding, seconds)}"
-    if transcoding.error is not None and transcoding.error.relative > MOST_ERROR:
+    if transcoding.error is not None and transcoding.error.is_large:
         dtype = latent_dtype(run)
         yield f"warning: {dtype} blurs what tells observations apart: --latent-dtype float32 doesn't"
     if changes:

@@ -1,6 +1,7 @@
 """The freeze as a callback of Stable-Baselines3."""
 
 import time
+import warnings
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -179,6 +180,13 @@ class SeerCallback(BaseCallback):
         self._said = time.monotonic()
         result = buffer.freeze(extractors, self.latent_dtype, self._progress)
         self._say(describe_freeze(result, buffer, cut, step, why))
+        if result.error is not None and result.error.is_large:
+            warnings.warn(
+                f"features are stored as {buffer.latent_dtype} with an error of {result.error.relative:.0%} of their "
+                "standard deviation, which blurs what tells observations apart: SeerCallback(latent_dtype='float32') "
+                "doesn't",
+                stacklevel=2,
+            )
         figures = {"frozen_at": step, "replay_bytes": buffer.num_bytes, "replay_rows": result.capacity_after}
         if hasattr(model, "_logger"):  # before `learn` there is none
             for name, figure in figures.items():
