@@ -109,7 +109,7 @@ def test_nothing_is_overwritten(what: str, run: Path, tmp_path: Path, capsys: Ca
     ("flags", "named"),
     [
         ((), "seer analyze attention RUN"), (("colours",), "seer analyze svcca RUN"),
-        (("svcca", "nowhere"), "nowhere"), (("attention", "nowhere"), "nowhere"),
+        (("svcca", "nowhere"), "nowhere is no run"), (("attention", "nowhere"), "nowhere is no run"),
         (("svcca", "RUN", "--gap", 7), "--gap 7"), (("svcca", "RUN", "--gap", 0), "--gap 0"),
         (("svcca", "RUN", "--gap", -10), "--gap -10"), (("svcca", "RUN", "--observations", 1), "--observations 1"),
         (("attention", "RUN", "--frames", 0), "--frames 0"), (("svcca", "RUN", "--out", "/nowhere/x.txt"), "x.txt"),

@@ -48,8 +48,8 @@ def analyze_attention(path: Path, *, frames: int, out: Path | None, video: Path 
     """Draw where the convolutions look, over training."""
     if not 1 <= frames <= MOST_FRAMES:
         raise SettingError(f"--frames {frames}: a picture shows 1 to {MOST_FRAMES}; give one of these numbers")
-    picture = new_picture(out, default=path / "attention.png")
     terminal, folder = Terminal(), RunFolder.open(path)
+    picture = new_picture(out, default=path / "attention.png")
     agent, environment = load_player(folder)
     if environment.packing is not None:
         raise SettingError("seer analyze attention draws over one picture: this agent sees several cameras, or vectors")

@@ -168,6 +168,7 @@ def analyze_svcca(
     path: Path, *, gap: int | None, num_observations: int, json_file: Path | None, out: Path | None
 ) -> None:
     """Measure how early each layer settles."""
+    terminal, folder = Terminal(), RunFolder.open(path)
     picture = new_picture(out, default=path / "svcca.png")
     if json_file is not None:
         refuse_existing(json_file, "--json")
@@ -175,7 +176,6 @@ def analyze_svcca(
         raise SettingError(f"--observations {num_observations} must be 2 or more")
     if gap is not None and gap < 1:
         raise SettingError(f"--gap {gap} must be 1 or more")
-    terminal, folder = Terminal(), RunFolder.open(path)
     weights = weights_by_step(path)
     steps, found_gap = pairs_of(list(weights), gap)
     if not steps:
