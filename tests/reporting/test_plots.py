@@ -219,6 +219,13 @@ def test_a_freeze_is_called_by_what_decides_it() -> None:
         assert label({"agent": "rainbow", "freeze.at": at}) == f"Rainbow{said}"
 
 
+def test_a_run_that_began_with_another_is_called_so_whenever_it_freezes() -> None:
+    for at, said in (("0", " + SEER"), ("40", " + SEER, freeze at 40"), ("never", ", never frozen")):
+        settings = {"agent": "rainbow", "freeze.at": at}
+        assert label(settings | {"freeze.agent_from": "runs/a"}) == f"Rainbow{said}, from another run"
+        assert label(settings | {"freeze.encoder_from": "runs/a"}) == f"Rainbow{said}, another run's encoder"
+
+
 def test_an_encoder_of_ones_own_is_called_so() -> None:
     settings = {"agent": "rainbow", "freeze.at": "0"}
     assert label(settings | {"freeze.encoder_factory": None}) == "Rainbow + SEER, another run's encoder"

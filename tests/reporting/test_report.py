@@ -59,7 +59,10 @@ def test_a_budget_that_a_run_never_reached_has_no_score(results: Results) -> Non
     assert "No aggregates: no group has a score here." in page(
         Results("", [], results.groups, {}, (), [Column("x", flops=1e20)]), start=Path()
     )
-    assert "not reached" in page(Results("", [], results.groups, {}, (), [Column("x", flops=1e20)]), start=Path())
+    for budget in (1.0, 1e20):  # before the first evaluation, and beyond the end
+        text = page(Results("", [], results.groups, {}, (), [Column("x", flops=budget)]), start=Path())
+        assert "not evaluated there" in text
+        assert "not reached" not in text
 
 
 def test_aggregates_start_with_what_never_freezes(results: Results) -> None:

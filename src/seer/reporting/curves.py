@@ -122,16 +122,18 @@ def by_environment(groups: Sequence[Group]) -> list[Group]:
 
 
 def label(settings: Mapping[str, Any]) -> str:
-    """Name these settings for a reader: agent, and when its encoder was frozen."""
-    agent = agent_label(settings["agent"])
-    choice = parse_freeze_at(settings["freeze.at"])
-    if choice.step == 0:
-        if settings.get("freeze.agent_from") is not None:
-            return f"{agent} + SEER, from another run"
-        whose = "another run's" if settings.get("freeze.encoder_factory") is None else "your own"
-        return f"{agent} + SEER, {whose} encoder"
-    own = ", your own encoder" * (settings.get("freeze.encoder_factory") is not None)
-    return f"{agent}{' + SEER' * (not choice.is_never)}, {choice}{own}"
+    """Name these settings for a reader: agent, when its encoder was frozen, and what it began with."""
+    agent, choice = agent_label(settings["agent"]), parse_freeze_at(settings["freeze.at"])
+    parts = [f"{agent}{' + SEER' * (not choice.is_never)}"]
+    if choice.step != 0:
+        parts.append(str(choice))
+    if settings.get("freeze.agent_from") is not None:
+        parts.append("from another run")
+    elif settings.get("freeze.encoder_factory") is not None:
+        parts.append("your own encoder")
+    elif choice.step == 0 or settings.get("freeze.encoder_from") is not None:
+        parts.append("another run's encoder")
+    return ", ".join(parts)
 
 
 def curve(group: Group, x: XAxis) -> Curve:

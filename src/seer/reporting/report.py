@@ -22,7 +22,7 @@ from seer.reporting.statistics import RESAMPLES, Estimate
 from seer.runs.folder import Record, read_summary
 from seer.sweeps.grid import short_name
 
-NONE, UNREACHED = "-", ["0", "not reached"]
+NONE, UNSCORED = "-", ["0", "not evaluated there"]  # it ended before the budget, or was first evaluated after it
 SVG_STYLE = STYLE | {"svg.hashsalt": "seer", "font.size": 10, "figure.figsize": PANEL_INCHES}
 
 
@@ -67,7 +67,7 @@ def _scores(results: Results, column: Column) -> Section:
     rows = []
     for group in by_environment(results.in_column(column)):
         spread = results.spread(group, column)
-        row = [short_name(group.environment), group.label, *([str(spread.count), str(spread)] if spread else UNREACHED)]
+        row = [short_name(group.environment), group.label, *([str(spread.count), str(spread)] if spread else UNSCORED)]
         share = normalized(group.environment, spread.mean) if spread else None
         row.append(NONE if share is None else f"{share:.3f}")
         if column.published:
