@@ -18,6 +18,7 @@ from kept_run import FLAGS, STEP, keep_run
 from seer.config import config_from_json
 from seer.core.phase import Phase
 from seer.runs.snapshots import save_snapshot
+from seer.trained.shared_folder import portable
 from tiny_run import config_of, files
 from tiny_run import seer as command
 
@@ -176,6 +177,24 @@ def test_a_card_says_only_what_is_of_its_step(tmp_path: Path) -> None:
     assert "model-index" not in card
     assert "no evaluation at this step" in card
     assert "frozen at step 100" in card
+
+
+def test_a_folder_to_share_names_no_place_on_the_machine_that_trained(tmp_path: Path) -> None:
+    save_snapshot(tmp_path / "first", 60, keep_run(tmp_path / "first", "dqn"))
+    for flags, named in (
+        (("--from", tmp_path / "first"), "first"),
+        (
+            ("--encoder-from", tmp_path / "first/snapshots/step-000000060.safetensors"),
+            "first/snapshots/step-000000060.",
+        ),
+    ):
+        run, folder = tmp_path / f"run{flags[0]}", tmp_path / f"agent{flags[0]}"
+        keep_run(run, "dqn", *map(str, flags), "--replay-on", str(tmp_path))
+        assert command("card", run, "--out", folder) == 0
+        card = (folder / "README.md").read_text()
+        assert f" {flags[0]} {named}" in card
+        assert str(tmp_path) not in card + (folder / "config.json").read_text()
+        assert seer.load(folder).config == portable(seer.load(run).config)
 
 
 @pytest.mark.parametrize(
