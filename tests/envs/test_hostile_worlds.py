@@ -150,7 +150,7 @@ def test_a_world_that_breaks_stops_the_run(
 ) -> None:
     run = make_training(FreezeAt(40))
     run.environment = World(fault)
-    run.environment.time_limit = 0.2
+    run.environment.time_limit = 0.2 if fault == "hangs" else 30  # on a busy machine any step may take as long
     run.environment.reset(seed=0)
     assert said in stops(start, run, tmp_path)
     assert run.step in range(STEP, STEP + 12)
