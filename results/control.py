@@ -199,7 +199,7 @@ def _change(cost: Mapping[str, str], name: str, scale: float = 1.0) -> list[str]
 def _resident() -> str:
     measured = {row["run"]: row for row in table_of("stable-baselines3/runs.csv")}
     texts = []
-    for name, run in (("DQN", "dqn-{}-0"), ("SAC", "sac-{}-0")):
+    for name, run in (("DQN", "dqn-{}-quiet"), ("SAC", "sac-{}-quiet")):
         plain, ours = (float(measured[run.format(variant)]["resident_bytes"]) / 1e6 for variant in ("plain", "seer"))
         texts.append(f"{name} {plain:,.0f} MB without and {ours:,.0f} MB with it")
     return f"Resident memory of whole processes, Stable-Baselines3 with and without SEER: {', '.join(texts)}."

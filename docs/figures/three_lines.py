@@ -11,7 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 RUNS = Path(__file__).parents[2] / "results/stable-baselines3/runs.csv"
-PAIRS = {"DQN, Road Runner": ("dqn-plain-0", "dqn-seer-0"), "SAC, cartpole-swingup": ("sac-plain-0", "sac-seer-0")}
+PAIRS = {
+    "DQN, Road Runner": ("dqn-plain-quiet", "dqn-seer-quiet"),
+    "SAC, cartpole-swingup": ("sac-plain-quiet", "sac-seer-quiet"),
+}
 COLOURS, GREY = ("#b8c2cc", "#2f6690"), "#697586"
 
 
