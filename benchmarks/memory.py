@@ -175,14 +175,14 @@ def _bytes_in_use() -> int:
 
 
 def stores_table(stores: Iterable[Mapping[str, Any]], batch: int) -> str:
-    """Return one row a store."""
+    """Return one row a store; few small steps may find room in memory that was resident before, and take 0 bytes."""
     stores = list(stores)
     largest = max(each["bytes_per_step"] for each in stores)
-    lines = [
-        (each["store"], f"{each['bytes_per_step']:,.0f}", f"{largest / each['bytes_per_step']:.1f}",
-         number(each["milliseconds"]))
-        for each in stores
-    ]  # fmt: skip
+    lines = []
+    for each in stores:
+        taken = each["bytes_per_step"]
+        smaller = f"{largest / taken:.1f}" if taken else "-"
+        lines.append((each["store"], f"{taken:,.0f}", smaller, number(each["milliseconds"])))
     return table(("store", "bytes a step", "times smaller", f"ms per batch of {batch}"), lines)
 
 

@@ -48,3 +48,9 @@ def test_compressed_frames_come_back_as_they_were() -> None:
     assert stacks.shape == (50, 4, 1, 6, 6)
     for stack, (newest, *_) in zip(stacks, others, strict=True):
         assert np.array_equal(stack, frames[int(newest) - 3 : int(newest) + 1])
+
+
+def test_a_store_that_took_no_page_has_a_row() -> None:
+    stores = [{"store": name, "bytes_per_step": size, "milliseconds": 0.1} for name, size in (("a", 100.0), ("b", 0.0))]
+    *_, row = memory.stores_table(stores, 32).splitlines()
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["b", "0", "-", "0.100"]
