@@ -24,8 +24,8 @@ def use_threads(config: Config) -> None:
 def denormals_as_zero() -> Iterator[None]:
     """Let numbers below 1.2e-38 count as 0 inside `with`.
 
-    So small become Adam's moments where a unit has died, an eighth of Rainbow's after 280,000 steps; they move no
-    weight, and processors are slow with them.
+    So small become Adam's moments where a unit has died, in a run of Rainbow up to an eighth of a hidden layer's after
+    270,000 steps; they move no weight, and processors are slow with them.
     """
     torch.set_flush_denormal(True)
     try:

@@ -1,4 +1,4 @@
-"""Handlers of a run's events: each writes a record, prints a line, or keeps a part of the summary."""
+"""Handlers of a run's events: each writes a record, prints a line, or keeps figures for the summary made here."""
 
 from typing import Any
 
