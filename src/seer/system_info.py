@@ -4,25 +4,46 @@ import os
 import re
 import resource
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import psutil
 
-CGROUP = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+
+_VERSION_2 = ("memory.max", "memory.current", r"^(?:in)?active_file (\d+)$")
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", r"^total_(?:in)?active_file (\d+)$")
 
 
 def free_bytes() -> int:
-    """Bytes of memory that this machine, or the container this runs in, has left."""
+    """Bytes of memory left on this machine and in the control groups (a container, a cluster's job) that this is in."""
     free = int(psutil.virtual_memory().available)
-    try:
-        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no container, or "max"
-        return free
-    cached: list[str] = []  # bytes of files, which give way to whoever needs memory
-    with suppress(OSError):
-        cached = re.findall(r"^(?:in)?active_file (\d+)$", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
-    return min(free, max(0, limit - used + sum(map(int, cached))))
+    return min([free, *(left for group in _control_groups() if (left := _left_in(group)) is not None)])
+
+
+def _control_groups() -> Iterator[Path]:
+    """Give the folders of this process's control group and of those it lies in, whose limits hold for it too.
+
+    In a container its own group may be named by a path that only the host sees; the topmost folder is then that group.
+    """
+    lines = OWN_CGROUPS.read_text().splitlines() if OWN_CGROUPS.exists() else []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):  # version 2, which has one tree for all, or 1
+            inside = PurePosixPath(path.lstrip("/"))
+            yield from (CGROUPS / controllers / group for group in (inside, *inside.parents))
+
+
+def _left_in(group: Path) -> int | None:
+    """Return the bytes of memory that a control group has left, cached files counted as free; None without a limit."""
+    for limit, used, cached in (_VERSION_2, _VERSION_1):
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            left = int((group / limit).read_text()) - int((group / used).read_text())
+            files = re.findall(cached, (group / "memory.stat").read_text(), re.MULTILINE)
+            return max(0, left + sum(map(int, files)))
+    return None
 
 
 def usable_cores() -> int:
