@@ -2,6 +2,7 @@
 
 import copy
 import struct
+import warnings
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,13 @@ def test_a_loaded_replay_continues_identically(dtype: str) -> None:
 @given(st.lists(FLOATS, min_size=1, max_size=50))
 def test_float16_is_numpys_and_ends_at_its_largest(numbers: list[float]) -> None:
     codec = Codec(torch.float32, torch.float16)
-    read = codec.decode(codec.encode(torch.tensor(numbers)))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        read = codec.decode(codec.encode(torch.tensor(numbers)))
+        codec.encode(torch.tensor(numbers))  # is told of once
+    assert [str(each.message)[:27] for each in warned] == ["latents beyond 65,504, wher"] * (
+        max(map(abs, numbers)) > 65504
+    )
     limited = np.clip(np.array(numbers, np.float32), -65504, 65504)
     assert read.tolist() == limited.astype(np.float16).astype(np.float32).tolist()
 

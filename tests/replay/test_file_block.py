@@ -88,6 +88,7 @@ def play(replay: Replay | MultiEnvReplay, ends: list[str], encode: Encoder | Non
             each.append(row, number % 5, float(number % 7), **last)
 
 
+@pytest.mark.filterwarnings("ignore:latents beyond 65,504")
 @pytest.mark.parametrize(("dtype", "num_envs"), [*((dtype, 1) for dtype in LATENT_DTYPES), ("int8", 3)])
 def test_a_replay_in_a_file_gives_what_one_in_memory_gives(disk: Path, dtype: str, num_envs: int) -> None:
     """Wrapped rings, before and after the conversion in place; each loads the state of the other."""

@@ -83,10 +83,11 @@ def test_frames_joined_along_another_axis_than_the_first_are_refused_and_stored_
     compare(model)
 
 
-def test_numbers_beyond_float16_are_warned_of_at_the_freeze() -> None:
+def test_numbers_beyond_float16_are_warned_of_when_they_come_and_at_the_freeze() -> None:
     space = spaces.Dict(p=PICTURE, j=spaces.Box(-2e5, 2e5, (5,), np.float32))
     model = learner(counted(space=space))
-    with pytest.warns(UserWarning, match="stored as float16 with an error of .* blurs what tells observations apart"):
+    beyond = pytest.warns(UserWarning, match="latents beyond 65,504")
+    with beyond, pytest.warns(UserWarning, match="stored as float16 with an error of .* blurs what tells observations"):
         model.learn(60, callback=quiet(40, latent_dtype="float16"))
     assert model.replay_buffer.sample(100).observations.features.abs().max() == 65504
 

@@ -3,6 +3,7 @@
 Axes: B batch, K crops, N latents per observation, L latent size.
 """
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -18,7 +19,7 @@ _MOST_ERROR = 0.05  # as a share of the standard deviation, that is small
 class Codec:
     """Store numbers of dtype `plain` as `stored` by a cast, and unchanged where the two are the same.
 
-    float16 ends at 65,504; numbers beyond it are stored as that.
+    float16 ends at 65,504; numbers beyond it are stored as that, with a warning the first time.
     """
 
     clipped_share: float | None = None
@@ -26,6 +27,7 @@ class Codec:
 
     def __init__(self, plain: torch.dtype, stored: torch.dtype) -> None:
         self.plain, self.stored = plain, stored
+        self._warned = False
 
     @property
     def is_exact(self) -> bool:
@@ -34,9 +36,15 @@ class Codec:
 
     def encode(self, numbers: Tensor) -> Tensor:
         """Return `numbers` `[..., N, L]` as they are stored."""
-        if self.stored == torch.float16 and self.plain != torch.float16:
-            numbers = numbers.clamp(-_HALF_MAX, _HALF_MAX)
-        return numbers.to(self.stored)
+        if self.stored != torch.float16 or self.plain == torch.float16:
+            return numbers.to(self.stored)
+        inside = numbers.clamp(-_HALF_MAX, _HALF_MAX)
+        if not self._warned and not torch.equal(inside, numbers):
+            self._warned = True
+            warnings.warn(
+                "latents beyond 65,504, where float16 ends, are stored as that: store float32 or bfloat16", stacklevel=2
+            )
+        return inside.to(self.stored)
 
     def decode(self, stored: Tensor) -> Tensor:
         """Return stored numbers `[..., N, L]` as `plain` ones."""
