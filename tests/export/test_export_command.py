@@ -20,6 +20,10 @@ Capture = pytest.CaptureFixture[str]
         (["--onnx", "--observations", "1"], "--observations 1"),
         (["--onnx", "--out", "taken"], "taken exists"),
         (["--onnx", "--out", "nowhere/onnx"], "no folder nowhere"),
+        (
+            ["--onnx", "--out", "/proc/onnx", "--observations", "9999999"],
+            "--out /proc/onnx can't be written",
+        ),  # at once
         (["--tflite"], "--tflite"),
     ],
 )

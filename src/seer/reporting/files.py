@@ -48,11 +48,16 @@ def refuse_other_formats(picture: Path) -> Path:
 
 
 def refuse_existing(path: Path, flag: str) -> None:
-    """Raise SettingError where `path` exists or has no folder."""
+    """Raise SettingError where `path` exists, has no folder, or none that can be written in, before any work."""
     if path.exists():
         raise SettingError(f"{path} exists: delete it, or give another place by {flag}")
     if not path.parent.is_dir():
         raise SettingError(f"{flag} {path}: there is no folder {path.parent}")
+    with (
+        writing_to(f"{flag} {path}", "choose another folder"),
+        tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent),
+    ):
+        pass
 
 
 @contextmanager
