@@ -223,3 +223,10 @@ def test_counting_leaves_what_was_in_evaluation_mode_there() -> None:
     module[1].eval()
     assert seer.count_multiply_adds(module, torch.zeros(1, 2, 12, 12)) == 2 * 9 * 2 * 16
     assert [each.training for each in module.modules()] == [True, True, False]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_an_lstm_counts_every_step_through_its_weights(bidirectional: bool) -> None:
+    module = nn.LSTM(40, 8, num_layers=2, bidirectional=bidirectional)
+    weights = sum(weight.numel() for name, weight in module.named_parameters() if "weight" in name)
+    assert seer.count_multiply_adds(module, torch.zeros(5, 1, 40)) == 5 * weights
