@@ -131,6 +131,20 @@ def test_a_checkpoint_keeps_the_copy() -> None:
     assert resumed.compare(encoder, replay) == stability.compare(encoder, replay) is not None
 
 
+def test_layers_that_keep_a_tensor_of_the_pass_they_learnt_from_are_compared() -> None:
+    """As spectral norm of PyTorch's older form does, its weight divided by its norm: such a tensor can't be copied."""
+    encoder, replay = make(nn.utils.spectral_norm(nn.Conv2d(4, 4, 1)))
+    stability = seer.FeatureStability(every=60)
+    play(encoder, replay, 100)
+    for seed in range(2):
+        (features,) = encoder.embed(encoder.prepare(replay.sample(8).now))
+        features.square().sum().backward()
+        found = stability.compare(encoder, replay)
+        learn(encoder, seed)
+    assert found is not None
+    assert 0 < found.cka < 1
+
+
 def test_a_loop_freezes_when_its_features_settle_and_its_score_has_risen() -> None:
     """The encoder learns less and less; the rule is told by hand, as the page on loops of one's own says."""
     encoder, replay = make(nn.Flatten())

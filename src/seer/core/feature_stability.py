@@ -71,8 +71,10 @@ class FeatureStability:
         base = nn.ModuleList(encoder.base)
         if encoder.phase is not Phase.FRAMES or (self._before is not None and _same_weights(self._before, base)):
             return None
-        before, self._before = self._before, copy.deepcopy(base)
         newest = replay.recent(1, span=1)
+        if len(newest):  # what a module keeps of its last pass can't be copied if that pass was one to learn from
+            stage_outputs(base, encoder.pixels(encoder.view(replay.read(newest))))
+        before, self._before = self._before, copy.deepcopy(base)
         if before is None or not len(newest):
             return None
         fewest = 1 if self.observations else least_observations(encoder, replay.read(newest))
