@@ -232,6 +232,22 @@ def test_a_wrong_encode_is_refused(encode: Any) -> None:
         pair.fast.transcode(encode, RowFormat((4, 1, 2), torch.float32))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int8])
+def test_latents_that_are_no_numbers_are_not_stored(dtype: torch.dtype) -> None:
+    """One in a replay would be drawn sooner or later, behind a checkpoint that has it too."""
+
+    pair = Pair(sampler=Everything())
+    pair.add_all(EPISODES)
+    newest = pair.slow.stored()[-1].number
+
+    def encode(frames: torch.Tensor) -> torch.Tensor:
+        spread = frames.flatten(1).float().amax(1) - newest
+        return (spread / spread).view(-1, 1, 1, 1).repeat(1, 4, 1, 2)  # of one row 0 / 0
+
+    with pytest.raises(ValueError, match="aren't finite for stored frames"):
+        pair.fast.transcode(encode, RowFormat((4, 1, 2), dtype))
+
+
 def test_latents_are_not_transcoded_again() -> None:
     pair = Pair(sampler=Everything())
     pair.add_all(EPISODES)

@@ -301,7 +301,7 @@ class Replay:
 
         Raises:
             ValueError: the replay holds latents already, `latent` is of another dtype than those, or `encode` returned
-                another shape or dtype (the replay is then of no more use).
+                another shape or dtype, or numbers that aren't finite (the replay is then of no more use).
             SettingError: int8, but no observation is stored to fit its range to.
         """
         result, kept = transcode(self._ring, encode, latent, chunk_rows=chunk_rows, progress=progress)

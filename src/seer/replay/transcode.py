@@ -138,10 +138,12 @@ def _convert(
 
 
 def _encoded(encode: Encode, stacks: Tensor, latent: RowFormat) -> Tensor:
-    """Return the latents of `stacks`, unless assigning them would silently broadcast or cast."""
+    """Return the latents of `stacks`; refuse what assigning would broadcast or cast, and what is no number."""
     encoded, shape = encode(stacks), (len(stacks), *latent.shape)
     if encoded.shape != shape or encoded.dtype != torch.float32:
         raise ValueError(f"encode returned {tuple(encoded.shape)} {encoded.dtype}, not {shape} {torch.float32}")
+    if not torch.isfinite(encoded).all():
+        raise ValueError("the encoder gives latents that aren't finite for stored frames: nan or infinite")
     return encoded
 
 
