@@ -280,6 +280,22 @@ class Uncopied(Plain):
         raise RuntimeError("only one of me")
 
 
+class Centred(Plain):
+    persistent = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()), persistent=self.persistent)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.mean += 0.01 * self.training * (images.mean() - self.mean)
+        return self.layer(images - self.mean)  # type: ignore[no-any-return]
+
+
+class CentredWell(Centred):
+    persistent = True
+
+
 class Shared(nn.Sequential):
     def __init__(self) -> None:
         layer = nn.Conv2d(9, 9, 3, padding=1)
@@ -302,6 +318,7 @@ def make_checked(factory: str, at: str) -> Agent[Any]:
         ("Infinite", "0", "aren't finite"),
         ("Uncopied", "50", "only one of me"),
         ("Shared", "50", "layers 0 and 2"),
+        ("Centred", "50", "numbers that its state_dict\\(\\) lacks"),
     ],
 )
 def test_modules_that_cannot_be_used_are_one_line(factory: str, at: str, words: str) -> None:
@@ -310,7 +327,10 @@ def test_modules_that_cannot_be_used_are_one_line(factory: str, at: str, words: 
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("factory", "at"), [("Plain", "50"), ("Detached", "0"), ("make_module", "50")])
+@pytest.mark.parametrize(
+    ("factory", "at"),
+    [("Plain", "50"), ("Detached", "0"), ("make_module", "50"), ("Centred", "0"), ("CentredWell", "50")],
+)
 def test_modules_that_can_be_used_are_not_changed_by_the_check(factory: str, at: str) -> None:
     agent, _ = make("sac", factory=factory, at=at)
     before, randomness = numbers(agent.online), torch.get_rng_state()

@@ -14,6 +14,9 @@ from seer.networks.own_module import module_stages, own_module
 MOST_DIFFERENCE = 0.05
 """Largest difference of features that should be equal, as a share of the largest of them: rounding is far below."""
 
+MOST_LOST = 1e-5
+"""The same of a module and its copy by `state_dict`, which compute alike; one pass moves a running mean by little."""
+
 
 def refuse_unfit(stages: Iterable[nn.Module], *, learns: bool) -> None:
     """Refuse a module whose features couldn't be stored or, if it `learns` first, one that can't learn.
@@ -21,8 +24,8 @@ def refuse_unfit(stages: Iterable[nn.Module], *, learns: bool) -> None:
     `stages` are an encoder's; without a module of one's own there is nothing to refuse.
 
     Raises:
-        SettingError: its features aren't finite, change from pass to pass or with the other images of a batch, or no
-            gradient reaches its weights.
+        SettingError: its features aren't finite, change from pass to pass or with the other images of a batch, no
+            gradient reaches its weights, or it learns what its `state_dict` lacks.
     """
     module = own_module(stages)
     if module is None:
@@ -70,7 +73,25 @@ def _refuse_without_gradient(module: nn.Module, images: Tensor) -> None:
             "cuts the gradient by torch.no_grad or detach, or keeps its layers where copy.deepcopy doesn't see them); "
             "mend it, or freeze it from the start by --freeze-at 0"
         )
+    _refuse_hidden_state(module, clone, images)
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
-    return bool((one - other).abs().max() <= MOST_DIFFERENCE * other.abs().max())
+@torch.no_grad()
+def _refuse_hidden_state(module: nn.Module, learnt: nn.Module, images: Tensor) -> None:
+    """Refuse a module that changes, by learning, what its `state_dict` lacks, such as a mean in a plain attribute.
+
+    `learnt` is its copy after a pass. Targets and resumed runs get the `state_dict` alone.
+    """
+    loaded = copy.deepcopy(module)
+    loaded.load_state_dict(learnt.state_dict())
+    with evaluation_mode(learnt), evaluation_mode(loaded):
+        features, restored = (each(images.clone()).float() for each in (learnt, loaded))
+    if not _alike(restored, features, MOST_LOST):
+        raise SettingError(
+            f"--encoder-factory: {type(module).__name__} changes, as it learns, numbers that its state_dict() lacks, "
+            "so that checkpoints and the target network would lose them: keep them by register_buffer, persistent"
+        )
+
+
+def _alike(one: Tensor, other: Tensor, most: float = MOST_DIFFERENCE) -> bool:
+    return bool((one - other).abs().max() <= most * other.abs().max())
