@@ -117,7 +117,10 @@ def _table1(half: Half) -> Claim:
 
 def _length(half: Half, setup: Setup) -> str:
     if half is COMPUTE:
-        return f"{flops(setup.budget)} FLOPs where the paper has {flops(EQUAL_FLOPS)}"
+        short = flops(setup.budget) != flops(EQUAL_FLOPS)
+        return f"{flops(setup.budget)} FLOPs" + (
+            f" where the paper has {flops(EQUAL_FLOPS)}" if short else ", as in the paper"
+        )
     return f"{max(run.settings['steps'] for run in setup.every):,} steps"
 
 

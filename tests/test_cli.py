@@ -41,7 +41,14 @@ COMMANDS = (
         (["--env"], ["--env"]),
         # the freeze
         ([*PONG, "--steps", "1000", "--freeze-at", "1001"], ["--freeze-at 1001", "--steps 1000", "never"]),
-        ([*PONG, "--steps", "1000"], ["--freeze-at 50000", "--steps 1000"]),
+        (
+            [*PONG, "--steps", "1000"],
+            [
+                "--freeze-at 50000",
+                "--steps 1000",
+                "first update comes at 1600: give more --steps or a lower --first-update",
+            ],
+        ),
         ([*PONG, "--freeze-at", "0"], ["--freeze-at 0", "never"]),
         ([*PONG, "--freeze-at", "1600"], ["--freeze-at 1600", "never learnt", "step 1600", "--first-update"]),
         (

@@ -189,11 +189,12 @@ def _validate_freeze(config: Config) -> None:
             choice.step >= least,
             f"--freeze-at {at}: the first step is 1; give 1 or more, auto, never, or an encoder by --encoder-from",
         )
-        _require(
-            choice.step <= config.steps,
-            f"--freeze-at {at} is past the end at --steps {config.steps}; give a step between the first update, "
-            f"{config.first_update}, and the end, or never",
+        remedy = (
+            f"give a step between the first update, {config.first_update}, and the end, or never"
+            if config.first_update < config.steps
+            else f"the first update comes at {config.first_update}: give more --steps or a lower --first-update, or never"
         )
+        _require(choice.step <= config.steps, f"--freeze-at {at} is past the end at --steps {config.steps}; {remedy}")
     _validate_weights(config)
     _validate_latents(config)
     _require(

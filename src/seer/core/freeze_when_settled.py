@@ -67,8 +67,13 @@ class FreezeWhenSettled(FreezeRule):
         if settled and self.rises >= self.patience:
             self.due_from, self.reason = step, "features settled"
         else:
-            waiting = "features alike, not for long enough yet" if self.streak else "features still change"
-            self.reason = "score at its floor" if settled else waiting
+            self.reason = "score at its floor" if settled else self._waiting(step)
+
+    def _waiting(self, step: int) -> str:
+        """Return why the features don't count as settled yet."""
+        if step < self.earliest:
+            return f"comparisons before step {self.earliest:,} don't count"
+        return "features alike, not for long enough yet" if self.streak else "features still change"
 
     def is_due(self, step: int) -> bool:
         """Tell whether the freeze belongs to `step`; from step `latest` on it does, at the first step asked about."""
