@@ -192,7 +192,7 @@ def _validate_freeze(config: Config) -> None:
         remedy = (
             f"give a step between the first update, {config.first_update}, and the end, or never"
             if config.first_update < config.steps
-            else f"the first update comes at {config.first_update}: give more --steps or a lower --first-update, or never"
+            else f"first update comes at {config.first_update}: give more --steps or a lower --first-update, or never"
         )
         _require(choice.step <= config.steps, f"--freeze-at {at} is past the end at --steps {config.steps}; {remedy}")
     _validate_weights(config)
