@@ -72,7 +72,7 @@ class FeatureStability:
         if encoder.phase is not Phase.FRAMES or (self._before is not None and _same_weights(self._before, base)):
             return None
         newest = replay.recent(1, span=1)
-        if len(newest):  # what a module keeps of its last pass can't be copied if that pass was one to learn from
+        if len(newest):  # a module may keep a tensor of its last pass; one with a gradient couldn't be copied
             stage_outputs(base, encoder.pixels(encoder.view(replay.read(newest))))
         before, self._before = self._before, copy.deepcopy(base)
         if before is None or not len(newest):

@@ -10,7 +10,7 @@ import torch
 
 from seer.core.phase import Phase
 from seer.errors import SettingError
-from seer.reporting.files import refuse_existing
+from seer.reporting.files import refuse_unusable
 from seer.runs.checkpoints import latest_checkpoint, step_of
 from seer.runs.folder import RunFolder
 from seer.runs.terminal import Terminal
@@ -36,7 +36,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
         raise SettingError(f"--onnx needs the extra: pip install 'seer-rl[export]' ({error})") from None
     target = path / "onnx" if out is None else out
     folder = RunFolder.open(path)
-    refuse_existing(target, "--out")
+    refuse_unusable(target, "--out")
     config, terminal = dataclasses.replace(config_of(folder), device="cpu"), Terminal()
     exact = dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision="float32"))
     agent, environment = load_player(folder, exact)

@@ -50,11 +50,15 @@ def refuse_unfit(stages: Iterable[nn.Module], *, learns: bool) -> None:
             "of each image"
         )
     if learns:
-        _refuse_without_gradient(module, images)
+        _refuse_hidden_state(module, _after_a_pass(module, images), images)
 
 
-def _refuse_without_gradient(module: nn.Module, images: Tensor) -> None:
-    """Refuse a module that can't learn, or whose copy, for a target network, computes with the weights of the first."""
+def _after_a_pass(module: nn.Module, images: Tensor) -> nn.Module:
+    """Return a copy after one pass to learn from; its weights have gradients and didn't move.
+
+    Raises:
+        SettingError: it can't learn, or the copy, as for a target network, computes with the weights of the first.
+    """
     name, clone = type(module).__name__, copy.deepcopy(module)
     gpus = [images.device] if images.device.type == "cuda" else []
     try:
@@ -73,7 +77,7 @@ def _refuse_without_gradient(module: nn.Module, images: Tensor) -> None:
             "cuts the gradient by torch.no_grad or detach, or keeps its layers where copy.deepcopy doesn't see them); "
             "mend it, or freeze it from the start by --freeze-at 0"
         )
-    _refuse_hidden_state(module, clone, images)
+    return clone
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from seer.agents.agent import Agent
 from seer.core.feature_stability import as_samples
 from seer.core.similarity import Covariances, linear_cka, num_directions, svcca
 from seer.errors import SettingError
-from seer.reporting.files import new_picture, refuse_existing, spread, weights_by_step, write, write_picture
+from seer.reporting.files import new_picture, refuse_unusable, spread, weights_by_step, write, write_picture
 from seer.runs.folder import RunFolder, plain, read_metrics
 from seer.runs.snapshots import Weights, load_weights
 from seer.runs.terminal import Terminal
@@ -171,7 +171,7 @@ def analyze_svcca(
     terminal, folder = Terminal(), RunFolder.open(path)
     picture = new_picture(out, default=path / "svcca.png")
     if json_file is not None:
-        refuse_existing(json_file, "--json")
+        refuse_unusable(json_file, "--json")
     if num_observations < 2:
         raise SettingError(f"--observations {num_observations} must be 2 or more")
     if gap is not None and gap < 1:

@@ -36,7 +36,7 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
 def new_picture(out: Path | None, *, default: Path) -> Path:
     """Return where to draw, before any work; SettingError where something is there already, or it is no picture."""
     picture = refuse_other_formats(default if out is None else out)
-    refuse_existing(picture, "--out")
+    refuse_unusable(picture, "--out")
     return picture
 
 
@@ -47,7 +47,7 @@ def refuse_other_formats(picture: Path) -> Path:
     return picture
 
 
-def refuse_existing(path: Path, flag: str) -> None:
+def refuse_unusable(path: Path, flag: str) -> None:
     """Raise SettingError where `path` exists, has no folder, or none that can be written in, before any work."""
     if path.exists():
         raise SettingError(f"{path} exists: delete it, or give another place by {flag}")

@@ -27,7 +27,7 @@ from seer.reporting.folders import read_folders
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers, also as text, for readers without colour.
 LOOKS = (
     ("#0072B2", "o", "●"), ("#D55E00", "s", "■"), ("#009E73", "^", "▲"), ("#CC79A7", "D", "◆"), ("#E69F00", "v", "▼"),
-    ("#56B4E9", "P", "✚"),
+    ("#56B4E9", "P", "✚"), ("#000000", "X", "✖"), ("#777777", "*", "★"),
 )  # fmt: skip
 AXIS_LABELS: dict[XAxis, str] = {
     "steps": "training steps (agent decisions)",

@@ -8,7 +8,7 @@ import numpy as np
 
 from seer.config import Config
 from seer.errors import RunError, SettingError
-from seer.reporting.files import new_folder, refuse_existing
+from seer.reporting.files import new_folder, refuse_unusable
 from seer.reporting.plots import plot_runs
 from seer.runs.folder import METRICS_FILE, RunFolder, is_number, read_metrics, read_summary
 from seer.runs.terminal import Terminal, human_bytes
@@ -32,7 +32,7 @@ def write_card(path: Path, *, out: Path, step: int | None, license: str, author:
         SettingError: the run can't be shared, or the folder can't be written.
     """
     licence, folder = _licence(license), RunFolder.open(path)
-    refuse_existing(out, "--out")
+    refuse_unusable(out, "--out")
     config = config_of(folder)
     interface, trained = ask_interface(config), read_trained(folder, step)
     agent = make_trained(config, interface, trained, device=None, source=path)
