@@ -173,6 +173,27 @@ def test_a_reset_that_hangs_in_c_ends_the_process(tmp_path: Path) -> None:
     assert base.GRACE == 30
 
 
+def test_time_for_which_a_process_was_stopped_does_not_count() -> None:
+    """Stop a call of 0.3 seconds, which may take 4, for 6."""
+    program = (
+        "import time\n"
+        "from seer.envs import base\n"
+        "with base.at_most(4):\n"
+        "    print('under way', flush=True)\n"
+        "    time.sleep(0.3)\n"
+    )
+    started = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "under way\n"
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(6)
+    process.send_signal(signal.SIGCONT)
+    said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, ("", ""))
+    assert time.monotonic() - started > 6
+
+
 def test_a_limit_leaves_nothing_behind() -> None:
     before = signal.getsignal(signal.SIGALRM)
     with base.at_most(5):

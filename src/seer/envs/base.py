@@ -29,6 +29,9 @@ State = dict[str, Any]
 LARGEST_REWARD = 1e15
 """Largest reward: the square of the sum of 10,000 such rewards is still a number in float32."""
 
+TICKS = 10
+"""Parts of a time limit that are counted one by one: a process that was stopped meanwhile loses one of them at most."""
+
 GRACE = 30.0
 """Seconds after the limit of a call until the process ends, where the call doesn't let Python raise."""
 
@@ -296,6 +299,9 @@ def at_most(seconds: float, *, through_c: bool = False) -> Iterator[None]:
     that never comes back to Python: with `through_c`, which costs a thread, the process then prints where it hangs and
     ends with exit code 1.
 
+    Time for which the process was stopped (Ctrl-Z) doesn't count but for the thread of `through_c`: of the alarms that
+    were due meanwhile the system delivers one.
+
     Raises:
         RunError: it took longer.
     """
@@ -303,11 +309,16 @@ def at_most(seconds: float, *, through_c: bool = False) -> Iterator[None]:
         yield
         return
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise RunError(f"it took longer than {seconds:g} seconds (--env-timeout)")
+    left = TICKS
 
-    handler = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    def tick(_number: int, _frame: FrameType | None) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            raise RunError(f"it took longer than {seconds:g} seconds (--env-timeout)")
+
+    handler = signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, seconds / TICKS, seconds / TICKS)
     if through_c and sys.__stderr__ is not None:
         faulthandler.dump_traceback_later(seconds + GRACE, exit=True, file=sys.__stderr__)
     try:
