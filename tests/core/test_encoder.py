@@ -329,3 +329,17 @@ def test_an_observation_of_another_layout_is_one_line(given: np.ndarray) -> None
     for see in (encoder.observe, encoder.row):
         with pytest.raises(seer.SettingError, match=r"not uint8 \[2, 1, 12, 12\]: .* channels first"):
             see(given)
+
+
+def test_grey_pictures_without_an_axis_for_channels_are_told_how_to_get_it() -> None:
+    encoder, pictures = make_encoder(), np.zeros((STACK, 12, 12), np.uint8)
+    with pytest.raises(seer.SettingError, match=r"\[S, H, W\] pictures\[:, None\]"):
+        encoder.observe(pictures)
+    encoder.observe(pictures[:, None])
+
+
+def test_frames_are_prepared_before_they_are_embedded() -> None:
+    encoder, frames = make_encoder(), torch.from_numpy(some())[None]
+    with pytest.raises(seer.SettingError, match=r"embed\(encoder.prepare\(frames\)\)"):
+        encoder.embed(frames)
+    encoder.embed(encoder.prepare(frames))

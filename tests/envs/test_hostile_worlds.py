@@ -183,7 +183,9 @@ def test_time_for_which_a_process_was_stopped_does_not_count() -> None:
         "    time.sleep(0.3)\n"
     )
     started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "under way\n"
     process.send_signal(signal.SIGSTOP)

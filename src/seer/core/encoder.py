@@ -30,6 +30,7 @@ from seer.core.stages import (
     flat_shape,
     num_outputs,
     refuse_other_phase,
+    refuse_unprepared,
     run,
     scaled,
     shape_of,
@@ -138,11 +139,7 @@ class FreezableEncoder(nn.Module):
         """Return the features, [B, F] each, of prepared observations."""
         if self.phase is not Phase.FRAMES:
             return self.finish(prepared)  # type: ignore[arg-type]
-        if isinstance(prepared, Tensor) and prepared.shape[1:] == self.latent_shape:
-            raise SettingError(
-                "this encoder isn't frozen, but is given latents: freeze it with the other one, "
-                "encoder.freeze_and_transcode(replay, target_encoder)"
-            )
+        refuse_unprepared(prepared, self.inputs, self.latent_shape)
         return self(prepared)  # type: ignore[no-any-return]
 
     def embed_one(self, prepared: Inputs, number: int) -> Tensor:

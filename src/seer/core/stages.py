@@ -52,11 +52,27 @@ def as_frames(observation: NDArray[np.uint8], shape: tuple[int, ...] | None) -> 
     array = np.array(observation, order="C")
     if array.dtype != np.uint8 or array.ndim != 4 or shape not in (None, array.shape):
         wanted = "[S, C, H, W], such as [4, 1, 84, 84]" if shape is None else list(shape)
+        remedy = "[S, H, W, C] np.moveaxis(pictures, -1, 1)" if array.ndim != 3 else "[S, H, W] pictures[:, None]"
         raise SettingError(
             f"the observation is {array.dtype} {list(array.shape)}, not uint8 {wanted}: the last S pictures, oldest "
-            "first, each with its channels first (of pictures [S, H, W, C] np.moveaxis(pictures, -1, 1))"
+            f"first, each with its channels first (of pictures {remedy})"
         )
     return torch.from_numpy(array)
+
+
+def refuse_unprepared(prepared: Inputs, inputs: Reading, latent_shape: tuple[int, ...]) -> None:
+    """Raise SettingError for what an encoder that learns can't embed: latents, or frames that `inputs` hasn't read."""
+    if not isinstance(prepared, Tensor):
+        return
+    if prepared.shape[1:] == latent_shape:
+        raise SettingError(
+            "this encoder isn't frozen, but is given latents: freeze it with the other one, "
+            "encoder.freeze_and_transcode(replay, target_encoder)"
+        )
+    if inputs is scaled and prepared.dtype == torch.uint8:
+        raise SettingError(
+            "embed is given frames, uint8, as a replay samples them: embed(encoder.prepare(frames)), which scales them"
+        )
 
 
 def refuse_other_phase(phase: Phase, stored: Tensor) -> None:
