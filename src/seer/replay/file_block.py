@@ -22,6 +22,7 @@ from torch import Tensor
 
 from seer.core.rows import RowFormat
 from seer.errors import RunError, SettingError
+from seer.replay.borrowed import Borrowed, Part
 from seer.replay.memory import Block
 
 IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
@@ -47,7 +48,8 @@ class FileBlock(Block):
         self, num_bytes: int, folder: Path | str, device: torch.device | str = "cpu", *, setting: str = "path"
     ) -> None:
         super().__init__(num_bytes, device)
-        self._place = f"{setting} {folder}"
+        self._place, self._borrowed = f"{setting} {folder}", Borrowed()
+        weakref.finalize(self, self._borrowed.close)
         refuse_folder(Path(folder), num_bytes, setting=setting)
         try:
             file = tempfile.TemporaryFile(prefix="seer-replay-", dir=folder, buffering=0)  # noqa: SIM115
@@ -67,11 +69,31 @@ class FileBlock(Block):
         raise SettingError(f"{self._place}: a replay in a file can't be copied or pickled: load its state_dict instead")
 
     def read(self, start: int, stop: int) -> Tensor:
-        content = torch.empty(stop - start, dtype=torch.uint8)
-        self._fill(content.numpy().data, start)
-        return content.to(self.device)
+        return self._read(self._where(start, stop - start)).to(self.device)
 
     def write(self, start: int, content: Tensor) -> None:
+        if self._borrowed:
+            self._bring_home(start, start + len(content))
+        self._write(start, content)
+
+    def borrow(self, start: int, stop: int, file: Path) -> bool:
+        """See `Block.borrow`; only of a file on the same disk, since another may be slower."""
+        if file.stat().st_dev != os.fstat(self._file).st_dev:
+            return False
+        self._bring_home(start, stop)
+        return self._borrowed.add(start, stop, file)
+
+    def _bring_home(self, start: int, stop: int) -> None:
+        """Copy into the block's own file what was borrowed around the bytes from `start` to `stop`; give those back."""
+        for stretch in self._borrowed.within(start, stop):
+            written_over = start <= stretch.start and stretch.stop <= stop
+            content = None if written_over else self._read([stretch.part(stretch.start, stretch.stop - stretch.start)])
+            self._borrowed.remove(stretch)
+            if content is not None:
+                self._write(stretch.start, content)
+
+    def _write(self, start: int, content: Tensor) -> None:
+        """Write into the block's own file."""
         left = content.cpu().numpy().data
         while left:
             try:
@@ -84,27 +106,43 @@ class FileBlock(Block):
         index = places.numpy()
         firsts = np.flatnonzero(np.diff(index, prepend=-2) != 1)  # of runs of rows that follow each other
         lengths = np.diff(firsts, append=len(index)) * row.num_bytes
-        runs = list(zip((index[firsts] * row.num_bytes).tolist(), lengths.tolist(), strict=True))
+        parts = [
+            part
+            for start, length in zip((index[firsts] * row.num_bytes).tolist(), lengths.tolist(), strict=True)
+            for part in self._where(start, length)
+        ]
         if hasattr(os, "posix_fadvise"):  # so that the disk fetches them side by side
-            for start, length in runs:
-                os.posix_fadvise(self._file, start, length, os.POSIX_FADV_WILLNEED)
-        taken = torch.empty(len(index) * row.num_bytes, dtype=torch.uint8)
-        left = taken.numpy().data
-        for start, length in runs:
-            self._fill(left[:length], start)
-            left = left[length:]
-        return taken.view(row.dtype).view(len(index), *row.shape).to(self.device)
+            for file, place, length in parts:
+                os.posix_fadvise(file, place, length, os.POSIX_FADV_WILLNEED)
+        return self._read(parts).view(row.dtype).view(len(index), *row.shape).to(self.device)
 
-    def _fill(self, target: memoryview, start: int) -> None:
-        """Read as many bytes as `target` has, from `start` on."""
-        while target:
-            try:
-                count = os.preadv(self._file, [target], start)
-                if not count:
-                    raise OSError(errno.EIO, "it has become shorter")
-            except OSError as error:
-                raise self._failed("read", error) from error
-            target, start = target[count:], start + count
+    def _where(self, start: int, length: int) -> list[Part]:
+        """Return where so many bytes from `start` on lie."""
+        if not self._borrowed:
+            return [(self._file, start, length)]
+        parts = []
+        while length:
+            stretch, stop = self._borrowed.at(start)
+            here = min(length, stop - start)
+            parts.append((self._file, start, here) if stretch is None else stretch.part(start, here))
+            start, length = start + here, length - here
+        return parts
+
+    def _read(self, parts: list[Part]) -> Tensor:
+        """Return the bytes of these parts, one after the other, in main memory."""
+        content = torch.empty(sum(length for _, _, length in parts), dtype=torch.uint8)
+        left = content.numpy().data
+        for file, start, length in parts:
+            target, left, place = left[:length], left[length:], start
+            while target:
+                try:
+                    count = os.preadv(file, [target], place)
+                    if not count:
+                        raise OSError(errno.EIO, "it has become shorter")
+                except OSError as error:
+                    raise self._failed("read", error) from error
+                target, place = target[count:], place + count
+        return content
 
     def _failed(self, done: str, error: OSError) -> RunError:
         return RunError(f"{self._place}: the replay's file there can't be {done} ({error.strerror}): see to that disk")

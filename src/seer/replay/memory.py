@@ -1,6 +1,7 @@
 """One block of bytes, allocated once, that can be read as rows of any format."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +40,13 @@ class Block(ABC):
     @abstractmethod
     def take(self, row: RowFormat, places: Tensor) -> Tensor:
         """Return copies of the rows at `places` `[B]` int64, in main memory, as `[B, *row.shape]`."""
+
+    def borrow(self, start: int, stop: int, file: Path) -> bool:  # noqa: ARG002
+        """Let the last bytes of `file`, which nothing may write to, stand from `start` to `stop` until written over.
+
+        False where the block doesn't: then they have to be written.
+        """
+        return False
 
     def read_rows(self, row: RowFormat, start: int, stop: int) -> Tensor:
         """Return the rows from place `start` to `stop`, as `read` returns bytes."""

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,12 @@ class Piece:
 
     Attributes:
         read: returns the bytes, `[P]` uint8, perhaps mapped to a file: copy them out, then let go of them.
+        file: whose last bytes they are, if it is one that nothing writes to.
     """
 
     name: str
     read: Callable[[], Tensor]
+    file: Path | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         content = torch.from_numpy(self.read().cpu().numpy())  # these bytes alone, not the block they are a part of
@@ -78,7 +81,7 @@ class Pieces:
         ]
 
     def load(self, saved: list[Piece | Mapping[str, Tensor]], num_bytes: int) -> None:
-        """Copy the first `num_bytes` out of what `first` returned, or of what was pickled of it.
+        """Take the first `num_bytes` from what `first` returned, or of what was pickled of it.
 
         Raises:
             ValueError: the pieces are of other sizes.
@@ -91,7 +94,8 @@ class Pieces:
             source = piece.read()
             if source.dtype != torch.uint8 or source.shape != (stop - start,):
                 raise ValueError(f"piece {piece.name} is {source.dtype} {list(source.shape)}, not [{stop - start}]")
-            self._memory.write(start, source)
+            if piece.file is None or not self._memory.borrow(start, stop, piece.file):
+                self._memory.write(start, source)
 
     def _ends(self, num_bytes: int) -> list[tuple[int, int]]:
         """Return where each piece of the first `num_bytes` begins and ends."""

@@ -182,7 +182,8 @@ def _decode_leaf(tree: Tree, get_tensor: Callable[[str], torch.Tensor], folder: 
         case {"$array": str(name)}:
             return _own_if_small(get_tensor(name)).numpy()
         case {"$piece": str(name)}:
-            return Piece(name, partial(_read_piece, folder / piece_file(name)))
+            file = folder / piece_file(name)
+            return Piece(name, partial(_read_piece, file), file)
         case {"$int": str(digits)}:
             return int(digits, 16)
         case {"$float": str(digits)}:
