@@ -29,7 +29,15 @@ from seer.training.evaluation import LONGEST_GAME
 from seer.training.events import Events
 from seer.training.load_run import config_of, fitting, refuse_other_settings
 from seer.training.loop import reset_if_due, train
-from seer.training.replan import CHOSEN_ANEW, freezes_otherwise, prolong, prolonged, refuse_past_freeze, with_freeze_at
+from seer.training.replan import (
+    CHOSEN_ANEW,
+    freezes_otherwise,
+    prolong,
+    prolonged,
+    refuse_past_freeze,
+    refuse_unfitted_range,
+    with_freeze_at,
+)
 from seer.training.saving import EVENTS, Checkpointer
 from seer.training.state import TrainingState
 from seer.training.transfer import adopt_agent, adopt_encoder, adopt_weights
@@ -87,6 +95,7 @@ def resume_run(
             _adopt(run, terminal)
         if config.steps > before.steps:
             _refuse_full_disk(path, run)
+            refuse_unfitted_range(run, steps_before=before.steps)
         folder.change(changes)
         if config.steps > before.steps:
             folder.set_summary_aside(before.steps)

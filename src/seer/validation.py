@@ -152,7 +152,7 @@ def _validate_weights(config: Config) -> None:
     )
 
 
-def _last_freeze(config: Config) -> tuple[str, int | None]:
+def last_freeze(config: Config) -> tuple[str, int | None]:
     """Return the step by which the run is frozen, if there is one, and the flag that says so."""
     if config.freeze.choice.rule is not None:
         return "--freeze-latest", config.freeze.latest
@@ -172,7 +172,7 @@ def _validate_latents(config: Config) -> None:
             f"--latent-pool {freeze.latent_pool} shrinks what the whole encoder gives, and --freeze-layers "
             f"{freeze.layers} stores less; give one of them",
         )
-    flag, step = _last_freeze(config)
+    flag, step = last_freeze(config)
     fitted = FITTED * config.num_envs
     _require(
         freeze.latent_dtype != "int8" or step is None or step >= fitted,
@@ -233,7 +233,7 @@ def _validate_automatic(config: Config) -> None:
 def _validate_moment(config: Config) -> None:
     """The freeze can come, and not before anything was learnt."""
     freeze, first = config.freeze, config.first_update
-    flag, step = _last_freeze(config)
+    flag, step = last_freeze(config)
     learning, window = config.learning, (config.replay.n_step + 1) * config.num_envs
     lower = "--first-update" if learning.first_update >= window else "--n-step or --num-envs"
     lower += " or --update-every" * (learning.update_every > 1)

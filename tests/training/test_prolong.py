@@ -121,6 +121,21 @@ def test_a_finished_run_without_its_replay_fills_a_new_one_first(
     assert f"At step {PLANNED} the run was prolonged with an empty replay, which the command doesn't do" in told
 
 
+def test_the_range_of_int8_is_not_fitted_to_a_handful(tmp_path: Path, capsys: Capture) -> None:
+    """A finished run goes on with an empty replay, which has to fill first; nothing is changed by the refusal."""
+    run = tmp_path / "run"
+    flags = (*FLAGS, "--freeze-at", "never", "--latent-dtype", "int8")
+    assert seer("train", *flags, "--steps", PLANNED, "--out", run) == 0
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    least = PLANNED + 256
+    line = refused(capsys, "resume", run, "--steps", 500, "--freeze-at", least - 1)
+    assert f"--freeze-at {least - 1}: the replay wasn't kept" in line
+    assert f"give --freeze-at {least} or more" in line
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+    assert stop_in_step(least + 1, "resume", run, "--steps", 500, "--freeze-at", least, signal=signal.SIGTERM) == 130
+    assert any(record["kind"] == "freeze" for record in read_metrics(run))
+
+
 def test_a_prolongation_that_died_at_once_is_made_up_for(short_run: Path, tmp_path: Path) -> None:
     """The settings say more steps, nothing else does."""
     run = tmp_path / "run"

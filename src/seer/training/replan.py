@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from seer.config import Config
 from seer.core.freeze_rules import FreezeChoice
+from seer.core.phase import Phase
 from seer.errors import SettingError
 from seer.training.state import TrainingState
-from seer.validation import validate
+from seer.validation import FITTED, last_freeze, validate
 
 PROLONGED = frozenset({"steps", "planned_steps"})
 """Settings that a prolonged run has otherwise than the run that it was."""
@@ -67,13 +68,30 @@ def prolong(run: TrainingState, *, steps_before: int) -> Prolongation:
 
     A replay that wasn't kept is filled by the agent, in new episodes, until as much is stored as at the first update.
     """
-    emptied = run.step == steps_before and run.replay.size == 0
+    emptied = begins_empty(run, steps_before=steps_before)
     if emptied:
         run.replay_from = run.step
         for number in range(len(run.environments)):
             run.begin_episode(number)
     updates_from = next(step for step in itertools.count(run.step + 1) if run.updates_at(step))
     return Prolongation(steps_before, run.config.steps, "empty" if emptied else "kept", updates_from)
+
+
+def begins_empty(run: TrainingState, *, steps_before: int) -> bool:
+    """Tell whether a run stands at the end of its earlier plan, its replay not kept."""
+    return run.step == steps_before and run.replay.size == 0
+
+
+def refuse_unfitted_range(run: TrainingState, *, steps_before: int) -> None:
+    """Raise SettingError where an empty replay won't hold enough at the freeze to fit the range of int8 latents to."""
+    flag, step = last_freeze(run.config)
+    enough = run.step + FITTED * run.config.num_envs
+    learns_in_frames = run.agent.phase is Phase.FRAMES and begins_empty(run, steps_before=steps_before)
+    if learns_in_frames and run.config.freeze.latent_dtype == "int8" and step in range(enough):
+        raise SettingError(
+            f"{flag} {step}: the replay wasn't kept, and --latent-dtype int8 fits its range to {FITTED} new "
+            f"observations of each environment: give --freeze-at {enough} or more as well, or never"
+        )
 
 
 def with_freeze_at(config: Config, at: str, *, num_bytes: int) -> Config:
