@@ -29,13 +29,13 @@ def test_a_reset_that_hangs_in_c_ends_the_process() -> None:
 
 
 def test_time_for_which_a_process_was_stopped_does_not_count() -> None:
-    """Stop a call of 0.3 seconds, which may take 4, for 6."""
+    """Stop a call of 0.1 seconds, which may take 2, for 3."""
     program = (
         "import time\n"
         "from seer.envs import base\n"
-        "with base.at_most(4):\n"
+        "with base.at_most(2):\n"
         "    print('under way', flush=True)\n"
-        "    time.sleep(0.3)\n"
+        "    time.sleep(0.1)\n"
     )
     started = time.monotonic()
     process = subprocess.Popen(
@@ -44,11 +44,11 @@ def test_time_for_which_a_process_was_stopped_does_not_count() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "under way\n"
     process.send_signal(signal.SIGSTOP)
-    time.sleep(6)
+    time.sleep(3)
     process.send_signal(signal.SIGCONT)
     said = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, ("", ""))
-    assert time.monotonic() - started > 6
+    assert time.monotonic() - started > 3
 
 
 def test_a_limit_leaves_nothing_behind() -> None:

@@ -155,6 +155,7 @@ def sweep_until(condition: Callable[[], bool], then: Callable[[], None], *argume
     return code
 
 
+@pytest.mark.slow  # two trainings in five processes; outcomes of trials are tested in test_runner.py
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_trials_that_die_or_fail(tmp_path: Path, capsys: Capture) -> None:
     """One training is killed and goes on; one can't load its checkpoint and is listed; Ctrl-C leaves all resumable."""
