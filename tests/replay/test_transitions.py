@@ -12,6 +12,8 @@ from seer.replay.make import action_format
 from .oracle import paint, small_replay
 
 BOX = spaces.Box(-1, 1, (2,), np.float32)
+UNEVEN = spaces.Box(np.float32([0, 1]), np.float32([1, 2]))
+UNBOUNDED = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 
 
 FINITE = "its numbers must be finite"
@@ -29,6 +31,14 @@ FINITE = "its numbers must be finite"
         (BOX, [0, np.nan], FINITE),
         (BOX, [np.inf, 0], FINITE),
         (BOX, np.array([1e39, 0]), FINITE),
+        (UNBOUNDED, np.array([1e39, 0]), FINITE),
+        (
+            BOX,
+            [0.5, -2.0],
+            r"action is \[0.5, -2.0\]: the action space has \[-1.0, -1.0\] to \[1.0, 1.0\]; give make_rep",
+        ),
+        (BOX, [1.001, 0.0], "the action space has"),
+        (UNEVEN, [0.5, 0.5], r"has \[0.0, 1.0\] to \[1.0, 2.0\]"),
     ],
 )
 def test_actions_that_would_be_stored_as_others_are_refused(space: Any, action: Any, said: str) -> None:
@@ -46,7 +56,10 @@ def test_actions_that_would_be_stored_as_others_are_refused(space: Any, action: 
         (spaces.Discrete(2), True, 1),
         (spaces.Discrete(3), 2.0, 2),
         (spaces.Discrete(3, start=5), torch.tensor(7), 7),
-        (BOX, [0.5, -2.0], [0.5, -2.0]),
+        (BOX, [0.5, -1.0], [0.5, -1.0]),
+        (BOX, np.float32([1 + 2e-7, 0]), [pytest.approx(1, abs=1e-6), 0]),
+        (UNEVEN, [0.5, 1.5], [0.5, 1.5]),
+        (UNBOUNDED, [3e38, -2.0], [np.float32(3e38), -2.0]),
     ],
 )
 def test_other_actions_are_stored(space: Any, action: Any, stored: Any) -> None:

@@ -46,7 +46,8 @@ def make_replay(
     Args:
         num_bytes: of the block, for example `capacity * 84 * 84`. Actions, rewards and priorities lie beside it
             (`Replay.index_bytes`).
-        action_space: Discrete or Box.
+        action_space: Discrete or Box, of the actions as they are stored: `append` refuses others. Where they are
+            scaled for the networks, `Box(-1, 1, shape)`.
         frame_shape: (C, H, W) of the newest frame, uint8: the row of one step; any shape where `stack` is 1.
         stack: S, frames that make an observation.
         latent: rows of latents from the first step on, in place of frames: `FrozenEncoder.row_format`.
@@ -110,5 +111,5 @@ def action_format(action_space: gymnasium.Space[Any]) -> RowFormat:
             start = int(action_space.start)
             return ActionFormat((), torch.int64, range(start, start + int(action_space.n)))
         case gymnasium.spaces.Box():
-            return RowFormat(action_space.shape, torch.float32)
+            return ActionFormat(action_space.shape, torch.float32, low=action_space.low, high=action_space.high)
     raise SettingError(f"action_space {action_space} can't be stored: it must be Discrete or Box")

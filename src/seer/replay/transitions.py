@@ -3,8 +3,9 @@
 Axes: B batch, S stack, A actions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,29 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class ActionFormat(RowFormat):
-    """How actions are stored: int64 `()`, which may be limited to some, or float32 `(A,)`.
+    """How actions are stored: int64 `()` or float32 `(A,)`, which may be limited to some.
 
     Attributes:
         choices: the actions of a Discrete space; None where any can be stored.
+        low, high: the bounds of a Box, `(A,)` or one for all; actions may lie beyond them by rounding, a millionth of
+            the range.
     """
 
     choices: range | None = None
+    low: ArrayLike = field(default=-FLOAT32_MAX, compare=False)
+    high: ArrayLike = field(default=FLOAT32_MAX, compare=False)
+
+    def holds(self, action: NDArray[Any]) -> bool:
+        """Tell whether a finite action lies within the bounds."""
+        low, high = self._ends
+        return bool(((low <= action) & (action <= high)).all())
+
+    @cached_property
+    def _ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the least and the greatest that is stored; float64, so that no bounds are too far apart."""
+        low, high = (np.clip(np.asarray(end, np.float64), -FLOAT32_MAX, FLOAT32_MAX) for end in (self.low, self.high))
+        margin = (high - low) * 1e-6
+        return low - margin, high + margin
 
 
 def refuse_step(action: ArrayLike, reward: float, wanted: RowFormat) -> None:
@@ -53,6 +70,11 @@ def refuse_step(action: ArrayLike, reward: float, wanted: RowFormat) -> None:
     if wanted.dtype.is_floating_point:
         if not (np.abs(numbers) <= FLOAT32_MAX).all():
             raise ValueError(f"action is {numbers.tolist()}: its numbers must be finite in float32")
+        if isinstance(wanted, ActionFormat) and not wanted.holds(numbers):
+            raise ValueError(
+                f"action is {numbers.tolist()}: the action space has {np.asarray(wanted.low).tolist()} to "
+                f"{np.asarray(wanted.high).tolist()}; give make_replay the space of the actions that you store"
+            )
         return
     if not (numbers % 1 == 0).all():
         raise ValueError(f"action is {numbers.tolist()}: it must be a whole number")
