@@ -50,10 +50,15 @@ def test_pictures_are_scaled_by_their_own_bounds(
     assert environment.render().max() == observation.max()
 
 
-def test_pictures_beyond_their_bounds_and_bounds_without_room_are_refused() -> None:
+def test_pictures_beyond_their_bounds_or_shape_and_bounds_without_room_are_refused() -> None:
     environment = make(spaces.Box(0, 1, (84, 84), np.uint8))
     environment._env.observation_space.sample = lambda: np.full((84, 84), 200, np.uint8)
     with pytest.raises(RunError, match="values from 200 to 200, but its observation space says 0 to 1"):
+        environment.reset(seed=0)
+    environment._env.observation_space.sample = lambda: np.zeros((96, 84), np.uint8)
+    with pytest.raises(
+        RunError, match=r"its observation is \[96, 84, 1\] \[H, W, C\], not \[84, 84, 1\], as its space"
+    ):
         environment.reset(seed=0)
     del gymnasium.registry["Seen-v0"]
     with pytest.raises(SettingError, match="the pixels of its observation are all 3"):

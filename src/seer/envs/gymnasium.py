@@ -18,7 +18,7 @@ from seer.envs.actions import ActionTranslation
 from seer.envs.backends import Backend, choose_mujoco_backend
 from seer.envs.base import Info, PixelEnvironment, Pixels, State
 from seer.envs.ids import atari_note, make
-from seer.envs.pictures import ALL_VALUES, View, as_picture, scaled
+from seer.envs.pictures import ALL_VALUES, View, scaled
 from seer.envs.randomness import SharedRandomness
 from seer.envs.registry import Channels
 from seer.envs.sensors import Sensors, sensors_of
@@ -148,7 +148,7 @@ class GymnasiumEnvironment(PixelEnvironment):
     def _frame(self, observation: Any, reward: float) -> Pixels:
         """Return the newest frame, uint8 [C, H, W]."""
         views = self._sensors.views
-        self._pictures = [as_picture(view.find(observation), view.bounds) for view in views.values()]
+        self._pictures = [view.picture(observation) for view in views.values()]
         shapes = zip(self._pictures, self._shapes.values(), strict=True)
         frames = [scaled(picture, shape) for picture, shape in shapes]
         frame = frames[0] if self.packing is None else self._packed(observation, frames)

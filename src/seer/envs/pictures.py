@@ -45,6 +45,14 @@ class View:
     question: str | None = None
     size: int | None = None
 
+    def picture(self, observation: Any) -> Pixels:
+        """Return the picture of an observation, uint8 [H, W, C]; RunError where it is of another shape."""
+        picture = as_picture(self.find(observation), self.bounds)
+        if picture.shape != self.shape:
+            found, said = list(picture.shape), list(self.shape)
+            raise RunError(f"{self.what} is {found} [H, W, C], not {said}, as its space or its first picture is")
+        return picture
+
 
 def rendered_view(env: gymnasium.Env[Any, Any], env_id: str) -> View:
     """Return the view of the pictures that `env` draws.
