@@ -12,7 +12,7 @@ from seer.runs.terminal import human_bytes
 from seer.sweeps.grid import short_name
 
 NONE = "-"
-ARROWS = "Means over seeds. Arrows: before and after the freeze."
+ARROWS = "Means over seeds. Arrows: before and, of the runs that froze, after the freeze."
 Summary = dict[str, Any]
 
 
@@ -39,11 +39,10 @@ def cost_tables(groups: Sequence[Group]) -> list[tuple[str, Table]]:
 
 def _compute(summaries: Sequence[Summary]) -> list[str]:
     total, baseline = (_mean(summaries, "flops", name) or 0.0 for name in ("total", "baseline"))
-    after = "per_step_before" if _mean(summaries, "frozen_at") is None else "per_step_after"
     return [
         f"{total:.3g}",
         f"{total / baseline:.0%}" if baseline else NONE,
-        _change(summaries, ".3g", ("flops", "per_step_before"), ("flops", after)),
+        _change(summaries, ".3g", ("flops", "per_step_before"), ("flops", "per_step_after")),
         _change(summaries, ",.0f", ("updates_per_second", "before"), ("updates_per_second", "after")),
         f"{(_mean(summaries, 'wall_seconds') or 0) / 3600:.2f}",
     ]
@@ -58,9 +57,11 @@ def _memory(summaries: Sequence[Summary]) -> list[str]:
     ]
 
 
-def _change(summaries: Sequence[Summary], form: str, *pair: tuple[str, str]) -> str:
-    """Return a mean before and after the freeze; once, where there is but one or nothing changed."""
-    known = dict.fromkeys(mean for names in pair if (mean := _mean(summaries, *names)) is not None)
+def _change(summaries: Sequence[Summary], form: str, before: tuple[str, str], after: tuple[str, str]) -> str:
+    """Return a mean before the freeze, and after it over the runs that froze; once, where nothing changed."""
+    frozen = [summary for summary in summaries if summary.get("frozen_at") is not None]
+    means = _mean(summaries, *before), _mean(frozen, *after)
+    known = dict.fromkeys(mean for mean in means if mean is not None)
     return " → ".join(format(mean, form) for mean in known) or NONE
 
 
