@@ -62,14 +62,18 @@ def _grouped(labelled: Iterable[tuple[str, Run]]) -> list[Group]:
     return [Group(env, label, members) for (env, label), members in found.items()]
 
 
-def _page() -> list[Group]:
-    groups = [
+def _longest() -> list[Group]:
+    """Return the Rainbow agents that were trained longest."""
+    return [
         Group(each.env, label, side)
         for each in setups(COMPUTE)[0].comparisons
         for label, side in (("Rainbow", each.never), ("Rainbow + SEER", each.frozen))
     ]
+
+
+def _page() -> list[Group]:
     pair = control.first().steps
-    return [*groups, Group(pair.env, "CURL", pair.never), Group(pair.env, "CURL + SEER", pair.frozen)]
+    return [*_longest(), Group(pair.env, "CURL", pair.never), Group(pair.env, "CURL + SEER", pair.frozen)]
 
 
 def _table1(*halves: Half) -> list[Group]:
@@ -139,6 +143,7 @@ def _reaching() -> list[Group]:
 PICTURES = {
     "docs/does_it_work.png": Picture(["table1", "curl-summed"], "flops", _page),
     "results/table1/flops.png": Picture(["table1"], "flops", lambda: _table1(COMPUTE)),
+    "results/table1/seconds.png": Picture(["table1"], "seconds", _longest),
     "results/table1/steps.png": Picture(["table1"], "steps", lambda: _table1(COMPUTE, MEMORY)),
     "results/rainbow-100k/flops.png": Picture(["rainbow-100k", "table1"], "flops", _hundred),
     "results/rainbow-100k/earlier.png": Picture(["rainbow-100k"], "steps", _earlier),
