@@ -1,10 +1,15 @@
 """The signals that ask for an end, and a run that ends once it can be saved."""
 
+import ctypes
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from types import FrameType
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -69,3 +74,13 @@ def let_in(handler: signal.Handlers) -> None:
         signal.signal(number, handler)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+def stop_with(parent: int) -> None:
+    """Let Linux stop this process when `parent` dies, however it dies."""
+    if sys.platform != "linux":
+        return
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
+        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != parent:  # it died before
+        sys.exit(f"process {parent} is gone")

@@ -95,7 +95,7 @@ def resume_run(
             _adopt(run, terminal)
         if config.steps > before.steps:
             _refuse_full_disk(path, run)
-            refuse_unfitted_range(run, steps_before=before.steps)
+        refuse_unfitted_range(run, steps_before=before.steps)
         folder.change(changes)
         if config.steps > before.steps:
             folder.set_summary_aside(before.steps)
@@ -274,7 +274,7 @@ def _explaining(checkpointer: Checkpointer) -> Iterator[None]:
     except Exception as error:
         folder, step = checkpointer.folder.path, checkpointer.run.step
         what = f"stopped in step {step:,}: {error if isinstance(error, SettingError) else shortened(error)}"
-        if not folder.is_dir():  # nothing is left to go on from
+        if checkpointer.folder.loss is not None:  # nothing is left to go on from
             raise SettingError(what) from error
         if checkpointer.last_step is not None and not isinstance(error, LearningError):
             what += f"; go on from step {checkpointer.last_step:,} with: seer resume {folder}"

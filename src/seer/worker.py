@@ -5,25 +5,21 @@ counted on. Linux sends the training SIGTERM itself when the process PARENT dies
 with a checkpoint. Elsewhere a training outlives its sweep, and the next sweep waits for it (`state_of`: busy).
 """
 
-import ctypes
 import dataclasses
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seer.signals import stop_with
+
 if TYPE_CHECKING:
     from seer.config import Config
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(parent: str, folder: str) -> None:
     """Read the trial's config and bring its run to an end; a user's mistake is one line on stderr and exit code 2."""
-    if sys.platform == "linux":
-        stop_with(int(parent))
+    stop_with(int(parent))
     from seer.config import config_from_json
     from seer.errors import SettingError
 
@@ -46,14 +42,6 @@ def train_trial(config: "Config", folder: Path) -> None:
         resume_run(folder, {name: getattr(config, name) for name in CHANGEABLE - {"out"}})
     else:
         start_run(dataclasses.replace(config, out=str(folder)))
-
-
-def stop_with(parent: int) -> None:
-    """Let Linux stop this process when `parent` dies."""
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
-        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != parent:  # it died before
-        sys.exit(f"process {parent} is gone")
 
 
 if __name__ == "__main__":

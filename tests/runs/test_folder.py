@@ -55,6 +55,9 @@ def test_a_folder_that_was_deleted_under_its_run_is_noticed(tmp_path: Path) -> N
         shutil.rmtree(tmp_path / "run")
         with pytest.raises(RunError, match="is gone: something deleted it"):
             folder.refuse_lost()
+        RunFolder.create(tmp_path / "run", CONFIG).close()  # a new run in its place
+        with pytest.raises(RunError, match="is another folder by now"):
+            folder.refuse_lost()
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from seer.config import Config, config_to_json
 from seer.core.phase import Phase
 from seer.errors import SettingError
 from seer.replay import FileBlock
+from seer.runs.checkpoints import save_checkpoint
 from seer.runs.folder import RunFolder
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.plan import Planned, cost_trials, refuse_other_runs
@@ -74,6 +75,26 @@ def test_a_run_from_another_encoder_is_another_run(tmp_path: Path) -> None:
     check("elsewhere/runs/stand-for-6000-0")
     with pytest.raises(SettingError, match=r"another run \(it differs in freeze\.encoder_from\)"):
         check("here/runs/stand-for-3000-0")
+
+
+def test_a_run_from_another_run_of_the_same_name_is_another_run(tmp_path: Path) -> None:
+    """The source may have been moved, or copied with the whole sweep; another agent may not stand in for it."""
+    one, other, copy = (tmp_path / name / "source" for name in ("one", "other", "copy"))
+    for number, source in enumerate((one, other)):
+        save_checkpoint(source / "checkpoints", 1, {"agent": {"weight": number}})
+    shutil.copytree(one, copy)
+    config = config_of(["--env", ALIEN])
+    trial = Trial("Alien-x-0", ALIEN, "x", 0, ANY)
+
+    def from_run(source: Path) -> Config:
+        return dataclasses.replace(config, freeze=dataclasses.replace(config.freeze, agent_from=str(source)))
+
+    RunFolder.create(trial.folder(tmp_path), config_to_json(from_run(one))).close()
+    refuse_other_runs([planned(trial, from_run(one)), planned(trial, from_run(copy))], tmp_path)
+    with pytest.raises(SettingError, match=r"another run \(it differs in freeze\.agent_from\)"):
+        refuse_other_runs([planned(trial, from_run(other))], tmp_path)
+    shutil.rmtree(one)
+    refuse_other_runs([planned(trial, from_run(other))], tmp_path)
 
 
 def test_what_computes_in_another_precision_is_another_run_if_one_was_asked_for(tmp_path: Path) -> None:

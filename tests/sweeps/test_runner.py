@@ -138,6 +138,10 @@ def test_the_view_follows_a_run_that_goes_back_to_a_checkpoint(tmp_path: Path) -
     file.write_text(f"{record(10)}\n")
     follower.read()
     assert follower.step == 10
+    damaged = "{}\n[]\nnull\n" + '{"kind": "eval", "step": "x"}\n{"kind": "eval", "step": 1e999, "flops": 1}\n'
+    file.write_text(f"{record(10)}\n{damaged}{record(20)}\n")
+    follower.read()
+    assert follower.step == 20
 
 
 def test_a_manifest_comes_back(tmp_path: Path) -> None:
@@ -155,6 +159,22 @@ def test_a_manifest_comes_back(tmp_path: Path) -> None:
         older = {"name": "a", "env": "e", name: "x", "seed": 0, **more}
         (tmp_path / "sweep.json").write_text(json.dumps({"title": "t", "trials": [older], "failures": {}}))
         assert Manifest.read(tmp_path / "sweep.json").trials == trials[:1]
-    (tmp_path / "sweep.json").write_text("{}")
-    with pytest.raises(SettingError, match="no record of a sweep"):
-        Manifest.read(tmp_path / "sweep.json")
+    entry = {"name": "a", "env": "e", "variant": "x", "seed": 0}
+    whole = {"title": "t", "trials": [entry], "failures": {}}
+    for edited in ({}, whole | {"failures": []}, whole | {"trials": [entry | {"name": ["a"]}]}):
+        (tmp_path / "sweep.json").write_text(json.dumps(edited))
+        with pytest.raises(SettingError, match="no record of a sweep: restore it, or delete it"):
+            later.joined(tmp_path / "sweep.json")
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingError, match="can't be written"):
+        later.write(tmp_path / "file" / "sweep.json")
+
+
+def test_a_trial_for_which_there_is_no_room_fails_alone(tmp_path: Path) -> None:
+    """Its log can't be made; the sweep goes on to its end."""
+    (tmp_path / "logs").touch()
+    progress = Progress(tmp_path, steps={"a": 1}, flops={"a": 1})
+    engine = LocalRunner(tmp_path, needs={"a": Needs()}, room=Room(1, 1), retries=1, progress=progress)
+    outcome = engine.run([Trial("a", "e", "x", 0, ANY)])["a"]
+    assert outcome.kind == "failed"
+    assert outcome.reason.startswith("it can't be started (")

@@ -70,7 +70,7 @@ def leave_a_dead_run(folder: Path, grid: Path) -> None:
 
 STARTS_AND_WAITS = """
 import os, subprocess, sys
-waits = "import os, time, seer.worker; seer.worker.stop_with(%d); print(os.getpid(), flush=True); time.sleep(600)"
+waits = "import os, time, seer.signals; seer.signals.stop_with(%d); print(os.getpid(), flush=True); time.sleep(600)"
 subprocess.run([sys.executable, "-c", waits % os.getpid()])
 """
 

@@ -136,6 +136,17 @@ def test_the_range_of_int8_is_not_fitted_to_a_handful(tmp_path: Path, capsys: Ca
     assert any(record["kind"] == "freeze" for record in read_metrics(run))
 
 
+def test_nor_when_the_freeze_is_chosen_anew_on_the_way(tmp_path: Path, capsys: Capture) -> None:
+    """Prolonged with an empty replay and stopped: what is stored then counts from there, not from step 0."""
+    run = tmp_path / "run"
+    flags = (*FLAGS, "--freeze-at", "never", "--latent-dtype", "int8")
+    assert seer("train", *flags, "--steps", PLANNED, "--out", run) == 0
+    assert stop_in_step(PLANNED + 10, "resume", run, "--steps", 500, signal=signal.SIGTERM) == 130
+    least = PLANNED + 256
+    assert f"give --freeze-at {least} or more" in refused(capsys, "resume", run, "--freeze-at", least - 1)
+    assert stop_in_step(PLANNED + 20, "resume", run, "--freeze-at", least, signal=signal.SIGTERM) == 130
+
+
 def test_a_prolongation_that_died_at_once_is_made_up_for(short_run: Path, tmp_path: Path) -> None:
     """The settings say more steps, nothing else does."""
     run = tmp_path / "run"

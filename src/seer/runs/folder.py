@@ -102,10 +102,20 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         """Return the folder of the run's checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def loss(self) -> str | None:
+        """Tell what became of the folder where it isn't the run's any more."""
+        if not (self.path / CONFIG_FILE).exists():
+            return f"{self.path / CONFIG_FILE} is gone: something deleted it while the run went on"
+        found = self.path / LOCK_FILE
+        if self._lock and found.exists() and not os.path.samestat(os.fstat(self._lock.fileno()), found.stat()):
+            return f"{self.path} is another folder by now: this run's was deleted or moved while it went on"
+        return None
+
     def refuse_lost(self) -> None:
         """Raise RunError where the folder, or its settings, were deleted while the run goes on."""
-        if not (self.path / CONFIG_FILE).exists():
-            raise RunError(f"{self.path / CONFIG_FILE} is gone: something deleted it while the run went on")
+        if loss := self.loss:
+            raise RunError(loss)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`, whole or not at all."""

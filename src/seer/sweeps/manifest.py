@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seer.errors import SettingError
+from seer.errors import SettingError, writing_to
 from seer.runs.checkpoints import write_atomically
 from seer.sweeps.trial import Entry
 
@@ -24,10 +24,11 @@ class Manifest:
     failures: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def write(self, file: Path) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Write it as JSON, whole or not at all; SettingError where the disk is full or forbidden."""
         trials = [{name: getattr(trial, name) for name in ENTRY} for trial in self.trials]
         record = {"title": self.title, "trials": trials, "failures": self.failures}
-        write_atomically(file, json.dumps(record, indent=2).encode() + b"\n")
+        with writing_to(file):
+            write_atomically(file, json.dumps(record, indent=2).encode() + b"\n")
 
     def joined(self, file: Path) -> "Manifest":
         """Return it with the other trials of the manifest in `file`, if there is one; SettingError where it is none."""
@@ -42,11 +43,15 @@ class Manifest:
         """Read the manifest in `file`; SettingError where there is none, or it is none."""
         try:
             record: dict[str, Any] = json.loads(file.read_bytes())
-            return cls(record["title"], tuple(map(_entry, record["trials"])), record["failures"])
+            failures = {str(name): str(reason) for name, reason in record["failures"].items()}
+            return cls(str(record["title"]), tuple(map(_entry, record["trials"])), failures)
         except OSError as error:
             raise SettingError(f"{file} can't be read ({error.strerror}): give the folder of a sweep") from error
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
-            raise SettingError(f"{file} is no record of a sweep: give one that `seer sweep` wrote") from error
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+            raise SettingError(
+                f"{file} is no record of a sweep: restore it, or delete it and give the command of the sweep again, "
+                "which writes it anew"
+            ) from error
 
 
 def manifests_in(folder: Path) -> list[Manifest]:
@@ -64,4 +69,7 @@ def _names_trials(file: Path) -> bool:
 def _entry(trial: Mapping[str, Any]) -> Entry:
     """Read a trial; earlier versions called its variant "group" or "arm"."""
     variant = next(trial[name] for name in ("variant", "group", "arm") if name in trial)
-    return Entry(trial["name"], trial["env"], variant, trial["seed"])
+    words, seed = (trial["name"], trial["env"], variant), trial["seed"]
+    if not (all(isinstance(word, str) for word in words) and isinstance(seed, int)):
+        raise TypeError(f"trial {trial}")
+    return Entry(*words, seed)

@@ -2,7 +2,8 @@
 
 import bisect
 import dataclasses
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 from seer.config import Config, config_from_json, config_to_json
 from seer.core.phase import Phase
 from seer.errors import SettingError, naming
+from seer.runs.checkpoints import STATE_FILE, latest_checkpoint
 from seer.runs.folder import CHANGEABLE, CONFIG_FILE, RunFolder, settings_of
 from seer.sweeps.options import SweepOptions
 from seer.sweeps.trial import Needs, Trial, state_of
@@ -20,6 +22,7 @@ from seer.training.cost import RunCost, build_and_count
 from seer.validation import parse_memory
 
 MOST_STEPS = 10**12
+SOURCES = ("freeze.agent_from", "freeze.encoder_from")
 
 
 @dataclass(frozen=True)
@@ -135,16 +138,28 @@ def refuse_other_runs(planned: Sequence[Planned], root: Path) -> None:
             theirs = config_to_json(config_from_json(theirs))
         # "auto" is as the machine that began the run decided.
         decided = {f"learning.{n}" for n in ("precision", "convolution") if getattr(each.config.learning, n) == "auto"}
-        mine, other = map(_told_apart, (config_to_json(each.config), theirs))
+        mine, other = map(settings_of, (config_to_json(each.config), theirs))
         names = (mine.keys() | other.keys()) - CHANGEABLE - decided
-        if differing := sorted(name for name in names if mine.get(name) != other.get(name)):
+        if differing := sorted(name for name in names if not _same(name, mine.get(name), other.get(name))):
             raise SettingError(
                 f"--out {root}: {folder} is another run (it differs in {', '.join(differing)}); choose another --out"
             )
 
 
-def _told_apart(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, with only the name of the run that an agent or encoder comes from, wherever that lies."""
-    settings = settings_of(config)
-    names = (name for name in ("freeze.agent_from", "freeze.encoder_from") if isinstance(settings.get(name), str))
-    return settings | {name: Path(settings[name]).name for name in names}
+def _same(name: str, mine: Any, theirs: Any) -> bool:
+    """Tell whether a setting has one value; the run that an agent comes from may have been moved or copied since."""
+    if name not in SOURCES or not (isinstance(mine, str) and isinstance(theirs, str)):
+        return bool(mine == theirs)
+    now, then = Path(mine), Path(theirs)
+    if now.name != then.name:
+        return False
+    try:
+        return now.samefile(then) or _weights_of(now) == _weights_of(then)
+    except (OSError, SettingError):  # the one or the other is gone
+        return True
+
+
+def _weights_of(source: Path) -> bytes:
+    """Return what tells the weights in a run folder, or in a snapshot, from others."""
+    file = latest_checkpoint(source / "checkpoints") / STATE_FILE if source.is_dir() else source
+    return hashlib.sha256(file.read_bytes()).digest()

@@ -40,15 +40,15 @@ class Follower:
             return
         self.offset += len(whole) + len(newline)
         for line in whole.splitlines():
-            with suppress(ValueError):
+            with suppress(ArithmeticError, LookupError, TypeError, ValueError):  # a damaged one
                 self._take(json.loads(line))
 
     def _take(self, record: Mapping[str, Any]) -> None:
-        self.step, self.flops = record["step"], record["flops"]
+        self.step, self.flops = int(record["step"]), int(record["flops"])
         if record["kind"] == "eval":
-            self.score = record["mean"]
+            self.score = float(record["mean"])
         elif record["kind"] == "train":
-            self.updates_per_second = record["updates_per_second"]
+            self.updates_per_second = float(record["updates_per_second"] or 0)
 
 
 class Progress:

@@ -40,6 +40,7 @@ def run(
 
     Raises:
         SystemExit: 130, stopped and resumable; 1, a trial failed.
+        SettingError: their record can't be written; how they ended was said.
     """
     refuse_other_runs(planned, root)
     planned = timed(planned, root) if options.measure else planned
@@ -57,11 +58,14 @@ def run(
         known = Manifest(title, tuple(trials)).joined(root / manifest)  # of an earlier sweep in this folder
         known.write(root / manifest)
         outcomes = make_runner(planned, root, options, room).run(trials)
+        _say_ends(outcomes, root)
         unsettled = known.failures.keys() - {name for name, each in outcomes.items() if each.kind != "stopped"}
         old = {name: known.failures[name] for name in unsettled}
         new = {name: each.reason for name, each in outcomes.items() if each.kind in ("failed", "killed")}
         dataclasses.replace(known, failures=old | new).write(root / manifest)
-    _conclude(outcomes, root)
+    kinds = {outcome.kind for outcome in outcomes.values()}
+    if kinds - {"finished"}:
+        raise SystemExit(130 if "stopped" in kinds else 1)
 
 
 def make_runner(
@@ -87,8 +91,8 @@ def room_for(planned: Sequence[Planned], options: SweepOptions) -> Room:
     return Room(usable_cores(), free_bytes(), 1 if on_gpu and options.jobs is None else options.jobs)
 
 
-def _conclude(outcomes: Mapping[str, Outcome], root: Path) -> None:
-    """Print how the trials ended; exit with a code where not all of them finished."""
+def _say_ends(outcomes: Mapping[str, Outcome], root: Path) -> None:
+    """Print how the trials ended."""
     kinds = [outcome.kind for outcome in outcomes.values()]
     print(f"{kinds.count('finished')} of {len(kinds)} runs finished, in {root}/runs")
     for name, outcome in outcomes.items():
@@ -96,6 +100,3 @@ def _conclude(outcomes: Mapping[str, Outcome], root: Path) -> None:
             print(f"failed: {name}: {outcome.reason}")
     if stopped := kinds.count("stopped"):
         print(f"{stopped} stopped; the same command goes on with them")
-        raise SystemExit(130)
-    if kinds.count("finished") < len(kinds):
-        raise SystemExit(1)

@@ -11,7 +11,7 @@ from types import FrameType
 
 from seer.signals import listening
 from seer.sweeps.progress import Progress
-from seer.sweeps.trial import Needs, Outcome, Trial, orphaned, outcome_of, start, state_of
+from seer.sweeps.trial import Needs, Outcome, State, Trial, orphaned, outcome_of, start, state_of
 
 POLL_SECONDS = 0.2
 
@@ -82,10 +82,19 @@ class LocalRunner:
                     self.held.add(trial.name)
                     self.progress.say(f"{trial.name}: another process writes this run; waiting for it to end")
             elif not self._was_finished(trial):
-                self.progress.started(trial, state)
-                self.running[trial.name] = trial, start(trial, self.root, self.needs[trial.name])
-                self._stop_latecomer(trial.name)
+                self._start(trial, state)
         return left
+
+    def _start(self, trial: Trial, state: State) -> None:
+        """Start a trial; one for whose log or process the system has no room has failed."""
+        self.progress.started(trial, state)
+        try:
+            self.running[trial.name] = trial, start(trial, self.root, self.needs[trial.name])
+        except OSError as error:
+            self.outcomes[trial.name] = Outcome("failed", f"it can't be started ({error}): make room for it")
+            self.progress.ended(trial, self.outcomes[trial.name])
+        else:
+            self._stop_latecomer(trial.name)
 
     def _stop_latecomer(self, name: str) -> None:
         """Stop a trial that was being started when the others were asked to stop."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from seer.config import Config, FreezeConfig, ReplayConfig
 from seer.envs.registry import suite_of
 from seer.errors import SettingError, naming
-from seer.signals import held_back, let_in
+from seer.signals import held_back, let_in, stop_with
 from seer.sweeps.plan import Planned
 from seer.training.build import build
 from seer.training.loop import collect, is_due, learn
@@ -57,8 +58,8 @@ def timed(planned: Sequence[Planned], root: Path) -> list[Planned]:
 @contextmanager
 def another_process() -> Iterator[Callable[..., Any]]:
     """Give a function that calls another one in a process of its own, which Ctrl-C ends without a traceback."""
-    context, ending = multiprocessing.get_context("spawn"), (signal.SIG_DFL,)
-    with ProcessPoolExecutor(1, mp_context=context, initializer=let_in, initargs=ending) as process:
+    context, this = multiprocessing.get_context("spawn"), (os.getpid(),)
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=this) as process:
 
         def call(function: Callable[..., Any], *arguments: Any) -> Any:
             with held_back():  # while it starts
@@ -66,6 +67,12 @@ def another_process() -> Iterator[Callable[..., Any]]:
             return result.result()
 
         yield call
+
+
+def _begin(parent: int) -> None:
+    """Let this process end when it is asked to, and with the one that started it, on which it would wait for ever."""
+    stop_with(parent)
+    let_in(signal.SIG_DFL)
 
 
 def measure_seconds(config: Config) -> tuple[float, float]:

@@ -83,10 +83,11 @@ def begins_empty(run: TrainingState, *, steps_before: int) -> bool:
 
 
 def refuse_unfitted_range(run: TrainingState, *, steps_before: int) -> None:
-    """Raise SettingError where an empty replay won't hold enough at the freeze to fit the range of int8 latents to."""
+    """Raise SettingError where an emptied replay won't hold enough at the freeze to fit the range of int8 latents."""
     flag, step = last_freeze(run.config)
-    enough = run.step + FITTED * run.config.num_envs
-    learns_in_frames = run.agent.phase is Phase.FRAMES and begins_empty(run, steps_before=steps_before)
+    emptied_at = run.step if begins_empty(run, steps_before=steps_before) else run.replay_from
+    enough = emptied_at + FITTED * run.config.num_envs
+    learns_in_frames = run.agent.phase is Phase.FRAMES and emptied_at > 0
     if learns_in_frames and run.config.freeze.latent_dtype == "int8" and step in range(enough):
         raise SettingError(
             f"{flag} {step}: the replay wasn't kept, and --latent-dtype int8 fits its range to {FITTED} new "
