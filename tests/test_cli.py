@@ -260,3 +260,21 @@ def test_help_gives_units_defaults_and_the_issues_flags(capsys: Capture) -> None
         assert flag in text
     assert "agent decisions" in text
     assert "[default: 500000]" in text
+
+
+LOADS_UNDER_FIRE = """
+import os, runpy, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "seer.registry":  # among the first that the commands load
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module("seer", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_it_loads_leaves_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADS_UNDER_FIRE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "seer: stopped\n")
