@@ -1,6 +1,7 @@
 """Mistakes on the command line of a sweep: one line, before anything is written."""
 
 import dataclasses
+import socket
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,21 @@ def test_a_bad_flag_of_the_pool_is_one_line_before_anything_is_written(
     grid, out = write_grid(tmp_path, seeds=1), tmp_path / "sweep"
     assert f"error: {said}" in complaint(capsys, "sweep", grid, "--out", out, *flags, *(["--dry-run"] if dry else []))
     assert not out.exists()
+
+
+def test_a_cluster_that_is_not_there_is_one_line_at_once(tmp_path: Path, capsys: Capture) -> None:
+    pytest.importorskip("ray", reason="needs the extra seer-rl[ray]")
+    grid, (host, port) = write_grid(tmp_path, seeds=1), free_port()
+    line = complaint(capsys, "sweep", grid, "--out", tmp_path / "s", "--no-measure", "--ray", f"{host}:{port}")
+    assert f"--ray {host}:{port}: no cluster there" in line
+    assert "--ray local" in line
+
+
+def free_port() -> tuple[str, int]:
+    """An address at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        host, port = taken.getsockname()
+    return host, port
 
 
 def test_a_gpu_holds_one_run_unless_more_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ which is why all nodes have to see the sweep's folder under the same path.
 """
 
 import logging
+import re
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ except ImportError:
     raise SettingError("--ray needs the extra: pip install 'seer-rl[ray]'") from None
 
 POLL_SECONDS = 1.0
+CONNECT_SECONDS = 10.0
 
 
 def follow(trial: Trial, root: Path, needs: Needs, retries: int, *forerunners: Outcome) -> Outcome:
@@ -86,8 +89,10 @@ class RayRunner:
     def _connect(self) -> None:
         where: dict[str, Any] = {"include_dashboard": False} if self.address == "local" else {"address": self.address}
         try:
+            if host := re.fullmatch(r"(?:ray://)?(.+):(\d+)", self.address):  # Ray itself would try for many minutes
+                socket.create_connection((host[1].strip("[]"), int(host[2])), CONNECT_SECONDS).close()
             ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        except (OSError, OverflowError, ValueError, RuntimeError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise SettingError(
                 f"--ray {self.address}: no cluster there ({first_line}); start one with `ray start --head`, "
