@@ -97,10 +97,11 @@ def test_a_run_that_died_before_its_first_checkpoint_is_kept_aside(
     monkeypatch.setattr(subprocess, "Popen", popen)
     (trial,) = (trial for trial in read_grid(grid).trials() if trial.name == "Alien-never-0")
     leave_a_dead_run(trial.folder(tmp_path), grid)
+    (tmp_path / "abandoned" / "Alien-never-0.2" / "kept").mkdir(parents=True)  # the first one was deleted
     start(trial, tmp_path, Needs(cpus=1, num_bytes=1))
     assert "seer.worker" in started[0]
     assert not trial.folder(tmp_path).exists()
-    (aside,) = (tmp_path / "abandoned").iterdir()
+    aside, _ = sorted((tmp_path / "abandoned").iterdir())
     assert aside.name == "Alien-never-0.1"
     assert (aside / "metrics.jsonl").read_text() == "its last words\n"
     assert not list(aside.glob("checkpoints/.writing-*"))

@@ -9,6 +9,7 @@
 Where a trial stands is read from its run folder alone, so a sweep that was killed knows as much as one that was not.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -140,8 +141,8 @@ def _abandon(folder: Path, root: Path) -> None:
         shutil.rmtree(unfinished)
     aside = root / "abandoned"
     aside.mkdir(exist_ok=True)
-    number = len(list(aside.glob(f"{folder.name}.*"))) + 1
-    folder.rename(aside / f"{folder.name}.{number}")
+    names = (aside / f"{folder.name}.{number}" for number in itertools.count(1))
+    folder.rename(next(name for name in names if not name.exists()))
 
 
 def _last_words(log: Path) -> str:
