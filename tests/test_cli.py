@@ -270,6 +270,7 @@ class Interrupting:
         if name == "seer.registry":  # among the first that the commands load
             os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background begins without it
 sys.meta_path.insert(0, Interrupting())
 runpy.run_module("seer", run_name="__main__")
 """

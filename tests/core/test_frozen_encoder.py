@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import seer
 
 ROOT = Path(__file__).parents[2]
-ARM = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+ARM = gymnasium.spaces.Box(-100, 100, (2,), np.float32)
 
 
 def make_module(seed: int = 0) -> nn.Sequential:
