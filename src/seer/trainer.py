@@ -171,13 +171,15 @@ def _adopt(run: TrainingState, terminal: Terminal) -> None:
     """Take the agent or the encoder of another run, or the weights of a module of one's own, if the settings say so."""
     config = run.config
     if config.freeze.agent_from is not None:
-        step, choice = adopt_agent(run.agent, config), config.freeze.choice
+        (step, env), choice = adopt_agent(run.agent, config), config.freeze.choice
         encoder = "is frozen from the start" if choice.step == 0 else f"goes on learning ({choice})"
         too = " with its optimisers" * config.freeze.keep_optimizers
         terminal.say(
             f"starting with the agent of {config.freeze.agent_from}{too}, trained for {step:,} steps; its encoder "
             f"{encoder}, its exploration goes on where it stood"
         )
+        if env != config.env:
+            terminal.say(f"it was trained in {env}: an action keeps its number, whatever that means in {config.env}")
     if config.freeze.encoder_from is not None:
         step = adopt_encoder(run.agent, config)
         terminal.say(f"starting with the encoder of {config.freeze.encoder_from}, trained for {step:,} steps")

@@ -42,6 +42,7 @@ def test_a_run_begins_with_the_whole_agent_of_another(short_run: Path, tmp_path:
     assert seer("train", "--from", short_run, *flags, "--out", run) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert f"starting with the agent of {short_run}, trained for {SHORT_STEPS} steps; its encoder is frozen" in said
+    assert "it was trained in ALE/Pong-v5: an action keeps its number, whatever that means in ALE/Qbert-v5" in said
     config = json.loads((run / "config.json").read_text())
     assert [config[name] for name in ("env", "seed", "steps")] == ["ALE/Qbert-v5", 7, 45]
     assert (config["learning"]["hidden_units"], config["replay"]["n_step"]) == (
@@ -134,7 +135,7 @@ def test_every_agent_is_taken_over_whole(env: str, name: str, keep: bool, tmp_pa
     ours = change(ours, {"learning.learning_rate": 0.125})
     agent = make(ours, seed=2)
     rates = {name: [group["lr"] for group in each.param_groups] for name, each in agent.optimizers.items()}
-    assert adopt_agent(agent, ours) == 1234
+    assert adopt_agent(agent, ours) == (1234, env)
     for part, module in agent.modules().items():
         theirs = source.modules()[part].state_dict()
         assert same(module.state_dict(), theirs) == theirs.keys(), part

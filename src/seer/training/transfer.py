@@ -21,8 +21,8 @@ from seer.training.build_environment import shown_channels
 PREFIX = "online.encoder."
 
 
-def adopt_agent(agent: Agent[Any], config: Config) -> int:
-    """Give a new agent all that the agent of `--from` has learnt, and return that one's training step.
+def adopt_agent(agent: Agent[Any], config: Config) -> tuple[int, str]:
+    """Give a new agent all that the agent of `--from` has learnt, and return that one's training step and environment.
 
     Networks, targets and the number of exploring actions; optimisers with `--keep-optimizers`, at the learning rates of
     `config`. Random numbers stay the new agent's own.
@@ -52,7 +52,7 @@ def adopt_agent(agent: Agent[Any], config: Config) -> int:
     if config.freeze.keep_optimizers:
         _adopt_optimizers(source, agent, state["optimizers"])
     agent.decisions = state["decisions"]
-    return step_of(checkpoint)
+    return step_of(checkpoint), theirs.env
 
 
 def adopt_encoder(agent: Agent[Any], config: Config) -> int:
