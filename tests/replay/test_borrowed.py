@@ -94,10 +94,10 @@ def test_a_resumed_replay_copies_nothing_and_goes_on_alike(disk: Path) -> None:
     """Also once its checkpoint is gone, round the ring, through later checkpoints and the conversion."""
     replay, resumed = filled(disk), new(disk)
     checkpoint = saved(replay, disk / "first")
-    size = resident_blocks(resumed)
+    before_it = own_bytes(resumed)
     resumed.load_state_dict(load_checkpoint(checkpoint)["replay"])
     assert lent(resumed) == 6
-    assert resident_blocks(resumed) == size
+    assert own_bytes(resumed) == before_it
     before = checkpoint
     for number in range(60):
         assert_same_batch(replay.sample(8), resumed.sample(8))
@@ -122,7 +122,7 @@ def test_a_resumed_replay_copies_nothing_and_goes_on_alike(disk: Path) -> None:
     assert_same_batch(replay.sample(30), resumed.sample(30))
 
 
-def resident_blocks(replay: Replay) -> bytes:
+def own_bytes(replay: Replay) -> bytes:
     """Return what the replay's own file holds."""
     block = replay._ring.memory
     assert isinstance(block, FileBlock)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from bisect import bisect_right
 from pathlib import Path
 from typing import NamedTuple
@@ -58,7 +59,7 @@ class Borrowed:
         index = self._after(place)
         if index and place < self._stretches[index - 1].stop:
             return self._stretches[index - 1], self._stretches[index - 1].stop
-        return None, self._stretches[index].start if index < len(self) else place + (1 << 62)
+        return None, self._stretches[index].start if index < len(self) else sys.maxsize
 
     def within(self, start: int, stop: int) -> list[Stretch]:
         """Return all that have a byte from `start` to `stop`."""
