@@ -11,7 +11,11 @@ PONG = ("--env", "ALE/Pong-v5")
 
 
 def refused(capsys: Capture, *arguments: object) -> str:
-    """The one line on stderr with which `seer` refuses its arguments, having changed no file."""
+    """The one line on stderr with which `seer` refuses its arguments, having changed no file.
+
+    It reads all files of the folder that the test runs in.
+    """
+    assert not Path("pyproject.toml").exists(), 'gigabytes of a checkout would be read: use the fixture "empty_folder"'
     capsys.readouterr()
     before = files(Path.cwd())
     assert seer(*arguments) == 2

@@ -121,6 +121,7 @@ def test_a_finished_run_without_its_replay_fills_a_new_one_first(
     assert f"At step {PLANNED} the run was prolonged with an empty replay, which the command doesn't do" in told
 
 
+@pytest.mark.usefixtures("empty_folder")
 def test_the_range_of_int8_is_not_fitted_to_a_handful(tmp_path: Path, capsys: Capture) -> None:
     """A finished run goes on with an empty replay, which has to fill first; nothing is changed by the refusal."""
     run = tmp_path / "run"
@@ -136,6 +137,7 @@ def test_the_range_of_int8_is_not_fitted_to_a_handful(tmp_path: Path, capsys: Ca
     assert any(record["kind"] == "freeze" for record in read_metrics(run))
 
 
+@pytest.mark.usefixtures("empty_folder")
 def test_nor_when_the_freeze_is_chosen_anew_on_the_way(tmp_path: Path, capsys: Capture) -> None:
     """Prolonged with an empty replay and stopped: what is stored then counts from there, not from step 0."""
     run = tmp_path / "run"
