@@ -28,8 +28,7 @@ ROW = RowFormat((4,), torch.uint8)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_is_borrowed_reads_as_if_it_were_written(disk: Path, data: st.DataObject) -> None:
-    num_rows, patch = data.draw(st.integers(1, 20)), pytest.MonkeyPatch()
-    patch.setattr(memory_module, "_SWAP_BYTES", 12)
+    num_rows = data.draw(st.integers(1, 20))
     plain, block = MemoryBlock(num_rows * 4), FileBlock(num_rows * 4, disk)
     for each in (plain, block):
         each.write(0, torch.zeros(num_rows * 4, dtype=torch.uint8))
@@ -38,8 +37,10 @@ def test_what_is_borrowed_reads_as_if_it_were_written(disk: Path, data: st.DataO
         rows = torch.full((data.draw(st.integers(1, num_rows - start)), 4), number + 1, dtype=torch.uint8)
         kind = data.draw(st.sampled_from(["borrow", "borrow", "write", "rotate"]))
         if kind == "rotate":
-            for each in (plain, block):
-                each.rotate(ROW, start)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(memory_module, "_SWAP_BYTES", 12)
+                for each in (plain, block):
+                    each.rotate(ROW, start)
             continue
         plain.write_rows(ROW, start, rows)
         if kind == "write":
@@ -52,7 +53,6 @@ def test_what_is_borrowed_reads_as_if_it_were_written(disk: Path, data: st.DataO
     places = torch.tensor(data.draw(st.lists(st.integers(0, num_rows - 1), max_size=30)), dtype=torch.int64)
     assert torch.equal(plain.read(0, num_rows * 4), block.read(0, num_rows * 4))
     assert torch.equal(plain.take(ROW, places), block.take(ROW, places))
-    patch.undo()
 
 
 def filled(disk: Path) -> Replay:

@@ -299,8 +299,8 @@ def at_most(seconds: float, *, through_c: bool = False) -> Iterator[None]:
     that never comes back to Python: with `through_c`, which costs a thread, the process then prints where it hangs and
     ends with exit code 1.
 
-    Time for which the process was stopped (Ctrl-Z) doesn't count but for the thread of `through_c`: of the alarms that
-    were due meanwhile the system delivers one.
+    Of the time for which the process was stopped (Ctrl-Z) a tenth of the limit counts at most: of the alarms that were
+    due meanwhile the system delivers one. The thread of `through_c` counts all of it.
 
     Raises:
         RunError: it took longer.
