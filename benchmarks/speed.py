@@ -105,7 +105,7 @@ class Subject:
         return _of_kind(self.config, figures)
 
 
-def speed_config(agent: str, plan: Plan, *, device: str, threads: int | None) -> Config:
+def speed_config(agent: str, plan: Plan, *, device: str, threads: int | None, compiled: bool = False) -> Config:
     """Return the settings that `seer train` takes, without evaluations and checkpoints.
 
     A replay has room for twice as much as is stored: a run's isn't full before the freeze either.
@@ -116,8 +116,8 @@ def speed_config(agent: str, plan: Plan, *, device: str, threads: int | None) ->
         learning = dataclasses.replace(learning, batch_size=8, hidden_units=32)
         image = dataclasses.replace(image, size=50, crop_size=42) if TASKS[agent] == CARTPOLE else image
     config = dataclasses.replace(
-        config, device=device, threads=threads or config.threads or torch.get_num_threads(), learning=learning,
-        image=image, eval_every=NEVER, checkpoint_every=NEVER, eval_episodes=1,
+        config, device=device, threads=threads or config.threads or torch.get_num_threads(), compile=compiled,
+        learning=learning, image=image, eval_every=NEVER, checkpoint_every=NEVER, eval_episodes=1,
         replay=dataclasses.replace(config.replay, capacity=2 * _of_kind(config, plan.rows)),
     )  # fmt: skip
     return validate(config)
@@ -292,6 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--agents", nargs="+", choices=TASKS, default=["rainbow", "curl"])
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--threads", type=int, help="default: as seer train, 1 on Atari, one per core elsewhere")
+    parser.add_argument("--compile", action="store_true", help="Rainbow and DQN as seer train --compile runs them")
     parser.add_argument("--quick", action="store_true", help="tiny networks and hardly any rounds: nothing to quote")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--markdown", type=Path, help=f"write the tables to this file, between {BEGIN} and {END}")
@@ -302,7 +303,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--markdown {given.markdown}: give a file that has the lines {BEGIN} and {END}")
     plan = QUICK if given.quick else FULL
     measured: dict[str, Measurement] = {}
-    configs = [speed_config(agent, plan, device=given.device, threads=given.threads) for agent in given.agents]
+    configs = [
+        speed_config(agent, plan, device=given.device, threads=given.threads, compiled=given.compile)
+        for agent in given.agents
+    ]
     for config in configs:
         with prepared(config, plan) as subject:
             measured |= measure(subject)

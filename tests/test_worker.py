@@ -22,5 +22,5 @@ def test_a_trial_goes_on_with_what_it_is_given_now(tmp_path: Path) -> None:
     with patch("seer.sweeps.trial.state_of", return_value="resumable"), patch("seer.trainer.resume_run") as resume:
         worker.train_trial(config, folder)
     changes = {"device": "cpu", "threads": 3, "env_timeout": 300, "checkpoint_every": 10_000}
-    changes |= {"snapshot_every": None, "log": (), "keep_replay": False, "replay_on": None}
+    changes |= {"snapshot_every": None, "log": (), "keep_replay": False, "replay_on": None, "compile": False}
     resume.assert_called_once_with(folder, changes)

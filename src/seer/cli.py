@@ -111,6 +111,7 @@ def resume(
     *,
     device: str | None = None,
     threads: int | None = None,
+    compile: bool | None = None,  # noqa: A002
     replay_on: str | None = None,
     env_timeout: float | None = None,
     steps: int | None = None,
@@ -128,6 +129,7 @@ def resume(
         freeze_at: Choose anew when a run freezes that hasn't yet: a later step, never, auto, or package.module:Class.
         device: cpu, cuda, or auto. Default: as before.
         threads: CPU threads. Default: as before.
+        compile: Compile the loss of Rainbow or DQN. Default: as before.
         replay_on: Folder on a disk to keep the replay in; none: in memory. Default: as before.
         env_timeout: Seconds that the environment may take for a step. Default: as before.
         checkpoint_every: Steps between checkpoints. Default: as before.

@@ -23,7 +23,7 @@ from seer.runs.terminal import Terminal, closing_table, human_bytes
 from seer.signals import Interrupted, StopSignal, listening
 from seer.training.budget import disk_bytes
 from seer.training.build import build, build_freeze_rule
-from seer.training.computing import denormals_as_zero, describe_computing, settle_computing
+from seer.training.computing import denormals_as_zero, describe_computing, pick_device, settle_computing, try_compiler
 from seer.training.encoder_lines import encoder_lines
 from seer.training.evaluation import LONGEST_GAME
 from seer.training.events import Events
@@ -68,6 +68,7 @@ def _ready(config: Config, out: Path, terminal: Terminal) -> TrainingState:
     refuse_used(out)
     make_outputs(config.log, out, {})  # while nothing is written: their packages may be missing
     run = build(config)
+    _try_compiler(config, terminal)
     if run.environment.question and config.image.channels == "auto":  # a run that is under way goes on as it began
         raise SettingError(run.environment.question)
     _refuse_full_disk(out, run)
@@ -87,7 +88,7 @@ def resume_run(
         begun_with, terminal = config_of(folder), Terminal()
         _refuse_finished(folder, begun_with, steps)
         checkpoint = latest_checkpoint(folder.checkpoints) if _has_begun(folder) else None
-        run, changes = _rebuilt(folder, changes, steps=steps, freeze_at=freeze_at)
+        run, changes = _rebuilt(folder, changes, terminal, steps=steps, freeze_at=freeze_at)
         state, config, before = None, run.config, run.config
         if checkpoint is not None:
             state, before = _load(run, checkpoint, {**folder.config, **changes})
@@ -120,7 +121,7 @@ def resume_run(
 
 
 def _rebuilt(
-    folder: RunFolder, changes: Mapping[str, Any], *, steps: int | None, freeze_at: str | None
+    folder: RunFolder, changes: Mapping[str, Any], terminal: Terminal, *, steps: int | None, freeze_at: str | None
 ) -> tuple[TrainingState, dict[str, Any]]:
     """Return a run at its first step, and what of its settings (JSON) is otherwise than in its folder."""
     config, changed = validate(dataclasses.replace(config_of(folder), **changes), new=False), dict(changes)
@@ -128,6 +129,7 @@ def _rebuilt(
         config = prolonged(config, steps)
         changed |= {"steps": config.steps, "planned_steps": config.planned_steps}
     run = build(config)
+    _try_compiler(config, terminal)
     if freeze_at not in (None, config.freeze.at):
         run.config = config = with_freeze_at(config, freeze_at, num_bytes=run.replay.num_bytes)
         run.freeze_rule = build_freeze_rule(config, run.agent, run.replay)
@@ -165,6 +167,13 @@ def _has_begun(folder: RunFolder) -> bool:
     if not folder.checkpoints.is_dir() or holds_checkpoint(folder.checkpoints):
         return True
     return (folder.path / METRICS_FILE).exists() and bool(read_metrics(folder.path))
+
+
+def _try_compiler(config: Config, terminal: Terminal) -> None:
+    """Find out whether --compile works here, if it is given, before hours depend on it."""
+    if config.compile:
+        terminal.say("trying PyTorch's compiler, which takes up to a minute the first time")
+        try_compiler(pick_device(config.device))
 
 
 def _adopt(run: TrainingState, terminal: Terminal) -> None:

@@ -113,6 +113,14 @@ class Agent(ABC, Generic[Head]):
     def generators(self) -> Mapping[str, RandomGenerator]:
         """Return every source of random numbers, by name."""
 
+    def compile_loss(self) -> None:
+        """Let the loss be compiled by PyTorch.
+
+        Raises:
+            SettingError: this agent has no such way.
+        """
+        raise SettingError(f"--compile is for Rainbow and DQN, not for {type(self).__name__}; leave it out")
+
     def encode(self, frames: Tensor) -> Tensor:
         """Return rows of latents [B, K, N, L] float32 of stacked frames [B, S, C, H, W] uint8."""
         return self.online.encoder.encode_rows(frames)

@@ -25,8 +25,11 @@ from seer.runs.checkpoints import read_small, write_atomically
 Record = dict[str, Any]
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, LOCK_FILE = "config.json", "metrics.jsonl", "summary.json", ".lock"
 CHANGEABLE = frozenset(
-    {"out", "device", "threads", "replay_on", "checkpoint_every", "keep_replay", "snapshot_every", "env_timeout", "log"}
-)
+    {
+        "out", "device", "threads", "compile", "replay_on", "checkpoint_every", "keep_replay", "snapshot_every",
+        "env_timeout", "log",
+    }
+)  # fmt: skip
 """Settings of where and how a run is computed, which may change on the way. They may change the last digits of metrics;
 on another kind of device other random numbers are drawn as well."""
 AUTOMATIC = frozenset({"freeze.similarity", "freeze.patience", "freeze.earliest", "freeze.latest"})

@@ -31,6 +31,9 @@ REST = 900_000_000
 GPU_REST = 4_000_000_000
 """Bytes more where a GPU's libraries are loaded too."""
 
+COMPILER_REST = 800_000_000
+"""Bytes more for --compile: PyTorch's compiler, and g++ while it works."""
+
 PASSES = 4
 """Activations that an update holds at once, in multiples of those of one float32 forward pass."""
 
@@ -103,7 +106,8 @@ def build_budget(config: Config, environment: PixelEnvironment, agent: Agent[Any
     activations = image + sum(map(_activations, agent.online.encoder.stages))
     parameters = sum(weight.numel() for module in agent.modules().values() for weight in module.parameters())
     work = torch.float32.itemsize * (PASSES * config.learning.batch_size * activations + COPIES * parameters)
-    rest = REST + work + GPU_REST * (pick_device(config.device).type != "cpu")
+    rest = REST + work + COMPILER_REST * config.compile
+    rest += GPU_REST * (pick_device(config.device).type != "cpu")
     return Budget(replay, rows * (INDEX_BYTES + action.num_bytes), rest, in_file=config.replay_on is not None)
 
 

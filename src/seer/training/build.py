@@ -50,6 +50,8 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     agent = build_agent(config, environment, device, [*seeds[:3], seeds[6]])
     budget = build_budget(config, environment, agent)
     refuse_what_cannot_fit(config, budget, device)
+    if config.compile:
+        agent.compile_loss()
     replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]), num_bytes=budget.replay)
     ledger = FlopsLedger(agent.cost)
     environment.reset(seed=seeds[4])

@@ -1,6 +1,7 @@
 """Where and how a run computes: device, threads, precision of the layers, form of the convolutions."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 
 from seer.agents.registry import AGENTS
 from seer.config import Config
-from seer.errors import SettingError
+from seer.errors import SettingError, shortened
 from seer.networks.encoders import ConvolutionForm
 from seer.system_info import usable_cores
 
@@ -32,6 +33,22 @@ def denormals_as_zero() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+def try_compiler(device: torch.device) -> None:
+    """Compile something small for a device, to see that it works here.
+
+    Raises:
+        SettingError: it doesn't, as without a C++ compiler.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # more are processes that stay
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=device))
+    except Exception as error:  # of several kinds, none of them public
+        raise SettingError(
+            f"--compile: PyTorch can't compile here ({shortened(error, limit=120)}): install a C++ compiler, such as "
+            f"g++{', and Triton' * (device.type == 'cuda')}, or leave --compile out"
+        ) from error
 
 
 def pick_device(name: str) -> torch.device:
@@ -88,7 +105,8 @@ def describe_computing(config: Config) -> str:
     cores = usable_cores()
     crawls = f" on {cores} core{'s' * (cores > 1)}, which is slow: give --threads {cores} or less" * (count > cores)
     threads = f", {count} thread{'s' * (count > 1)}{crawls}" if device.type == "cpu" else ""
-    return f"Computing on {device}{threads}, layers in {precision}{without}"
+    compiled = ", the loss compiled" * config.compile
+    return f"Computing on {device}{threads}, layers in {precision}{without}{compiled}"
 
 
 def _has_bfloat16(device: torch.device) -> bool:
