@@ -27,6 +27,9 @@ def test_trials_take_no_more_than_there_is() -> None:
     assert not room.fits(one, [one, one])  # cores
     assert not room.fits(Needs(1, 70), [one])  # memory
     assert not Room(4, 100, jobs=1).fits(one, [one])
+    in_file = Needs(1, 1, file_bytes=60)
+    assert Room(4, 100, file_bytes=100).fits(in_file, [one])
+    assert not Room(4, 100, file_bytes=100).fits(in_file, [in_file])  # disk
     assert room.fits(Needs(64, 10**12), [])  # alone it may try
 
 

@@ -52,11 +52,6 @@ class Planned:
         return self.trial.config
 
     @property
-    def file_bytes(self) -> int:
-        """Return the bytes of its replay where that is in a file."""
-        return 0 if self.config.replay_on is None else self.num_bytes
-
-    @property
     def is_bound(self) -> bool:
         """Tell whether the run finds out when to freeze, so that its cost can only be bounded."""
         return self.config.freeze.choice.rule is not None
@@ -103,6 +98,7 @@ def _planned(trial: Trial, options: SweepOptions) -> Planned:
             cpus=options.trial_cpus or (config.threads or 1) + config.num_envs - 1,
             num_bytes=budget.total if options.trial_memory is None else parse_memory(options.trial_memory),
             gpus=options.trial_gpus,
+            file_bytes=0 if config.replay_on is None else budget.replay,
         ),
         flops=flops,
         baseline=baseline,

@@ -60,7 +60,7 @@ def total(planned: Sequence[Planned], *, root: Path, room: Room | None) -> str:
     flops = sum(each.flops for each in left)
     memory = human_bytes(jobs * max((each.needs.num_bytes for each in left), default=0))
     disk = human_bytes(jobs * max((each.disk_bytes for each in left), default=0))
-    in_files = jobs * max((each.file_bytes for each in left), default=0)
+    in_files = jobs * max((each.needs.file_bytes for each in left), default=0)
     files = f", {human_bytes(in_files)} of replays in files" if in_files else ""
     where, when = (
         (f"{jobs} at a time here", "at a time") if room else ("as many at a time as the cluster holds", "each")

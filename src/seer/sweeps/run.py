@@ -1,6 +1,8 @@
 """Train planned trials, on this machine or on a Ray cluster; their cost is said first."""
 
 import dataclasses
+import math
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -87,8 +89,10 @@ def make_runner(
 
 def room_for(planned: Sequence[Planned], options: SweepOptions) -> Room:
     """Return the room on this machine; whether a GPU holds two runs isn't known, so only --jobs puts several on it."""
+    folders = {Path(each.config.replay_on) for each in planned if each.config.replay_on is not None}
+    disk = min((shutil.disk_usage(folder).free for folder in folders if folder.is_dir()), default=math.inf)
     on_gpu = torch.cuda.is_available() and any(each.config.device != "cpu" for each in planned)
-    return Room(usable_cores(), free_bytes(), 1 if on_gpu and options.jobs is None else options.jobs)
+    return Room(usable_cores(), free_bytes(), 1 if on_gpu and options.jobs is None else options.jobs, disk)
 
 
 def _say_ends(outcomes: Mapping[str, Outcome], root: Path) -> None:

@@ -1,5 +1,6 @@
 """Train the trials of a sweep as processes of this machine, as many at a time as cores and memory allow."""
 
+import math
 import signal
 import subprocess
 import time
@@ -18,11 +19,12 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Room:
-    """Hold the cores, bytes of memory, and trials at a time (None: as many as fit) that the machine gives a sweep."""
+    """Hold the cores, bytes of memory, trials at a time (None: as many as fit) and bytes of disk that a sweep has."""
 
     cores: int
     num_bytes: int
     jobs: int | None = None
+    file_bytes: float = math.inf
 
     def fits(self, needs: Needs, taken: Sequence[Needs]) -> bool:
         """Tell whether one more trial fits beside those that train. One alone always may."""
@@ -32,6 +34,7 @@ class Room:
         return (
             sum(each.cpus for each in everyone) <= self.cores
             and sum(each.num_bytes for each in everyone) <= self.num_bytes
+            and sum(each.file_bytes for each in everyone) <= self.file_bytes
             and (self.jobs is None or len(everyone) <= self.jobs)
         )
 

@@ -57,11 +57,12 @@ class Trial(Entry):
 
 @dataclass(frozen=True)
 class Needs:
-    """CPU threads, bytes of memory and GPUs (Ray only) that a trial takes while it trains."""
+    """CPU threads, bytes of memory, GPUs (Ray only) and bytes of a replay's file that a trial takes while it trains."""
 
     cpus: int = 1
     num_bytes: int = 0
     gpus: float = 0.0
+    file_bytes: int = 0
 
 
 @dataclass(frozen=True)
