@@ -18,17 +18,18 @@ pytestmark = [  # of PyTorch's compiler about itself
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("phase", [Phase.FRAMES, Phase.LATENTS])
 @pytest.mark.parametrize("parts", [PARTS["rainbow"], PARTS["dqn"]], ids=["rainbow", "dqn"])
-def test_a_compiled_loss_has_the_same_gradients(parts: dict[str, Any], phase: Phase) -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_loss_has_the_same_gradients(parts: dict[str, Any], phase: Phase, backend: str) -> None:
+    """The first backend writes no C++ and takes a second; the other is the one that runs use."""
     found = []
     for compiles in (False, True):
         agent = make_agent(**parts)
         if phase is Phase.LATENTS:
             agent.freeze(phase)
         if compiles:
-            agent.compile_loss()
+            agent.compile_loss(backend=backend, fullgraph=True)
         batch = make_batch(agent, latents=phase is Phase.LATENTS)
         noises = [network.head.draw_noise(agent.generator) for network in (agent.online, agent.target)]
         loss, error, value = agent.loss(batch, agent.embed(batch), noises)
