@@ -4,10 +4,12 @@ import contextlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kept_run import keep_run
+from kept_run import STEP, keep_run
+from seer.training.observations import play
 from tiny_run import files, seer
 
 Capture = pytest.CaptureFixture[str]
@@ -69,3 +71,21 @@ def test_an_interrupted_run_is_exported_as_far_as_it_came(stopped_run: Path, tmp
     assert "the encoder isn't frozen" in " ".join(capsys.readouterr().out.split())
     about = json.loads((tmp_path / "onnx/export.json").read_text())
     assert (about["step"], about["encoder_frozen"]) == (30, False)
+
+
+def test_a_run_that_goes_on_meanwhile_is_exported_as_it_was_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """The step that the files are said to be of is that of their weights, whatever the run writes later."""
+    run = tmp_path / "run"
+    keep_run(run, "rainbow")
+
+    def play_and_go_on(*arguments: Any, **flags: Any) -> Any:
+        seen = play(*arguments, **flags)
+        (run / f"checkpoints/step-{STEP:09d}").rename(run / f"checkpoints/step-{STEP + 1:09d}")
+        return seen
+
+    monkeypatch.setattr("seer.export.run.play", play_and_go_on)
+    assert seer("export", run, "--onnx", "--observations", "4") == 0
+    assert json.loads((run / "onnx/export.json").read_text())["step"] == STEP
+    assert f"step-{STEP:09d}" in capsys.readouterr().out

@@ -85,16 +85,44 @@ def test_a_folder_without_a_finished_run_is_one_line(exhibits: Path, tmp_path: P
     assert "holds 3 runs: give" in capsys.readouterr().err
 
 
+def begun_with(root: Path, source: str, *, seed: int) -> Path:
+    """A run that began with the encoder of another."""
+    folder = make_run(root, at="0", seed=seed)
+    config = json.loads((folder / "config.json").read_text())
+    config["freeze"]["encoder_from"] = source
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def seeds_of(folders: list[Path]) -> list[list[int]]:
+    return [[run.settings["seed"] for run in group.runs] for group in read_groups(folders)]
+
+
 def test_seeds_of_a_transfer_stay_together(tmp_path: Path) -> None:
     """Each seed starts from the encoder of its own pretraining; another pretraining is another group."""
     folders = []
     for length in (20_000, 40_000):
         for seed in (0, 1):
-            folder = make_run(tmp_path / str(length), at="0", seed=seed)
-            config = json.loads((folder / "config.json").read_text())
-            config["freeze"]["encoder_from"] = f"/there/runs/walker-stand-curl-for-{length}-{seed}"
-            (folder / "config.json").write_text(json.dumps(config))
-            folders.append(folder)
-    groups = read_groups(folders)
-    assert [[run.settings["seed"] for run in group.runs] for group in groups] == [[0, 1], [0, 1]]
-    assert groups[0].label.endswith("encoder from walker-stand-curl-for-20000")
+            source = f"/there/runs/walker-stand-curl-for-{length}-{seed}"
+            folders.append(begun_with(tmp_path / str(length), source, seed=seed))
+    assert seeds_of(folders) == [[0, 1], [0, 1]]
+    assert read_groups(folders)[0].label.endswith("encoder from walker-stand-curl-for-20000")
+
+
+def test_seeds_that_begin_with_the_same_run_stay_together(tmp_path: Path) -> None:
+    """Also the seed that the other run happens to have."""
+    folders = [begun_with(tmp_path / "pong", "runs/pong-0", seed=seed) for seed in (0, 1, 2)]
+    folders += [begun_with(tmp_path / "alien", "runs/alien-1", seed=seed) for seed in (0, 1, 2)]
+    assert seeds_of(folders) == [[0, 1, 2], [0, 1, 2]]
+    assert [group.label.rpartition(" ")[2] for group in read_groups(folders)] == ["pong-0", "alien-1"]
+
+
+def test_snapshots_of_one_step_of_two_runs_are_told_apart(tmp_path: Path) -> None:
+    """Their files have the same name."""
+    folders = []
+    for name in ("fast", "slow"):
+        for seed in (0, 1):
+            source = f"runs/{name}-{seed}/snapshots/step-000020000.safetensors"
+            folders.append(begun_with(tmp_path / name, source, seed=seed))
+    assert seeds_of(folders) == [[0, 1], [0, 1]]
+    assert read_groups(folders)[0].label.endswith("encoder from fast/snapshots/step-000020000.safetensors")

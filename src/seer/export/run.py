@@ -39,17 +39,20 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     refuse_unusable(target, "--out")
     config, terminal = dataclasses.replace(config_of(folder), device="cpu"), Terminal()
     exact = dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision="float32"))
-    agent, environment = load_player(folder, exact)
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    agent, environment = load_player(folder, exact, checkpoint)
     if environment.packing is not None:
         raise SettingError(
             "seer export writes agents that see one picture: this one sees several cameras, or vectors; seer.load "
             "plays it in Python"
         )
     policy_of(agent)  # refused before anything is played
+    precision = pick_precision(config)
+    # Read now: a run that goes on may have deleted this checkpoint by the time the files are written.
+    rounding = None if precision is torch.float32 else load_player(folder, config, checkpoint)[0]
     seen = play(
         agent, environment, count=observations, every=EXPORT_EVERY, progress=partial(terminal.advance, "playing")
     )
-    checkpoint = latest_checkpoint(folder.checkpoints)
     about = {
         "run": path.resolve().name, "step": step_of(checkpoint),
         "env": config.env, "env_kwargs": list(config.env_kwargs), "image": dataclasses.asdict(config.image),
@@ -59,8 +62,8 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     }  # fmt: skip
     bundle = make_bundle(agent, seen, target, about, partial(terminal.advance, "exporting"))
     rows = bundle.rows()
-    if (precision := pick_precision(config)) is not torch.float32:
-        own = compare(outputs_of(load_player(folder, config)[0], seen), bundle.exact, "", tolerance=math.inf)
+    if rounding is not None:
+        own = compare(outputs_of(rounding, seen), bundle.exact, "", tolerance=math.inf)
         rows[f"against it in {str(precision).removeprefix('torch.')}, as it plays here"] = str(own)
     terminal.table(f"{config.env}, {config.agent}, {checkpoint.name}", rows)
     taken = environment.own_actions()

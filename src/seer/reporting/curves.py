@@ -12,6 +12,7 @@ from seer.agents.registry import agent_label
 from seer.core.freeze_rules import parse_freeze_at
 from seer.errors import SettingError
 from seer.runs.folder import CHANGEABLE, METRICS_FILE, Record, RunFolder, is_number, read_metrics, settings_of
+from seer.runs.snapshots import source_name
 
 XAxis = Literal["steps", "flops", "seconds"]
 
@@ -103,13 +104,14 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     named: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         named.setdefault((run.settings["env"], run.label), []).append(run)
+    shared = _shared_sources(runs)
     differing: dict[str, list[str]] = {}  # in any environment: a group is called the same in all of them
     for (_, name), members in named.items():
-        differing.setdefault(name, []).extend(differing_settings(members))
+        differing.setdefault(name, []).extend(_differing(members, UNCOMPARED, shared))
     groups: dict[tuple[str, str], dict[int, Run]] = {}  # by seed
     for (environment, name), members in named.items():
         for run in members:
-            same = groups.setdefault((environment, name + _difference(run, differing[name])), {})
+            same = groups.setdefault((environment, name + _difference(run, differing[name], shared)), {})
             if (twin := same.setdefault(run.settings["seed"], run)) is not run:
                 raise SettingError(f"{twin.folder} and {run.folder} have the same settings and seed: leave one out")
     return by_environment([Group(*name, list(same.values())) for name, same in groups.items()])
@@ -154,22 +156,42 @@ def curve(group: Group, x: XAxis) -> Curve:
 
 def differing_settings(runs: Sequence[Run], *, ignoring: Set[str] = UNCOMPARED) -> list[str]:
     """Return the settings that set these runs apart; one that a run of an earlier version doesn't name is none."""
+    return _differing(runs, ignoring, _shared_sources(runs))
+
+
+def _differing(runs: Sequence[Run], ignoring: Set[str], shared: Set[str]) -> list[str]:
     names = dict.fromkeys(name for run in runs for name in run.settings if name not in ignoring)
-    values = {name: {json.dumps(_value(run, name)) for run in runs if name in run.settings} for name in names}
+    values = {name: {json.dumps(_value(run, name, shared)) for run in runs if name in run.settings} for name in names}
     return [name for name in names if len(values[name]) > 1]
 
 
-def _value(run: Run, name: str) -> Any:
-    """Return a setting; another run by its name without the seed, or seeds would be told apart by their path."""
+def _shared_sources(runs: Sequence[Run]) -> set[str]:
+    """Return the names of runs with which runs of several seeds began."""
+    seeds: dict[str, set[int]] = {}
+    for run in runs:
+        for name in OTHER_RUNS:
+            if isinstance(source := run.settings.get(name), str):
+                seeds.setdefault(source_name(source), set()).add(run.settings["seed"])
+    return {source for source, own in seeds.items() if len(own) > 1}
+
+
+def _value(run: Run, name: str, shared: Set[str]) -> Any:
+    """Return a setting; of a run with which it began the name, without the seed unless it is `shared` by seeds.
+
+    Otherwise seeds that each began with a run of their own would be told apart by it.
+    """
     value = run.settings.get(name)
-    if name in OTHER_RUNS and isinstance(value, str):
-        return Path(value).name.removesuffix(f"-{run.settings['seed']}")
-    return value
+    if name not in OTHER_RUNS or not isinstance(value, str):
+        return value
+    if (source := source_name(value)) in shared:
+        return source
+    begun, *within = source.split("/")
+    return "/".join([begun.removesuffix(f"-{run.settings['seed']}"), *within])
 
 
-def _difference(run: Run, names: Sequence[str]) -> str:
+def _difference(run: Run, names: Sequence[str], shared: Set[str]) -> str:
     """Say what a run's settings of these names are, ready to follow a label."""
-    values = {name.rpartition(".")[2].replace("_", " "): _value(run, name) for name in names}
+    values = {name.rpartition(".")[2].replace("_", " "): _value(run, name, shared) for name in names}
     return "".join(f", {name} {value}" for name, value in values.items() if value is not None)
 
 

@@ -3,6 +3,7 @@
 RUN/snapshots/step-000010000.safetensors holds the networks that act: the online one and, where there is one, the actor.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,12 @@ def snapshot_step(snapshot: Path) -> int | None:
     """Return the step in a snapshot's file name; None for any other file."""
     found = re.fullmatch(r"step-(\d{9,18})\.safetensors", snapshot.name)
     return int(found[1]) if found else None
+
+
+def source_name(source: str) -> str:
+    """Return the name of a run that another began with, or of a snapshot in it: RUN/snapshots/FILE."""
+    place = Path(os.path.abspath(source))  # noqa: PTH100  # it may lie elsewhere: not looked at
+    return Path(*place.parts[-3:]).as_posix() if place.parent.name == FOLDER else place.name
 
 
 def read_snapshot(path: Path) -> Weights:

@@ -9,7 +9,6 @@ No module that such a folder names is imported when it is read; agents of instal
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from seer import __version__
 from seer.config import Config, config_from_json, config_to_json
 from seer.errors import SettingError
 from seer.runs.folder import CONFIG_FILE, SHARED_FORMAT
-from seer.runs.snapshots import FOLDER as SNAPSHOTS
+from seer.runs.snapshots import source_name
 from seer.runs.state_files import write_blocks
 from seer.trained.interface import Interface, interface_from_json
 from seer.trained.weights import Trained
@@ -87,17 +86,10 @@ def read_shared(folder: Path, content: Mapping[str, Any]) -> tuple[Config, Inter
 
 def portable(config: Config) -> Config:
     """Return settings without places on the machine that trained; runs it began with have their names alone."""
-    agent_from, encoder_from = map(_name_of, (config.freeze.agent_from, config.freeze.encoder_from))
+    sources = config.freeze.agent_from, config.freeze.encoder_from
+    agent_from, encoder_from = (None if source is None else source_name(source) for source in sources)
     freeze = dataclasses.replace(config.freeze, agent_from=agent_from, encoder_from=encoder_from)
     return dataclasses.replace(config, out=None, log=(), replay_on=None, freeze=freeze)
-
-
-def _name_of(source: str | None) -> str | None:
-    """Return the name of a run, or of a snapshot in it: RUN/snapshots/FILE."""
-    if source is None:
-        return None
-    place = Path(os.path.abspath(source))  # noqa: PTH100  # which a folder from elsewhere names: not looked at
-    return str(Path(*place.parts[-3:])) if place.parent.name == SNAPSHOTS else place.name
 
 
 def _refuse_own_code(agent: str, encoder_factory: str | None) -> None:

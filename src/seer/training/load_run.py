@@ -23,14 +23,21 @@ from seer.validation import validate
 ABSENT = object()
 
 
-def load_player(folder: RunFolder, config: Config | None = None) -> tuple[Agent[Any], PixelEnvironment]:
-    """Return a run's last agent and its environment for evaluation; `config` is the run's unless it is given."""
+def load_player(
+    folder: RunFolder, config: Config | None = None, checkpoint: Path | None = None
+) -> tuple[Agent[Any], PixelEnvironment]:
+    """Return a run's agent and its environment for evaluation.
+
+    Args:
+        config: the run's own unless it is given.
+        checkpoint: the last one unless it is given. Give it to name it later: a run may go on and write others.
+    """
     config = config or config_of(folder)
     use_threads(config)
     seed_shared(config.seed % 2**32)
     environment = build_environment(config, training=False)
     agent = build_agent(config, environment, device_to_play_on(config))
-    checkpoint = latest_checkpoint(folder.checkpoints)
+    checkpoint = checkpoint or latest_checkpoint(folder.checkpoints)
     state = load_checkpoint(checkpoint)
     with fitting(checkpoint):
         refuse_other_settings(checkpoint, state["settings"], folder.config)

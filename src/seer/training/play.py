@@ -20,7 +20,8 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
         raise SettingError(f"--seed {seed} must be 0 or more")
     folder = RunFolder.open(path)
     config = config_of(folder)
-    agent, environment = load_player(folder)
+    checkpoint = latest_checkpoint(folder.checkpoints)
+    agent, environment = load_player(folder, checkpoint=checkpoint)
     evaluator = build_evaluator(config, games=min(episodes, PARALLEL_GAMES), seed=seed)
     terminal = Terminal()
     with filming(video, frames_per_second=environment.metadata["render_fps"]) as append:
@@ -30,7 +31,7 @@ def evaluate_run(path: Path, *, episodes: int, seed: int, video: Path | None) ->
         )
     assert evaluation is not None  # nothing asks it to stop
     terminal.table(
-        f"{config.env}, {config.agent}, {latest_checkpoint(folder.checkpoints).name}",
+        f"{config.env}, {config.agent}, {checkpoint.name}",
         {
             "score": f"{evaluation.mean:,.1f} ± {evaluation.std:,.1f}",
             "scores": ", ".join(f"{score:,.0f}" for score in evaluation.returns),
