@@ -1,5 +1,6 @@
 """Pictures of a simulator become the observations that the run's environment shows."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,14 @@ import ale_py
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 import seer
 from kept_run import PONG, keep_run
 from seer.core.packing import Packing
+from seer.envs.actions import ActionTranslation
 from seer.errors import SettingError
+from seer.trained.interface import Interface, interface_from_json
 from seer.trained.preparation import Preparation, SensorPreparation
 
 GREY, RGB = Preparation((1, 8, 8), (0, 255), ""), Preparation((3, 8, 8), (0, 255), "")
@@ -90,3 +94,15 @@ def test_several_cameras_and_vectors_come_as_one_dict(given: tuple[Any, ...]) ->
     prepare = SensorPreparation(Packing({"front": (3, 8, 8)}, {"joints": 1}), {}, "")
     with pytest.raises(SettingError, match="give one dict, as this agent sees 'front', 'joints'"):
         prepare(*given)
+
+
+def test_sorting_the_keys_of_a_shared_file_swaps_no_cameras() -> None:
+    packing = Packing({"wrist": (3, 8, 8), "front": (3, 8, 8)}, {"joints": 2, "gripper": 2})
+    interface = Interface(3, SensorPreparation(packing, {}, ""), ActionTranslation(spaces.Discrete(2)))
+    record = json.loads(json.dumps(interface.to_json(), sort_keys=True))
+    found = interface_from_json(record).packing
+    assert found is not None
+    assert [*found.cameras, *found.vectors] == ["wrist", "front", "joints", "gripper"]
+    record["order"]["cameras"] = ["wrist"]
+    with pytest.raises(SettingError, match="the agent's interface can't be read"):
+        interface_from_json(record)

@@ -1,6 +1,6 @@
 """The two ends of an agent, known without its environment: observations made of pictures, and actions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,18 +87,31 @@ def _frame_to_json(prepare: Preparation | SensorPreparation) -> dict[str, Any]:
         name: {"frame_shape": list(shape), "picture_bounds": list(prepare.camera_bounds.get(name, ALL_VALUES))}
         for name, shape in prepare.packing.cameras.items()
     }
-    return {"cameras": cameras, "vectors": dict(prepare.packing.vectors)}
+    vectors = dict(prepare.packing.vectors)
+    order = {"cameras": list(cameras), "vectors": list(vectors)}  # for where a tool has sorted the keys
+    return {"cameras": cameras, "vectors": vectors, "order": order}
 
 
 def _prepare_from_json(record: Mapping[str, Any]) -> Preparation | SensorPreparation:
     account = str(record["preparation"])
     if "cameras" not in record:
         return Preparation(*_frame_from_json(record), account)
-    frames = {str(name): _frame_from_json(each) for name, each in record["cameras"].items()}
-    vectors = {str(name): size for name, size in record["vectors"].items()}
+    frames = {str(name): _frame_from_json(each) for name, each in _in_order(record, "cameras")}
+    vectors = {str(name): size for name, size in _in_order(record, "vectors")}
     _refuse_wrong(numbers=list(vectors.values()))
     bounds = {name: each for name, (_, each) in frames.items() if each != ALL_VALUES}
     return SensorPreparation(Packing({name: shape for name, (shape, _) in frames.items()}, vectors), bounds, account)
+
+
+def _in_order(record: Mapping[str, Any], kind: str) -> Iterable[tuple[Any, Any]]:
+    """Return the cameras or vectors by name, in the order of the frame's bytes, which older files don't list."""
+    sensors: Mapping[Any, Any] = record[kind]
+    if "order" not in record:
+        return sensors.items()
+    names = record["order"][kind]
+    if sorted(names) != sorted(sensors):
+        raise ValueError(f"order {names}")
+    return ((name, sensors[name]) for name in names)
 
 
 def _frame_from_json(record: Mapping[str, Any]) -> tuple[tuple[int, int, int], Bounds]:
