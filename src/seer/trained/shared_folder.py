@@ -89,7 +89,7 @@ def portable(config: Config) -> Config:
     sources = config.freeze.agent_from, config.freeze.encoder_from
     agent_from, encoder_from = (None if source is None else source_name(source) for source in sources)
     freeze = dataclasses.replace(config.freeze, agent_from=agent_from, encoder_from=encoder_from)
-    return dataclasses.replace(config, out=None, log=(), replay_on=None, freeze=freeze)
+    return dataclasses.replace(config, out=None, log=(), replay_on=None, compile=False, freeze=freeze)
 
 
 def _refuse_own_code(agent: str, encoder_factory: str | None) -> None:
