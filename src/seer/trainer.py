@@ -68,7 +68,7 @@ def _ready(config: Config, out: Path, terminal: Terminal) -> TrainingState:
     refuse_used(out)
     make_outputs(config.log, out, {})  # while nothing is written: their packages may be missing
     run = build(config)
-    _try_compiler(config, terminal)
+    _refuse_uncompilable(config, terminal)
     if run.environment.question and config.image.channels == "auto":  # a run that is under way goes on as it began
         raise SettingError(run.environment.question)
     _refuse_full_disk(out, run)
@@ -129,7 +129,7 @@ def _rebuilt(
         config = prolonged(config, steps)
         changed |= {"steps": config.steps, "planned_steps": config.planned_steps}
     run = build(config)
-    _try_compiler(config, terminal)
+    _refuse_uncompilable(config, terminal)
     if freeze_at not in (None, config.freeze.at):
         run.config = config = with_freeze_at(config, freeze_at, num_bytes=run.replay.num_bytes)
         run.freeze_rule = build_freeze_rule(config, run.agent, run.replay)
@@ -169,8 +169,8 @@ def _has_begun(folder: RunFolder) -> bool:
     return (folder.path / METRICS_FILE).exists() and bool(read_metrics(folder.path))
 
 
-def _try_compiler(config: Config, terminal: Terminal) -> None:
-    """Find out whether --compile works here, if it is given, before hours depend on it."""
+def _refuse_uncompilable(config: Config, terminal: Terminal) -> None:
+    """Raise SettingError where --compile is given and PyTorch can't compile, before hours depend on it."""
     if config.compile:
         terminal.say("trying PyTorch's compiler, which takes up to a minute the first time")
         try_compiler(pick_device(config.device))

@@ -113,8 +113,8 @@ class Agent(ABC, Generic[Head]):
     def generators(self) -> Mapping[str, RandomGenerator]:
         """Return every source of random numbers, by name."""
 
-    def compile_loss(self, **options: Any) -> None:  # noqa: ARG002
-        """Let the loss be compiled by PyTorch; `options` are `torch.compile`'s own.
+    def compile_loss(self) -> None:
+        """Let the loss be compiled by PyTorch.
 
         Raises:
             SettingError: this agent has no such way.

@@ -7,9 +7,9 @@ Axes: B batch, S stack, C channels, H, W, K crops (1), N latents per observation
 F feature size, A actions, Z atoms.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -161,13 +161,11 @@ class Rainbow(Agent[ValueHead]):
         error = self.value.error(outputs, next_outputs[samples, best], batch.reward, batch.discount)  # [B]
         return (batch.weight * error).mean(), error.detach(), self.value.expected(outputs.detach()).mean()
 
-    def compile_loss(self, **options: Any) -> None:
-        """Let `loss` be compiled at its first call, and anew after the freeze: fewer and larger operations.
-
-        `options` are `torch.compile`'s own.
-        """
+    def compile_loss(self) -> None:
+        """Let `loss` be compiled at its first call, and anew after the freeze: fewer and larger operations."""
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # more are processes that stay
         torch.compiler.reset()  # what it knows of another agent's loss would make it fail
-        self.loss = torch.compile(self.loss, dynamic=False, **options)  # type: ignore[method-assign]
+        self.loss = torch.compile(self.loss, dynamic=False)  # type: ignore[method-assign]
 
     def modules(self) -> dict[str, nn.Module]:
         """Return everything with parameters."""

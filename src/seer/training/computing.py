@@ -1,7 +1,6 @@
 """Where and how a run computes: device, threads, precision of the layers, form of the convolutions."""
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,7 +40,6 @@ def try_compiler(device: torch.device) -> None:
     Raises:
         SettingError: it doesn't, as without a C++ compiler.
     """
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # more are processes that stay
     try:
         torch.compile(torch.sin)(torch.zeros(8, device=device))
     except Exception as error:  # of several kinds, none of them public
