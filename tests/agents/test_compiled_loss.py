@@ -2,7 +2,6 @@
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,28 +18,37 @@ pytestmark = [  # of PyTorch's compiler about itself
 ]
 
 
-@pytest.mark.parametrize("phase", [Phase.FRAMES, Phase.LATENTS])
-@pytest.mark.parametrize("parts", [PARTS["rainbow"], PARTS["dqn"]], ids=["rainbow", "dqn"])
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("agent", "phase", "backend"),
+    [
+        ("rainbow", Phase.FRAMES, "aot_eager"),
+        ("dqn", Phase.LATENTS, "aot_eager"),
+        *(
+            pytest.param(agent, phase, "inductor", marks=pytest.mark.slow)
+            for agent in ("rainbow", "dqn")
+            for phase in (Phase.FRAMES, Phase.LATENTS)
+        ),
+    ],
+)
 def test_a_compiled_loss_has_the_same_gradients(
-    parts: dict[str, Any], phase: Phase, backend: str, monkeypatch: pytest.MonkeyPatch
+    agent: str, phase: Phase, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first backend writes no C++ and takes a second; the other is the one that runs use."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend, fullgraph=True))
     found = []
     for compiles in (False, True):
-        agent = make_agent(**parts)
+        learner = make_agent(**PARTS[agent])
         if phase is Phase.LATENTS:
-            agent.freeze(phase)
+            learner.freeze(phase)
         if compiles:
-            agent.compile_loss()
-        batch = make_batch(agent, latents=phase is Phase.LATENTS)
-        noises = [network.head.draw_noise(agent.generator) for network in (agent.online, agent.target)]
-        loss, error, value = agent.loss(batch, agent.embed(batch), noises)
+            learner.compile_loss()
+        batch = make_batch(learner, latents=phase is Phase.LATENTS)
+        noises = [network.head.draw_noise(learner.generator) for network in (learner.online, learner.target)]
+        loss, error, value = learner.loss(batch, learner.embed(batch), noises)
         assert loss.grad_fn is not None
         assert ("Compiled" in loss.grad_fn.name()) == compiles  # else nothing is compared
         loss.backward()
-        found.append({"loss": loss.detach(), "error": error, "value": value, **gradients(agent.online)})
+        found.append({"loss": loss.detach(), "error": error, "value": value, **gradients(learner.online)})
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-7)
 
 

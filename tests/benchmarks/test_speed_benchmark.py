@@ -77,6 +77,7 @@ def curl() -> Iterator[speed.Subject]:
         yield made
 
 
+@pytest.mark.slow
 def test_every_row_of_curl(curl: speed.Subject) -> None:
     check_rows(speed.report_of([curl.config], speed.measure(curl)), "curl", "sb3-sac")
 

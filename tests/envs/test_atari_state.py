@@ -11,7 +11,11 @@ from seer.errors import SettingError
 
 @pytest.mark.parametrize(
     ("env_id", "training", "steps"),
-    [("ALE/Alien-v5", True, 500), ("ALE/Qbert-v5", False, 250), ("ALE/Breakout-v5", True, 100)],
+    [
+        pytest.param("ALE/Alien-v5", True, 500, marks=pytest.mark.slow),
+        ("ALE/Qbert-v5", False, 250),
+        ("ALE/Breakout-v5", True, 100),
+    ],
 )
 def test_a_restored_game_goes_on_bit_for_bit(env_id: str, training: bool, steps: int) -> None:
     original = make_atari(env_id, training=training)

@@ -29,6 +29,11 @@ def _backend() -> None:
     needs_drawing()
 
 
+def named(task: str, *, quick: bool) -> Any:
+    """A task to test, in make test or in make test-all alone."""
+    return pytest.param(task, marks=() if quick else pytest.mark.slow)
+
+
 def make(name: str = "cartpole-swingup", *, action_repeat: int = 50, **settings: Any) -> DMControlEnvironment:
     """A task without shadows, which draws quickly, and with episodes of 20 steps."""
     settings = {"shadows": False} | settings
@@ -215,7 +220,7 @@ def save_and_restore(original: DMControlEnvironment, restored: DMControlEnvironm
     assert np.array_equal(original.render(), restored.render())
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("name", [named(task, quick=task in ("cartpole-swingup", "reacher-easy")) for task in PAPER])
 def test_a_restored_environment_goes_on_bit_for_bit_across_an_episode_end(name: str) -> None:
     original, restored = make(name, action_repeat=125), make(name, action_repeat=125)
     save_and_restore(original, restored)
@@ -224,9 +229,7 @@ def test_a_restored_environment_goes_on_bit_for_bit_across_an_episode_end(name: 
     assert_same(left, right)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name == "dog-stand" else ()) for name in OTHERS]
-)
+@pytest.mark.parametrize("name", [named(task, quick=task not in ("dog-stand", "quadruped-escape")) for task in OTHERS])
 def test_other_tasks_with_states_of_their_own_go_on_bit_for_bit(name: str) -> None:
     original, restored = make(name, action_repeat=5), make(name, action_repeat=5)
     save_and_restore(original, restored)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kept_run import STEP, keep_run
+from seer.core.phase import Phase
 from seer.training.observations import play
 from tiny_run import files, seer
 
@@ -66,19 +67,12 @@ def test_an_agent_without_a_policy_here_is_refused_before_anything_is_played(tmp
     assert "playing" not in said.out
 
 
-def test_an_interrupted_run_is_exported_as_far_as_it_came(stopped_run: Path, tmp_path: Path, capsys: Capture) -> None:
-    assert seer("export", stopped_run, "--onnx", "--out", tmp_path / "onnx", "--observations", "4") == 0
-    assert "the encoder isn't frozen" in " ".join(capsys.readouterr().out.split())
-    about = json.loads((tmp_path / "onnx/export.json").read_text())
-    assert (about["step"], about["encoder_frozen"]) == (30, False)
-
-
-def test_a_run_that_goes_on_meanwhile_is_exported_as_it_was_loaded(
+def test_a_run_under_way_is_exported_as_far_as_it_had_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """The step that the files are said to be of is that of their weights, whatever the run writes later."""
+    """The step that the files are said to be of is that of their weights, whatever the run writes meanwhile."""
     run = tmp_path / "run"
-    keep_run(run, "rainbow")
+    keep_run(run, "rainbow", phase=Phase.FRAMES)
 
     def play_and_go_on(*arguments: Any, **flags: Any) -> Any:
         seen = play(*arguments, **flags)
@@ -87,5 +81,7 @@ def test_a_run_that_goes_on_meanwhile_is_exported_as_it_was_loaded(
 
     monkeypatch.setattr("seer.export.run.play", play_and_go_on)
     assert seer("export", run, "--onnx", "--observations", "4") == 0
-    assert json.loads((run / "onnx/export.json").read_text())["step"] == STEP
-    assert f"step-{STEP:09d}" in capsys.readouterr().out
+    about, said = json.loads((run / "onnx/export.json").read_text()), capsys.readouterr().out
+    assert (about["step"], about["encoder_frozen"]) == (STEP, False)
+    assert f"step-{STEP:09d}" in said
+    assert "the encoder isn't frozen" in " ".join(said.split())

@@ -25,7 +25,7 @@ def rising(env: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("freeze_at", "num_envs", "steps", "chunk"),
-    [(40, 1, 120, 20), (41, 3, 180, 60), (0, 1, 60, 20), ("auto", 1, 1100, 20)],
+    [(40, 1, 120, 20), (41, 3, 180, 60), (0, 1, 60, 20), ("auto", 1, 1120, 80)],
 )
 def test_chunks_learn_and_freeze_as_one_call_does(
     freeze_at: Any, num_envs: int, steps: int, chunk: int, capsys: pytest.CaptureFixture[str]
