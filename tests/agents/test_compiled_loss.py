@@ -15,6 +15,7 @@ from tiny_run import SHORT_FLAGS, SHORT_STEPS, machine_free_records, seer, seer_
 pytestmark = [  # of PyTorch's compiler about itself
     pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning"),
 ]
 
 
