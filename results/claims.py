@@ -73,8 +73,9 @@ def _differences(comparisons: Sequence[Comparison]) -> str:
     return ", ".join(f"{each.game} {change(each.difference, 1)}" for each in comparisons if each.seeds)
 
 
-def _seeds(together: Together) -> str:
-    least, most = together.seeds
+def _seeds(comparisons: Sequence[Comparison]) -> str:
+    seeds = [each.seeds for each in comparisons if each.seeds]
+    least, most = min(seeds), max(seeds)
     return _count(least, "seed") if least == most else f"{least} to {most} seeds"
 
 
@@ -91,7 +92,7 @@ def _steps() -> Claim:
         "As good at equal steps",
         "level (figure 13)",
         f"{_differences(comparisons)}; probability of improvement {together.improvement}",
-        f"{_count(len(comparisons), 'game')}, {_seeds(together)}, {longest:,} steps",
+        f"{_count(len(comparisons), 'game')}, {_seeds(comparisons)}, {longest:,} steps",
         together.verdict,
     )
 
@@ -109,7 +110,7 @@ def _table1(half: Half) -> Claim:
         "Better at equal compute" if half is COMPUTE else "Better in equal memory",
         f"{', '.join(published)} (table 1)",
         f"{_differences(setup.comparisons)}; probability of improvement {together.improvement}",
-        f"{len(complete)} of {len(TABLE1.envs)} games, {_seeds(together)}, {_length(half, setup)}",
+        f"{len(complete)} of {len(TABLE1.envs)} games, {_seeds(complete)}, {_length(half, setup)}",
         together.verdict,
         _longer(half, setup),
     )
@@ -130,7 +131,7 @@ def _longer(half: Half, setup: Setup) -> str:
         return ""
     for longer in setups(half):
         if longer.share == 1 and longer.together is not None:
-            return f"at the paper's length {_seeds(longer.together)} so far: {_differences(longer.comparisons)}"
+            return f"at the paper's length {_seeds(longer.comparisons)} so far: {_differences(longer.comparisons)}"
     return f"not shown at the paper's length, as runs are {FRACTIONS[SHARE]} as long"
 
 
@@ -146,7 +147,7 @@ def _control() -> Claim:
         "The same for CURL on DeepMind Control",
         "level at equal steps, ahead at equal compute (figures 2 and 12)",
         here,
-        f"{pair.steps.game}, {_seeds(at_steps)}, frozen at {pair.frozen_at:,} of {pair.lengths} steps, {pair.name}",
+        f"{pair.steps.game}, {_seeds([pair.steps])}, frozen at {pair.frozen_at:,} of {pair.lengths} steps, {pair.name}",
         answer,
     )
 

@@ -101,12 +101,17 @@ def same_seeds(never: Iterable[Run], frozen: Sequence[Run]) -> list[Run]:
 
 @dataclass(frozen=True)
 class Together:
-    """All environments of some comparisons: interquartile means of normalised scores, probability of improvement."""
+    """All environments of some comparisons: interquartile means of normalised scores, probability of improvement.
+
+    Where some have several seeds, those of one are `left_out`: the bootstrap can only draw that seed again and again,
+    which would narrow the intervals.
+    """
 
     never: Estimate | None
     frozen: Estimate | None
     better: Estimate
     seeds: tuple[int, int]
+    left_out: tuple[str, ...]
 
     @classmethod
     def of(cls, comparisons: Sequence[Comparison]) -> "Together | None":
@@ -114,12 +119,14 @@ class Together:
         complete = [each for each in comparisons if each.seeds]
         if not complete:
             return None
-        table = {each.env: dict(zip(("never", "frozen"), each.scores, strict=True)) for each in complete}
+        counted = [each for each in complete if each.seeds > 1] or complete
+        table = {each.env: dict(zip(("never", "frozen"), each.scores, strict=True)) for each in counted}
         (found,) = aggregate(table, order=lambda label: label == "frozen")
         never, frozen = found.rows
         assert frozen.better is not None
-        seeds = [each.seeds for each in complete]
-        return cls(never.mean, frozen.mean, frozen.better, (min(seeds), max(seeds)))
+        seeds = [each.seeds for each in counted]
+        left_out = tuple(each.game for each in complete if each not in counted)
+        return cls(never.mean, frozen.mean, frozen.better, (min(seeds), max(seeds)), left_out)
 
     @property
     def verdict(self) -> str:
@@ -135,8 +142,9 @@ class Together:
 
     @property
     def improvement(self) -> str:
-        """Return the probability of improvement with its interval."""
-        return interval(self.better, ".2f")
+        """Return the probability of improvement with its interval, and what it leaves out."""
+        without = f" without {', '.join(self.left_out)}, one seed" if self.left_out else ""
+        return interval(self.better, ".2f") + without
 
     @property
     def conclusion(self) -> str:

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 import evidence
 import page
-from compare import Comparison, by_environment
+from compare import Comparison, Together, by_environment
 from evidence import EVALUATIONS, RESULTS, at_flops, late_score, late_score_at_flops, runs, score_at_flops
 from seer.errors import SettingError
 
@@ -140,6 +141,21 @@ def test_a_comparison_pairs_the_runs_of_an_environment() -> None:
     assert one.difference is not None
     assert one.difference.value == pytest.approx(sum(scores[1]) / sum(scores[0]) - 1)
     assert one.difference.low <= one.difference.value <= one.difference.high
+
+
+def test_an_environment_of_one_seed_is_left_out_beside_those_of_several() -> None:
+    """Drawn again and again, its one pair would narrow the intervals of all."""
+    every = [run for run in runs("table1").values() if "BankHeist" not in run.settings["env"]]
+    sides = ([run for run in every if run.label == name] for name in ("rainbow-small", "rainbow-seer-small"))
+    alien, qbert = by_environment(*sides, last)
+    alone = replace(qbert, never=qbert.never[:1], frozen=qbert.frozen[:1])
+    several, mixed = Together.of([alien]), Together.of([alien, alone])
+    assert several is not None
+    assert mixed == replace(several, left_out=("Qbert",))
+    assert mixed.improvement == f"{several.improvement} without Qbert, one seed"
+    single = Together.of([alone])
+    assert single is not None
+    assert (single.left_out, single.verdict) == ((), "one seed, which decides nothing")
 
 
 def last(run: evidence.Run) -> float | None:
