@@ -91,7 +91,7 @@ def _steps() -> Claim:
     return Claim(
         "As good at equal steps",
         "level (figure 13)",
-        f"{_differences(comparisons)}; probability of improvement {together.improvement}",
+        f"{_differences(comparisons)}; {together.improvement}",
         f"{_count(len(comparisons), 'game')}, {_seeds(comparisons)}, {longest:,} steps",
         together.verdict,
     )
@@ -109,7 +109,7 @@ def _table1(half: Half) -> Claim:
     return Claim(
         "Better at equal compute" if half is COMPUTE else "Better in equal memory",
         f"{', '.join(published)} (table 1)",
-        f"{_differences(setup.comparisons)}; probability of improvement {together.improvement}",
+        f"{_differences(setup.comparisons)}; {together.improvement}",
         f"{len(complete)} of {len(TABLE1.envs)} games, {_seeds(complete)}, {_length(half, setup)}",
         together.verdict,
         _longer(half, setup),

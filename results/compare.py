@@ -142,14 +142,18 @@ class Together:
 
     @property
     def improvement(self) -> str:
-        """Return the probability of improvement with its interval, and what it leaves out."""
-        without = f" without {', '.join(self.left_out)}, one seed" if self.left_out else ""
-        return interval(self.better, ".2f") + without
+        """Return the probability of improvement with its interval, and which environments it leaves out."""
+        return f"probability of improvement{self.without} {interval(self.better, '.2f')}"
+
+    @property
+    def without(self) -> str:
+        """Return which environments are left out, ready to follow a noun; empty where none is."""
+        return f" without {', '.join(self.left_out)} (one seed)" if self.left_out else ""
 
     @property
     def conclusion(self) -> str:
         """Return that probability and what it says; of single seeds it is 0 or 1, and says nothing."""
-        return self.verdict if self.seeds[1] == 1 else f"probability of improvement {self.improvement}; {self.verdict}"
+        return self.verdict if self.seeds[1] == 1 else f"{self.improvement}; {self.verdict}"
 
     @property
     def sentence(self) -> str:
@@ -162,7 +166,8 @@ class Together:
                 f"interquartile mean of normalised scores {interval(self.frozen, '.3f')} with the freeze and "
                 f"{interval(self.never, '.3f')} without; "
             )
-        return f"Together: {means}probability of improvement {self.improvement}: **{self.verdict}**."
+        improvement = f"probability of improvement {interval(self.better, '.2f')}"
+        return f"Together{self.without}: {means}{improvement}: **{self.verdict}**."
 
 
 def interval(estimate: Estimate, form: str) -> str:

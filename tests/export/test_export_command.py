@@ -2,14 +2,14 @@
 
 import contextlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kept_run import STEP, keep_run
-from seer.core.phase import Phase
+from kept_run import keep_run
 from seer.training.observations import play
 from tiny_run import files, seer
 
@@ -68,20 +68,19 @@ def test_an_agent_without_a_policy_here_is_refused_before_anything_is_played(tmp
 
 
 def test_a_run_under_way_is_exported_as_far_as_it_had_come(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    stopped_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """The step that the files are said to be of is that of their weights, whatever the run writes meanwhile."""
-    run = tmp_path / "run"
-    keep_run(run, "rainbow", phase=Phase.FRAMES)
+    run = shutil.copytree(stopped_run, tmp_path / "run")
 
     def play_and_go_on(*arguments: Any, **flags: Any) -> Any:
         seen = play(*arguments, **flags)
-        (run / f"checkpoints/step-{STEP:09d}").rename(run / f"checkpoints/step-{STEP + 1:09d}")
+        (run / "checkpoints/step-000000030").rename(run / "checkpoints/step-000000031")
         return seen
 
     monkeypatch.setattr("seer.export.run.play", play_and_go_on)
     assert seer("export", run, "--onnx", "--observations", "4") == 0
     about, said = json.loads((run / "onnx/export.json").read_text()), capsys.readouterr().out
-    assert (about["step"], about["encoder_frozen"]) == (STEP, False)
-    assert f"step-{STEP:09d}" in said
+    assert (about["step"], about["encoder_frozen"]) == (30, False)
+    assert "step-000000030" in said
     assert "the encoder isn't frozen" in " ".join(said.split())

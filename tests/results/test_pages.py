@@ -152,7 +152,9 @@ def test_an_environment_of_one_seed_is_left_out_beside_those_of_several() -> Non
     several, mixed = Together.of([alien]), Together.of([alien, alone])
     assert several is not None
     assert mixed == replace(several, left_out=("Qbert",))
-    assert mixed.improvement == f"{several.improvement} without Qbert, one seed"
+    assert several.sentence.startswith("Together: ")
+    assert mixed.sentence == several.sentence.replace("Together", "Together without Qbert (one seed)")
+    assert mixed.improvement == several.improvement.replace("ment ", "ment without Qbert (one seed) ")
     single = Together.of([alone])
     assert single is not None
     assert (single.left_out, single.verdict) == ((), "one seed, which decides nothing")
