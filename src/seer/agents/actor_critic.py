@@ -94,14 +94,12 @@ class ActorCritic(Agent[TwinCritic]):
         return self.best(features[ACTOR]).cpu().numpy()
 
     @torch.no_grad()
-    def judge(
-        self, latents: Tensor, network: EncodedNetwork[TwinCritic], actions: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the policy's actions [B, A], or `actions`, and the critics' lower values [B], of latents [B, N, L].
+    def judge(self, latents: Tensor, network: EncodedNetwork[TwinCritic]) -> tuple[Tensor, Tensor]:
+        """Return the policy's actions [B, A], and the critics' lower values [B], of latents [B, N, L].
 
         The actor has no target: it reads the online encoder's features.
         """
-        action = self.best(self.online.encoder.finish(latents)[ACTOR]) if actions is None else actions
+        action = self.best(self.online.encoder.finish(latents)[ACTOR])
         return action, network.head(network.encoder.finish(latents)[CRITIC], action).amin(0)
 
     def heads(self) -> dict[str, nn.Module]:

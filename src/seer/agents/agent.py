@@ -88,9 +88,7 @@ class Agent(ABC, Generic[Head]):
         """Return actions [B, ...] without exploration for observations [B, S, C, H, W] uint8; nothing is stored."""
 
     @abstractmethod
-    def judge(
-        self, latents: Tensor, network: EncodedNetwork[Head], actions: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def judge(self, latents: Tensor, network: EncodedNetwork[Head]) -> tuple[Tensor, Tensor]:
         """Return actions [B, ...] without exploration, and the values [B] that `network` gives them.
 
         Draws no random number, and changes nothing.
@@ -98,7 +96,6 @@ class Agent(ABC, Generic[Head]):
         Args:
             latents: [B, N, L], as the replay stores them.
             network: online or target.
-            actions: to be valued in place of the agent's own, by agents that have an actor beside `network`.
         """
 
     @abstractmethod

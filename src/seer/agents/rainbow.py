@@ -96,12 +96,7 @@ class Rainbow(Agent[ValueHead]):
         return self.value.expected(self.online.head(features, noises)).argmax(-1)
 
     @torch.no_grad()
-    def judge(
-        self,
-        latents: Tensor,
-        network: EncodedNetwork[ValueHead],
-        actions: Tensor | None = None,  # noqa: ARG002
-    ) -> tuple[Tensor, Tensor]:
+    def judge(self, latents: Tensor, network: EncodedNetwork[ValueHead]) -> tuple[Tensor, Tensor]:
         """Return greedy actions [B] and their Q-values [B], without noise, of latents [B, N, L]."""
         (features,) = network.encoder.finish(latents)
         value, action = self.value.expected(network.head(features)).max(-1)
