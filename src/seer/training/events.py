@@ -104,7 +104,7 @@ class Events:
 
     def on_reset(self) -> None:
         """Record that the heads have fresh weights."""
-        self._record("reset", encoder=self.run.config.learning.reset_encoder)
+        self._record("reset")
 
     def on_freeze_start(self) -> None:
         """Note the time, and the memory before the freeze."""

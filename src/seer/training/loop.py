@@ -226,9 +226,8 @@ def evaluate_if_due(run: TrainingState, events: Events, stop: StopSignal) -> boo
 
 def reset_if_due(run: TrainingState, events: Events) -> None:
     """Give the heads fresh weights, but not at the last step: a run must end with heads that have learnt."""
-    learning = run.config.learning
-    if is_due(learning.reset_heads_every, run.step) and run.step != run.config.steps:
-        run.agent.reset(run.renew(run.step), encoder=learning.reset_encoder)
+    if is_due(run.config.learning.reset_heads_every, run.step) and run.step != run.config.steps:
+        run.agent.reset(run.renew(run.step))
         events.on_reset()
 
 
