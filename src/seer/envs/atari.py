@@ -37,6 +37,7 @@ class AtariEnvironment(PixelEnvironment):
     """
 
     preparation = "the larger of the last two console pictures' grey levels, squeezed by area (cv2.INTER_AREA)"
+    has_time_limit = True
 
     def __init__(self, game: AtariPreprocessing, *, training: bool, stack: int) -> None:
         width, height = game.screen_size
@@ -84,11 +85,6 @@ class AtariEnvironment(PixelEnvironment):
         """Return the console's picture after the step's last frame, RGB uint8 [210, 160, 3] (some games 250 high)."""
         screen: Pixels = self._console.ale.getScreenRGB()
         return screen
-
-    @property
-    def has_time_limit(self) -> bool:
-        """Return True: the simulator cuts its episodes off."""
-        return True
 
     def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
         if seed is not None:

@@ -49,6 +49,7 @@ class DMControlEnvironment(PixelEnvironment):
     """
 
     preparation = "RGB, drawn in the frame's size from the task's first camera"
+    has_time_limit = True
 
     def __init__(
         self, env_id: str, *, action_repeat: int, stack: int = 3, image_size: int = 100,
@@ -84,11 +85,6 @@ class DMControlEnvironment(PixelEnvironment):
     def render(self) -> Pixels:
         """Return the present picture, RGB uint8 [256, 256, 3]."""
         return self._draw(VIDEO_SIZE).result().transpose(1, 2, 0)
-
-    @property
-    def has_time_limit(self) -> bool:
-        """Return True: the simulator cuts its episodes off."""
-        return True
 
     def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
         if seed is not None:
