@@ -197,14 +197,6 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         """Return the agent's steps in the episode so far."""
         return self._length
 
-    def own_actions(self) -> dict[str, Any]:
-        """Return how the simulator's own actions follow from those of `action_space`, as JSON.
-
-        Of a Discrete space `first`, the action that 0 stands for; of a Box the bounds `low` and `high`, in the shape of
-        the simulator's actions, which -1 and 1 stand for.
-        """
-        return self.translation.bounds()
-
     def take_own_actions(self) -> None:
         """Let `step` take the simulator's own actions from now on, as `seer.load`'s agents give them."""
         self.action_space, self._takes_own_actions = self.translation.space, True
