@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
 from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.optimizers import MakeOptimizer
-from seer.core.flops import NO_PASSES, Cost, Part, Passes
-from seer.core.phase import Phase
+from seer.core.flops import cost_of
 from seer.networks.heads import Noise, ValueHead
 from seer.replay import Batch
 
@@ -72,7 +71,11 @@ class Rainbow(Agent[ValueHead]):
         }
         if network.encoder.base_parameters():  # a module of one's own may have none
             self.optimizers["encoder"] = make_optimizer(network.encoder.base_parameters())
-        self.cost = self._cost(batch_size)
+        encoder, above = network.encoder.multiply_adds()
+        # Forward: online on the observation, target on the next one, and with double Q online on the next one too.
+        forwards = 3 if double else 2
+        head = above + network.head.multiply_adds()
+        self.cost = cost_of(encoder=encoder, head=head, batch_size=batch_size, forwards=forwards)
 
     # Acting ----------------------------------------------------------------------------------------------------
 
@@ -169,16 +172,3 @@ class Rainbow(Agent[ValueHead]):
     def generators(self) -> dict[str, RandomGenerator]:
         """Return every source of random numbers."""
         return {"noise": self.generator, "exploration": self.rng}
-
-    def _cost(self, batch_size: int) -> Cost:
-        """Return the passes per update, one of them backward.
-
-        Forward: online on the observation, target on the next one, and with double Q online on the next one too.
-
-        A frozen encoder over stored frames passes once over each of the two observations.
-        """
-        encoder, above = self.online.encoder.multiply_adds()
-        learning = Passes(3 if self.double else 2, 1)
-        frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
-        head = Part(above + self.online.head.multiply_adds(), dict.fromkeys(Phase, learning))
-        return Cost(Part(encoder, {Phase.FRAMES: learning} | frozen), heads=(head,), batch_size=batch_size)
