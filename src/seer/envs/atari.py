@@ -185,21 +185,13 @@ def make_atari(
         game = AtariPreprocessing(console, noop_max=noop_max, frame_skip=action_repeat, screen_size=image_size)
     except OSError as error:
         raise SettingError(f"--env {env_id!r}: its ROM can't be read from ALE_ROMS_DIR ({error})") from error
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise SettingError("Atari games need OpenCV: pip install opencv-python-headless") from error
     return AtariEnvironment(game, training=training, stack=stack)
 
 
 def known_atari_games() -> list[str]:
-    """Return the ids that `make_atari` accepts, sorted, such as "ALE/Alien-v5".
+    """Return the ids that `make_atari` accepts, sorted, such as "ALE/Alien-v5"."""
+    import ale_py  # registers its games with Gymnasium
 
-    Raises:
-        SettingError: ale-py isn't installed.
-    """
-    try:
-        import ale_py  # registers its games with Gymnasium
-    except ImportError as error:
-        raise SettingError("Atari games (env 'ALE/...') need ale-py: pip install ale-py") from error
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # else the first console prints a banner
     return sorted(env_id for env_id, spec in gymnasium.registry.items() if spec.namespace == "ALE")
 
