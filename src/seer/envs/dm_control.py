@@ -23,6 +23,7 @@ from seer.envs.actions import ActionTranslation
 from seer.envs.base import Drawing, Info, PixelEnvironment, Pixels, State
 from seer.envs.ids import did_you_mean
 from seer.envs.rendering import Renderer, choose_backend, shared_renderer
+from seer.envs.sensors import NONE, chosen
 from seer.errors import SettingError
 
 VIDEO_SIZE = 256
@@ -66,7 +67,9 @@ class DMControlEnvironment(PixelEnvironment):
         low, high = np.where(bounded, spec.minimum, -1.0), np.where(bounded, spec.maximum, 1.0)
         translation = ActionTranslation(gymnasium.spaces.Box(low, high, spec.shape, np.float64))
         actions: dict[str, Any] = {"action_space": translation.agent_space, "translation": translation}
-        shape, sizes = (3, image_size, image_size), self._sizes(vectors)
+        shape = (3, image_size, image_size)
+        observed = {name: math.prod(each.shape) for name, each in self._control.observation_spec().items()}
+        sizes = chosen(observed, vectors or [NONE], env_id)
         self.packing = Packing({"camera": shape}, sizes) if sizes else None
         shown = self.packing.frame_shape if self.packing else shape
         super().__init__(shown, stack=stack, action_repeat=action_repeat, **actions)
@@ -112,21 +115,6 @@ class DMControlEnvironment(PixelEnvironment):
     def _complete(self, drawn: Pixels) -> Pixels:
         """Return the picture, packed with the vectors of its moment if there are any."""
         return drawn if self.packing is None else self.packing.pack({**self._observed, "camera": drawn})
-
-    def _sizes(self, vectors: Sequence[str]) -> dict[str, int]:
-        """Return how many numbers each vector has that is to be seen.
-
-        Raises:
-            SettingError: the task observes no such vector.
-        """
-        there = {name: math.prod(spec.shape) for name, spec in self._control.observation_spec().items()}
-        if list(vectors) in ([], ["none"]):
-            return {}
-        wanted = list(there) if list(vectors) == ["all"] else vectors
-        for name in wanted:
-            if name not in there:
-                raise SettingError(f"--vectors {name}: {self._env_id} has {', '.join(there)}; all and none go alone")
-        return {name: there[name] for name in wanted}
 
     @functools.cached_property
     def _renderer(self) -> Renderer:
