@@ -6,13 +6,13 @@ Axes: B batch, S stack, C channels, H, W, N latents per observation, L latent si
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator
+from seer.agents.inputs import Generators
 from seer.agents.optimizers import MakeOptimizer
 from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
@@ -22,15 +22,6 @@ from seer.networks.drqv2 import DeterministicActor
 Metrics = dict[str, Tensor]
 
 CRITIC, ACTOR = 0, 1  # whose features are which of the encoder's outputs
-
-
-@dataclass(frozen=True)
-class Generators:
-    """Hold the random generators of the policy (on the networks' device), and of crops and first actions (CPU)."""
-
-    policy: torch.Generator
-    crops: torch.Generator
-    actions: np.random.Generator
 
 
 class ActorCritic(Agent[TwinCritic]):
