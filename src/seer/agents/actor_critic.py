@@ -94,15 +94,12 @@ class ActorCritic(Agent[TwinCritic]):
         return action, network.head(network.encoder.finish(latents)[CRITIC], action).amin(0)
 
     def heads(self) -> dict[str, nn.Module]:
-        """Return actor and critics."""
         return {"actor": self.actor, "critic": self.online.head}
 
     def modules(self) -> dict[str, nn.Module]:
-        """Return everything with parameters."""
         return {"online": self.online, "target": self.target, "actor": self.actor}
 
     def generators(self) -> dict[str, RandomGenerator]:
-        """Return every source of random numbers."""
         return {"policy": self.random.policy, "crops": self.random.crops, "actions": self.random.actions}
 
     def count_passes(self, batch_size: int, *, encoder: Passes, above: Passes, actor: Passes, critic: Passes) -> Cost:

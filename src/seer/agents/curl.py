@@ -66,5 +66,4 @@ class Curl(Sac):
         return Passes(5, 2)
 
     def modules(self) -> dict[str, nn.Module]:
-        """Return everything with parameters, the similarity included."""
         return super().modules() | {"similarity": self.similarity}

@@ -81,7 +81,6 @@ class Rainbow(Agent[ValueHead]):
 
     @torch.no_grad()
     def explore(self, observation: np.ndarray) -> tuple[int, Tensor]:
-        """Return an exploring action for one observation [S, C, H, W] uint8, and the row to store for it."""
         (features,), row = self.online.encoder.observe(observation)
         action = int(self._greedy(features, self.online.head.draw_noise(self.generator)))
         if self.rng.random() < self.epsilon.at(self.decisions):
@@ -166,9 +165,7 @@ class Rainbow(Agent[ValueHead]):
         self.loss = torch.compile(self.loss, dynamic=False)  # type: ignore[method-assign]
 
     def modules(self) -> dict[str, nn.Module]:
-        """Return everything with parameters."""
         return {"online": self.online, "target": self.target}
 
     def generators(self) -> dict[str, RandomGenerator]:
-        """Return every source of random numbers."""
         return {"noise": self.generator, "exploration": self.rng}

@@ -148,7 +148,6 @@ class Sac(ActorCritic):
         return [*super().renewed(fresh), (self.temperature, fresh.temperature)]
 
     def modules(self) -> dict[str, nn.Module]:
-        """Return everything with parameters, the temperature included."""
         return super().modules() | {"temperature": self.temperature}
 
     def _passes_of_encoder(self, share: float) -> Passes:
