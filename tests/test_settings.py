@@ -138,6 +138,14 @@ def test_a_config_survives_its_file() -> None:
     assert config_from_json(json.loads(json.dumps(config_to_json(config)))) == config
 
 
+def test_a_setting_that_is_gone_may_stand_in_a_file_where_it_was_off() -> None:
+    record = config_to_json(config_of(PONG))
+    learning = record["learning"]
+    assert config_from_json(record | {"learning": learning | {"reset_encoder": False}}) == config_of(PONG)
+    with pytest.raises(SettingError, match=r"config\.json doesn't fit .*reset_encoder"):
+        config_from_json(record | {"learning": learning | {"reset_encoder": True}})
+
+
 def test_a_run_records_its_resolved_settings(finished_run: Path) -> None:
     config = config_from_json(json.loads((finished_run / "config.json").read_text()))
     assert config.learning.precision == "float32"  # settled, for wherever it goes on

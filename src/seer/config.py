@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from seer.agents.registry import AGENTS
-from seer.agents.settings import LearningConfig, OwnSettings, SacConfig, ValueConfig
+from seer.agents.settings import LearningConfig, OwnSettings, SacConfig, ValueConfig, known_learning
 from seer.core.freeze_rules import FreezeChoice, FreezeRule, parse_freeze_at
 from seer.envs.registry import suite_of
 from seer.errors import SettingError
@@ -333,12 +333,12 @@ def config_from_json(record: dict[str, Any]) -> Config:
     agent = record.get("agent", Config.agent)
     if not isinstance(agent, str):
         raise SettingError(f"config.json has agent {agent!r:.40}, which is of the wrong type: restore it")
-    spec = AGENTS[agent]
     try:
+        record = record | {"learning": known_learning(record["learning"])}
         groups = {f.name: f.default_factory for f in dataclasses.fields(Config) if callable(f.default_factory)}
         built = {name: group(**record[name]) for name, group in groups.items() if name not in ("own", "image")}
         built["image"] = _image_from_json(record["image"], str(record.get("env", "")))
-        built["own"] = spec.own_settings(record.get("own"))
+        built["own"] = AGENTS[agent].own_settings(record.get("own"))
         lists = {name: tuple(record.get(name, ())) for name in ("env_kwargs", "log")}
         config = Config(**(record | built | lists))
     except (TypeError, KeyError) as error:

@@ -145,11 +145,6 @@ def _validate_weights(config: Config) -> None:
         freeze.encoder_weights is None or freeze.encoder_factory is not None,
         "--encoder-weights are those of a module of your own; say which by --encoder-factory",
     )
-    _require(
-        freeze.encoder_weights is None or not config.learning.reset_encoder,
-        "--reset-encoder gives back the weights of --encoder-factory, not those of --encoder-weights: let the factory "
-        "load them, or leave one out",
-    )
 
 
 def last_freeze(config: Config) -> tuple[str, int | None]:
@@ -203,15 +198,6 @@ def _validate_freeze(config: Config) -> None:
     )
     if choice.rule is not None:
         _validate_automatic(config)
-    _require(
-        not config.learning.reset_encoder or config.learning.reset_heads_every is not None,
-        "--reset-encoder says what a reset takes along; say how often by --reset-heads-every",
-    )
-    _require(
-        not config.learning.reset_encoder or choice.is_never,
-        f"--reset-encoder: latents are stored from --freeze-at {at} on and would be those of an encoder that is gone; "
-        "reset the heads alone, or use --freeze-at never",
-    )
     _require(
         freeze.layers == "all" or re.fullmatch(r"[1-9][0-9]{0,17}", freeze.layers) is not None,
         f"--freeze-layers {freeze.layers!r} is no number of layers; give 1 or more, or all",

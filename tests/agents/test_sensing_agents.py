@@ -123,15 +123,6 @@ def test_the_target_normalises_as_the_online_network(name: str) -> None:
     assert float(normalization(again).count) == 34 + 5
 
 
-def test_a_reset_of_the_encoder_spares_the_normalisation() -> None:
-    agent, (fresh, _) = trained("rainbow"), make("rainbow", seed=5)
-    before = copy.deepcopy(normalization(agent).state_dict())
-    agent.reset(fresh, encoder=True)
-    assert all(torch.equal(before[name], each) for name, each in normalization(agent).state_dict().items())
-    ours, theirs = (each.online.encoder.stages[0].cameras[0].weight for each in (agent, fresh))
-    assert torch.equal(ours, theirs)
-
-
 def test_curl_s_contrast_is_blind_to_vectors_that_both_crops_share() -> None:
     agent = trained("curl")
     frames = observations(6, 1)

@@ -177,12 +177,6 @@ def test_known_games() -> None:
     assert games == sorted(games)
 
 
-def test_a_missing_ale_py_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ale_py", None)
-    with pytest.raises(SettingError, match="pip install ale-py"):
-        make_atari("ALE/Alien-v5", training=True)
-
-
 def test_a_missing_rom_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path))
     with pytest.raises(SettingError, match="ALE_ROMS_DIR"):

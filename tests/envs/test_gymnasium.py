@@ -96,8 +96,8 @@ def test_actions_are_scaled_to_their_bounds_and_shape() -> None:
         environment.step(np.array(action, np.float32))
     played = np.array(environment._env.unwrapped.played)
     assert played.tolist() == [[[-3.0], [0.0]], [[5.0], [1.0]], [[1.0], [0.75]]]
-    assert environment.own_actions() == {"low": played[0].tolist(), "high": played[1].tolist()}
-    assert GymnasiumEnvironment("third_party:Shows-v0").own_actions() == {"first": -1}
+    assert environment.translation.bounds() == {"low": played[0].tolist(), "high": played[1].tolist()}
+    assert GymnasiumEnvironment("third_party:Shows-v0").translation.bounds() == {"first": -1}
 
 
 def test_the_picture_among_other_observations_is_found_or_named() -> None:

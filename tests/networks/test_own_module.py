@@ -166,10 +166,6 @@ def test_a_module_may_have_no_weights(tmp_path: Path) -> None:
         ([*FACTORY, "--latent-dtype", "int8"], "--latent-dtype int8"),
         ([*FACTORY, "--latent-pool", "11"], "maps are 10 x 10; give at most 10"),
         (["--encoder-weights", "x", "--freeze-at", "never"], "--encoder-factory"),
-        (
-            [*FACTORY, "--encoder-weights", "x", "--freeze-at", "never", "--reset-encoder", "--reset-heads-every", "9"],
-            "--reset-encoder gives back the weights of --encoder-factory",
-        ),
         ([*FACTORY, "--encoder-weights", "missing.safetensors"], "missing.safetensors"),
     ],
 )

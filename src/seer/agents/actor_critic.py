@@ -6,13 +6,13 @@ Axes: B batch, S stack, C channels, H, W, N latents per observation, L latent si
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator
+from seer.agents.inputs import Generators
 from seer.agents.optimizers import MakeOptimizer
 from seer.core.flops import NO_PASSES, Cost, Part, Passes
 from seer.core.phase import Phase
@@ -22,15 +22,6 @@ from seer.networks.drqv2 import DeterministicActor
 Metrics = dict[str, Tensor]
 
 CRITIC, ACTOR = 0, 1  # whose features are which of the encoder's outputs
-
-
-@dataclass(frozen=True)
-class Generators:
-    """Hold the random generators of the policy (on the networks' device), and of crops and first actions (CPU)."""
-
-    policy: torch.Generator
-    crops: torch.Generator
-    actions: np.random.Generator
 
 
 class ActorCritic(Agent[TwinCritic]):
@@ -94,26 +85,21 @@ class ActorCritic(Agent[TwinCritic]):
         return self.best(features[ACTOR]).cpu().numpy()
 
     @torch.no_grad()
-    def judge(
-        self, latents: Tensor, network: EncodedNetwork[TwinCritic], actions: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the policy's actions [B, A], or `actions`, and the critics' lower values [B], of latents [B, N, L].
+    def judge(self, latents: Tensor, network: EncodedNetwork[TwinCritic]) -> tuple[Tensor, Tensor]:
+        """Return the policy's actions [B, A], and the critics' lower values [B], of latents [B, N, L].
 
         The actor has no target: it reads the online encoder's features.
         """
-        action = self.best(self.online.encoder.finish(latents)[ACTOR]) if actions is None else actions
+        action = self.best(self.online.encoder.finish(latents)[ACTOR])
         return action, network.head(network.encoder.finish(latents)[CRITIC], action).amin(0)
 
     def heads(self) -> dict[str, nn.Module]:
-        """Return actor and critics."""
         return {"actor": self.actor, "critic": self.online.head}
 
     def modules(self) -> dict[str, nn.Module]:
-        """Return everything with parameters."""
         return {"online": self.online, "target": self.target, "actor": self.actor}
 
     def generators(self) -> dict[str, RandomGenerator]:
-        """Return every source of random numbers."""
         return {"policy": self.random.policy, "crops": self.random.crops, "actions": self.random.actions}
 
     def count_passes(self, batch_size: int, *, encoder: Passes, above: Passes, actor: Passes, critic: Passes) -> Cost:

@@ -19,7 +19,6 @@ from seer.core.encoder import FreezableEncoder
 from seer.core.flops import Cost
 from seer.core.phase import Phase
 from seer.core.rows import FrameReplay, Outcome_co, Progress, RowFormat
-from seer.core.sensors import ranges_of
 from seer.errors import SettingError, shortened
 from seer.replay import Batch
 
@@ -88,9 +87,7 @@ class Agent(ABC, Generic[Head]):
         """Return actions [B, ...] without exploration for observations [B, S, C, H, W] uint8; nothing is stored."""
 
     @abstractmethod
-    def judge(
-        self, latents: Tensor, network: EncodedNetwork[Head], actions: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def judge(self, latents: Tensor, network: EncodedNetwork[Head]) -> tuple[Tensor, Tensor]:
         """Return actions [B, ...] without exploration, and the values [B] that `network` gives them.
 
         Draws no random number, and changes nothing.
@@ -98,7 +95,6 @@ class Agent(ABC, Generic[Head]):
         Args:
             latents: [B, N, L], as the replay stores them.
             network: online or target.
-            actions: to be valued in place of the agent's own, by agents that have an actor beside `network`.
         """
 
     @abstractmethod
@@ -133,30 +129,22 @@ class Agent(ABC, Generic[Head]):
         """Return the modules that learn above the encoder, by name."""
         return {"head": self.online.head}
 
-    def reset(self, fresh: "Agent[Head]", *, encoder: bool = False) -> None:
-        """Take the weights above the encoder, and of the encoder if asked to, from `fresh`, an agent of other weights.
+    def reset(self, fresh: "Agent[Head]") -> None:
+        """Take the weights above the encoder from `fresh`, an agent of other weights.
 
-        Their optimisers forget the moments of these weights (Nikishin et al. 2022). Stored latents stay right as long
-        as the encoder stays.
-
-        Raises:
-            ValueError: the encoder is to be reset but is frozen.
+        Their optimisers forget the moments of these weights (Nikishin et al. 2022). The encoder stays, and so stored
+        latents stay right.
         """
-        if encoder and self.phase is not Phase.FRAMES:
-            raise ValueError("the encoder is frozen: what the replay stores would no longer be its latents")
-        for module, source in self.renewed(fresh, encoder=encoder):
-            module.load_state_dict(source.state_dict() | ranges_of(module))
+        for module, source in self.renewed(fresh):
+            module.load_state_dict(source.state_dict())
             for optimizer in self.optimizers.values():
                 for parameter in module.parameters():
                     optimizer.state.pop(parameter, None)
 
-    def renewed(self, fresh: Any, *, encoder: bool) -> list[tuple[nn.Module, nn.Module]]:
+    def renewed(self, fresh: Any) -> list[tuple[nn.Module, nn.Module]]:
         """Return the modules that a reset renews, each with the module that its new weights come from."""
         pairs = [(module, fresh.heads()[name]) for name, module in self.heads().items()]
-        pairs.append((self.target.head, fresh.online.head))
-        if encoder:
-            pairs += [(network.encoder, fresh.online.encoder) for network in (self.online, self.target)]
-        return pairs
+        return [*pairs, (self.target.head, fresh.online.head)]
 
     def scale_learning_rates(self, share: float) -> None:
         """Let every optimiser learn at this share of the rate that it was made with."""

@@ -65,10 +65,5 @@ class Curl(Sac):
         del share
         return Passes(5, 2)
 
-    def renewed(self, fresh: Any, *, encoder: bool) -> list[tuple[nn.Module, nn.Module]]:
-        """Return what SAC renews and, with the encoder whose features it compares, the similarity."""
-        return super().renewed(fresh, encoder=encoder) + ([(self.similarity, fresh.similarity)] if encoder else [])
-
     def modules(self) -> dict[str, nn.Module]:
-        """Return everything with parameters, the similarity included."""
         return super().modules() | {"similarity": self.similarity}

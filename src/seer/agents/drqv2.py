@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from seer.agents.actor_critic import ACTOR, CRITIC, ActorCritic, Generators, Metrics, constant
+from seer.agents.actor_critic import ACTOR, CRITIC, ActorCritic, Metrics, constant
 from seer.agents.agent import EncodedNetwork, Update
 from seer.agents.inputs import AgentInputs, adam
 from seer.agents.settings import OwnSettings
@@ -172,9 +172,7 @@ def make(inputs: AgentInputs) -> DrqV2:
     """Make DrQ-v2."""
     learning, sac, own = inputs.learning, inputs.sac, inputs.own
     assert isinstance(own, DrqV2Settings)
-    generators = Generators(
-        policy=inputs.policy_generator(), actions=inputs.exploration_generator(), crops=inputs.view_generator()
-    )
+    generators = inputs.generators()
     # A module of the user's own reads pixels in [0, 1], not centred ones.
     pixels = {} if inputs.brings_encoder else {"pixels": CentredPixels(inputs.precision)}
     encoder = inputs.make_encoder(

@@ -18,6 +18,15 @@ from seer.networks.augment import Crop
 
 
 @dataclass(frozen=True)
+class Generators:
+    """Hold the random generators of noise or policy (on the networks' device), of exploration, and of crops (CPU)."""
+
+    policy: torch.Generator
+    actions: np.random.Generator
+    crops: torch.Generator
+
+
+@dataclass(frozen=True)
 class AgentInputs:
     """Hold everything that an agent is made of.
 
@@ -72,17 +81,14 @@ class AgentInputs:
             "precision": self.precision,
         }
 
-    def policy_generator(self) -> torch.Generator:
-        """Return the generator of noise or policy, on the networks' device."""
-        return torch.Generator(self.device).manual_seed(self.seeds[1])
-
-    def exploration_generator(self) -> np.random.Generator:
-        """Return the generator of exploring actions."""
-        return np.random.default_rng(self.seeds[2])
-
-    def view_generator(self) -> torch.Generator:
-        """Return the generator of crops or shifts, on the CPU."""
-        return torch.Generator().manual_seed(self.seeds[3])
+    def generators(self) -> Generators:
+        """Return the agent's random generators, at their start."""
+        _, policy, actions, crops = self.seeds
+        return Generators(
+            policy=torch.Generator(self.device).manual_seed(policy),
+            actions=np.random.default_rng(actions),
+            crops=torch.Generator().manual_seed(crops),
+        )
 
 
 def adam(learning_rate: float, **options: Any) -> Callable[[Iterable[torch.nn.Parameter]], Adam]:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from seer.agents.actor_critic import Generators
 from seer.agents.agent import EncodedNetwork
 from seer.agents.curl import Curl
 from seer.agents.inputs import AgentInputs, adam
@@ -17,7 +16,7 @@ from seer.networks.own_module import made_here
 
 def make_rainbow(inputs: AgentInputs, kind: type[Rainbow] = Rainbow) -> Rainbow:
     """Make Rainbow or, with parts of it switched off, DQN; or a `kind` derived from Rainbow."""
-    learning, value = inputs.learning, inputs.value
+    learning, value, generators = inputs.learning, inputs.value, inputs.generators()
     encoder = inputs.make_encoder()
     head = ValueHead(
         feature_size=encoder.output_size,
@@ -38,8 +37,8 @@ def make_rainbow(inputs: AgentInputs, kind: type[Rainbow] = Rainbow) -> Rainbow:
         make_optimizer=adam(learning.learning_rate, eps=learning.adam_epsilon),
         max_gradient_norm=learning.max_gradient_norm,
         epsilon=Epsilon(0, 0, 1) if value.noisy else Epsilon(1, value.epsilon_end, value.epsilon_steps),
-        generator=inputs.policy_generator(),
-        rng=inputs.exploration_generator(),
+        generator=generators.policy,
+        rng=generators.actions,
     )
 
 
@@ -57,10 +56,7 @@ def make_curl(inputs: AgentInputs) -> Curl:
 
 def _parts(inputs: AgentInputs) -> dict[str, Any]:
     """Return the parts of SAC, by keyword of its constructor."""
-    learning, sac = inputs.learning, inputs.sac
-    generators = Generators(
-        policy=inputs.policy_generator(), actions=inputs.exploration_generator(), crops=inputs.view_generator()
-    )
+    learning, sac, generators = inputs.learning, inputs.sac, inputs.generators()
     encoder = inputs.make_encoder(
         projections=2,
         view=inputs.crops(center_crop),

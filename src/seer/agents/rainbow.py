@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from seer.agents.agent import Agent, EncodedNetwork, RandomGenerator, Update
 from seer.agents.losses import CategoricalValue, ScalarValue
 from seer.agents.optimizers import MakeOptimizer
-from seer.core.flops import NO_PASSES, Cost, Part, Passes
-from seer.core.phase import Phase
+from seer.core.flops import cost_of
 from seer.networks.heads import Noise, ValueHead
 from seer.replay import Batch
 
@@ -72,13 +71,16 @@ class Rainbow(Agent[ValueHead]):
         }
         if network.encoder.base_parameters():  # a module of one's own may have none
             self.optimizers["encoder"] = make_optimizer(network.encoder.base_parameters())
-        self.cost = self._cost(batch_size)
+        encoder, above = network.encoder.multiply_adds()
+        # Forward: online on the observation, target on the next one, and with double Q online on the next one too.
+        forwards = 3 if double else 2
+        head = above + network.head.multiply_adds()
+        self.cost = cost_of(encoder=encoder, head=head, batch_size=batch_size, forwards=forwards)
 
     # Acting ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def explore(self, observation: np.ndarray) -> tuple[int, Tensor]:
-        """Return an exploring action for one observation [S, C, H, W] uint8, and the row to store for it."""
         (features,), row = self.online.encoder.observe(observation)
         action = int(self._greedy(features, self.online.head.draw_noise(self.generator)))
         if self.rng.random() < self.epsilon.at(self.decisions):
@@ -96,12 +98,7 @@ class Rainbow(Agent[ValueHead]):
         return self.value.expected(self.online.head(features, noises)).argmax(-1)
 
     @torch.no_grad()
-    def judge(
-        self,
-        latents: Tensor,
-        network: EncodedNetwork[ValueHead],
-        actions: Tensor | None = None,  # noqa: ARG002
-    ) -> tuple[Tensor, Tensor]:
+    def judge(self, latents: Tensor, network: EncodedNetwork[ValueHead]) -> tuple[Tensor, Tensor]:
         """Return greedy actions [B] and their Q-values [B], without noise, of latents [B, N, L]."""
         (features,) = network.encoder.finish(latents)
         value, action = self.value.expected(network.head(features)).max(-1)
@@ -168,22 +165,7 @@ class Rainbow(Agent[ValueHead]):
         self.loss = torch.compile(self.loss, dynamic=False)  # type: ignore[method-assign]
 
     def modules(self) -> dict[str, nn.Module]:
-        """Return everything with parameters."""
         return {"online": self.online, "target": self.target}
 
     def generators(self) -> dict[str, RandomGenerator]:
-        """Return every source of random numbers."""
         return {"noise": self.generator, "exploration": self.rng}
-
-    def _cost(self, batch_size: int) -> Cost:
-        """Return the passes per update, one of them backward.
-
-        Forward: online on the observation, target on the next one, and with double Q online on the next one too.
-
-        A frozen encoder over stored frames passes once over each of the two observations.
-        """
-        encoder, above = self.online.encoder.multiply_adds()
-        learning = Passes(3 if self.double else 2, 1)
-        frozen = {Phase.LATENTS: NO_PASSES, Phase.FROZEN_FRAMES: Passes(2, 0)}
-        head = Part(above + self.online.head.multiply_adds(), dict.fromkeys(Phase, learning))
-        return Cost(Part(encoder, {Phase.FRAMES: learning} | frozen), heads=(head,), batch_size=batch_size)

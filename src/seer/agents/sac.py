@@ -143,12 +143,11 @@ class Sac(ActorCritic):
             if moving:
                 torch._foreach_lerp_([slow for slow, _ in moving], [fast for _, fast in moving], tau)
 
-    def renewed(self, fresh: Any, *, encoder: bool) -> list[tuple[nn.Module, nn.Module]]:
+    def renewed(self, fresh: Any) -> list[tuple[nn.Module, nn.Module]]:
         """Return the modules that a reset renews, the temperature too: a fresh actor explores as at the start."""
-        return [*super().renewed(fresh, encoder=encoder), (self.temperature, fresh.temperature)]
+        return [*super().renewed(fresh), (self.temperature, fresh.temperature)]
 
     def modules(self) -> dict[str, nn.Module]:
-        """Return everything with parameters, the temperature included."""
         return super().modules() | {"temperature": self.temperature}
 
     def _passes_of_encoder(self, share: float) -> Passes:

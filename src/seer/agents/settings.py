@@ -4,8 +4,9 @@ Sources: SEER (Chen et al. 2021), DER (data-efficient Rainbow, van Hasselt et al
 DQN (Mnih et al. 2015).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from seer.fields import Bounds, Count, Fraction, OptionalCount, Positive
 
@@ -67,8 +68,10 @@ class LearningConfig:
     reset_heads_every: OptionalCount = None
     """Steps between resets of all above the encoder and SAC's temperature to random weights (Nikishin et al. 2022)."""
 
-    reset_encoder: bool = False
-    """Reset the encoder too; only with --freeze-at never, as stored latents are those of the encoder that made them."""
+
+def known_learning(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of learning in a `config.json`, without `reset_encoder`, an earlier version's, where off."""
+    return {name: value for name, value in {**record}.items() if (name, value) != ("reset_encoder", False)}
 
 
 @dataclass(frozen=True)

@@ -124,9 +124,3 @@ class SensorStage(nn.Module):
         """Return the cost of one pass on one observation."""
         costs: list[int] = [stage.multiply_adds() for stage in self.cameras]  # type: ignore[operator]
         return sum(costs)
-
-
-def ranges_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return the entries of a module's state that say how vectors are normalised; no reset undoes them."""
-    found = {name: each for name, each in module.named_modules() if isinstance(each, RunningNormalization)}
-    return {f"{name}.{key}": value for name, each in found.items() for key, value in each.state_dict().items()}

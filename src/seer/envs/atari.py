@@ -37,6 +37,7 @@ class AtariEnvironment(PixelEnvironment):
     """
 
     preparation = "the larger of the last two console pictures' grey levels, squeezed by area (cv2.INTER_AREA)"
+    has_time_limit = True
 
     def __init__(self, game: AtariPreprocessing, *, training: bool, stack: int) -> None:
         width, height = game.screen_size
@@ -84,11 +85,6 @@ class AtariEnvironment(PixelEnvironment):
         """Return the console's picture after the step's last frame, RGB uint8 [210, 160, 3] (some games 250 high)."""
         screen: Pixels = self._console.ale.getScreenRGB()
         return screen
-
-    @property
-    def has_time_limit(self) -> bool:
-        """Return True: the simulator cuts its episodes off."""
-        return True
 
     def _begin(self, seed: int | None) -> tuple[Pixels, Info]:
         if seed is not None:
@@ -189,21 +185,13 @@ def make_atari(
         game = AtariPreprocessing(console, noop_max=noop_max, frame_skip=action_repeat, screen_size=image_size)
     except OSError as error:
         raise SettingError(f"--env {env_id!r}: its ROM can't be read from ALE_ROMS_DIR ({error})") from error
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise SettingError("Atari games need OpenCV: pip install opencv-python-headless") from error
     return AtariEnvironment(game, training=training, stack=stack)
 
 
 def known_atari_games() -> list[str]:
-    """Return the ids that `make_atari` accepts, sorted, such as "ALE/Alien-v5".
+    """Return the ids that `make_atari` accepts, sorted, such as "ALE/Alien-v5"."""
+    import ale_py  # registers its games with Gymnasium
 
-    Raises:
-        SettingError: ale-py isn't installed.
-    """
-    try:
-        import ale_py  # registers its games with Gymnasium
-    except ImportError as error:
-        raise SettingError("Atari games (env 'ALE/...') need ale-py: pip install ale-py") from error
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # else the first console prints a banner
     return sorted(env_id for env_id, spec in gymnasium.registry.items() if spec.namespace == "ALE")
 

@@ -78,22 +78,20 @@ def choose_mujoco_backend() -> Backend:
     Raises:
         SettingError: nothing renders; names the Debian packages to install.
     """
-    found = find_backend(_BALL)
-    if isinstance(found, Backend):
-        return found
-    raise undrawable("MuJoCo", found)
+    return find_backend("MuJoCo", _BALL)
 
 
-def find_backend(make_model: str) -> Backend | dict[str, str]:
+def find_backend(what: str, make_model: str) -> Backend:
     """Find the backend that draws a model, and set MUJOCO_GL to it; a MUJOCO_GL set before is kept.
 
     Args:
+        what: the simulator's name, for the error.
         make_model: Python; sets `model`, a mujoco.MjModel.
 
-    Returns:
-        The backend; if none works, the reasons by the names of those that were tried.
+    Raises:
+        SettingError: none works; names those that were tried, the Debian packages to install, and the reasons.
     """
-    wanted = _wanted()
+    wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted and wanted not in BACKENDS:
         raise SettingError(f"MUJOCO_GL={wanted} can't draw without a screen: set it to egl or osmesa, or unset it")
     reasons = {}
@@ -103,20 +101,11 @@ def find_backend(make_model: str) -> Backend | dict[str, str]:
             os.environ["MUJOCO_GL"] = name
             return Backend(name, **answer)
         reasons[name] = answer
-    return reasons
-
-
-def undrawable(what: str, reasons: dict[str, str]) -> SettingError:
-    """Return the error that no backend draws `what`: those tried, the Debian packages to install, the reasons."""
-    return SettingError(
+    raise SettingError(
         f"{what} can't be drawn here: MUJOCO_GL={' or '.join(reasons)} doesn't work; "
-        f"{'unset it, or ' if _wanted() else ''}apt-get install libegl1 libgl1 (for egl) or libosmesa6 (for osmesa). "
+        f"{'unset it, or ' if wanted else ''}apt-get install libegl1 libgl1 (for egl) or libosmesa6 (for osmesa). "
         f"Reason: {', '.join(f'{name}: {reason}' for name, reason in reasons.items())}"
     )
-
-
-def _wanted() -> str:
-    return os.environ.get("MUJOCO_GL", "").lower()
 
 
 def answer_of(program: str, *, gl: str) -> dict[str, Any] | str:

@@ -62,6 +62,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         picture_bounds: least and greatest value of its pictures' pixels, which frames show as 0 and 255.
         camera_bounds: the same of each camera that has others than 0 and 255, where frames are packed.
         question: a line that asks what its pictures' axes mean, where they don't tell; otherwise None.
+        length: agent steps in the episode so far.
         is_lost: `load_state_dict` couldn't bring the simulator back: its last pictures are there, its episode isn't.
 
     Raises:
@@ -99,7 +100,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         self._drawing: Drawing | None = None  # the newest frame, as long as it isn't in the stack
         self._fills_stack = False  # the newest frame is an episode's first
         self._return = 0.0
-        self._length = 0
+        self.length = 0
         self._needs_reset = True
         self.is_lost = False
 
@@ -152,7 +153,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         with self._watched("reset", through_c=True):
             drawing, info = self._begin(seed)
         self.is_lost = False
-        self._return, self._length = 0.0, 0
+        self._return, self.length = 0.0, 0
         self._start_stack(drawing)
         return info
 
@@ -166,8 +167,8 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
             raise gymnasium.error.ResetNeeded("no episode is under way: call reset() before step()")
         self._finish_drawing()  # the simulator must not move while it is drawn
         reward, terminated, truncated, info = self._play(action)
-        self._length += 1
-        truncated = truncated or (self._length == self.max_episode_steps and not terminated)
+        self.length += 1
+        truncated = truncated or (self.length == self.max_episode_steps and not terminated)
         self._count(reward, over=terminated or truncated, info=info)
         return reward, terminated, truncated, info
 
@@ -192,19 +193,6 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         """Return lines for the start of a run: what draws, what the agent sees and does."""
         return []
 
-    @property
-    def length(self) -> int:
-        """Return the agent's steps in the episode so far."""
-        return self._length
-
-    def own_actions(self) -> dict[str, Any]:
-        """Return how the simulator's own actions follow from those of `action_space`, as JSON.
-
-        Of a Discrete space `first`, the action that 0 stands for; of a Box the bounds `low` and `high`, in the shape of
-        the simulator's actions, which -1 and 1 stand for.
-        """
-        return self.translation.bounds()
-
     def take_own_actions(self) -> None:
         """Let `step` take the simulator's own actions from now on, as `seer.load`'s agents give them."""
         self.action_space, self._takes_own_actions = self.translation.space, True
@@ -224,7 +212,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         return {
             "frames": self._frames.copy(),
             "episode_return": self._return,
-            "episode_length": self._length,
+            "episode_length": self.length,
             "needs_reset": self._needs_reset,
             "simulator": {"origin": self._origin()} | self._simulator_state(),
         }
@@ -248,7 +236,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         self._load_simulator_state(state["simulator"])
         self._frames[:] = state["frames"]
         self._return = float(state["episode_return"])
-        self._length = int(state["episode_length"])
+        self.length = int(state["episode_length"])
         self._needs_reset = bool(state["needs_reset"]) or self.is_lost
 
     def _start_stack(self, drawing: Drawing) -> None:
@@ -276,7 +264,7 @@ class PixelEnvironment(gymnasium.Env[Pixels, Any]):
         self._return += reward
         self._needs_reset = over
         if over:
-            info["episode"] = {"return": self._return, "length": self._length}
+            info["episode"] = {"return": self._return, "length": self.length}
 
     @contextmanager
     def _watched(self, call: str, *, through_c: bool = False) -> Iterator[None]:

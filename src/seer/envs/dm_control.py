@@ -23,6 +23,7 @@ from seer.envs.actions import ActionTranslation
 from seer.envs.base import Drawing, Info, PixelEnvironment, Pixels, State
 from seer.envs.ids import did_you_mean
 from seer.envs.rendering import Renderer, choose_backend, shared_renderer
+from seer.envs.sensors import NONE, chosen
 from seer.errors import SettingError
 
 VIDEO_SIZE = 256
@@ -49,6 +50,7 @@ class DMControlEnvironment(PixelEnvironment):
     """
 
     preparation = "RGB, drawn in the frame's size from the task's first camera"
+    has_time_limit = True
 
     def __init__(
         self, env_id: str, *, action_repeat: int, stack: int = 3, image_size: int = 100,
@@ -65,7 +67,9 @@ class DMControlEnvironment(PixelEnvironment):
         low, high = np.where(bounded, spec.minimum, -1.0), np.where(bounded, spec.maximum, 1.0)
         translation = ActionTranslation(gymnasium.spaces.Box(low, high, spec.shape, np.float64))
         actions: dict[str, Any] = {"action_space": translation.agent_space, "translation": translation}
-        shape, sizes = (3, image_size, image_size), self._sizes(vectors)
+        shape = (3, image_size, image_size)
+        observed = {name: math.prod(each.shape) for name, each in self._control.observation_spec().items()}
+        sizes = chosen(observed, vectors or [NONE], env_id)
         self.packing = Packing({"camera": shape}, sizes) if sizes else None
         shown = self.packing.frame_shape if self.packing else shape
         super().__init__(shown, stack=stack, action_repeat=action_repeat, **actions)
@@ -84,11 +88,6 @@ class DMControlEnvironment(PixelEnvironment):
     def render(self) -> Pixels:
         """Return the present picture, RGB uint8 [256, 256, 3]."""
         return self._draw(VIDEO_SIZE).result().transpose(1, 2, 0)
-
-    @property
-    def has_time_limit(self) -> bool:
-        """Return True: the simulator cuts its episodes off."""
-        return True
 
     def _begin(self, seed: int | None) -> tuple[Drawing, Info]:
         if seed is not None:
@@ -116,21 +115,6 @@ class DMControlEnvironment(PixelEnvironment):
     def _complete(self, drawn: Pixels) -> Pixels:
         """Return the picture, packed with the vectors of its moment if there are any."""
         return drawn if self.packing is None else self.packing.pack({**self._observed, "camera": drawn})
-
-    def _sizes(self, vectors: Sequence[str]) -> dict[str, int]:
-        """Return how many numbers each vector has that is to be seen.
-
-        Raises:
-            SettingError: the task observes no such vector.
-        """
-        there = {name: math.prod(spec.shape) for name, spec in self._control.observation_spec().items()}
-        if list(vectors) in ([], ["none"]):
-            return {}
-        wanted = list(there) if list(vectors) == ["all"] else vectors
-        for name in wanted:
-            if name not in there:
-                raise SettingError(f"--vectors {name}: {self._env_id} has {', '.join(there)}; all and none go alone")
-        return {name: there[name] for name in wanted}
 
     @functools.cached_property
     def _renderer(self) -> Renderer:

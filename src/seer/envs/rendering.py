@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seer.envs.backends import Backend, answer_of, find_backend, undrawable
+from seer.envs.backends import Backend, answer_of, find_backend
 from seer.errors import SettingError
 
 CAMERA = 0
@@ -51,16 +51,16 @@ def choose_backend() -> Backend:
         if sys.version_info >= (3, 13):
             remedy = f"use Python 3.12 or 3.11, as its labmaze has no wheel for later ones, and {remedy}"
         raise SettingError(f"DeepMind Control (env 'dm_control/...') needs dm_control: {remedy}")
-    found = find_backend(_CARTPOLE)
-    if isinstance(found, Backend):
-        return found
-    fault = answer_of(_SIMULATION, gl="disabled")
-    if isinstance(fault, str):
-        raise SettingError(
-            f"DeepMind Control doesn't run here, drawn or not: {_installed('dm_control')} with {_installed('mujoco')}: "
-            f"{fault}; pip install 'seer-rl[dm-control]' brings versions that work together"
-        )
-    raise undrawable("DeepMind Control", found)
+    try:
+        return find_backend("DeepMind Control", _CARTPOLE)
+    except SettingError:
+        fault = answer_of(_SIMULATION, gl="disabled")
+        if not isinstance(fault, str):
+            raise
+    raise SettingError(
+        f"DeepMind Control doesn't run here, drawn or not: {_installed('dm_control')} with {_installed('mujoco')}: "
+        f"{fault}; pip install 'seer-rl[dm-control]' brings versions that work together"
+    )
 
 
 def _installed(package: str) -> str:

@@ -6,9 +6,10 @@ Parts of a Dict within a Dict are called "outer/inner".
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from seer.envs.pictures import View, is_picture, looks_stacked, picture_view, refuse_stacked, rendered_view
 from seer.errors import RunError, SettingError
+
+Found = TypeVar("Found")
 
 ALL, NONE = "all", "none"
 """What `--vectors` says in place of names."""
@@ -73,9 +76,10 @@ def sensors_of(
         if flags and not isinstance(env.observation_space, spaces.Dict):
             raise SettingError(f"{flags[0]}: observations of {env_id} have no keys; leave it out")
         views = dict(_views(parts, env.observation_space, cameras, env_id))
-    chosen = _vectors(parts, vectors or [NONE if render_pixels else ALL], env_id)
-    left_out = [_left_out(name, space) for name, (space, _) in parts.items() if name not in views | chosen]
-    return Sensors(views, chosen, left_out)
+    found = {name: vector for name, part in parts.items() if (vector := _vector(name, *part)) is not None}
+    described = {name: _described(name, space) for name, (space, _) in parts.items()}
+    seen = chosen(found, vectors or [NONE if render_pixels else ALL], env_id, described)
+    return Sensors(views, seen, [text for name, text in described.items() if name not in views | seen])
 
 
 Part = tuple[spaces.Space[Any], Callable[[Any], Any]]
@@ -129,20 +133,23 @@ def _named(text: str, pictures: dict[str, Any], env_id: str) -> tuple[str, int |
     return name, int(size)
 
 
-def _vectors(parts: dict[str, Part], wanted: Sequence[str], env_id: str) -> dict[str, Vector]:
-    """Return the vectors that `--vectors` names, or all of them.
+def chosen(
+    found: Mapping[str, Found], wanted: Sequence[str], env_id: str, others: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Found]:
+    """Return those of an environment's vectors that `--vectors` names, or all of them.
+
+    `others` describe parts of its observations that are no vectors, by name.
 
     Raises:
         SettingError: there is no such vector.
     """
-    found = {name: vector for name, part in parts.items() if (vector := _vector(name, *part)) is not None}
     if list(wanted) == [NONE]:
         return {}
     if list(wanted) == [ALL]:
-        return found
+        return dict(found)
     for name in wanted:
         if name not in found:
-            why = f", and {_left_out(name, parts[name][0])} is none" if name in parts else ""
+            why = f", and {others[name]} is none" if name in others else ""
             there = f"the vectors of {env_id} are named {', '.join(found)}" if found else f"{env_id} has no vectors"
             raise SettingError(f"--vectors {name}: {there}{why}; all and none go alone")
     return {name: found[name] for name in wanted}
@@ -168,6 +175,6 @@ def _one_hot(name: str, value: Any, count: int, start: int) -> NDArray[np.float3
     return one_hot
 
 
-def _left_out(name: str, space: spaces.Space[Any]) -> str:
+def _described(name: str, space: spaces.Space[Any]) -> str:
     kind = type(space).__name__
     return f"{name!r} ({kind} {list(space.shape)})" if space.shape else f"{name!r} ({kind})"

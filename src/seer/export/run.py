@@ -58,7 +58,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
         "env": config.env, "env_kwargs": list(config.env_kwargs), "image": dataclasses.asdict(config.image),
         "agent": config.agent,
         "precision": config.learning.precision, "latent_dtype": config.freeze.latent_dtype,
-        "environment_actions": environment.own_actions(), "frame_preparation": environment.preparation,
+        "environment_actions": environment.translation.bounds(), "frame_preparation": environment.preparation,
     }  # fmt: skip
     bundle = make_bundle(agent, seen, target, about, partial(terminal.advance, "exporting"))
     rows = bundle.rows()
@@ -66,7 +66,7 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
         own = compare(outputs_of(rounding, seen), bundle.exact, "", tolerance=math.inf)
         rows[f"against it in {str(precision).removeprefix('torch.')}, as it plays here"] = str(own)
     terminal.table(f"{config.env}, {config.agent}, {checkpoint.name}", rows)
-    taken = environment.own_actions()
+    taken = environment.translation.bounds()
     if "low" in taken and (np.any(np.array(taken["low"]) != -1) or np.any(np.array(taken["high"]) != 1)):
         terminal.say(
             f"the environment's own actions are low + (action + 1) / 2 * (high - low), with low {taken['low']} and "

@@ -18,7 +18,6 @@ class CentredPixels(Pixels):
     """Frames [B, S, C, H, W] uint8 to pixels [B, S*C, H, W] in [-0.5, 0.5]."""
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return the pixels."""
         return super().forward(frames).sub_(0.5)
 
 
@@ -62,7 +61,6 @@ class TanhTwinCritic(TwinCritic):
         self.trunk_size = trunk_size
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
-        """Return the Q-values."""
         return super().forward(squashed(features, self.trunk_size), action)
 
 

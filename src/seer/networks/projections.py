@@ -55,6 +55,5 @@ class SensorProjections(Projections):
         self.output_shape = (heads, feature_size + self.vector_size)
 
     def one(self, sensed: Sensed, number: int) -> Tensor:  # type: ignore[override]  # of several cameras
-        """Return the features [B, F] of one head."""
         maps = [each.permute(0, 2, 3, 1).flatten(1) for each in sensed.images]
         return torch.cat([self._project(torch.cat(maps, 1), number), sensed.vectors], 1)

@@ -2,10 +2,9 @@
 
 The monitor measures and warns; it changes nothing, draws no random number and, like evaluation, counts no FLOPs.
 
-Axes: B observations, N latents per observation, L latent, A actions.
+Axes: B observations, N latents per observation, L latent.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,41 +28,6 @@ twice theirs."""
 NEAREST = 0.01
 """Share of the norm at the freeze that is the least distance: observations nearer to each other, as those of an agent
 that stands still are, count as this far apart."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Hold an agent's actions [B, ...] for B observations, and the values [B] of its online and its target network."""
-
-    actions: Tensor
-    values: Tensor
-    target_values: Tensor
-
-    def changes_to(self, after: "Judgement") -> dict[str, float]:
-        """Return the changes for the freeze's record.
-
-        Of discrete actions it is the share that differs, of continuous ones the mean difference.
-        """
-        if len(self.values) == 0:
-            return {}
-        differences = (after.actions - self.actions).double().abs()
-        return {
-            "value_before": float(self.values.mean()),
-            "value_after": float(after.values.mean()),
-            "target_value_before": float(self.target_values.mean()),
-            "target_value_after": float(after.target_values.mean()),
-            "action_change": float(differences.mean() if self.actions.dim() > 1 else (differences > 0).double().mean()),
-        }
-
-
-def judge(agent: Agent[Any], frames: Tensor) -> Judgement:
-    """Return actions and values for stacked frames [B, S, C, H, W] uint8, each network through its own encoder."""
-    if len(frames) == 0:
-        return Judgement(*(torch.empty(0) for _ in range(3)))
-    latents = encode_views(agent, agent.online.encoder, frames)
-    of_target = encode_views(agent, agent.target.encoder, frames)
-    actions, values = agent.judge(latents, agent.online)
-    return Judgement(actions, values, agent.judge(of_target, agent.target, actions)[1])
 
 
 @torch.no_grad()

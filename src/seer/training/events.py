@@ -104,7 +104,7 @@ class Events:
 
     def on_reset(self) -> None:
         """Record that the heads have fresh weights."""
-        self._record("reset", encoder=self.run.config.learning.reset_encoder)
+        self._record("reset")
 
     def on_freeze_start(self) -> None:
         """Note the time, and the memory before the freeze."""
@@ -118,21 +118,20 @@ class Events:
         """Show that `done` of `total` stored rows are latents."""
         self.logger.advance("converting the replay", done, total)
 
-    def on_freeze(self, transcoding: Transcoding, changes: dict[str, float]) -> None:
-        """Record the freeze, and the `changes` of values and actions that it makes."""
+    def on_freeze(self, transcoding: Transcoding) -> None:
+        """Record the freeze."""
         seconds = self.stopwatch.paused_seconds
         self._conversion = _conversion_metrics(self.run, transcoding)
         self._record(
             "freeze",
             **self.run.freeze_rule.account(),
             **self._conversion,
-            **changes,
             **{f"{name}_at_freeze": value for name, value in self.run.drift_monitor.at_freeze.items()},
             **self._resident_before,
             peak_rss_bytes_after=peak_resident_bytes(),
             freeze_seconds=seconds,
         )
-        for line in freeze_lines(self.run, transcoding, changes, seconds=seconds):
+        for line in freeze_lines(self.run, transcoding, seconds=seconds):
             self.logger.say(line)
 
     def on_evaluation(self, evaluation: Evaluation) -> None:

@@ -10,13 +10,9 @@ from seer.core.freeze_rules import StepMetrics
 from seer.core.phase import Phase
 from seer.envs.vector import play
 from seer.signals import Interrupted, StopSignal
-from seer.training.drift_monitor import judge
 from seer.training.events import Events
 from seer.training.saving import Checkpointer
 from seer.training.state import Stage, TrainingState
-
-JUDGED = 64
-"""Newest observations whose values and actions before and after the freeze are compared."""
 
 
 def train(run: TrainingState, events: Events, checkpointer: Checkpointer, stop: StopSignal) -> None:
@@ -167,8 +163,6 @@ def freeze(run: TrainingState, events: Events, stop: StopSignal) -> None:
 
     events.on_freeze_start()
     agent, replay = run.agent, run.replay
-    frames = replay.read(replay.recent(JUDGED, span=run.drift_monitor.every))
-    before = judge(agent, frames)
     transcoding = agent.freeze_and_transcode(replay, progress=progress)
     if transcoding.converted:
         steps = run.step - run.replay_from
@@ -177,7 +171,7 @@ def freeze(run: TrainingState, events: Events, stop: StopSignal) -> None:
     run.invariants.on_freeze(run)
     run.feature_stability.stop()
     run.drift_monitor.measure(agent, replay)
-    events.on_freeze(transcoding, before.changes_to(judge(agent, frames)))
+    events.on_freeze(transcoding)
 
 
 # Learning --------------------------------------------------------------------------------------------------
@@ -232,9 +226,8 @@ def evaluate_if_due(run: TrainingState, events: Events, stop: StopSignal) -> boo
 
 def reset_if_due(run: TrainingState, events: Events) -> None:
     """Give the heads fresh weights, but not at the last step: a run must end with heads that have learnt."""
-    learning = run.config.learning
-    if is_due(learning.reset_heads_every, run.step) and run.step != run.config.steps:
-        run.agent.reset(run.renew(run.step), encoder=learning.reset_encoder)
+    if is_due(run.config.learning.reset_heads_every, run.step) and run.step != run.config.steps:
+        run.agent.reset(run.renew(run.step))
         events.on_reset()
 
 

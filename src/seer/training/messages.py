@@ -1,6 +1,6 @@
 """The lines that a run shows while it trains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from seer.replay import Prioritized, Transcoding
 from seer.runs.terminal import human_bytes
@@ -23,22 +23,12 @@ def evaluation_line(step: int, evaluation: Evaluation, *, seconds: float) -> str
     return f"step {step:,}: score {evaluation.mean:,.1f} ± {evaluation.std:,.1f} over {games}"
 
 
-def freeze_lines(
-    run: TrainingState, transcoding: Transcoding, changes: Mapping[str, float], *, seconds: float
-) -> Iterator[str]:
-    """Give the lines of a freeze: the conversion, a warning where stored latents are blurred, the agent's changes."""
+def freeze_lines(run: TrainingState, transcoding: Transcoding, *, seconds: float) -> Iterator[str]:
+    """Give the lines of a freeze: the conversion, and a warning where stored latents are blurred."""
     yield f"step {run.step:,}: encoder frozen{_reason(run)}; {_conversion(run, transcoding, seconds)}"
     if transcoding.error is not None and transcoding.error.is_large:
         dtype = latent_dtype(run)
         yield f"warning: {dtype} blurs what tells observations apart: --latent-dtype float32 doesn't"
-    if changes:
-        is_discrete = hasattr(run.environment.action_space, "n")
-        actions = "{action_change:.0%} of the actions" if is_discrete else "actions by {action_change:.2g} on average"
-        yield (
-            "on the newest observations the freeze changes the value from {value_before:.4g} to {value_after:.4g}, the "
-            "target's, which shares the frozen encoder from now on, from {target_value_before:.4g} to "
-            f"{{target_value_after:.4g}}, and {actions}"
-        ).format(**changes)
 
 
 def prolongation_lines(run: TrainingState, prolongation: Prolongation) -> Iterator[str]:
