@@ -124,8 +124,6 @@ def _convert(
         places = np.arange(start, stop)[:, None] - np.minimum(back, ages[start:stop, None])  # [B, S]
         index = ring.to_device(places - (stop - len(held)))
         stacks = held.index_select(0, index.flatten()).view(*index.shape, *frame.shape)
-        if ring.layout.padding == "zero":
-            stacks[ring.to_device(back > ages[start:stop, None])] = 0
         encoded = _encoded(encode, stacks, latent)
         stored = codec.encode(encoded)
         memory.write_rows(latent, start - dropped, stored)
