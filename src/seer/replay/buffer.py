@@ -316,8 +316,6 @@ class Replay:
         refuse_other_settings(state["settings"], self._settings)
         self._ring.load_state_dict(state)
         self._pending = state["pending"]
-        if not 0 <= self._pending <= self.size:
-            raise ValueError(f"no replay of {self.size} rows has {self._pending} of them pending")
         self._rng.bit_generator.state = state["rng"]
         self.sampler.load_state_dict(as_arrays(state["sampler"]), self.capacity)
 

@@ -202,8 +202,6 @@ class Ring:
         else:
             self._use(self._frames)
         self.count, self._origin, self.age = state["count"], state["origin"], state["age"]
-        if not 0 <= self._origin <= self.count:
-            raise ValueError(f"no replay has {self.count} rows from {self._origin} on")
         self._pieces.written[:] = np.asarray(state["written"])
         self._pieces.load(state["memory"], self.size * row.num_bytes)
         self.steps = Steps(self.capacity, self._action)
