@@ -149,10 +149,11 @@ def _encoded(encode: Encode, stacks: Tensor, latent: RowFormat) -> Tensor:
 def together(results: Sequence[Transcoding]) -> Transcoding:
     """Return the outcome of transcoding several replays of the same kind of row; errors as the root mean square."""
     rows, errors, error = [result.rows for result in results], [result.error for result in results], None
-    square = weighted_mean([each and each.relative**2 for each in errors], rows)
+    square = weighted_mean([None if each is None else each.relative**2 for each in errors], rows)
     if square is not None:
         largest = max(each.largest for each in errors if each)
-        error = LatentError(square**0.5, largest, weighted_mean([each and each.clipped_share for each in errors], rows))
+        clipped = weighted_mean([None if each is None else each.clipped_share for each in errors], rows)
+        error = LatentError(square**0.5, largest, clipped)
     added: dict[str, Any] = {
         name: sum(getattr(result, name) for result in results)
         for name in ("rows", "dropped", "capacity_before", "capacity_after", "fitted")
