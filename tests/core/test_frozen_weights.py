@@ -20,7 +20,7 @@ def frozen_pair() -> tuple[seer.FreezableEncoder, seer.FreezableEncoder, np.ndar
     encoder = seer.FreezableEncoder(stages, (2, 1, 8, 8), frozen_stages=1, latent_dtype="int8")
     target = copy.deepcopy(encoder)
     replay = seer.make_replay(
-        num_bytes=40 * 64, frame_shape=(1, 8, 8), stack=2, action_space=gymnasium.spaces.Discrete(2), padding="zero"
+        num_bytes=40 * 64, frame_shape=(1, 8, 8), stack=2, action_space=gymnasium.spaces.Discrete(2)
     )
     observation = np.zeros((2, 1, 8, 8), np.uint8)
     for step in range(20):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seer.replay import Batch, MemoryBlock, Padding, Prioritized, Replay, RowFormat, Sampler, Uniform
+from seer.replay import Batch, MemoryBlock, Prioritized, Replay, RowFormat, Sampler, Uniform
 
 FRAME = RowFormat((2, 5, 8), torch.uint8)  # 80 bytes
 SCALAR_ACTION = RowFormat((), torch.int64)
@@ -19,7 +19,7 @@ SCALAR_ACTION = RowFormat((), torch.int64)
 
 def paint(number: int) -> NDArray[np.uint8]:
     """A frame whose pixels spell its number over and over."""
-    pixels = np.frombuffer(max(0, number).to_bytes(4, "little"), np.uint8)
+    pixels = np.frombuffer(number.to_bytes(4, "little"), np.uint8)
     return np.resize(pixels, FRAME.shape)
 
 
@@ -32,21 +32,25 @@ def read(frames: Tensor) -> NDArray[np.int64]:
 
 @dataclass
 class Row:
-    number: int  # the row's id, painted into its frame
+    number: int  # the row's id, painted into its frame unless `painted` says otherwise
     episode: "list[Row]"
     index: int  # in its episode
     action: int
     reward: float
     end: str = ""  # "", "terminated", "truncated" or "jumped"; "preceding" or "closing" are no steps
     after: "Row | None" = None  # of a step that jumped, the row whose stack is its next observation
+    painted: int = -1  # the number in its frame, where that isn't its id
+
+    @property
+    def shown(self) -> int:
+        return self.number if self.painted < 0 else self.painted
 
 
 class SlowReplay:
     """Answers by looking through Python lists what may be sampled, and what it is."""
 
-    def __init__(self, *, capacity: int, stack: int, n_step: int, discount: float, padding: str) -> None:
+    def __init__(self, *, capacity: int, stack: int, n_step: int, discount: float) -> None:
         self.capacity, self.stack, self.n_step, self.discount = capacity, stack, n_step, discount
-        self.padding = padding
         self.rows: list[Row] = []
         self.episode: list[Row] = []
         self.dropped_before = 0
@@ -67,8 +71,20 @@ class SlowReplay:
         elif end:
             self.episode = []
 
-    def add_quietly(self, end: str) -> Row:
-        row = Row(len(self.rows), self.episode, len(self.episode), 0, 0.0, end)
+    def begin(self, kind: str) -> None:
+        """An episode's first stack, before its first step: S - 1 frames, unless they are that step's own repeated."""
+        newest = len(self.rows) + self.stack - 1  # its first step's number
+        frames = {
+            "repeat": [newest] * (self.stack - 1),
+            "black": [0] * (self.stack - 1),
+            "others": [newest + 1000 + k for k in range(self.stack - 1)],
+            "late": [newest + 1000, *[newest] * (self.stack - 2)][: self.stack - 1],
+        }[kind]
+        for number in frames if kind != "repeat" else []:
+            self.add_quietly("preceding", number)
+
+    def add_quietly(self, end: str, painted: int = -1) -> Row:
+        row = Row(len(self.rows), self.episode, len(self.episode), 0, 0.0, end, painted=painted)
         self.rows.append(row)
         self.episode.append(row)
         return row
@@ -76,11 +92,9 @@ class SlowReplay:
     def stored(self) -> list[Row]:
         return self.rows[max(self.dropped_before, len(self.rows) - self.capacity) :]
 
-    def stack_of(self, row: Row) -> list[int]:
-        """The numbers of its frames; -1 is a black one before its episode."""
-        backs = [row.index - k for k in reversed(range(self.stack))]
-        black = self.padding == "zero"
-        return [-1 if back < 0 and black else row.episode[max(0, back)].number for back in backs]
+    def stack_of(self, row: Row) -> list[Row]:
+        """The rows of its frames; before its episode, the first one's."""
+        return [row.episode[max(0, row.index - k)] for k in reversed(range(self.stack))]
 
     def complete(self) -> list[Row]:
         """Stored rows whose stack is stored too."""
@@ -88,7 +102,7 @@ class SlowReplay:
         return [row for row in stored if self.latents or self.is_whole(row, stored[0])]
 
     def is_whole(self, row: Row, oldest: Row) -> bool:
-        return all(number == -1 or number >= oldest.number for number in self.stack_of(row))
+        return all(each.number >= oldest.number for each in self.stack_of(row))
 
     def window(self, row: Row) -> list[Row] | None:
         """The steps that are folded into one, or None while they aren't known."""
@@ -157,7 +171,6 @@ class Pair:
         capacity: int = 40,
         spare_bytes: int = 0,
         number: int | None = None,
-        padding: Padding = "repeat",
     ) -> None:
         self.memory = MemoryBlock(capacity * FRAME.num_bytes + spare_bytes)
         self.memory.bytes.fill_(255)  # what was never written must not look like a frame or an end
@@ -171,20 +184,23 @@ class Pair:
             sampler=sampler,
             rng=np.random.default_rng(number or 0),
             number=number,
-            padding=padding,
         )
-        self.slow = SlowReplay(capacity=capacity, stack=stack, n_step=n_step, discount=0.9, padding=padding)
+        self.slow = SlowReplay(capacity=capacity, stack=stack, n_step=n_step, discount=0.9)
         self.encode: Encoder | None = None
         self.encoded: dict[int, Tensor] = {}  # latents of rows asked for before
         self.agree = torch.equal  # what is read of latents, and those
 
-    def add(self, end: str = "") -> None:
+    def add(self, end: str = "", begin: str = "repeat") -> None:
+        """`begin` is the kind of first stack that is given where this step begins an episode."""
         if end == "jumped" and self.encode is not None:
             end = "truncated"  # latents have no stacks
+        begins = not self.slow.episode and self.encode is None
+        if begins:
+            self.slow.begin(begin)
         number = len(self.slow.rows)
         action, reward = number * 7 % 11, float(number * 5 % 13 - 6)
         self.slow.add(action, reward, end)
-        row = self.observation(self.slow.rows[number])
+        row = self.observation(self.slow.rows[number], whole=begins and begin != "repeat")
         final = self.observation(self.slow.rows[number + 1]) if end == "truncated" else None
         self.fast.append(
             row, action, reward, terminated=end == "terminated", truncated=end == "truncated", final_row=final
@@ -193,18 +209,18 @@ class Pair:
             *preceding, final = [paint(row.number) for row in self.slow.rows[number + 1 :]]
             self.fast.close(final, np.array(preceding))
 
-    def add_all(self, ends: Sequence[str]) -> None:
-        for end in ends:
-            self.add(end)
+    def add_all(self, ends: Sequence[str], *, begins: Sequence[str] = ("repeat",)) -> None:
+        for step, end in enumerate(ends):
+            self.add(end, begins[step % len(begins)])
 
-    def observation(self, row: Row) -> Tensor | NDArray[np.uint8]:
+    def observation(self, row: Row, *, whole: bool = False) -> Tensor | NDArray[np.uint8]:
         """What is appended for a row: its frame, for every second one its whole stack, or the latents of that."""
         if self.encode is not None:
             return self.latents(row)
-        return self.stacked(row) if row.number % 2 else paint(row.number)
+        return self.stacked(row) if whole or row.number % 2 else paint(row.number)
 
     def stacked(self, row: Row) -> NDArray[np.uint8]:
-        return np.stack([paint(number) for number in self.slow.stack_of(row)])
+        return np.stack([paint(each.shown) for each in self.slow.stack_of(row)])
 
     def latents(self, row: Row) -> Tensor:
         assert self.encode is not None
@@ -245,7 +261,7 @@ class Pair:
 
     def check_observation(self, observation: Tensor, row: Row) -> None:
         if self.encode is None:
-            assert read(observation).tolist() == [max(0, number) for number in self.slow.stack_of(row)]
+            assert read(observation).tolist() == [each.shown for each in self.slow.stack_of(row)]
         else:
             assert any(self.agree(observation, crop) for crop in self.latents(row))
 
@@ -273,6 +289,9 @@ ENDS = st.lists(
 
 EPISODES = ["", "", "", "", "terminated", "", "", "truncated", "", "", "", "", "", "", "terminated"] * 8
 SAMPLERS = pytest.mark.parametrize("make", [Uniform, Prioritized])
+
+
+FIRST_STACKS = ["repeat", "black", "others", "late"]  # "late" has only its oldest frame from before
 
 
 def small_replay(n_step: int = 3, capacity: int = 20, action: RowFormat = SCALAR_ACTION) -> Replay:

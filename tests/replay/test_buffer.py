@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from seer.errors import SettingError
 from seer.replay import Prioritized, RowFormat, Uniform
 
-from .oracle import ENDS, EPISODES, FRAME, SAMPLERS, Everything, Pair, assert_same_batch, paint, read, small_replay
+from .oracle import (
+    ENDS,
+    EPISODES,
+    FIRST_STACKS,
+    FRAME,
+    SAMPLERS,
+    Everything,
+    Pair,
+    assert_same_batch,
+    paint,
+    read,
+    small_replay,
+)
 
 
 @given(
@@ -28,7 +40,7 @@ def test_agrees_with_episodes_kept_as_lists(
     capacity = n_step + stack + 1 + spare_rows
     pair = Pair(sampler=Everything(), stack=stack, n_step=n_step, capacity=capacity, spare_bytes=spare_bytes)
     for step, end in enumerate(ends):
-        pair.add(end)
+        pair.add(end, FIRST_STACKS[step % 4])
         pair.check_set(drawn=step % 16 == 0 or step == len(ends) - 1)
 
 
@@ -207,8 +219,8 @@ def test_bytes_reported_are_bytes_allocated() -> None:
 
 def test_rows_before_an_episode_complete_its_first_stacks_and_are_not_drawn() -> None:
     replay = small_replay(n_step=1)
-    replay.prime(np.stack([paint(7)]))
-    for number in (10, 11, 12):
+    replay.append(np.stack([paint(7), paint(10)]), 0, 0.0, terminated=False)
+    for number in (11, 12):
         replay.append(paint(number), 0, 0.0, terminated=number == 12)
     batch = replay.sample(3)
     assert read(batch.now).tolist() == [[7, 10], [10, 11], [11, 12]]
@@ -245,10 +257,7 @@ def test_a_step_that_jumps_keeps_the_whole_stack_it_leads_to() -> None:
     assert read(batch.now).tolist() == [[0, 0], [0, 1], [3, 3]]
 
 
-def test_what_needs_an_open_episode_or_none_says_so() -> None:
+def test_what_needs_an_open_episode_says_so() -> None:
     replay = small_replay()
     with pytest.raises(ValueError, match="no episode is open"):
         replay.close(paint(0))
-    replay.append(paint(0), 0, 0.0, terminated=False)
-    with pytest.raises(ValueError, match="close it first"):
-        replay.prime(np.stack([paint(1)]))

@@ -72,7 +72,6 @@ def replays(kind: Any, at: tuple[Any, ...], num_envs: int) -> Replay | MultiEnvR
         Replay(
             memory=kind(40 * FRAME.num_bytes + 7, *at), frame=FRAME, stack=3, action=SCALAR_ACTION, n_step=3,
             discount=0.9, sampler=Prioritized(), rng=np.random.default_rng(number), number=number,
-            padding=("repeat", "zero")[number % 2],
         )
         for number in range(num_envs)
     ]  # fmt: skip

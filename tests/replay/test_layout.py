@@ -1,4 +1,4 @@
-"""Observations come back as the agent saw them, or the first of an episode is refused."""
+"""Observations come back as the agent saw them, those that begin an episode too, or are refused."""
 
 from typing import Any
 
@@ -16,13 +16,10 @@ from seer.replay import Replay, RowFormat
 from seer.replay.make import make_replay
 
 STACK = 4
-WAYS: dict[str, Any] = {"reset": "repeat", "zero": "zero"}  # of Gymnasium, and their names here
 
 
-def stacks_of_four(padding: Any = "repeat") -> Replay:
-    return make_replay(
-        num_bytes=200 * 144, frame_shape=(1, 12, 12), stack=STACK, action_space=Discrete(3), padding=padding
-    )
+def stacks_of_four() -> Replay:
+    return make_replay(num_bytes=200 * 144, frame_shape=(1, 12, 12), stack=STACK, action_space=Discrete(3))
 
 
 def quarters(frames: Tensor) -> Tensor:
@@ -30,57 +27,57 @@ def quarters(frames: Tensor) -> Tensor:
     return torch.nn.functional.avg_pool2d(frames.flatten(1, 2).float(), 6).reshape(len(frames), 1, 1, -1)
 
 
-def act(replay: Replay, *, padding_type: str) -> NDArray[np.uint8]:
-    """Episodes of seven steps, cut by a time limit; returns every observation in the order of the replay's rows."""
+def act(replay: Replay, *, padding_type: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Episodes of seven steps, cut by a time limit; returns every observation, and the ids of their rows."""
     env = FrameStackObservation(third_party.Shows(shape=(12, 12)), STACK, padding_type=padding_type)
-    seen = []
-    for _ in range(3):
+    seen, ids = [], []
+    before = 0 if str(padding_type) == "reset" else STACK - 1  # rows that complete an episode's first stacks
+    for episode in range(3):
         observation, over = env.reset(seed=len(seen))[0][:, None], False
         while not over:
             seen.append(observation)
+            ids.append(len(seen) - 1 + (episode + 1) * before)
             following, _, over, _, _ = env.step(0)
             following = following[:, None]
             replay.append(observation, 0, 0.0, terminated=False, truncated=over, final_row=following)
             observation = following
         seen.append(observation)
-    return np.stack(seen)
+        ids.append(len(seen) - 1 + (episode + 1) * before)
+    return np.stack(seen), np.array(ids)
 
 
-@pytest.mark.parametrize("padding_type", WAYS)
-def test_stacks_and_latents_are_of_what_the_agent_acted_on(padding_type: str) -> None:
-    replay = stacks_of_four(WAYS[padding_type])
-    seen = act(replay, padding_type=padding_type)
-    ids = np.arange(len(seen))
+@pytest.mark.parametrize("padding_type", ["reset", "zero", np.full((12, 12), 9, np.uint8)])
+def test_stacks_and_latents_are_of_what_the_agent_acted_on(padding_type: Any) -> None:
+    """Padded in each of Gymnasium's ways."""
+    replay = stacks_of_four()
+    seen, ids = act(replay, padding_type=padding_type)
     assert np.array_equal(replay.read(ids), seen)
     batch = replay.sample(200)
-    assert np.array_equal(batch.now, seen[batch.index])
+    assert np.array_equal(batch.now, seen[np.searchsorted(ids, batch.index)])
+    assert np.isin(batch.index, ids).all()
     replay.transcode(quarters, RowFormat((1, 1, 4 * STACK), torch.float32))
     assert torch.equal(replay.read(ids), quarters(torch.from_numpy(seen)))
 
 
-@pytest.mark.parametrize(("padding_type", "other"), [("reset", "zero"), ("zero", "repeat")])
-def test_the_other_padding_is_refused_at_the_first_step(padding_type: str, other: str) -> None:
-    replay = stacks_of_four(other)
-    said = f"padding is '{other}', but an episode's first stack is padded by '{WAYS[padding_type]}': make the replay"
-    with pytest.raises(SettingError, match=said):
-        act(replay, padding_type=padding_type)
-    assert replay.size == 0
-
-
-def test_an_unknown_padding_is_refused() -> None:
-    with pytest.raises(SettingError, match="padding is 'edge': give one of repeat, zero"):
-        stacks_of_four("edge")
-
-
-def test_an_episode_that_begins_in_the_middle_is_refused_or_primed() -> None:
+def test_an_episode_that_begins_in_the_middle_is_stored_as_seen() -> None:
     """As after a lost life where nothing is reset."""
     replay = stacks_of_four()
     observation = np.arange(1, 5, dtype=np.uint8)[:, None, None, None].repeat(12, -1).repeat(12, -2)
-    with pytest.raises(SettingError, match=r"frames that weren't stored: reset the environment .* prime\(\)"):
-        replay.append(observation, 0, 0.0, terminated=True)
-    replay.prime(observation[:-1])
     replay.append(observation, 0, 0.0, terminated=True)
     assert np.array_equal(replay.sample(1).now[0], observation)
+    assert replay.size == STACK
+    for _ in range(2):
+        replay.append(observation + 1, 0, 0.0, terminated=True)
+    assert (replay.size, replay.num_steps) == (3 * STACK, 3)
+
+
+def test_nothing_is_stored_of_a_first_stack_that_is_refused() -> None:
+    replay, observation = stacks_of_four(), stack_of(9)
+    wrong: Any
+    for wrong in ({"row": observation.astype(np.float32)}, {"action": 7}, {"reward": np.nan}):
+        with pytest.raises(ValueError, match="is"):
+            replay.append(**{"row": observation, "action": 0, "reward": 0.0, "terminated": False} | wrong)
+    assert replay.size == 0
 
 
 def stack_of(step: int, *, order: int = 1, every: int = 1) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seer.replay import Prioritized, Uniform
 from seer.replay import state as pieces
 
-from .oracle import FRAME, Encoder, Pair
+from .oracle import FIRST_STACKS, FRAME, Encoder, Pair
 
 EXPONENT, SMALLEST = 0.5, 1e-8
 OPERATIONS = ("append", "end", "truncate", "sample", "convert", "save")
@@ -26,7 +26,6 @@ class Life:
         self.stack, self.n_step = int(rng.integers(1, 6)), int(rng.integers(1, 21))
         self.prioritized = bool(rng.integers(2))
         self.capacity = self.n_step + self.stack + 1 + int(rng.integers(0, 60))
-        self.padding: Any = str(rng.choice(["repeat", "zero"]))
         self.spare = int(rng.integers(FRAME.num_bytes))
         self.pair = self.make()
         self.priorities: dict[int, float] = {}  # by row; those not in it entered with the largest so far
@@ -43,7 +42,6 @@ class Life:
             n_step=self.n_step,
             capacity=self.capacity,
             spare_bytes=self.spare,
-            padding=self.padding,
         )
 
     def act(self) -> None:
@@ -65,7 +63,7 @@ class Life:
 
     def add(self, end: str) -> None:
         before = {row.number for row in self.pair.slow.sampleable()} if self.prioritized else set()
-        self.pair.add(end)
+        self.pair.add(end, str(self.rng.choice(FIRST_STACKS)))
         if self.prioritized:
             for row in self.pair.slow.sampleable():
                 if row.number not in before:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from seer.replay import MemoryBlock, Prioritized, Replay, RowFormat, Transcoding, Uniform
 
-from .oracle import ENDS, EPISODES, FRAME, SCALAR_ACTION, Encoder, Everything, Pair
+from .oracle import ENDS, EPISODES, FIRST_STACKS, FRAME, SCALAR_ACTION, Encoder, Everything, Pair
 
 
 def assert_rows_are_encodings(pair: Pair) -> None:
@@ -60,7 +60,7 @@ def test_latents_take_the_place_of_frames(
         capacity=n_step + stack + 1 + spare_rows,
         spare_bytes=9,
     )
-    pair.add_all(ends[:cut])
+    pair.add_all(ends[:cut], begins=FIRST_STACKS)
     address, stored = pair.memory.bytes.data_ptr(), pair.fast.size
     result = pair.transcode(encode, chunk_rows=chunk_rows)
     assert result.rows + result.dropped == stored

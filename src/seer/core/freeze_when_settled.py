@@ -92,7 +92,6 @@ class FreezeWhenSettled(FreezeRule):
         return settled if self.latest is None else min(settled, self.latest)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must keep."""
         return super().state_dict() | {
             "streak": self.streak,
             "alike_since": self.alike_since,

@@ -1,5 +1,6 @@
 """Refuse frozen weights that have changed: every stored latent would be stale, and nothing else would show it."""
 
+import hashlib
 from collections.abc import Iterable
 
 import torch
@@ -51,3 +52,12 @@ class FrozenWeights:
                 "average with t.lerp_(p, tau), or over above_parameters() alone, not with t.mul_(1 - tau).add_(tau * p)"
             )
         self._writes = writes
+
+
+def weights_digest(weights: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the SHA-256 of weights with their names, in the order given: saved states hold it, so it can't change."""
+    digest = hashlib.sha256()
+    for name, weight in weights:
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

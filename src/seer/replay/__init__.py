@@ -5,7 +5,6 @@ from seer.replay.batch import Batch
 from seer.replay.buffer import Replay
 from seer.replay.codec import LatentError
 from seer.replay.file_block import FileBlock
-from seer.replay.layout import Padding
 from seer.replay.memory import Block, MemoryBlock
 from seer.replay.multi_env import MultiEnvReplay
 from seer.replay.samplers import Prioritized, Sampler, Uniform
@@ -22,7 +21,6 @@ __all__ = [
     "LatentError",
     "MemoryBlock",
     "MultiEnvReplay",
-    "Padding",
     "Piece",
     "Prioritized",
     "Replay",

@@ -3,7 +3,7 @@
 Axes: B batch, S stack, C channels, H height, W width, K crops, N latents per observation, L latent size, A actions.
 """
 
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from seer.core.rows import Encode, Progress, RowFormat
 from seer.errors import SettingError
 from seer.replay.batch import Batch
-from seer.replay.layout import Layout, Padding
+from seer.replay.layout import Layout
 from seer.replay.memory import Block
 from seer.replay.ring import Ring
 from seer.replay.samplers import Sampler
@@ -31,7 +31,6 @@ class Replay:
     Args:
         memory: as many rows are kept as fit.
         frame, stack: `[C, H, W]` uint8, and S of them per observation.
-        padding: stands in for the predecessors that an episode's first frames don't have.
         action: `()` int64 or `(A,)` float32.
         n_step, discount: n, the number of steps folded into one transition, and the discount per step.
         sampler: which rows are drawn; the replay fills it.
@@ -54,10 +53,7 @@ class Replay:
         sampler: Sampler,
         rng: np.random.Generator,
         number: int | None = None,
-        padding: Padding = "repeat",
     ) -> None:
-        if padding not in get_args(Padding):
-            raise SettingError(f"padding is {padding!r}: give one of {', '.join(get_args(Padding))}")
         if n_step < 1 or stack < 1 or not 0 <= discount <= 1:
             raise SettingError(
                 f"n_step is {n_step}, stack {stack} and discount {discount}: give 1 or more, 1 or more, and 0 to 1"
@@ -73,13 +69,12 @@ class Replay:
         self.sampler = sampler
         self._rng = rng
         self._pending = 0  # newest rows, all of the open episode, whose window isn't complete
-        self._ring = Ring(memory, Layout.of_frames(frame, stack, padding), action, number=number)
+        self._ring = Ring(memory, Layout.of_frames(frame, stack), action, number=number)
         self._settings: dict[str, Any] = {  # a saved state must agree with these
             "replay memory in bytes": memory.num_bytes,
             "frame shape": list(frame.shape),
             "stack": stack,
             "n_step": n_step,
-            "padding": padding,
         }
         sampler.rearrange(np.empty(0, np.int64), self.capacity)
 
@@ -162,8 +157,9 @@ class Replay:
 
         Args:
             row: the newest frame `[C, H, W]` of the observation the action was taken in, or all its frames
-                `[S, C, H, W]`, of which that one is stored and the one before it checked. Once the replay holds
-                latents, that observation's latents `[K, N, L]` float32, however they are stored.
+                `[S, C, H, W]`, of which that one is stored and the one before it checked. Where an episode begins, the
+                others are stored too, in rows never drawn, unless all are the newest: it stands for those not given.
+                Once the replay holds latents, that observation's latents `[K, N, L]` float32, however they are stored.
             action, reward: the action taken, and the reward that followed.
             terminated: the step led to a true end.
             truncated: the step was the last before a time limit. Ignored if `terminated`.
@@ -172,7 +168,7 @@ class Replay:
         Raises:
             ValueError: a row of the wrong shape or dtype, a truncated step without its final row, an action of another
                 shape or none of a Discrete space, or a number that isn't finite in float32.
-            SettingError: an observation isn't the last one shifted by a frame, or begins otherwise than `padding`.
+            SettingError: an observation isn't the last one shifted by a frame.
         """
         end = End.TERMINATED if terminated else End.TRUNCATED if truncated else End.GOING_ON
         if end is End.TRUNCATED and final_row is None:
@@ -180,24 +176,13 @@ class Replay:
         last = None if end is not End.TRUNCATED or final_row is None else self._ring.row_of(final_row)
         refuse_step(action, reward, self._action_format)
         self._ring.refuse_other_stacks(row, final_row if end is End.TRUNCATED else None)
+        for frame in self._ring.preceding(row):
+            self._write(frame, 0, 0.0, End.GOING_ON)
         self._write(row, action, reward, end)
         self._pending += 1
         self._complete(self._pending - self._n_step if end is End.GOING_ON else self._pending)
         if last is not None:
             self._write(last, action, 0.0, End.CLOSING)  # its action is never read
-
-    def prime(self, rows: Tensor | NDArray[np.uint8]) -> None:
-        """Begin an episode whose first stack isn't one frame repeated: `rows` [<= S - 1, C, H, W] precede it.
-
-        They complete the stacks of the episode's first steps and are never drawn themselves.
-
-        Raises:
-            ValueError: an episode is open.
-        """
-        if self.is_open:
-            raise ValueError("an episode is open: close it first")
-        for row in rows:
-            self._write(row, 0, 0.0, End.GOING_ON)
 
     def close(self, final_row: Tensor | NDArray[np.uint8], preceding: Tensor | NDArray[np.uint8] | None = None) -> None:
         """End the open episode after its last step, as a time limit would have; `final_row` as for `append`.
@@ -331,8 +316,6 @@ class Replay:
         refuse_other_settings(state["settings"], self._settings)
         self._ring.load_state_dict(state)
         self._pending = state["pending"]
-        if not 0 <= self._pending <= self.size:
-            raise ValueError(f"no replay of {self.size} rows has {self._pending} of them pending")
         self._rng.bit_generator.state = state["rng"]
         self.sampler.load_state_dict(as_arrays(state["sampler"]), self.capacity)
 

@@ -15,7 +15,6 @@ from seer.core.rows import RowFormat
 from seer.errors import SettingError
 from seer.replay.buffer import Replay
 from seer.replay.file_block import FileBlock
-from seer.replay.layout import Padding
 from seer.replay.memory import MemoryBlock
 from seer.replay.samplers import Prioritized, Uniform
 from seer.replay.transitions import ActionFormat
@@ -34,7 +33,6 @@ def make_replay(
     device: torch.device | str = "cpu",
     seed: int = 0,
     number: int | None = None,
-    padding: Padding = "repeat",
     path: Path | str | None = None,
 ) -> Replay:
     """Return a replay of one environment's frames, in a memory block that the freeze fills with latents.
@@ -56,8 +54,6 @@ def make_replay(
         device: where the block lives; of one in a file, where observations go that are read.
         seed: of sampling.
         number: among the replays of a `MultiEnvReplay`.
-        padding: before an episode's first frame, as `padding_type` of Gymnasium's `FrameStackObservation`: that frame
-            again ("repeat", there "reset"), or black ones ("zero"). `append` checks it in whole observations.
         path: a folder on a disk, where the block lies in an unnamed file instead of in memory (`FileBlock`).
 
     Raises:
@@ -82,7 +78,6 @@ def make_replay(
         sampler=Prioritized() if prioritized else Uniform(),
         rng=np.random.default_rng(seed),
         number=number,
-        padding=padding,
     )
     if latent is not None:
         replay.transcode(_nothing_to_encode, latent)  # a freeze before the first step

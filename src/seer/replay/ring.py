@@ -6,6 +6,7 @@ Axes: B batch, S stack, C channels, H height, W width, K crops, N latents per ob
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -80,7 +81,7 @@ class Ring:
             ValueError: it has another shape or dtype than a row, or numbers that aren't finite.
         """
         row, layout = torch.as_tensor(given), self.layout
-        if not self.holds_latents and row.shape == layout.observation_shape:
+        if self._is_stack(row):
             row = row[-1]
         if row.shape != layout.row.shape or row.dtype != layout.codec.plain:
             raise ValueError(f"row is {tuple(row.shape)} {row.dtype}, not {layout.row.shape} {layout.codec.plain}")
@@ -112,16 +113,22 @@ class Ring:
         Raises:
             SettingError: see `layout.refuse_other_stack`.
         """
-        shape, padding = self.layout.observation_shape, self.layout.padding
-        if self.holds_latents or tuple(given.shape) != shape:
+        if not self._is_stack(given):
             return
-        stack, last = torch.as_tensor(given), None
+        stack = torch.as_tensor(given)
         if self.age > 0:
             place = self.places(self.count - 1)
             (last,) = self.memory.read_rows(self.layout.row, place, place + 1)
-        refuse_other_stack(stack, last, padding)
-        if final is not None and tuple(final.shape) == shape:
-            refuse_other_stack(torch.as_tensor(final), stack[-1], padding)
+            refuse_other_stack(stack, last)
+        if final is not None and self._is_stack(final):
+            refuse_other_stack(torch.as_tensor(final), stack[-1])
+
+    def preceding(self, given: Tensor | NDArray[np.uint8]) -> Sequence[Tensor]:
+        """Return the frames to store before what begins an episode: of a whole stack that isn't one frame repeated."""
+        if self.age > 0 or not self._is_stack(given):
+            return ()
+        *before, newest = torch.as_tensor(given)
+        return () if all(torch.equal(frame, newest) for frame in before) else before
 
     def cut(self, end: End) -> None:
         """Cut the newest row's episode after it."""
@@ -145,9 +152,7 @@ class Ring:
         stacks = self.steps.stack(places, self.layout.stack)
         stored = self.memory.take(self.layout.row, torch.from_numpy(stacks.ravel()))
         read = self.layout.codec.decode(stored)
-        if self.holds_latents:
-            return read
-        return self._padded(read.view(len(places), *self.layout.observation_shape), places)
+        return read if self.holds_latents else read.view(len(places), *self.layout.observation_shape)
 
     def gather(self, places: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         """Return the observations at `places` `[...]`, of latents a random crop each, in one pass over the memory."""
@@ -155,7 +160,7 @@ class Ring:
         stacks = self.steps.stack(places.ravel(), layout.stack)
         parts = stacks * layout.crops + rng.integers(layout.crops, size=stacks.shape)
         read = self.memory.take(self._part, torch.from_numpy(parts.ravel()))
-        return self._padded(layout.codec.decode(read.view(*places.shape, *layout.observation_shape)), places)
+        return layout.codec.decode(read.view(*places.shape, *layout.observation_shape))
 
     def use_latents(self, layout: Layout, kept: NDArray[np.int64]) -> None:
         """Read the memory as latents from now on, of which the first are of the rows that were at places `kept`."""
@@ -197,8 +202,6 @@ class Ring:
         else:
             self._use(self._frames)
         self.count, self._origin, self.age = state["count"], state["origin"], state["age"]
-        if not 0 <= self._origin <= self.count:
-            raise ValueError(f"no replay has {self.count} rows from {self._origin} on")
         self._pieces.written[:] = np.asarray(state["written"])
         self._pieces.load(state["memory"], self.size * row.num_bytes)
         self.steps = Steps(self.capacity, self._action)
@@ -213,8 +216,6 @@ class Ring:
         generation = ("latents" if self.holds_latents else "frames") + own
         self._pieces = Pieces(self.memory, layout.row, generation=generation)
 
-    def _padded(self, stacks: Tensor, places: NDArray[np.int64]) -> Tensor:
-        """Blacken, if that is the padding, the frames of stacks `[..., S, C, H, W]` that precede an episode."""
-        if self.layout.padding == "zero":
-            stacks[self.to_device(self.steps.missing(places, self.layout.stack))] = 0
-        return stacks
+    def _is_stack(self, given: Tensor | NDArray[np.uint8]) -> bool:
+        """Say whether a whole stack of frames was given, not one frame or latents."""
+        return not self.holds_latents and tuple(given.shape) == self.layout.observation_shape

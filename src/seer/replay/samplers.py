@@ -115,14 +115,7 @@ class Uniform:
         return {"listed": self._listed[: self._count]}
 
     def load_state_dict(self, state: dict[str, Any], capacity: int) -> None:
-        listed = state["listed"]
-        if (
-            listed.dtype != np.int32
-            or len(np.unique(listed)) != listed.size
-            or not np.all((listed >= 0) & (listed < capacity))
-        ):
-            raise ValueError("the saved places aren't different ones of this replay")
-        self._list(listed, capacity)
+        self._list(state["listed"], capacity)
 
     def _list(self, places: NDArray[np.int32], capacity: int) -> None:
         """Start over with `places` in this order."""
@@ -206,16 +199,8 @@ class Prioritized:
         return {"weights": leaves[:used], "largest": float(self._largest[0])}
 
     def load_state_dict(self, state: dict[str, Any], capacity: int) -> None:
-        weights, largest = state["weights"], float(state["largest"])
-        if (
-            weights.ndim != 1
-            or len(weights) > capacity
-            or not np.all((weights >= 0) & np.isfinite(weights))
-            or not 0 < largest < np.inf
-        ):
-            raise ValueError("the saved priorities aren't those of this replay")
-        self._largest[0] = largest
-        self._plant(weights, capacity)
+        self._largest[0] = state["largest"]
+        self._plant(state["weights"], capacity)
 
     def _plant(self, weights: NDArray[np.float64], capacity: int) -> None:
         """Start over with these weights for the first places."""

@@ -104,7 +104,8 @@ class Pieces:
 
 def refuse_other_settings(saved: dict[str, Any], ours: dict[str, Any]) -> None:
     """Raise SettingError for the first setting that the saved replay has otherwise."""
-    saved = {"padding": "repeat"} | saved  # which older states had, without saying so
+    if saved.get("padding", "repeat") != "repeat":  # an older state, whose black frames aren't among its rows
+        raise SettingError("the saved replay was made with padding='zero', which is no more: fill a new one")
     for name, value in ours.items():
         if saved[name] != value:
             raise SettingError(f"{name} is {value} but the saved replay has {saved[name]}: set it to that")

@@ -4,7 +4,8 @@ Axes: B batch, R rows, S stack, C channels, H height, W width, K crops, N latent
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,8 +125,6 @@ def _convert(
         places = np.arange(start, stop)[:, None] - np.minimum(back, ages[start:stop, None])  # [B, S]
         index = ring.to_device(places - (stop - len(held)))
         stacks = held.index_select(0, index.flatten()).view(*index.shape, *frame.shape)
-        if ring.layout.padding == "zero":
-            stacks[ring.to_device(back > ages[start:stop, None])] = 0
         encoded = _encoded(encode, stacks, latent)
         stored = codec.encode(encoded)
         memory.write_rows(latent, start - dropped, stored)
@@ -149,26 +148,17 @@ def _encoded(encode: Encode, stacks: Tensor, latent: RowFormat) -> Tensor:
 
 def together(results: Sequence[Transcoding]) -> Transcoding:
     """Return the outcome of transcoding several replays of the same kind of row; errors as the root mean square."""
-    rows = [result.rows for result in results]
-    errors = [result.error for result in results if result.error is not None]
-    error = None
-    if errors:
-        counts = [result.rows for result in results if result.error is not None]
-        square = weighted_mean([each.relative**2 for each in errors], counts)
-        assert square is not None
-        largest = max(each.largest for each in errors)
-        error = LatentError(square**0.5, largest, weighted_mean([each.clipped_share for each in errors], counts))
-    return Transcoding(
-        converted=results[0].converted,
-        rows=sum(rows),
-        dropped=sum(result.dropped for result in results),
-        capacity_before=sum(result.capacity_before for result in results),
-        capacity_after=sum(result.capacity_after for result in results),
-        row_bytes_before=results[0].row_bytes_before,
-        row_bytes_after=results[0].row_bytes_after,
-        fitted=sum(result.fitted for result in results),
-        error=error,
-    )
+    rows, errors, error = [result.rows for result in results], [result.error for result in results], None
+    square = weighted_mean([None if each is None else each.relative**2 for each in errors], rows)
+    if square is not None:
+        largest = max(each.largest for each in errors if each)
+        clipped = weighted_mean([None if each is None else each.clipped_share for each in errors], rows)
+        error = LatentError(square**0.5, largest, clipped)
+    added: dict[str, Any] = {
+        name: sum(getattr(result, name) for result in results)
+        for name in ("rows", "dropped", "capacity_before", "capacity_after", "fitted")
+    }
+    return replace(results[0], **added, error=error)
 
 
 def weighted_mean(values: Sequence[float | None], weights: Sequence[int]) -> float | None:

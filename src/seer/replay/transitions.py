@@ -120,10 +120,6 @@ class Steps:
         back = np.minimum(np.arange(size - 1, -1, -1), self.age[places][:, None])
         return (places[:, None] - back) % self._capacity
 
-    def missing(self, places: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-        """Return which frames `[..., size]` of the stacks at `places` `[...]` come before their episode."""
-        return np.asarray(np.arange(size - 1, -1, -1) > self.age[places][..., None])
-
     def fold(
         self, places: NDArray[np.int64], discounts: NDArray[np.floating], stack: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:

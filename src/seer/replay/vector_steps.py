@@ -4,23 +4,16 @@ Axes: E environments, S stack, C channels, H height, W width.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+from seer.core.encoder import FreezableEncoder
 from seer.errors import SettingError
 from seer.replay.buffer import Replay
 from seer.replay.multi_env import MultiEnvReplay
-
-
-class RowEncoder(Protocol):
-    """Makes the rows of a replay, as a `FreezableEncoder` does."""
-
-    def row(self, observation: NDArray[np.uint8]) -> Tensor:
-        """Return what `Replay.append` takes for an observation `[S, C, H, W]`."""
 
 
 class VectorSteps:
@@ -46,7 +39,7 @@ class VectorSteps:
         self,
         envs: gymnasium.vector.VectorEnv[Any, Any, Any],
         replay: Replay | MultiEnvReplay,
-        encoder: RowEncoder,
+        encoder: FreezableEncoder,
         view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = np.asarray,
     ) -> None:
         mode = envs.metadata.get("autoreset_mode")

@@ -4,7 +4,6 @@ At every step: the losses are numbers; phase, replay and agent agree. At every l
 bit for bit as at the freeze, and every weight is a number.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from seer.core.frozen_weights import weights_digest
 from seer.core.phase import Phase
 from seer.errors import LearningError
 
@@ -106,10 +106,5 @@ class Invariants:
 
 def digest_of_frozen(run: "TrainingState") -> str:
     """Return the SHA-256 of the bytes of both networks' frozen layers, in the order of their names."""
-    digest = hashlib.sha256()
-    for encoder in (run.agent.online.encoder, run.agent.target.encoder):
-        for stage in encoder.base:
-            for name, weight in sorted(stage.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    stages = [*run.agent.online.encoder.base, *run.agent.target.encoder.base]
+    return weights_digest(item for stage in stages for item in sorted(stage.state_dict().items()))

@@ -14,6 +14,7 @@ from lerobot.policies.gaussian_actor.modeling_gaussian_actor import GaussianActo
 from lerobot.rl.buffer import random_shift
 from torch import Tensor, nn
 
+from seer.core.frozen_weights import weights_digest
 from seer.errors import SettingError
 from seer.integrations.lerobot.codec import RANGE, dtype_of, pack, unpack
 
@@ -136,11 +137,8 @@ def digest_of(policy: GaussianActorPolicy, preprocessor: Any) -> str:
 
 
 def _weights_digest(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, each in module.state_dict().items():
-        digest.update(f"{name} {tuple(each.shape)} {each.dtype}".encode())
-        digest.update(each.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    named = module.state_dict().items()
+    return weights_digest((f"{name} {tuple(each.shape)} {each.dtype}", each) for name, each in named)
 
 
 def _refuse_unfit(policy: GaussianActorPolicy) -> None:

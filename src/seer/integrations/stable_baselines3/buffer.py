@@ -3,7 +3,7 @@
 Axes: E environments, B batch, S stack, R bytes of a row, N extractors, L features.
 """
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +22,12 @@ from seer.integrations.stable_baselines3.packing import (
     Observation,
     ObservationPacker,
     complete_last,
-    has_image,
     refuse_actions,
 )
 from seer.integrations.stable_baselines3.transition_replay import TransitionReplay
 from seer.replay import MultiEnvReplay, RowFormat, Transcoding
 
 CHUNK = 64  # observations encoded at a time at the freeze
-ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")  # of SB3's buffer
 
 
 class SeerReplayBuffer(ReplayBuffer):
@@ -66,8 +64,6 @@ class SeerReplayBuffer(ReplayBuffer):
     ) -> None:  # fmt: skip
         if optimize_memory_usage:
             raise SettingError("optimize_memory_usage=True: leave it out, no observation is stored twice anyway")
-        if not has_image(observation_space):
-            raise SettingError(f"SeerReplayBuffer needs image observations, not {observation_space}")
         if n_steps < 1 or not 0 < gamma <= 1:
             raise SettingError(f"n_steps is {n_steps} and gamma {gamma}: give at least 1, and more than 0 up to 1")
         BaseBuffer.__init__(self, max(buffer_size // n_envs, 1), observation_space, action_space, device, n_envs)
@@ -262,15 +258,6 @@ class SeerReplayBuffer(ReplayBuffer):
             discount=1.0 if self.n_steps == 1 else self.gamma,  # with one step SB3 discounts by itself
             rng=self._rng, encode=self._encode_one,
         )  # fmt: skip
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> NoReturn:
-            if name in ARRAYS:
-                raise AttributeError(
-                    f"SeerReplayBuffer has no `{name}`: it stores each observation once; read steps with sample()"
-                )
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _ready(self) -> TransitionReplay:
         if self._replay is None or (self.holds_latents and self._extractors is None):

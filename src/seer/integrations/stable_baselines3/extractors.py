@@ -6,13 +6,12 @@ replaced on each network: given what the replay stored, it goes on from there; g
 Axes: B batch, N extractors, L numbers stored of each.
 """
 
-import hashlib
-
 import torch
 from stable_baselines3.common.policies import BaseModel
 from torch import Tensor, nn
 
 from seer.core.encoder import FreezableEncoder
+from seer.core.frozen_weights import weights_digest
 from seer.core.phase import Phase
 from seer.errors import SettingError
 from seer.integrations.stable_baselines3.cut import Cut
@@ -114,12 +113,7 @@ class FrozenExtractors:
 
     def fingerprint(self) -> str:
         """Return the SHA-256 over all weights and statistics, by which stored features are known as their own."""
-        digest = hashlib.sha256()
-        for extractor in self._extractors:
-            for name, tensor in extractor.module.state_dict().items():
-                digest.update(name.encode())
-                digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return weights_digest(item for each in self._extractors for item in each.module.state_dict().items())
 
 
 def features_row(number: int, size: int, dtype: str, most_bytes: int) -> RowFormat:

@@ -61,10 +61,8 @@ class TransitionWriter:
         if self.replay.is_open and not continues:
             assert self.expected is not None
             self.replay.close(self._row(self.expected))
-        if latents is None and not continues and (now[:-1] != now[-1]).any():
-            self.replay.prime(now[:-1])
         cut = done and truncated and not jumps
-        row, final_row = now[-1] if latents is None else latents, self._row(following) if cut else None
+        row, final_row = now if latents is None else latents, self._row(following) if cut else None
         self.replay.append(row, action, reward, terminated=terminated, truncated=cut, final_row=final_row)
         if jumps:
             self.replay.close(following[-1], following[:-1])
