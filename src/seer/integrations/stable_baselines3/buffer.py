@@ -22,6 +22,7 @@ from seer.integrations.stable_baselines3.packing import (
     Observation,
     ObservationPacker,
     complete_last,
+    has_image,
     refuse_actions,
 )
 from seer.integrations.stable_baselines3.transition_replay import TransitionReplay
@@ -64,6 +65,8 @@ class SeerReplayBuffer(ReplayBuffer):
     ) -> None:  # fmt: skip
         if optimize_memory_usage:
             raise SettingError("optimize_memory_usage=True: leave it out, no observation is stored twice anyway")
+        if not has_image(observation_space):
+            raise SettingError(f"SeerReplayBuffer needs image observations, not {observation_space}")
         if n_steps < 1 or not 0 < gamma <= 1:
             raise SettingError(f"n_steps is {n_steps} and gamma {gamma}: give at least 1, and more than 0 up to 1")
         BaseBuffer.__init__(self, max(buffer_size // n_envs, 1), observation_space, action_space, device, n_envs)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.preprocessing import get_obs_shape
+from stable_baselines3.common.preprocessing import get_obs_shape, is_image_space
 from torch import Tensor
 
 from seer.errors import SettingError
@@ -142,6 +142,12 @@ def complete_last(
                 "Stable-Baselines3 the next episode's first observation is valued instead; put the last one into infos",
                 stacklevel=3,
             )
+
+
+def has_image(space: spaces.Space[Any]) -> bool:
+    """Say whether there is an image in the observation, as SB3 sees it, bytes or already normalised."""
+    subspaces = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
+    return any(is_image_space(subspace, normalized_image=True) for subspace in subspaces)
 
 
 def _torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
