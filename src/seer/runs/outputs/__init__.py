@@ -7,8 +7,7 @@ from typing import Any
 from seer.errors import SettingError
 from seer.registry import imported
 from seer.runs.outputs.base import Output, Record, State, scalars
-from seer.runs.outputs.trackio import TrackioOutput
-from seer.runs.outputs.wandb import WandbOutput
+from seer.runs.outputs.services import TrackioOutput, WandbOutput
 
 __all__ = ["OUTPUTS", "Output", "Record", "State", "make_outputs", "refuse_unknown", "scalars"]
 
