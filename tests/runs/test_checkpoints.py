@@ -175,7 +175,7 @@ def test_a_crash_at_any_moment_leaves_a_good_checkpoint(
         number = int(latest.name.rpartition("-")[2])
         assert number in ({step} if finished else {20, step})
         assert is_example(latest, number)
-        for folder in checkpoint._complete_folders(root):  # what a damaged one would send its reader to
+        for folder in checkpoint.complete_folders(root):  # what a damaged one would send its reader to
             load_checkpoint(folder)
         save_example(root, 40, keep=keep)
         assert is_example(latest_checkpoint(root), 40)

@@ -88,7 +88,7 @@ def latest_checkpoint(root: Path) -> Path:
     name = _read_pointer(pointer)
     if FOLDER_NAME.fullmatch(name) and _is_complete(root / name):
         return root / name
-    complete = _complete_folders(root)
+    complete = complete_folders(root)
     if not complete:
         raise SettingError(f"{root} holds no checkpoint: start the run again with another --out")
     return complete[-1]
@@ -97,11 +97,6 @@ def latest_checkpoint(root: Path) -> Path:
 def step_of(checkpoint: Path) -> int:
     """Return the step of a checkpoint, by its folder's name."""
     return int(checkpoint.name.rpartition("-")[2])
-
-
-def holds_checkpoint(root: Path) -> bool:
-    """Tell whether there is a complete checkpoint."""
-    return bool(_complete_folders(root))
 
 
 def _read_pointer(pointer: Path) -> str:
@@ -196,7 +191,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _move_into_place(unfinished: Path, final: Path) -> None:
-    """Rename a folder; one of the same step steps aside, under a name that `_complete_folders` still finds."""
+    """Rename a folder; one of the same step steps aside, under a name that `complete_folders` still finds."""
     if final.exists():
         aside = final.with_name(f".replaced-{final.name}")
         if aside.exists():
@@ -234,7 +229,7 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _complete_folders(root: Path) -> list[Path]:
+def complete_folders(root: Path) -> list[Path]:
     """List complete folders, oldest first. One that stepped aside counts as long as its replacement isn't there."""
     aside = {step_of(folder): folder for folder in root.glob(".replaced-step-*") if _is_complete(folder)}
     proper = {
@@ -251,7 +246,7 @@ def _is_complete(folder: Path) -> bool:
 
 def _way_on(path: Path) -> str:
     """Return the remedy for the unreadable checkpoint `path`: the newest other one that loads, if there is one."""
-    for other in reversed(_complete_folders(path.parent)):
+    for other in reversed(complete_folders(path.parent)):
         if other.name == path.name:
             continue
         try:
