@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from seer.config import config_to_json
+from seer.runs.checkpoints import latest_checkpoint
 from seer.runs.folder import RunFolder
 from seer.sweeps.grid import read_grid
 from seer.sweeps.manifest import Manifest
@@ -170,7 +171,7 @@ def test_trials_that_die_or_fail(tmp_path: Path, capsys: Capture) -> None:
     assert "2 stopped; the same command goes on with them" in capsys.readouterr().out
     assert state_of(broken) == "resumable"
     assert state_of(killed) == "new"
-    (damaged,) = (broken / "checkpoints" / (broken / "checkpoints" / "latest").read_text().strip()).glob("agent.*")
+    (damaged,) = latest_checkpoint(broken / "checkpoints").glob("agent.*")
     damaged.write_bytes(damaged.read_bytes()[:-1])
 
     def kill() -> None:

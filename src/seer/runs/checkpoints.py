@@ -1,14 +1,14 @@
 """Checkpoints: folders of tensors and JSON, whole at every moment and checked before use.
 
     checkpoints/
-      latest                       the name of the newest complete folder
       step-000010000/
         agent.safetensors          the tensors of the part "agent", and so on for every part
         piece-NAME.safetensors     a piece of the replay's memory
         state.json                 everything else; written last, so a folder without it is unfinished
 
-Nothing is pickled. A save writes a new folder beside the others, renames it, moves the pointer, and only then deletes
-old folders: at whatever moment it is cut off, one good checkpoint is complete.
+Nothing is pickled. A save writes a new folder beside the others, renames it, and only then deletes old folders: at
+whatever moment it is cut off, one good checkpoint is complete. (Earlier versions wrote the newest one's name to a file
+"latest", which says no more than the folders do.)
 
 Each folder holds everything. A piece that the checkpoint before has too isn't written again: it is a hard link to the
 same file, or a copy where the file system has no links.
@@ -39,7 +39,7 @@ from seer.runs.state_files import (
 )
 
 FORMAT, VERSION = "seer-checkpoint", 2
-STATE_FILE, POINTER_FILE = "state.json", "latest"
+STATE_FILE = "state.json"
 FOLDER_NAME = re.compile(r"step-\d{9,}")
 MOST_STATE_BYTES = 16 << 20
 FILE_NAME = re.compile(r"[a-z][a-z0-9_-]*")
@@ -49,7 +49,7 @@ PART_NAME = re.compile(r"[a-z][a-z0-9_]*")
 def save_checkpoint(
     root: Path, step: int, parts: Mapping[str, State], *, keep: int = 2, before: Path | None = None
 ) -> Path:
-    """Write `root/step-<step>` with one file per part, point `latest` at it, keep the newest `keep` folders.
+    """Write `root/step-<step>` with one file per part, keep the newest `keep` folders.
 
     Pieces that the checkpoint `before` has are taken from there: it must be the one that this run wrote or loaded last.
 
@@ -68,7 +68,6 @@ def save_checkpoint(
         unfinished.mkdir()
         _write_parts(unfinished, step, parts, {} if before is None else _stored_files(before))
         _move_into_place(unfinished, final)
-        write_atomically(root / POINTER_FILE, f"{final.name}\n".encode())
         _remove_all(root, ".replaced-*")
         _remove_old(root, final, keep)
     except OSError as error:
@@ -79,15 +78,7 @@ def save_checkpoint(
 
 
 def latest_checkpoint(root: Path) -> Path:
-    """Return the folder that `root/latest` names or, where that is gone, the newest complete one.
-
-    Raises:
-        SettingError: there is none.
-    """
-    pointer = root / POINTER_FILE
-    name = _read_pointer(pointer)
-    if FOLDER_NAME.fullmatch(name) and _is_complete(root / name):
-        return root / name
+    """Return the newest complete folder in `root`; SettingError where there is none."""
     complete = complete_folders(root)
     if not complete:
         raise SettingError(f"{root} holds no checkpoint: start the run again with another --out")
@@ -97,13 +88,6 @@ def latest_checkpoint(root: Path) -> Path:
 def step_of(checkpoint: Path) -> int:
     """Return the step of a checkpoint, by its folder's name."""
     return int(checkpoint.name.rpartition("-")[2])
-
-
-def _read_pointer(pointer: Path) -> str:
-    try:
-        return read_small(pointer, 100).decode(errors="replace").strip()
-    except (OSError, ValueError):
-        return ""
 
 
 def load_checkpoint(path: Path) -> dict[str, State]:
