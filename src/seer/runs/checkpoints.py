@@ -245,10 +245,7 @@ def _load(path: Path) -> dict[str, State]:
     state_file = path / STATE_FILE
     content = _read_state_file(state_file)
     try:
-        for name in content["parts"]:
-            if not PART_NAME.fullmatch(name):  # so that no name leads out of the folder
-                raise SettingError(f"checkpoint file {state_file} is foreign: it names a part {name!r}")
-        for file, record in content["files"].items():
+        for file, record in content["files"].items():  # no name leads out of the folder, nor a part's: it has a file
             if file != f"{Path(file).stem}.safetensors" or not FILE_NAME.fullmatch(Path(file).stem):
                 raise SettingError(f"checkpoint file {state_file} is foreign: it names a file {file!r}")
             _check_file(path / file, **record)
