@@ -1,7 +1,6 @@
 """Environments and losses that go wrong: the run stops with the step, the cause, and a checkpoint from before it."""
 
 import contextlib
-import os
 import resource
 import shutil
 import signal

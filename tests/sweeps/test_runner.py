@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from seer.config import Config
 from seer.errors import SettingError
 from seer.runs.checkpoints import save_checkpoint
-from seer.runs.folder import RunFolder
+from seer.runs.folder import RunFolder, lock
 from seer.sweeps import runner
 from seer.sweeps.manifest import Manifest
 from seer.sweeps.progress import Follower, Progress
@@ -100,7 +101,7 @@ def test_states(tmp_path: Path) -> None:
     assert state_of(folder) == "new"
     with RunFolder.create(folder, {"env": "x"}):
         assert state_of(folder) == "busy"
-    assert state_of(folder) == "dead"
+    assert state_of(folder) == "resumable"  # from its first step
     save_checkpoint(folder / "checkpoints", 10, {"agent": {"x": 1}})
     assert state_of(folder) == "resumable"
     with RunFolder.open(folder, writing=True) as run:
@@ -109,6 +110,11 @@ def test_states(tmp_path: Path) -> None:
     assert state_of(folder) == "finished"
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked" / ".lock").touch()
+    assert state_of(tmp_path / "locked") == "new"
+    for held in (True, False):
+        with lock(tmp_path / "locked") if held else nullcontext():
+            assert state_of(tmp_path / "locked") == ("busy" if held else "new")
+    (tmp_path / "locked" / "checkpoints").mkdir()
     assert state_of(tmp_path / "locked") == "new"
 
 

@@ -229,15 +229,20 @@ def flatten(groups: Mapping[str, Any], prefix: str = "", *, between: str = ".") 
 
 
 def refuse_used(path: Path) -> None:
-    """Raise SettingError where something is in `path` already."""
+    """Raise SettingError where something is in `path` already, but for what `RunFolder.create` leaves when killed."""
     try:
-        used = any(entry.name != LOCK_FILE for entry in path.iterdir()) if path.is_dir() else path.exists()
+        used = not all(map(_is_left_over, path.iterdir())) if path.is_dir() else path.exists()
     except OSError as error:
         raise SettingError(f"--out {path} can't be read ({error.strerror}): choose another folder") from error
     if used:
         unfinished = (path / CONFIG_FILE).exists() and not (path / SUMMARY_FILE).exists()
         way = f", or go on with `seer resume {path}`" if unfinished else ""
         raise SettingError(f"--out {path} has something in it already: choose another folder{way}")
+
+
+def _is_left_over(entry: Path) -> bool:
+    empty = entry.name == "checkpoints" and entry.is_dir() and not any(entry.iterdir())
+    return empty or entry.name in (LOCK_FILE, f".{CONFIG_FILE}.new")
 
 
 def lock(folder: Path, *, timeout: float = 0.0) -> BinaryIO | None:
