@@ -155,10 +155,10 @@ def test_the_view_follows_a_run_that_goes_back_to_a_checkpoint(tmp_path: Path) -
 
 def test_a_manifest_comes_back(tmp_path: Path) -> None:
     trials = (Entry("a", "e", "x", 0), Entry("b", "e", "x", 1))
-    manifest = Manifest("t", trials, {"b": "why"})
+    manifest = Manifest(trials, {"b": "why"})
     manifest.write(tmp_path / "sweep.json")
     assert Manifest.read(tmp_path / "sweep.json") == manifest
-    later = Manifest("u", (Entry("b", "e", "x", 1), Entry("c", "e", "x", 2)), {"c": "else"})
+    later = Manifest((Entry("b", "e", "x", 1), Entry("c", "e", "x", 2)), {"c": "else"})
     joined = later.joined(tmp_path / "sweep.json")
     assert [trial.name for trial in joined.trials] == ["a", "b", "c"]
     assert joined.trials[1:] == later.trials

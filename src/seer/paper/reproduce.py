@@ -62,7 +62,7 @@ def reproduce(
     remark = PAPER_REMARK if scale == "paper" else ""
     code = 0
     try:
-        run(planned, title=exhibit.title, root=root, options=options, manifest=f"{name}.json", remark=remark)
+        run(planned, root=root, options=options, manifest=f"{name}.json", remark=remark)
     except SystemExit as stop:
         code = int(stop.code or 0)
     if not options.dry_run and code != 130:
