@@ -56,9 +56,8 @@ def save_checkpoint(
     Folders of later steps are deleted too: the run was taken back to an earlier step since. There may be one writer at
     a time, which the lock of a run folder ensures.
 
-    Raises:
-        TypeError: a leaf of a type that `State` doesn't allow.
-        SettingError: the disk is full or forbidden. In both cases the earlier checkpoints are still there.
+    TypeError for a leaf of a type that `State` doesn't allow, SettingError where the disk is full or forbidden: the
+    earlier checkpoints are still there.
     """
     final = root / f"step-{step:09d}"
     unfinished = root / f".writing-{final.name}"
@@ -93,11 +92,8 @@ def step_of(checkpoint: Path) -> int:
 def load_checkpoint(path: Path) -> dict[str, State]:
     """Return the parts of the checkpoint folder `path`, after checking every byte of it against its sha256.
 
-    Tensors above 16 MiB stay mapped to their file: copy them in chunks, then drop them.
-
-    Raises:
-        SettingError: naming the file and the way on, for a checkpoint that is damaged, incomplete, of another
-            version, or none at all.
+    Tensors above 16 MiB stay mapped to their file: copy them in chunks, then drop them. SettingError names the file and
+    the way on where the checkpoint is damaged, incomplete, of another version, or none at all.
     """
     try:
         return _load(path)
@@ -106,11 +102,9 @@ def load_checkpoint(path: Path) -> dict[str, State]:
 
 
 def read_small(file: Path, most: int) -> bytes:
-    """Return the content of a file that should be small.
+    """Return the content of a file of at most `most` bytes; ValueError where it has more, of which no more are read.
 
-    Raises:
-        OSError: there is no such file, or it is a pipe or device, which might never end.
-        ValueError: it is larger than `most` bytes, which are all that is read.
+    OSError where there is no such file, or it is a pipe or device, which might never end.
     """
     if not file.is_file():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

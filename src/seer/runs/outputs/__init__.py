@@ -17,11 +17,7 @@ other is given as package.module:Class."""
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
-    """Refuse a name that is no output's and no place of a class; nothing is imported.
-
-    Raises:
-        SettingError: with the names there are.
-    """
+    """Raise SettingError for a name that is no output's and no place of a class; nothing is imported."""
     for name in names:
         if name not in OUTPUTS and ":" not in name:
             raise SettingError(f"--log {name}: use {', '.join(sorted(OUTPUTS))}, or package.module:Class")
@@ -30,8 +26,7 @@ def refuse_unknown(names: Iterable[str]) -> None:
 def make_outputs(names: Iterable[str], folder: Path, config: Mapping[str, Any]) -> list[Output]:
     """Return the outputs of a run in `folder` with these settings (JSON); nothing is written yet.
 
-    Raises:
-        SettingError: the package of one isn't installed, there is no such class, or two have one name.
+    SettingError where the package of one isn't installed, there is no such class, or two have one name.
     """
     outputs: dict[str, Output] = {}
     for place in names:
