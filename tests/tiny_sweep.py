@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from seer.runs.checkpoints import complete_folders
 from seer.runs.folder import read_metrics
 from tiny_run import seer
 
@@ -32,7 +33,7 @@ def steps_of(run: Path) -> list[int]:
 
 
 def has_checkpoint(run: Path) -> bool:
-    return (run / "checkpoints" / "latest").exists()
+    return bool(complete_folders(run / "checkpoints"))
 
 
 def is_finished(run: Path) -> bool:

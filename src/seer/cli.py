@@ -223,7 +223,7 @@ def sweep(
     options.check(needs_out=True)
     root = options.out or Path("runs/sweep")
     trials = wanted.trials(read_settings(common), threads=options.threads)
-    run(cost_trials(trials, options), title="sweep", root=root, options=options)
+    run(cost_trials(trials, options), root=root, options=options)
 
 
 def reproduce(

@@ -15,7 +15,7 @@ from seer.config import Config, config_from_json, config_to_json
 from seer.errors import LearningError, SettingError, shortened, writing_to
 from seer.networks.own_module_check import refuse_unfit
 from seer.reporting.plots import plot_runs
-from seer.runs.checkpoints import holds_checkpoint, latest_checkpoint, load_checkpoint
+from seer.runs.checkpoints import complete_folders, latest_checkpoint, load_checkpoint
 from seer.runs.folder import METRICS_FILE, RunFolder, read_metrics, read_summary, refuse_used
 from seer.runs.logger import run_logger
 from seer.runs.outputs import make_outputs
@@ -164,7 +164,7 @@ def _has_begun(folder: RunFolder) -> bool:
 
     A run makes that folder first: where it is missing, it was lost.
     """
-    if not folder.checkpoints.is_dir() or holds_checkpoint(folder.checkpoints):
+    if not folder.checkpoints.is_dir() or complete_folders(folder.checkpoints):
         return True
     return (folder.path / METRICS_FILE).exists() and bool(read_metrics(folder.path))
 

@@ -30,8 +30,8 @@ def exhibits(tmp_path: Path) -> Path:
         if finished:
             (root / "runs" / name / "summary.json").write_text("{}")
         trials.append(Entry(name, "ALE/Alien-v5", "rainbow", seed))
-    Manifest("two", tuple(trials[:2])).write(root / "fig3.json")
-    Manifest("one", tuple(trials[1:]), {"Alien-rainbow-2": "no luck"}).write(root / "table1.json")
+    Manifest(tuple(trials[:2])).write(root / "fig3.json")
+    Manifest(tuple(trials[1:]), {"Alien-rainbow-2": "no luck"}).write(root / "table1.json")
     (root / "notes.json").write_text('{"by": "me"}')
     return root
 
@@ -57,7 +57,7 @@ def test_a_variant_that_freezes_elsewhere_at_another_step_has_its_sweeps_name(tm
         (tmp_path / "runs").mkdir(exist_ok=True)
         folder.rename(tmp_path / "runs" / f"{env}-{variant}-0")
         trials.append(Entry(f"{env}-{variant}-0", f"ALE/{env}-v5", variant, 0))
-    Manifest("sweep", tuple(trials)).write(tmp_path / "sweep.json")
+    Manifest(tuple(trials)).write(tmp_path / "sweep.json")
     results = Results.of_folders([tmp_path], title="x")
     assert [(group.environment[4:9], group.label) for group in results.groups] == [
         ("Alien", "seer"), ("Alien", "never"), ("Qbert", "seer"), ("Qbert", "never"),

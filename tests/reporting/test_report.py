@@ -215,7 +215,7 @@ def test_an_exhibit_stands_beside_the_published_numbers_and_hides_no_run(tmp_pat
         for group, kind in (("rainbow", "never"), ("rainbow-seer", "frozen")):
             shutil.copytree(ATARI_100K / f"Alien-{kind}-{seed}", tmp_path / "runs" / f"Alien-{group}-{seed}")
     (tmp_path / "runs" / "Alien-rainbow-0.07GB-0").mkdir()
-    Manifest("t", tuple(trials), {"Alien-rainbow-0.07GB-1": "no luck"}).write(tmp_path / "table1.json")
+    Manifest(tuple(trials), {"Alien-rainbow-0.07GB-1": "no luck"}).write(tmp_path / "table1.json")
     results = exhibit_results(exhibit, trials, root=tmp_path, rows=[("scale", "a fifth", "all")], fraction=0.2)
     assert results.missing == {
         "Alien-rainbow-0.07GB-0": "not finished",
@@ -237,7 +237,7 @@ def test_an_exhibit_stands_beside_the_published_numbers_and_hides_no_run(tmp_pat
 
 def test_sweeps_and_runs_can_be_mixed(tmp_path: Path) -> None:
     shutil.copytree(ATARI_100K / "Alien-never-0", tmp_path / "sweep" / "runs" / "a")
-    Manifest("t", (trial("a", "e", "x", 0), trial("b", "e", "x", 1))).write(tmp_path / "sweep" / "sweep.json")
+    Manifest((trial("a", "e", "x", 0), trial("b", "e", "x", 1))).write(tmp_path / "sweep" / "sweep.json")
     results = Results.of_folders([tmp_path / "sweep", ATARI_100K / "Alien-frozen-0"], title="t")
     assert sorted(group.label for group in results.groups) == [
         "Rainbow + SEER, freeze at 50,000",

@@ -96,7 +96,8 @@ def test_only_whole_checkpoints_are_recommended(tmp_path: Path) -> None:
     [
         ({"version": 1}, "has version 1, this seer reads version 2: use the seer that wrote it"),
         ({"format": "other"}, "is foreign: seer didn't write it"),
-        ({"parts": {"../escape": {}}}, "is foreign: it names a part '../escape'"),
+        ({"parts": {"../escape": {}}}, "doesn't fit its folder (KeyError('../escape.safetensors'))"),
+        ({"files": {"../escape.safetensors": {}}}, "is foreign: it names a file '../escape.safetensors'"),
         ({"parts": {"missing": {}}}, "doesn't fit its folder"),
         ({"parts": {"agent": {"a": {"$tensor": "agent/none"}}}}, "doesn't fit its folder"),
         ({"parts": {"agent": {"a": {"$int": "zz"}}}}, "doesn't fit its folder"),

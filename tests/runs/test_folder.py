@@ -34,13 +34,22 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     assert RunFolder.open(tmp_path).config == CONFIG
 
 
+def test_a_folder_whose_making_was_cut_off_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in (".lock", ".config.json.new"):
+        (tmp_path / name).touch()
+    RunFolder.create(tmp_path, CONFIG).close()
+    assert RunFolder.open(tmp_path).config == CONFIG
+
+
 def test_a_folder_in_use_is_left_as_it_is(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "run", CONFIG).close()
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.tex").write_text("chapter 1")
     (tmp_path / "file").write_text("text")
+    (tmp_path / "lost" / "checkpoints" / "step-000000010").mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    for name in ("run", "notes", "file"):
+    for name in ("run", "notes", "file", "lost"):
         with pytest.raises(SettingError, match=f"--out .*{name} has something in it already") as caught:
             RunFolder.create(tmp_path / name, CONFIG | {"seed": 1})
         assert "\n" not in str(caught.value)

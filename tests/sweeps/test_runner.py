@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from seer.config import Config
 from seer.errors import SettingError
 from seer.runs.checkpoints import save_checkpoint
-from seer.runs.folder import RunFolder
+from seer.runs.folder import RunFolder, lock
 from seer.sweeps import runner
 from seer.sweeps.manifest import Manifest
 from seer.sweeps.progress import Follower, Progress
@@ -100,7 +101,7 @@ def test_states(tmp_path: Path) -> None:
     assert state_of(folder) == "new"
     with RunFolder.create(folder, {"env": "x"}):
         assert state_of(folder) == "busy"
-    assert state_of(folder) == "dead"
+    assert state_of(folder) == "resumable"  # from its first step
     save_checkpoint(folder / "checkpoints", 10, {"agent": {"x": 1}})
     assert state_of(folder) == "resumable"
     with RunFolder.open(folder, writing=True) as run:
@@ -109,6 +110,11 @@ def test_states(tmp_path: Path) -> None:
     assert state_of(folder) == "finished"
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked" / ".lock").touch()
+    assert state_of(tmp_path / "locked") == "new"
+    for held in (True, False):
+        with lock(tmp_path / "locked") if held else nullcontext():
+            assert state_of(tmp_path / "locked") == ("busy" if held else "new")
+    (tmp_path / "locked" / "checkpoints").mkdir()
     assert state_of(tmp_path / "locked") == "new"
 
 
@@ -149,10 +155,10 @@ def test_the_view_follows_a_run_that_goes_back_to_a_checkpoint(tmp_path: Path) -
 
 def test_a_manifest_comes_back(tmp_path: Path) -> None:
     trials = (Entry("a", "e", "x", 0), Entry("b", "e", "x", 1))
-    manifest = Manifest("t", trials, {"b": "why"})
+    manifest = Manifest(trials, {"b": "why"})
     manifest.write(tmp_path / "sweep.json")
     assert Manifest.read(tmp_path / "sweep.json") == manifest
-    later = Manifest("u", (Entry("b", "e", "x", 1), Entry("c", "e", "x", 2)), {"c": "else"})
+    later = Manifest((Entry("b", "e", "x", 1), Entry("c", "e", "x", 2)), {"c": "else"})
     joined = later.joined(tmp_path / "sweep.json")
     assert [trial.name for trial in joined.trials] == ["a", "b", "c"]
     assert joined.trials[1:] == later.trials

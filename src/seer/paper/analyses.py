@@ -22,9 +22,6 @@ ATTENTION = (
 OBSERVATIONS = 4000
 """For SVCCA: ten per direction of the widest layer that was seen, of 396."""
 
-WIDE = 120
-"""Characters of a table of the page."""
-
 
 def analyze(kind: str, runs: Mapping[str, Run], folder: Path) -> tuple[list[Section], dict[str, str]]:
     """Carry out `seer analyze KIND` of each run, by name, into `folder`; return sections, and why others failed."""
@@ -41,7 +38,10 @@ def analyze(kind: str, runs: Mapping[str, Run], folder: Path) -> tuple[list[Sect
 
 
 def _carry_out(kind: str, run: Path, picture: Path) -> str | None:
-    """Analyse a run unless that is done, in a process of its own; return why it failed, or None."""
+    """Analyse a run unless that is done; return why it failed, or None.
+
+    It is a process of its own, so that one that dies, for want of memory for example, leaves the page to the others.
+    """
     measured = picture.with_suffix(".json")
     flags = ["--json", measured, "--observations", OBSERVATIONS] if kind == "svcca" else []
     files = [picture, measured] if kind == "svcca" else [picture]
@@ -64,4 +64,4 @@ def _section(kind: str, name: str, picture: Path) -> Section:
     convergence = Convergence.from_json(json.loads(picture.with_suffix(".json").read_text()))
     verdict = convergence.verdict()
     caption = f"{convergence.title}. {verdict[0].upper()}{verdict[1:]}. {'; '.join(convergence.notes())}."
-    return Section(title, [Picture(png, title, caption), Table(*convergence.table(width=WIDE), 1)])
+    return Section(title, [Picture(png, title, caption), Table(*convergence.table(), 1)])

@@ -40,8 +40,6 @@ ENOUGH = 10
 """Samples per correlated direction from which chance correlations are small."""
 
 MEASURES = ("svcca", "cka")
-GUTTER = 2
-"""Characters between two columns of the table."""
 
 Load = Callable[[int], Weights]
 
@@ -119,13 +117,12 @@ class Convergence:
             left_out.append(f"{', '.join(never)}, frozen all along")
         return found + (f" (left out: {'; '.join(left_out)})" if left_out else "")
 
-    def table(self, *, width: int) -> tuple[list[str], list[list[str]]]:
-        """Return head and rows of a table: SVCCA by layer at up to five steps, as many as fit into `width` characters,
-        and the means of SVCCA and CKA over all pairs in which the layer learnt."""
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return head and rows of a table: SVCCA by layer at up to three steps, which fit into 80 characters, and the
+        means of SVCCA and CKA over all pairs in which the layer learnt."""
         names = [layer.name if layer.trustworthy else f"{layer.name} *" for layer in self.layers]
         steps = [f"{step:,}" for step in self.steps]
-        taken = max(map(len, names)) + 2 * (5 + GUTTER)  # names and means
-        places = spread(range(len(steps)), max(1, min(5, (width - taken) // (max(5, *map(len, steps)) + GUTTER))))
+        places = spread(range(len(steps)), 3)
         rows = []
         for layer, name in zip(self.layers, names, strict=True):
             shown = [*(layer.svcca[place] for place in places), _mean(layer.svcca), _mean(layer.cka)]
@@ -239,11 +236,11 @@ def pairs_of(steps: Sequence[int], gap: int | None) -> tuple[list[int], int]:
 
 
 def convergence_table(convergence: Convergence) -> Table:
-    """Return the table for a terminal of 80 columns."""
-    head, rows = convergence.table(width=80)
+    """Return the table for a terminal."""
+    head, rows = convergence.table()
     table = Table(
         title=convergence.title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
-        padding=(0, GUTTER - 1, 0, 0), caption="; ".join(convergence.notes()), caption_justify="left",
+        padding=(0, 1, 0, 0), caption="; ".join(convergence.notes()), caption_justify="left",
     )  # fmt: skip
     for place, name in enumerate(head):
         table.add_column(name, justify="right" if place else "left", no_wrap=True)

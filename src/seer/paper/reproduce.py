@@ -27,10 +27,7 @@ def reproduce(
 ) -> None:
     """Train the variants that the exhibit compares, then draw and report them, also where some runs failed.
 
-    SettingError where there is no such exhibit, or a setting is wrong.
-
-    Raises:
-        SystemExit: the exit code of the sweep, where that isn't 0.
+    SettingError where there is no such exhibit, or a setting is wrong; SystemExit with the sweep's exit code if not 0.
     """
     if name not in EXHIBITS:
         raise SettingError(f"unknown exhibit {name!r}; use one of {', '.join(EXHIBITS)}")
@@ -62,7 +59,7 @@ def reproduce(
     remark = PAPER_REMARK if scale == "paper" else ""
     code = 0
     try:
-        run(planned, title=exhibit.title, root=root, options=options, manifest=f"{name}.json", remark=remark)
+        run(planned, root=root, options=options, manifest=f"{name}.json", remark=remark)
     except SystemExit as stop:
         code = int(stop.code or 0)
     if not options.dry_run and code != 130:

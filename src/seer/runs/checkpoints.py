@@ -1,14 +1,14 @@
 """Checkpoints: folders of tensors and JSON, whole at every moment and checked before use.
 
     checkpoints/
-      latest                       the name of the newest complete folder
       step-000010000/
         agent.safetensors          the tensors of the part "agent", and so on for every part
         piece-NAME.safetensors     a piece of the replay's memory
         state.json                 everything else; written last, so a folder without it is unfinished
 
-Nothing is pickled. A save writes a new folder beside the others, renames it, moves the pointer, and only then deletes
-old folders: at whatever moment it is cut off, one good checkpoint is complete.
+Nothing is pickled. A save writes a new folder beside the others, renames it, and only then deletes old folders: at
+whatever moment it is cut off, one good checkpoint is complete. (Earlier versions wrote the newest one's name to a file
+"latest", which says no more than the folders do.)
 
 Each folder holds everything. A piece that the checkpoint before has too isn't written again: it is a hard link to the
 same file, or a copy where the file system has no links.
@@ -39,7 +39,7 @@ from seer.runs.state_files import (
 )
 
 FORMAT, VERSION = "seer-checkpoint", 2
-STATE_FILE, POINTER_FILE = "state.json", "latest"
+STATE_FILE = "state.json"
 FOLDER_NAME = re.compile(r"step-\d{9,}")
 MOST_STATE_BYTES = 16 << 20
 FILE_NAME = re.compile(r"[a-z][a-z0-9_-]*")
@@ -49,16 +49,15 @@ PART_NAME = re.compile(r"[a-z][a-z0-9_]*")
 def save_checkpoint(
     root: Path, step: int, parts: Mapping[str, State], *, keep: int = 2, before: Path | None = None
 ) -> Path:
-    """Write `root/step-<step>` with one file per part, point `latest` at it, keep the newest `keep` folders.
+    """Write `root/step-<step>` with one file per part, keep the newest `keep` folders.
 
     Pieces that the checkpoint `before` has are taken from there: it must be the one that this run wrote or loaded last.
 
     Folders of later steps are deleted too: the run was taken back to an earlier step since. There may be one writer at
     a time, which the lock of a run folder ensures.
 
-    Raises:
-        TypeError: a leaf of a type that `State` doesn't allow.
-        SettingError: the disk is full or forbidden. In both cases the earlier checkpoints are still there.
+    TypeError for a leaf of a type that `State` doesn't allow, SettingError where the disk is full or forbidden: the
+    earlier checkpoints are still there.
     """
     final = root / f"step-{step:09d}"
     unfinished = root / f".writing-{final.name}"
@@ -68,7 +67,6 @@ def save_checkpoint(
         unfinished.mkdir()
         _write_parts(unfinished, step, parts, {} if before is None else _stored_files(before))
         _move_into_place(unfinished, final)
-        write_atomically(root / POINTER_FILE, f"{final.name}\n".encode())
         _remove_all(root, ".replaced-*")
         _remove_old(root, final, keep)
     except OSError as error:
@@ -79,16 +77,8 @@ def save_checkpoint(
 
 
 def latest_checkpoint(root: Path) -> Path:
-    """Return the folder that `root/latest` names or, where that is gone, the newest complete one.
-
-    Raises:
-        SettingError: there is none.
-    """
-    pointer = root / POINTER_FILE
-    name = _read_pointer(pointer)
-    if FOLDER_NAME.fullmatch(name) and _is_complete(root / name):
-        return root / name
-    complete = _complete_folders(root)
+    """Return the newest complete folder in `root`; SettingError where there is none."""
+    complete = complete_folders(root)
     if not complete:
         raise SettingError(f"{root} holds no checkpoint: start the run again with another --out")
     return complete[-1]
@@ -99,26 +89,11 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def holds_checkpoint(root: Path) -> bool:
-    """Tell whether there is a complete checkpoint."""
-    return bool(_complete_folders(root))
-
-
-def _read_pointer(pointer: Path) -> str:
-    try:
-        return read_small(pointer, 100).decode(errors="replace").strip()
-    except (OSError, ValueError):
-        return ""
-
-
 def load_checkpoint(path: Path) -> dict[str, State]:
     """Return the parts of the checkpoint folder `path`, after checking every byte of it against its sha256.
 
-    Tensors above 16 MiB stay mapped to their file: copy them in chunks, then drop them.
-
-    Raises:
-        SettingError: naming the file and the way on, for a checkpoint that is damaged, incomplete, of another
-            version, or none at all.
+    Tensors above 16 MiB stay mapped to their file: copy them in chunks, then drop them. SettingError names the file and
+    the way on where the checkpoint is damaged, incomplete, of another version, or none at all.
     """
     try:
         return _load(path)
@@ -127,11 +102,9 @@ def load_checkpoint(path: Path) -> dict[str, State]:
 
 
 def read_small(file: Path, most: int) -> bytes:
-    """Return the content of a file that should be small.
+    """Return the content of a file of at most `most` bytes; ValueError where it has more, of which no more are read.
 
-    Raises:
-        OSError: there is no such file, or it is a pipe or device, which might never end.
-        ValueError: it is larger than `most` bytes, which are all that is read.
+    OSError where there is no such file, or it is a pipe or device, which might never end.
     """
     if not file.is_file():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -196,7 +169,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _move_into_place(unfinished: Path, final: Path) -> None:
-    """Rename a folder; one of the same step steps aside, under a name that `_complete_folders` still finds."""
+    """Rename a folder; one of the same step steps aside, under a name that `complete_folders` still finds."""
     if final.exists():
         aside = final.with_name(f".replaced-{final.name}")
         if aside.exists():
@@ -234,7 +207,7 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _complete_folders(root: Path) -> list[Path]:
+def complete_folders(root: Path) -> list[Path]:
     """List complete folders, oldest first. One that stepped aside counts as long as its replacement isn't there."""
     aside = {step_of(folder): folder for folder in root.glob(".replaced-step-*") if _is_complete(folder)}
     proper = {
@@ -251,7 +224,7 @@ def _is_complete(folder: Path) -> bool:
 
 def _way_on(path: Path) -> str:
     """Return the remedy for the unreadable checkpoint `path`: the newest other one that loads, if there is one."""
-    for other in reversed(_complete_folders(path.parent)):
+    for other in reversed(complete_folders(path.parent)):
         if other.name == path.name:
             continue
         try:
@@ -266,10 +239,7 @@ def _load(path: Path) -> dict[str, State]:
     state_file = path / STATE_FILE
     content = _read_state_file(state_file)
     try:
-        for name in content["parts"]:
-            if not PART_NAME.fullmatch(name):  # so that no name leads out of the folder
-                raise SettingError(f"checkpoint file {state_file} is foreign: it names a part {name!r}")
-        for file, record in content["files"].items():
+        for file, record in content["files"].items():  # no name leads out of the folder, nor a part's: it has a file
             if file != f"{Path(file).stem}.safetensors" or not FILE_NAME.fullmatch(Path(file).stem):
                 raise SettingError(f"checkpoint file {state_file} is foreign: it names a file {file!r}")
             _check_file(path / file, **record)

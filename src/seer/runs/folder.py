@@ -55,8 +55,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
     def create(cls, path: Path, config: dict[str, Any]) -> "RunFolder":
         """Make the folder `path` for a new run of these settings (JSON), and lock it.
 
-        Raises:
-            SettingError: something is there already, or nothing can be written there.
+        SettingError where something is there already, or nothing can be written there.
         """
         text = _to_json(config)
         with writing_to(f"--out {path}", "choose another folder"), ExitStack() as undo:
@@ -73,8 +72,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
     def open(cls, path: Path, *, writing: bool = False) -> "RunFolder":
         """Return the run in `path`; `writing` takes its lock, which resuming needs.
 
-        Raises:
-            SettingError: the folder holds no readable run, or another process is writing it.
+        SettingError where the folder holds no readable run, or another process is writing it.
         """
         config = _read_object(path / CONFIG_FILE, MOST_CONFIG_BYTES, "restore it, or start a new run")
         if config is None:
@@ -83,11 +81,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
             return cls(path, config, lock(path, timeout=LOCK_TIMEOUT) if writing else None)
 
     def change(self, changes: Mapping[str, Any]) -> None:
-        """Give the run other settings of these names (JSON); the rest of the file stays, as the checkpoints repeat it.
-
-        Raises:
-            SettingError: they can't be written.
-        """
+        """Give the run other settings of these names (JSON); the rest of the file stays, as checkpoints repeat it."""
         if not changes:
             return
         text = _to_json({**self.config, **changes})
@@ -126,11 +120,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
             write_atomically(self.path / SUMMARY_FILE, _to_json(plain(summary)))
 
     def set_summary_aside(self, step: int) -> None:
-        """Rename the summary, if there is one, to that of the earlier end at `step`: the run goes on.
-
-        Raises:
-            SettingError: it can't be renamed.
-        """
+        """Rename the summary, if there is one, to that of the earlier end at `step`: the run goes on."""
         aside = self.path / f"summary-at-{step}.json"
         with writing_to(aside, f"make {self.path} writable"):
             if (self.path / SUMMARY_FILE).exists():
@@ -149,8 +139,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
 def read_metrics(folder: Path) -> list[Record]:
     """Return the records in a run's `metrics.jsonl`, without a last line that was cut off in the middle.
 
-    Raises:
-        SettingError: the file is missing, or another line of it is no record.
+    SettingError where the file is missing, or another line of it is no record.
     """
     file = folder / METRICS_FILE
     records: list[Record] = []
@@ -173,11 +162,7 @@ def read_metrics(folder: Path) -> list[Record]:
 
 
 def read_summary(folder: Path) -> Record | None:
-    """Return the `summary.json` of a finished run; None where there is none.
-
-    Raises:
-        SettingError: it is damaged.
-    """
+    """Return the `summary.json` of a finished run; None where there is none, SettingError where it is damaged."""
     return _read_object(folder / SUMMARY_FILE, MOST_SUMMARY_BYTES, "restore it, or leave that run out")
 
 
@@ -229,9 +214,9 @@ def flatten(groups: Mapping[str, Any], prefix: str = "", *, between: str = ".") 
 
 
 def refuse_used(path: Path) -> None:
-    """Raise SettingError where something is in `path` already."""
+    """Raise SettingError where something is in `path` already, but for what `RunFolder.create` leaves when killed."""
     try:
-        used = any(entry.name != LOCK_FILE for entry in path.iterdir()) if path.is_dir() else path.exists()
+        used = not all(map(_is_left_over, path.iterdir())) if path.is_dir() else path.exists()
     except OSError as error:
         raise SettingError(f"--out {path} can't be read ({error.strerror}): choose another folder") from error
     if used:
@@ -240,13 +225,16 @@ def refuse_used(path: Path) -> None:
         raise SettingError(f"--out {path} has something in it already: choose another folder{way}")
 
 
+def _is_left_over(entry: Path) -> bool:
+    empty = entry.name == "checkpoints" and entry.is_dir() and not any(entry.iterdir())
+    return empty or entry.name in (LOCK_FILE, f".{CONFIG_FILE}.new")
+
+
 def lock(folder: Path, *, timeout: float = 0.0) -> BinaryIO | None:
     """Lock a run folder for this process, where the system has such locks; they end with the process.
 
-    Tries for `timeout` seconds, as other processes take the lock for a moment to see whether it is free.
-
-    Raises:
-        SettingError: another process has it.
+    Tries for `timeout` seconds, as other processes take the lock for a moment to see whether it is free. SettingError
+    where another process has it.
     """
     try:
         import fcntl

@@ -31,11 +31,7 @@ class Logger:
         self._started = time.perf_counter()
 
     def open(self, state: State | None = None) -> None:
-        """Open every output, for a new run or with the state in a checkpoint.
-
-        Raises:
-            SettingError: an output can't be opened.
-        """
+        """Open every output, for a new run or with the state in a checkpoint."""
         after = None
         if state is not None:
             self._kept = state.get("outputs") or {JsonlOutput.name: state}  # older checkpoints: that file's alone
@@ -55,9 +51,6 @@ class Logger:
 
         A metric is a number, string, bool, None, or a list or dict of those. JSON has no nan or infinity: they become
         null.
-
-        Raises:
-            SettingError: the disk is full or forbidden.
         """
         moment = {"step": step, "frames": frames, "flops": flops, "wall_seconds": round(self.wall_seconds, 3)}
         record: Record = plain({"kind": kind, **moment, **metrics})

@@ -26,11 +26,7 @@ Weights = dict[str, torch.Tensor]
 
 
 def save_snapshot(run: Path, step: int, agent: Agent[Any]) -> Path:
-    """Write the weights of `step`, in place of those of an earlier try at the same step.
-
-    Raises:
-        SettingError: the disk is full or forbidden.
-    """
+    """Write the weights of `step`, in place of those of an earlier try at the same step."""
     final = run / FOLDER / f"step-{step:09d}.safetensors"
     unfinished = final.with_name(f".{final.name}.new")
     with writing_to(f"snapshot {final}"):
@@ -59,11 +55,7 @@ def source_name(source: str) -> str:
 
 
 def read_snapshot(path: Path) -> Weights:
-    """Return the weights in one snapshot.
-
-    Raises:
-        SettingError: the file is missing or damaged.
-    """
+    """Return the weights in one snapshot; SettingError where the file is missing or damaged."""
     try:
         if not path.is_file() or path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it is no file, or has more than {MOST_BYTES:,} bytes")
@@ -74,11 +66,7 @@ def read_snapshot(path: Path) -> Weights:
 
 
 def read_last(run: Path) -> tuple[int, Weights]:
-    """Return step and weights of a run's last checkpoint, in the form of a snapshot.
-
-    Raises:
-        SettingError: there is none, or it is damaged.
-    """
+    """Return step and weights of a run's last checkpoint, in the form of a snapshot; SettingError as for loading it."""
     path = latest_checkpoint(run / "checkpoints")
     return step_of(path), acting_weights(load_checkpoint(path)["agent"]["modules"])
 
@@ -90,11 +78,7 @@ def acting_weights(modules: dict[str, Weights]) -> Weights:
 
 
 def load_weights(agent: Agent[Any], weights: Weights) -> None:
-    """Give an agent the weights of a snapshot; its target keeps its own.
-
-    Raises:
-        SettingError: they are another agent's.
-    """
+    """Give an agent the weights of a snapshot; its target keeps its own. SettingError for those of another agent."""
     for name, module in agent.modules().items():
         if name in ACTING:
             parts = {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}

@@ -41,8 +41,7 @@ PIECE = "piece"  # the tensor's name in a piece's file
 def take_apart(state: State, name: str) -> tuple[Tree, dict[str, Block], list[Piece]]:
     """Return a state as a JSON tree, its tensors and arrays by the names that the tree gives them, and its pieces.
 
-    Raises:
-        TypeError: naming, by a path that starts at `name`, the first leaf or key that can't be stored.
+    TypeError names the first leaf or key that can't be stored by its path, which starts at `name`.
     """
     blocks: dict[str, Block] = {}
     pieces: list[Piece] = []
@@ -53,21 +52,14 @@ def put_together(tree: Tree, file: Path) -> Any:
     """Undo `take_apart` with the tensors in `file`, and pieces in the files of their names beside it.
 
     Tensors above 16 MiB are mapped, not read: they take memory only where they are touched. Writing to one
-    changes neither the file nor another reader's view.
-
-    Raises:
-        SafetensorError: the file is no safetensors file, or lacks a tensor of the tree.
+    changes neither the file nor another reader's view. SafetensorError where the file lacks a tensor, or is none.
     """
     with safe_open(file, framework="pt") as blocks:
         return _decode(tree, blocks.get_tensor, file.parent)
 
 
 def piece_file(name: str) -> str:
-    """Return the name of a piece's file, in the folder of its checkpoint.
-
-    Raises:
-        ValueError: a name that could lead out of it.
-    """
+    """Return the name of a piece's file in the folder of its checkpoint; ValueError where it could lead out of it."""
     if not PIECE_NAME.fullmatch(name):
         raise ValueError(f"piece name {name!r}")
     return f"piece-{name}.safetensors"
@@ -89,11 +81,8 @@ def piece_names(tree: Tree) -> Iterator[str]:
 def write_blocks(path: Path, blocks: Mapping[str, Block], *, sealed: bool = False) -> dict[str, int | str]:
     """Write a safetensors file and return its size and sha256; no contiguous block in main memory is copied.
 
-    A `sealed` file has the sha256 of its rest in its own header, for `check_seal`.
-
-    Raises:
-        TypeError: a block's dtype or layout can't be stored.
-        OSError: the disk is full or forbidden.
+    A `sealed` file has the sha256 of its rest in its own header, for `check_seal`. TypeError where a block's dtype or
+    layout can't be stored.
     """
     tensors = {name: _as_tensor(block, name) for name, block in blocks.items()}
     _serialize(path, tensors)
@@ -106,11 +95,7 @@ def write_blocks(path: Path, blocks: Mapping[str, Block], *, sealed: bool = Fals
 
 
 def check_seal(path: Path) -> None:
-    """Refuse a `sealed` file that was changed.
-
-    Raises:
-        ValueError: it was, or was never sealed.
-    """
+    """Raise ValueError where a `sealed` file was changed, or none was sealed."""
     declared, found = _seal(path)
     if declared != found:
         raise ValueError("its bytes don't match their sha256")
@@ -237,10 +222,9 @@ def _serialize(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[s
 
 
 def _seal(path: Path) -> tuple[str | None, str]:
-    """Return the sha256 in a file's header, and the sha256 of the rest: the header without it, and the data.
+    """Return the sha256 in a file's header, and that of the rest: the header without it, and the data.
 
-    Raises:
-        ValueError: the file has no header of JSON.
+    ValueError where the file has no header of JSON.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -16,8 +16,7 @@ HEIGHT = 480
 def filming(path: Path | None, *, frames_per_second: float) -> Iterator[Callable[[np.ndarray], None] | None]:
     """Give a function that appends a picture [height, width, 3] to the film at `path`; None where `path` is None.
 
-    Raises:
-        SettingError: the extra is missing, or the file exists or can't be written.
+    SettingError where the extra is missing, or the file exists or can't be written.
     """
     if path is None:
         yield None

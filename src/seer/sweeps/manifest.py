@@ -19,14 +19,13 @@ ENTRY = tuple(field.name for field in dataclasses.fields(Entry))
 class Manifest:
     """A sweep's trials, and by name why those that failed did."""
 
-    title: str
     trials: tuple[Entry, ...]
     failures: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def write(self, file: Path) -> None:
         """Write it as JSON, whole or not at all; SettingError where the disk is full or forbidden."""
         trials = [{name: getattr(trial, name) for name in ENTRY} for trial in self.trials]
-        record = {"title": self.title, "trials": trials, "failures": self.failures}
+        record = {"trials": trials, "failures": self.failures}
         with writing_to(file):
             write_atomically(file, json.dumps(record, indent=2).encode() + b"\n")
 
@@ -36,7 +35,7 @@ class Manifest:
             return self
         earlier, names = self.read(file), {trial.name for trial in self.trials}
         others = tuple(trial for trial in earlier.trials if trial.name not in names)
-        return Manifest(self.title, (*others, *self.trials), earlier.failures | self.failures)
+        return Manifest((*others, *self.trials), earlier.failures | self.failures)
 
     @classmethod
     def read(cls, file: Path) -> "Manifest":
@@ -44,7 +43,7 @@ class Manifest:
         try:
             record: dict[str, Any] = json.loads(file.read_bytes())
             failures = {str(name): str(reason) for name, reason in record["failures"].items()}
-            return cls(str(record["title"]), tuple(map(_entry, record["trials"])), failures)
+            return cls(tuple(map(_entry, record["trials"])), failures)
         except OSError as error:
             raise SettingError(f"{file} can't be read ({error.strerror}): give the folder of a sweep") from error
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:

@@ -89,8 +89,7 @@ class Progress:
 
     def started(self, trial: Trial, state: State) -> None:
         """Tell that a trial's training was started."""
-        how = {"resumable": "goes on from its checkpoint", "dead": "starts anew: it died before its first checkpoint"}
-        self.say(f"{trial.name}: {how.get(state, 'starts')}")
+        self.say(f"{trial.name}: {'goes on' if state == 'resumable' else 'starts'}")
 
     def ended(self, trial: Trial, outcome: Outcome, *, new: bool = True) -> None:
         """Tell that a trial came to its end, just now or (`new` False) before this sweep."""

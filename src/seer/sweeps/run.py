@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # its package may be missing
 def run(
     planned: Sequence[Planned],
     *,
-    title: str,
     root: Path,
     options: SweepOptions,
     manifest: str = MANIFEST_FILE,
@@ -57,7 +56,7 @@ def run(
         held = lock(root)
     with held or nullcontext():
         trials = [each.trial for each in planned]
-        known = Manifest(title, tuple(trials)).joined(root / manifest)  # of an earlier sweep in this folder
+        known = Manifest(tuple(trials)).joined(root / manifest)  # of an earlier sweep in this folder
         known.write(root / manifest)
         outcomes = make_runner(planned, root, options, room).run(trials)
         _say_ends(outcomes, root)

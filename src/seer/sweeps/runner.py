@@ -52,7 +52,6 @@ class LocalRunner:
         self.deaths: Counter[str] = Counter()
         self.held: set[str] = set()  # trials that another process writes
         self.stops = 0  # times that it was asked to stop
-        self.told: set[str] = set()  # trials that were asked then
 
     def run(self, trials: Sequence[Trial]) -> dict[str, Outcome]:
         """Bring every trial to its end; return how each ended. Asked to stop, those that train write a checkpoint."""
@@ -97,12 +96,8 @@ class LocalRunner:
             self.outcomes[trial.name] = Outcome("failed", f"it can't be started ({error}): make room for it")
             self.progress.ended(trial, self.outcomes[trial.name])
         else:
-            self._stop_latecomer(trial.name)
-
-    def _stop_latecomer(self, name: str) -> None:
-        """Stop a trial that was being started when the others were asked to stop."""
-        if self.stops and name not in self.told:
-            self.running[name][1].terminate()
+            if self.stops:  # asked while it was being started; being told twice does no harm
+                self.running[trial.name][1].terminate()
 
     def _was_finished(self, trial: Trial) -> bool:
         """Tell whether a trial needs nothing more; if so it is counted, before those that train have ended."""
@@ -144,6 +139,5 @@ class LocalRunner:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         """Ask every training to write a checkpoint and end; asked twice, kill it."""
         self.stops += 1
-        for name, (_, process) in self.running.items():
-            self.told.add(name)
+        for _, process in self.running.values():
             process.send_signal(signal.SIGTERM if self.stops == 1 else signal.SIGKILL)

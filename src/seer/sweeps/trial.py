@@ -4,15 +4,12 @@
       sweep.json        what belongs to the sweep, and why a trial failed (manifest.py)
       runs/NAME/        the run folder of each trial
       logs/NAME.log     what its training printed
-      abandoned/        runs that died before their first checkpoint, and so were started anew
 
 Where a trial stands is read from its run folder alone, so a sweep that was killed knows as much as one that was not.
 """
 
-import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,10 +20,9 @@ from typing import Literal
 
 from seer.config import Config, config_to_json
 from seer.errors import SettingError
-from seer.runs.checkpoints import latest_checkpoint
-from seer.runs.folder import LOCK_FILE, SUMMARY_FILE, lock
+from seer.runs.folder import CONFIG_FILE, LOCK_FILE, SUMMARY_FILE, lock
 
-State = Literal["new", "dead", "resumable", "finished", "busy"]
+State = Literal["new", "resumable", "finished", "busy"]
 STOPPED = 130
 """Exit code of a training that was asked to stop, wrote a checkpoint and can go on."""
 
@@ -75,8 +71,6 @@ class Outcome:
 
 def state_of(folder: Path) -> State:
     """Tell where a trial stands. "busy": a process is writing the folder, such as one that outlived its sweep."""
-    if not folder.is_dir() or all(entry.name == LOCK_FILE for entry in folder.iterdir()):
-        return "new"
     finished = (folder / SUMMARY_FILE).exists()
     try:
         held = lock(folder) if (folder / LOCK_FILE).exists() else None  # looking leaves no file behind
@@ -88,19 +82,13 @@ def state_of(folder: Path) -> State:
         held.close()
     if finished:
         return "finished"
-    try:
-        latest_checkpoint(folder / "checkpoints")
-    except SettingError:
-        return "dead"
-    return "resumable"
+    return "resumable" if (folder / CONFIG_FILE).exists() else "new"
 
 
 def start(trial: Trial, root: Path, needs: Needs) -> "subprocess.Popen[bytes]":
     """Start a process that trains the trial (worker.py), in a session of its own so that the terminal's Ctrl-C reaches
     the sweep alone."""
     folder, log = trial.folder(root), trial.log(root)
-    if state_of(folder) == "dead":
-        _abandon(folder, root)
     log.parent.mkdir(parents=True, exist_ok=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -134,16 +122,6 @@ def orphaned(trial: Trial, forerunner: Outcome) -> Outcome | None:
         return None
     why = f"needs {trial.after}, which did not finish"
     return Outcome("stopped" if forerunner.kind == "stopped" else "failed", why)
-
-
-def _abandon(folder: Path, root: Path) -> None:
-    """Move a run without a checkpoint out of the way; half a checkpoint is of no use to anyone."""
-    for unfinished in folder.glob("checkpoints/.writing-*"):
-        shutil.rmtree(unfinished)
-    aside = root / "abandoned"
-    aside.mkdir(exist_ok=True)
-    names = (aside / f"{folder.name}.{number}" for number in itertools.count(1))
-    folder.rename(next(name for name in names if not name.exists()))
 
 
 def _last_words(log: Path) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 from seer.errors import SettingError
 from seer.registry import imported
 from seer.runs.outputs.base import Output, Record, State, scalars
-from seer.runs.outputs.trackio import TrackioOutput
-from seer.runs.outputs.wandb import WandbOutput
+from seer.runs.outputs.services import TrackioOutput, WandbOutput
 
 __all__ = ["OUTPUTS", "Output", "Record", "State", "make_outputs", "refuse_unknown", "scalars"]
 
@@ -18,11 +17,7 @@ other is given as package.module:Class."""
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
-    """Refuse a name that is no output's and no place of a class; nothing is imported.
-
-    Raises:
-        SettingError: with the names there are.
-    """
+    """Raise SettingError for a name that is no output's and no place of a class; nothing is imported."""
     for name in names:
         if name not in OUTPUTS and ":" not in name:
             raise SettingError(f"--log {name}: use {', '.join(sorted(OUTPUTS))}, or package.module:Class")
@@ -31,8 +26,7 @@ def refuse_unknown(names: Iterable[str]) -> None:
 def make_outputs(names: Iterable[str], folder: Path, config: Mapping[str, Any]) -> list[Output]:
     """Return the outputs of a run in `folder` with these settings (JSON); nothing is written yet.
 
-    Raises:
-        SettingError: the package of one isn't installed, there is no such class, or two have one name.
+    SettingError where the package of one isn't installed, there is no such class, or two have one name.
     """
     outputs: dict[str, Output] = {}
     for place in names:

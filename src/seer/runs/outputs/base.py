@@ -33,13 +33,8 @@ class Output:
     def open(self, state: State, *, after: int | None) -> None:
         """Begin to write a new run (`after` is None), or go on with one from `state`, as `state_dict` gave it.
 
-        Forget records later than that state. `state` is empty where the run had no such output before.
-
-        Args:
-            after: the step of the last record that stays.
-
-        Raises:
-            SettingError: the place can't be written, or holds another run.
+        Forget records later than that state; `after` is the step of the last one that stays. `state` is empty where the
+        run had no such output before. SettingError where the place can't be written, or holds another run.
         """
 
     def record(self, record: Record) -> None:
@@ -73,11 +68,7 @@ def scalars(record: Record) -> dict[str, float]:
 
 
 def import_extra(name: str) -> ModuleType:
-    """Import the package that an output needs; it comes with the extra of the same name.
-
-    Raises:
-        SettingError: it isn't installed.
-    """
+    """Import the package that an output needs; SettingError where it isn't installed, with the extra of its name."""
     try:
         package = importlib.import_module(name)
     except ImportError as error:

@@ -31,8 +31,7 @@ class JsonlOutput(Output):
     def open(self, state: State, *, after: int | None) -> None:
         """Open the file; in a resumed run cut off later records than `state`, half a line included.
 
-        Raises:
-            SettingError: the file doesn't hold the records that the checkpoint counts on, or can't be written.
+        SettingError where it doesn't hold the records that the checkpoint counts on.
         """
         if self._path.exists() and not self._path.is_file():
             raise SettingError(f"{self._path} is no file: restore it, or start a new run")
@@ -43,11 +42,6 @@ class JsonlOutput(Output):
                 self._cut_off(self._file, state["offset"], state["sha256"])
 
     def record(self, record: Record) -> None:
-        """Append one line.
-
-        Raises:
-            SettingError: the disk is full or forbidden.
-        """
         assert self._file is not None
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         with writing_to(self._path):
@@ -67,7 +61,6 @@ class JsonlOutput(Output):
         return {"metrics_sha256": self._digest.hexdigest()}
 
     def close(self) -> None:
-        """Close the file."""
         if self._file is not None:
             self._file.close()
 

@@ -35,13 +35,11 @@ class TensorBoardOutput(Output):
             self._write(Event(step=after + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def record(self, record: Record) -> None:
-        """Write a record's numbers."""
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars(record).items()]
         if values:
             self._write(Event(step=record["step"], summary=Summary(value=values)))
 
     def close(self) -> None:
-        """Close the file."""
         if self._events is not None:
             with suppress(OSError):  # a full disk has been reported
                 self._events.close()
