@@ -18,11 +18,7 @@ from seer.settings import SOURCE, resolve, settings_of_source
 
 
 def read_value(kind: Any, tokens: Sequence[Token], *, can_be_none: bool = False) -> Any:
-    """Return what is given for a flag; of several times the last counts, except of lists.
-
-    Raises:
-        ValueError: it is no number, where one is needed.
-    """
+    """Return what is given for a flag; of several times the last counts, except of lists."""
     if get_origin(kind) is tuple:
         return tuple(read_value(get_args(kind)[0], [token]) for token in tokens)
     text = tokens[-1].value
@@ -50,11 +46,7 @@ FLAGS_OF_COMMANDS = Parameter(
 
 
 def read(app: App, words: Sequence[str]) -> tuple[Callable[..., Any], inspect.BoundArguments]:
-    """Return the command that words ask for, and its arguments.
-
-    Raises:
-        SettingError: a flag is unknown, or its value no such value.
-    """
+    """Return the command that words ask for, and its arguments; SettingError where a flag or its value is wrong."""
     try:
         command, given, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
@@ -91,11 +83,7 @@ def with_settings(command: Callable[..., None], agent: str, shown: Config | None
 
 
 def read_settings(flags: Sequence[str]) -> dict[str, Value]:
-    """Return the settings that flags of `seer train` give, each of its field's type, by dotted name.
-
-    Raises:
-        SettingError: there is no such flag, or its value is of another type.
-    """
+    """Return the settings that flags of `seer train` give, each of its field's type, by dotted name."""
     app = App(name="seer train", default_parameter=FLAGS_OF_COMMANDS, help_flags=(), version_flags=())
 
     def settings(**_given: Any) -> None: ...

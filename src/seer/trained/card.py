@@ -34,11 +34,7 @@ CHECKED = 16
 
 
 def write_card(path: Path, *, out: Path, step: int | None, license: str, author: str) -> None:  # noqa: A002
-    """Write the new folder `out`, once it has been read back to the same actions.
-
-    Raises:
-        SettingError: the run can't be shared, or the folder can't be written.
-    """
+    """Write the new folder `out`, once it has been read back to the same actions."""
     licence, folder = _licence(license), RunFolder.open(path)
     refuse_unusable(out, "--out")
     config = config_of(folder)

@@ -79,11 +79,7 @@ def build_return_support(config: Config) -> ReturnSupport | None:
 
 
 def build_freeze_rule(config: Config, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> FreezeRule:
-    """Return the rule that decides the freeze.
-
-    Raises:
-        SettingError: it compares features on so few observations that all features would look alike.
-    """
+    """Return the rule that decides the freeze; SettingError where it compares features of too few observations."""
     rule = config.freeze.make_rule()
     if not rule.compares_features:
         return rule

@@ -26,9 +26,6 @@ def adopt_agent(agent: Agent[Any], config: Config) -> tuple[int, str]:
 
     Networks, targets and the number of exploring actions; optimisers with `--keep-optimizers`, at the learning rates of
     `config`. Random numbers stay the new agent's own.
-
-    Raises:
-        SettingError: there is no such run, or its agent isn't the one that `config` asks for, of other actions perhaps.
     """
     source = f"--from {config.freeze.agent_from}"
     run = Path(str(config.freeze.agent_from))
@@ -55,11 +52,7 @@ def adopt_agent(agent: Agent[Any], config: Config) -> tuple[int, str]:
 
 
 def adopt_encoder(agent: Agent[Any], config: Config) -> int:
-    """Give a new agent the encoder that `--encoder-from` names, all of its layers, and return its training step.
-
-    Raises:
-        SettingError: there is no such run or snapshot, or its encoder isn't the one that `config` asks for.
-    """
+    """Give a new agent the encoder that `--encoder-from` names, all of its layers, and return its training step."""
     place = Path(str(config.freeze.encoder_from))
     source = f"--encoder-from {place}"
     step, weights = _read(place)
