@@ -35,11 +35,7 @@ def main() -> None:
 
 
 def command(words: Sequence[str]) -> partial[Any]:
-    """Return what a command line asks for, ready to be called.
-
-    Raises:
-        SettingError: it is no command, or there is no such flag.
-    """
+    """Return what a command line asks for, ready to be called; SettingError where it is no command or flag."""
     app = make_app(agent_of(words))
     name, *flags = words or ["--help"]
     if name not in (*app, "--version"):

@@ -147,11 +147,7 @@ class FreezeConfig:
         return parse_freeze_at(self.at)
 
     def make_rule(self) -> FreezeRule:
-        """Return the rule that decides the step of the freeze.
-
-        Raises:
-            SettingError: it is one of the user's own that can't be imported or made.
-        """
+        """Return the rule that decides the step of the freeze; SettingError where one's own can't be made."""
         choice = self.choice
         encoder = self.agent_from or self.encoder_from or self.encoder_factory
         return choice.make(

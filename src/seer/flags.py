@@ -8,7 +8,6 @@ from typing import Annotated, Any, get_args, get_origin
 
 import cyclopts
 from cyclopts import App, Group, Parameter, Token
-from cyclopts import exceptions as wrong
 
 from seer.agents.registry import AGENTS
 from seer.config import Config, fields_with
@@ -19,11 +18,7 @@ from seer.settings import SOURCE, resolve, settings_of_source
 
 
 def read_value(kind: Any, tokens: Sequence[Token], *, can_be_none: bool = False) -> Any:
-    """Return what is given for a flag; of several times the last counts, except of lists.
-
-    Raises:
-        ValueError: it is no number, where one is needed, and how to write it.
-    """
+    """Return what is given for a flag; of several times the last counts, except of lists."""
     if get_origin(kind) is tuple:
         return tuple(read_value(get_args(kind)[0], [token]) for token in tokens)
     text = tokens[-1].value
@@ -36,17 +31,8 @@ def read_value(kind: Any, tokens: Sequence[Token], *, can_be_none: bool = False)
         if kinds == [float]:
             return float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no {'whole ' * (kinds == [int])}number{_digits(text)}") from None
+        raise ValueError(f"{text!r} is no {'whole ' * (kinds == [int])}number") from None
     return cyclopts.convert(kind, tokens[-1:])
-
-
-def _digits(text: str) -> str:
-    """Return how 1e5 or 100,000 is to be written."""
-    try:
-        number = float(text.replace(",", ""))
-    except ValueError:
-        return ""
-    return f"; write {number:.0f}" if number.is_integer() else ""
 
 
 FLAGS_OF_COMMANDS = Parameter(
@@ -60,36 +46,18 @@ FLAGS_OF_COMMANDS = Parameter(
 
 
 def read(app: App, words: Sequence[str]) -> tuple[Callable[..., Any], inspect.BoundArguments]:
-    """Return the command that words ask for, and its arguments.
-
-    Raises:
-        SettingError: a flag is unknown, or its value no such value.
-    """
+    """Return the command that words ask for, and its arguments; SettingError where a flag or its value is wrong."""
     try:
         command, given, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
         program = " ".join([*app.name, *(error.command_chain or ())])
-        mistake = _mistake(error)
+        said = str(error).rstrip(".")
+        if isinstance(error, cyclopts.CoercionError) and error.msg and error.argument:
+            said = f"{error.argument.name} {error.msg}"  # of a list cyclopts gives no name
+        mistake = "".join(each if each.isprintable() else repr(each)[1:-1] for each in said)  # a line break makes two
         end = "" if mistake.endswith("?") else ";"
         raise SettingError(f"{mistake}{end} {program} --help lists the flags") from None
     return command, given
-
-
-def _mistake(error: cyclopts.CycloptsError) -> str:
-    """Return what is wrong with a flag."""
-    match error:
-        case cyclopts.CoercionError(msg=str(reason), argument=cyclopts.Argument() as argument):
-            return f"{argument.name} {reason}"
-        case wrong.ConsumeMultipleError(keyword=str(flag)):
-            return f"{flag} names none; give one or more, or leave it out"
-        case wrong.MissingArgumentError(keyword=str(flag)):
-            return f"{flag} has no value"
-        case wrong.MissingArgumentError(argument=cyclopts.Argument() as argument):
-            return f"{argument.name} is missing"
-        case wrong.UnusedCliTokensError(unused_tokens=[word, *_]):
-            return f"{word!r} is the value of no flag"
-    said = str(error).rstrip(".")
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in said)  # a line break would make two
 
 
 def with_settings(command: Callable[..., None], agent: str, shown: Config | None = None) -> Callable[..., None]:
@@ -115,11 +83,7 @@ def with_settings(command: Callable[..., None], agent: str, shown: Config | None
 
 
 def read_settings(flags: Sequence[str]) -> dict[str, Value]:
-    """Return the settings that flags of `seer train` give, each of its field's type, by dotted name.
-
-    Raises:
-        SettingError: there is no such flag, or its value is of another type.
-    """
+    """Return the settings that flags of `seer train` give, each of its field's type, by dotted name."""
     app = App(name="seer train", default_parameter=FLAGS_OF_COMMANDS, help_flags=(), version_flags=())
 
     def settings(**_given: Any) -> None: ...

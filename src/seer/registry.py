@@ -110,12 +110,9 @@ def _announced(group: str) -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def resolve(reference: Callable[..., Any] | str) -> Any:
-    """Import what "module:name" names; anything but a text is returned as it is.
+    """Import what "module:name" names, or raise SettingError; anything but a text is returned as it is.
 
     A specification names code so, in place of importing it, where that would load PyTorch or a simulator.
-
-    Raises:
-        SettingError: it can't be imported.
     """
     if not isinstance(reference, str):
         return reference

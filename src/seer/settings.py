@@ -25,9 +25,6 @@ def resolve(env: str | None, settings: Settings) -> Config:
     """Return the checked config of an environment: its preset with these settings changed.
 
     With `SOURCE` the settings of that run stand in the preset's place; its environment too, where `env` is None.
-
-    Raises:
-        SettingError: there is no such environment or run, or a setting is wrong.
     """
     agent: Any = settings.get("agent")
     given: Any = settings.get("env_kwargs")
@@ -43,11 +40,7 @@ def resolve(env: str | None, settings: Settings) -> Config:
 
 
 def settings_of_source(source: str, env: str | None = None, agent: str | None = None) -> Config:
-    """Return the settings with which a run begins that starts with the agent of the run `source`.
-
-    Raises:
-        SettingError: it is no run, or its agent is another than `agent`.
-    """
+    """Return the settings with which a run begins that starts with the agent of the run `source`."""
     with naming(f"--from {source}"):
         folder = RunFolder.open(Path(source))
         if folder.is_shared:

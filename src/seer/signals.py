@@ -14,9 +14,8 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def stop_signals() -> tuple[signal.Signals, ...]:
     """Ctrl-C, SIGTERM and, unless `nohup` hides it, the closing of the terminal: a run saves itself, then stops."""
-    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-    heard = hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN
-    return (signal.SIGINT, signal.SIGTERM, *((hangup,) if heard else ()))
+    heard = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if heard else ()))
 
 
 @contextmanager
@@ -56,9 +55,6 @@ class StopSignal:
 @contextmanager
 def held_back() -> Iterator[None]:
     """Hold these signals back from processes that this thread starts meanwhile, until they `let_in` them."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
     resource_tracker.ensure_running()  # its start lets them in again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
     try:
@@ -72,8 +68,7 @@ def let_in(handler: signal.Handlers) -> None:
     numbers = stop_signals()
     for number in numbers:
         signal.signal(number, handler)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def stop_with(parent: int) -> None:

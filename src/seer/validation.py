@@ -11,11 +11,7 @@ from seer.runs.outputs import refuse_unknown
 
 
 def parse_memory(text: str, *, flag: str = "--replay-memory") -> int:
-    """Bytes of a size such as 70MB, 1.5 GB or 64MiB (decimal and binary units; a bare number is bytes).
-
-    Raises:
-        SettingError: the text is no size.
-    """
+    """Bytes of a size such as 70MB, 1.5 GB or 64MiB (decimal and binary units; a bare number is bytes)."""
     units = {"": 1, "B": 1} | {
         prefix + unit: base**power
         for power, prefix in enumerate("KMGT", start=1)

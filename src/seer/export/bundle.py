@@ -6,44 +6,21 @@ Axes: B observations, S stack, C channels, H, W, N latents per observation, L la
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from seer.agents.agent import Agent
 from seer.core.phase import Phase
-from seer.export.check import Agreement, Outputs, check
-from seer.export.onnx import export
-from seer.export.wire import Wire, fit_int8, wires
+from seer.export.check import Agreement, Outputs, check, compare, run
+from seer.export.onnx import POLICY, export
+from seer.replay.codec import Codec, Int8Codec
 from seer.reporting.files import new_folder
 
 DESCRIPTION, INT8 = "export.json", "int8.json"
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """What was written, how near it is to the agent, and what smaller latents change.
-
-    files: by name, inputs and outputs. num_bytes: of the newest frame and of the whole stack of an observation. exact:
-        the files' own outputs for the observations.
-    """
-
-    files: dict[str, dict[str, Any]]
-    num_bytes: dict[str, int]
-    agreement: Agreement
-    wires: list[Wire]
-    exact: Outputs
-
-    def rows(self) -> dict[str, str]:
-        """Return the rows of a table: the files, and what was found of them."""
-        rows = {
-            name: f"{_signature(file['inputs'])} -> {_signature(file['outputs'])}" for name, file in self.files.items()
-        }
-        rows["against the agent in float32"] = str(self.agreement)
-        rows["frames"] = ", ".join(f"{name} {number:,} bytes" for name, number in self.num_bytes.items())
-        return rows | {f"latents as {each.dtype}, {each.num_bytes:,} bytes": str(each.agreement) for each in self.wires}
 
 
 def make_bundle(
@@ -52,8 +29,10 @@ def make_bundle(
     target: Path,
     about: Mapping[str, Any],
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Bundle:
+) -> tuple[dict[str, str], Outputs]:
     """Write the new folder `target`, once its files have been found to do what the agent does.
+
+    Returns the rows of a table, what was written and what was found of it, and the files' outputs for the observations.
 
     int8's ranges are fitted to the first three quarters of the observations [B, S, C, H, W], two or more, and tried on
     the others.
@@ -73,10 +52,9 @@ def make_bundle(
         agreement, exact = check(folder, agent, observations)
         progress(2, 3)
         fitted = 3 * len(observations) // 4
-        int8 = fit_int8(exact["latents"][:fitted])
-        sent = wires(folder, {name: each[fitted:] for name, each in exact.items()}, int8)
+        int8 = Int8Codec.fitted([torch.from_numpy(exact["latents"][:fitted])[:, None]])  # as the replay's are
+        sent = _try_sending(folder, {name: each[fitted:] for name, each in exact.items()}, int8)
         num_bytes = {"newest": math.prod(observations.shape[2:]), "stack": math.prod(observations.shape[1:])}
-        bundle = Bundle(files, num_bytes, agreement, sent, exact)
         _write_json(folder / INT8, {"low": int8.low.tolist(), "step": int8.step.tolist()})
         description = {
             **about,
@@ -87,11 +65,33 @@ def make_bundle(
             "files": files,
             "frame_bytes": num_bytes,
             "checked": asdict(agreement),
-            "latents_sent_as": [asdict(wire) for wire in sent],
+            "latents_sent_as": [
+                {"dtype": dtype, "num_bytes": size, "agreement": asdict(each)} for dtype, (size, each) in sent.items()
+            ],
         }
         _write_json(folder / DESCRIPTION, description, indent=2)
         progress(3, 3)
-    return bundle
+    rows = {name: f"{_signature(file['inputs'])} -> {_signature(file['outputs'])}" for name, file in files.items()}
+    rows["against the agent in float32"] = str(agreement)
+    rows["frames"] = ", ".join(f"{name} {number:,} bytes" for name, number in num_bytes.items())
+    return rows | {f"latents as {dtype}, {size:,} bytes": str(each) for dtype, (size, each) in sent.items()}, exact
+
+
+def _try_sending(folder: Path, exact: Outputs, int8: Int8Codec) -> dict[str, tuple[int, Agreement]]:
+    """Return, by dtype, the bytes of an observation's latents sent so, and what the policy makes of them.
+
+    It is compared with the `exact` outputs; int8's range should be of other observations than these.
+    """
+    latents, expected = torch.from_numpy(exact["latents"]), dict(exact)
+    if "q_values" in exact:
+        expected["best_q_value"] = exact["q_values"].max(1)
+    found = {}
+    for codec in (Codec(torch.float32, torch.float32), Codec(torch.float32, torch.float16), int8):
+        sent, dtype = codec.encode(latents), str(codec.stored).removeprefix("torch.")
+        received = codec.decode(sent).numpy()
+        given = {"latents": received} | run(folder / POLICY, received)
+        found[dtype] = sent[0].nbytes, compare(expected, given, dtype, tolerance=math.inf)
+    return found
 
 
 def _write_json(file: Path, content: Mapping[str, Any], *, indent: int | None = None) -> None:

@@ -61,11 +61,7 @@ def outputs_of(agent: Agent[Any], observations: np.ndarray) -> Outputs:
 
 
 def run(file: Path, inputs: np.ndarray) -> Outputs:
-    """Return what a file makes of inputs [B, ...], by the names of its outputs; the first observation goes alone.
-
-    Raises:
-        RunError: ONNX Runtime has no such operator for such numbers.
-    """
+    """Return what a file makes of inputs [B, ...], by the names of its outputs; the first observation goes alone."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
@@ -96,11 +92,7 @@ def check(folder: Path, agent: Agent[Any], observations: np.ndarray) -> tuple[Ag
 
 
 def compare(expected: Outputs, given: Outputs, name: str, *, tolerance: float = TOLERANCE) -> Agreement:
-    """Compare what a file `name` gave with what the agent `expected`.
-
-    Raises:
-        RunError: a difference is more than the tolerance, or no number.
-    """
+    """Compare what a file `name` gave with what the agent `expected`; RunError above `tolerance`."""
     found: dict[str, tuple[np.ndarray, float]] = {}
     for key in ("latents",) if "q_values" in given else ("latents", "action"):
         if key in given:

@@ -67,11 +67,7 @@ Policy = ValuePolicy | MeanPolicy
 
 
 def policy_of(agent: Agent[Any]) -> Policy:
-    """Return what acts on the agent's latents.
-
-    Raises:
-        SettingError: it is another agent than those with a policy here.
-    """
+    """Return what acts on the agent's latents; SettingError for an agent without a policy here."""
     if isinstance(agent, Rainbow):
         return ValuePolicy(agent)
     if isinstance(agent, Sac):

@@ -38,9 +38,9 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
     folder = RunFolder.open(path)
     refuse_unusable(target, "--out")
     config, terminal = dataclasses.replace(config_of(folder), device="cpu"), Terminal()
-    exact = dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision="float32"))
+    in_float32 = dataclasses.replace(config, learning=dataclasses.replace(config.learning, precision="float32"))
     checkpoint = latest_checkpoint(folder.checkpoints)
-    agent, environment = load_player(folder, exact, checkpoint)
+    agent, environment = load_player(folder, in_float32, checkpoint)
     if environment.packing is not None:
         raise SettingError(
             "seer export writes agents that see one picture: this one sees several cameras, or vectors; seer.load "
@@ -60,10 +60,9 @@ def export_run(path: Path, *, onnx: bool, out: Path | None, observations: int) -
         "precision": config.learning.precision, "latent_dtype": config.freeze.latent_dtype,
         "environment_actions": environment.translation.bounds(), "frame_preparation": environment.preparation,
     }  # fmt: skip
-    bundle = make_bundle(agent, seen, target, about, partial(terminal.advance, "exporting"))
-    rows = bundle.rows()
+    rows, exact = make_bundle(agent, seen, target, about, partial(terminal.advance, "exporting"))
     if rounding is not None:
-        own = compare(outputs_of(rounding, seen), bundle.exact, "", tolerance=math.inf)
+        own = compare(outputs_of(rounding, seen), exact, "", tolerance=math.inf)
         rows[f"against it in {str(precision).removeprefix('torch.')}, as it plays here"] = str(own)
     terminal.table(f"{config.env}, {config.agent}, {checkpoint.name}", rows)
     taken = environment.translation.bounds()

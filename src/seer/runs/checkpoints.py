@@ -180,12 +180,11 @@ def _move_into_place(unfinished: Path, final: Path) -> None:
 
 
 def _make_renames_durable(folder: Path) -> None:
-    if os.name == "posix":  # Windows can't open a folder
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_old(root: Path, newest: Path, keep: int) -> None:

@@ -8,6 +8,7 @@ summary.json     written when the run ends; summary-at-N.json are those of earli
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -230,16 +231,12 @@ def _is_left_over(entry: Path) -> bool:
     return empty or entry.name in (LOCK_FILE, f".{CONFIG_FILE}.new")
 
 
-def lock(folder: Path, *, timeout: float = 0.0) -> BinaryIO | None:
-    """Lock a run folder for this process, where the system has such locks; they end with the process.
+def lock(folder: Path, *, timeout: float = 0.0) -> BinaryIO:
+    """Lock a run folder for this process, where the file system has such locks; they end with the process.
 
     Tries for `timeout` seconds, as other processes take the lock for a moment to see whether it is free. SettingError
     where another process has it.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
     file = (folder / LOCK_FILE).open("ab")
     end = time.monotonic() + timeout
     while True:

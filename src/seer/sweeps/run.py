@@ -4,7 +4,6 @@ import dataclasses
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +53,7 @@ def run(
     with writing_to(f"--out {root}", "choose another folder"):
         root.mkdir(parents=True, exist_ok=True)
         held = lock(root)
-    with held or nullcontext():
+    with held:
         trials = [each.trial for each in planned]
         known = Manifest(tuple(trials)).joined(root / manifest)  # of an earlier sweep in this folder
         known.write(root / manifest)

@@ -65,11 +65,7 @@ def interface_of(environment: PixelEnvironment) -> Interface:
 
 
 def interface_from_json(record: Mapping[str, Any]) -> Interface:
-    """Return the interface that `to_json` wrote.
-
-    Raises:
-        SettingError: it is none.
-    """
+    """Return the interface that `to_json` wrote; SettingError where it is none."""
     try:
         stack = record["stack"]
         _refuse_wrong(stack=[stack])

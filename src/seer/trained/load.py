@@ -42,11 +42,7 @@ def load(path: str | os.PathLike[str], *, step: int | None = None, device: str |
 
 
 def ask_interface(config: Config) -> Interface:
-    """Return the interface of a run's agent, for which its environment is made once.
-
-    Raises:
-        SettingError: it can't be made.
-    """
+    """Return the interface of a run's agent, for which its environment is made once."""
     with SharedRandomness().used(config.seed % 2**32):
         environment = build_environment(config, training=False)
     interface = interface_of(environment)

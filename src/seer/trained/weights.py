@@ -40,11 +40,7 @@ class Trained:
 
 
 def read_trained(folder: RunFolder, step: int | None) -> Trained:
-    """Return the weights of a run's snapshot of this step or, without a step, of its last checkpoint.
-
-    Raises:
-        SettingError: the run keeps no weights of the step, or they are damaged.
-    """
+    """Return the weights of a run's snapshot of this step or, without a step, of its last checkpoint."""
     snapshots = {} if step is None else list_snapshots(folder.path)
     if step in snapshots:
         return _of_snapshot(folder, step, snapshots[step])
@@ -68,11 +64,7 @@ def read_trained(folder: RunFolder, step: int | None) -> Trained:
 def make_trained(
     config: Config, interface: Interface, trained: Trained, *, device: str | None, source: Path
 ) -> TrainedAgent:
-    """Return the agent that acts with these weights, on `device` or, without one, where the run did if that is here.
-
-    Raises:
-        SettingError: the weights are another agent's, or there is no such device.
-    """
+    """Return the agent that acts with these weights, on `device` or, without one, where the run did if that is here."""
     place = device_to_play_on(config) if device is None else pick_device(device)
     config = dataclasses.replace(config, device=str(place))
     described: Any = interface  # build_agent asks an environment for nothing else

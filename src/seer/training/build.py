@@ -13,7 +13,6 @@ from seer.config import Config
 from seer.core.feature_stability import FeatureStability, least_observations
 from seer.core.flops import FlopsLedger
 from seer.core.freeze_rules import FreezeRule
-from seer.envs.base import PixelEnvironment
 from seer.envs.randomness import seed_shared
 from seer.errors import SettingError
 from seer.replay import MultiEnvReplay, Replay
@@ -34,8 +33,8 @@ PARALLEL_GAMES = 10
 """Number of games that an evaluation plays in lock-step."""
 
 
-def build(config: Config, environment: PixelEnvironment | None = None) -> TrainingState:
-    """Return everything that a run needs, at its first step; with an `environment` given, without evaluations.
+def build(config: Config) -> TrainingState:
+    """Return everything that a run needs, at its first step.
 
     Each part draws from its own generator; all of them descend from `config.seed`.
     """
@@ -44,9 +43,7 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     use_threads(config)
     seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(7)]
     seed_shared(seeds[4])  # environments may draw from them while they are made
-    given = environment is not None
-    games = 0 if given else min(PARALLEL_GAMES, config.eval_episodes)
-    environment = environment or build_environment(config, training=True)
+    environment = build_environment(config, training=True)
     agent = build_agent(config, environment, device, [*seeds[:3], seeds[6]])
     budget = build_budget(config, environment, agent)
     refuse_what_cannot_fit(config, budget, device)
@@ -55,14 +52,13 @@ def build(config: Config, environment: PixelEnvironment | None = None) -> Traini
     replay = build_replay(config, environment, device, np.random.default_rng(seeds[3]), num_bytes=budget.replay)
     ledger = FlopsLedger(agent.cost)
     environment.reset(seed=seeds[4])
-    others = () if given else build_others(config)
     return TrainingState(
         config=config,
         agent=agent,
         replay=replay,
         environment=environment,
-        others=others,
-        evaluator=build_evaluator(config, games=games, seed=seeds[5]),
+        others=build_others(config),
+        evaluator=build_evaluator(config, games=min(PARALLEL_GAMES, config.eval_episodes), seed=seeds[5]),
         freeze_rule=build_freeze_rule(config, agent, replay),
         feature_stability=FeatureStability(observations=config.freeze.probe_size, every=config.freeze.probe_every),
         drift_monitor=DriftMonitor(observations=config.freeze.probe_size, every=config.freeze.probe_every),
@@ -83,11 +79,7 @@ def build_return_support(config: Config) -> ReturnSupport | None:
 
 
 def build_freeze_rule(config: Config, agent: Agent[Any], replay: Replay | MultiEnvReplay) -> FreezeRule:
-    """Return the rule that decides the freeze.
-
-    Raises:
-        SettingError: it compares features on so few observations that all features would look alike.
-    """
+    """Return the rule that decides the freeze; SettingError where it compares features of too few observations."""
     rule = config.freeze.make_rule()
     if not rule.compares_features:
         return rule

@@ -35,11 +35,7 @@ def denormals_as_zero() -> Iterator[None]:
 
 
 def try_compiler(device: torch.device) -> None:
-    """Compile something small for a device, to see that it works here.
-
-    Raises:
-        SettingError: it doesn't, as without a C++ compiler.
-    """
+    """Compile something small for a device; SettingError where that fails, as without a C++ compiler."""
     try:
         torch.compile(torch.sin)(torch.zeros(8, device=device))
     except Exception as error:  # of several kinds, none of them public
@@ -50,11 +46,7 @@ def try_compiler(device: torch.device) -> None:
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a `--device` setting; auto takes a GPU if there is one.
-
-    Raises:
-        SettingError: no such device here.
-    """
+    """Return the device of a `--device` setting, auto a GPU's if there is one; SettingError where it isn't here."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

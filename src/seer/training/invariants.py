@@ -36,11 +36,7 @@ class Invariants:
         self._unchecked.append((step, metrics))
 
     def check_losses(self) -> None:
-        """Check the metrics of all updates since the last call, and wait for them.
-
-        Raises:
-            LearningError: one of them is nan or infinite.
-        """
+        """Wait for the metrics of all updates since the last call; LearningError where one is nan or infinite."""
         unchecked, self._unchecked = self._unchecked, []
         for step, metrics in unchecked:
             self.losses = {name: float(value) for name, value in metrics.items()}
@@ -50,11 +46,7 @@ class Invariants:
                 raise LearningError(f"in the update of step {step:,} {', '.join(bad)}; {remedy}")
 
     def check_agreement(self, run: "TrainingState") -> None:
-        """Check that phase, replay and agent agree.
-
-        Raises:
-            LearningError: they don't.
-        """
+        """Check that phase, replay and agent agree; LearningError where they don't."""
         phase, row, holds_latents = run.agent.phase, run.replay.row, run.replay.holds_latents
         if holds_latents != (phase is Phase.LATENTS):
             held = "latents" if holds_latents else "frames"
@@ -69,11 +61,7 @@ class Invariants:
         self._frozen = digest_of_frozen(run)
 
     def check_weights(self, run: "TrainingState") -> None:
-        """Check that the frozen part is as it was at the freeze and can't learn, and that every weight is a number.
-
-        Raises:
-            LearningError: it isn't.
-        """
+        """Check that the frozen part is as it was at the freeze and can't learn, and that every weight is a number."""
         for name, module in run.agent.modules().items():
             for key, weight in module.named_parameters():
                 if not torch.isfinite(weight).all():

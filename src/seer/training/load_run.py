@@ -57,11 +57,7 @@ def device_to_play_on(config: Config) -> torch.device:
 def refuse_other_settings(
     checkpoint: Path, trained: dict[str, Any], config: dict[str, Any], *, but: frozenset[str] = frozenset()
 ) -> None:
-    """Refuse a checkpoint of other settings, `but` these: it is another run's, or `config.json` was changed.
-
-    Raises:
-        SettingError: naming the first settings that differ.
-    """
+    """Refuse a checkpoint of other settings, `but` these: it is another run's, or `config.json` was changed."""
     theirs, ours = dict(flatten(trained)), dict(flatten(config))
     free = CHANGEABLE | but | (PROLONGED if is_prolonged(theirs, ours) else frozenset())
     names = [n for n in {**theirs, **ours} if n not in free and theirs.get(n, ABSENT) != ours.get(n, ABSENT)]
@@ -85,11 +81,7 @@ def fitting(checkpoint: Path) -> Iterator[None]:
 
 
 def config_of(folder: RunFolder) -> Config:
-    """Return the settings of a run.
-
-    Raises:
-        SettingError: this version can't work with them.
-    """
+    """Return the settings of a run; SettingError where this version can't work with them."""
     if folder.is_shared:
         raise SettingError(f"{folder.path} is an agent that seer card wrote, no run: read it by seer.load")
     return validate(config_from_json(folder.config), new=False)

@@ -44,9 +44,6 @@ def prolonged(config: Config, steps: int) -> Config:
     """Return the settings of a run that goes on to `steps`.
 
     Its schedules end as first planned and its replay stays as large as it is, so up to there it is the run that it was.
-
-    Raises:
-        SettingError: these aren't more steps.
     """
     if steps <= config.steps:
         raise SettingError(

@@ -26,9 +26,6 @@ def adopt_agent(agent: Agent[Any], config: Config) -> tuple[int, str]:
 
     Networks, targets and the number of exploring actions; optimisers with `--keep-optimizers`, at the learning rates of
     `config`. Random numbers stay the new agent's own.
-
-    Raises:
-        SettingError: there is no such run, or its agent isn't the one that `config` asks for, of other actions perhaps.
     """
     source = f"--from {config.freeze.agent_from}"
     run = Path(str(config.freeze.agent_from))
@@ -46,7 +43,6 @@ def adopt_agent(agent: Agent[Any], config: Config) -> tuple[int, str]:
             f"{source}: its heads don't fit the actions of {config.env} ({found[0]}); --encoder-from "
             f"{config.freeze.agent_from} takes its encoder alone, below new heads"
         )
-    _refuse_infinite(f"{source}: its agent", weights)
     for name, module in agent.modules().items():
         module.load_state_dict(state["modules"][name])
     if config.freeze.keep_optimizers:
@@ -56,11 +52,7 @@ def adopt_agent(agent: Agent[Any], config: Config) -> tuple[int, str]:
 
 
 def adopt_encoder(agent: Agent[Any], config: Config) -> int:
-    """Give a new agent the encoder that `--encoder-from` names, all of its layers, and return its training step.
-
-    Raises:
-        SettingError: there is no such run or snapshot, or its encoder isn't the one that `config` asks for.
-    """
+    """Give a new agent the encoder that `--encoder-from` names, all of its layers, and return its training step."""
     place = Path(str(config.freeze.encoder_from))
     source = f"--encoder-from {place}"
     step, weights = _read(place)
@@ -69,7 +61,8 @@ def adopt_encoder(agent: Agent[Any], config: Config) -> int:
     encoder = {key.removeprefix(PREFIX): weight for key, weight in weights.items() if key.startswith(PREFIX)}
     shapes = (_shapes(tensors) for tensors in (encoder, agent.online.encoder.state_dict()))
     _refuse_differences(f"{source}: its encoder", *shapes)
-    _refuse_infinite(f"{source}: its encoder", encoder)
+    if not all(bool(torch.isfinite(weight).all()) for weight in encoder.values()):  # of a snapshot: nothing checked it
+        raise SettingError(f"{source}: its encoder has weights that are nan or infinite")
     for network in (agent.online, agent.target):
         network.encoder.load_state_dict(encoder)
     return step
@@ -170,8 +163,3 @@ def _refuse_differences(what: str, theirs: dict[str, Any], ours: dict[str, Any])
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
     return [f"{name}: {theirs.get(name)} there, {ours.get(name)} here" for name in names]
-
-
-def _refuse_infinite(what: str, weights: Weights) -> None:
-    if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
-        raise SettingError(f"{what} has weights that are nan or infinite")
