@@ -94,8 +94,8 @@ COMMANDS = (
         ([*PONG, "--replay-memory", "70MB", "--replay-capacity", "500"], ["--replay-memory", "--replay-capacity"]),
         # numbers out of range
         ([*PONG, "--steps", "0"], ["--steps 0"]),
-        ([*PONG, "--steps", "1e5"], ["--steps '1e5'", "no whole number;"]),
-        ([*PONG, "--steps", "100,000"], ["--steps '100,000'", "no whole number;"]),
+        ([*PONG, "--steps", "1e5"], ["--steps '1e5'", "whole number; write 100000;"]),
+        ([*PONG, "--steps", "100,000"], ["--steps '100,000'", "write 100000;"]),
         ([*PONG, "--steps", "inf"], ["--steps 'inf'", "no whole number;"]),
         ([*PONG, "--discount", "high"], ["--discount 'high' is no number"]),
         ([*PONG, "--eval-every", "0"], ["--eval-every 0"]),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import cyclopts
 from cyclopts import App, Group, Parameter, Token
+from cyclopts import exceptions as wrong
 
 from seer.agents.registry import AGENTS
 from seer.config import Config, fields_with
@@ -31,8 +32,17 @@ def read_value(kind: Any, tokens: Sequence[Token], *, can_be_none: bool = False)
         if kinds == [float]:
             return float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no {'whole ' * (kinds == [int])}number") from None
+        raise ValueError(f"{text!r} is no {'whole ' * (kinds == [int])}number{_digits(text)}") from None
     return cyclopts.convert(kind, tokens[-1:])
+
+
+def _digits(text: str) -> str:
+    """Return how 1e5 or 100,000 is to be written."""
+    try:
+        number = float(text.replace(",", ""))
+    except ValueError:
+        return ""
+    return f"; write {number:.0f}" if number.is_integer() else ""
 
 
 FLAGS_OF_COMMANDS = Parameter(
@@ -51,13 +61,27 @@ def read(app: App, words: Sequence[str]) -> tuple[Callable[..., Any], inspect.Bo
         command, given, _ = app.parse_args(list(words), exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
         program = " ".join([*app.name, *(error.command_chain or ())])
-        said = str(error).rstrip(".")
-        if isinstance(error, cyclopts.CoercionError) and error.msg and error.argument:
-            said = f"{error.argument.name} {error.msg}"  # of a list cyclopts gives no name
-        mistake = "".join(each if each.isprintable() else repr(each)[1:-1] for each in said)  # a line break makes two
+        mistake = _mistake(error)
         end = "" if mistake.endswith("?") else ";"
         raise SettingError(f"{mistake}{end} {program} --help lists the flags") from None
     return command, given
+
+
+def _mistake(error: cyclopts.CycloptsError) -> str:
+    """Return what is wrong with a flag."""
+    match error:
+        case cyclopts.CoercionError(msg=str(reason), argument=cyclopts.Argument() as argument):
+            return f"{argument.name} {reason}"
+        case wrong.ConsumeMultipleError(keyword=str(flag)):
+            return f"{flag} names none; give one or more, or leave it out"
+        case wrong.MissingArgumentError(keyword=str(flag)):
+            return f"{flag} has no value"
+        case wrong.MissingArgumentError(argument=cyclopts.Argument() as argument):
+            return f"{argument.name} is missing"
+        case wrong.UnusedCliTokensError(unused_tokens=[word, *_]):
+            return f"{word!r} is the value of no flag"
+    said = str(error).rstrip(".")
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in said)  # a line break would make two
 
 
 def with_settings(command: Callable[..., None], agent: str, shown: Config | None = None) -> Callable[..., None]:

@@ -62,9 +62,9 @@ def test_a_wrong_setting_names_its_run(tmp_path: Path, capsys: Capture) -> None:
         (["--trial-gpus", "1"], "--trial-gpus 1 is asked of Ray: add --ray local, or leave it out"),
         (["--trial-memory", "lots"], "--trial-memory 'lots' is no size; write it as 70MB, 1.5GB or 64MiB"),
         (["--ray", "local", "--jobs", "2"], "--jobs 2 is for this machine alone"),
-        (["--envs"], 'Command "sweep" parameter --envs requires at least 1 element. Got 0'),
-        (["--freeze-at"], 'Command "sweep" parameter --freeze-at requires at least 1 element'),
-        (["--seeds"], 'Command "sweep" parameter --seeds requires at least 1 element'),
+        (["--envs"], "--envs names none; give one or more, or leave it out"),
+        (["--freeze-at"], "--freeze-at names none"),
+        (["--seeds"], "--seeds names none"),
     ],
 )
 def test_a_bad_flag_of_the_pool_is_one_line_before_anything_is_written(
