@@ -17,9 +17,9 @@ def test_a_trial_goes_on_with_what_it_is_given_now(tmp_path: Path) -> None:
     start.assert_called_once_with(dataclasses.replace(config, out=str(folder)))
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    assert state_of(folder) == "dead"
+    assert state_of(folder) == "resumable"
     assert files(folder).keys() == {"config.json"}  # looking leaves nothing behind
-    with patch("seer.sweeps.trial.state_of", return_value="resumable"), patch("seer.trainer.resume_run") as resume:
+    with patch("seer.trainer.resume_run") as resume:
         worker.train_trial(config, folder)
     changes = {"device": "cpu", "threads": 3, "env_timeout": 300, "checkpoint_every": 10_000}
     changes |= {"snapshot_every": None, "log": (), "keep_replay": False, "replay_on": None, "compile": False}
